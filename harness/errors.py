@@ -1,0 +1,23 @@
+"""Errors a user can mend: each names the thing, its value and the fix, and ends the command with exit code 2."""
+
+
+class HarnessError(Exception):
+    """Something the user gave cannot be used as it is. The message says what to change."""
+
+    exit_code = 2
+
+
+class SpecError(HarnessError):
+    """A study, a flag or a search space that cannot be run."""
+
+
+class DataError(HarnessError):
+    """Images or labels that cannot be used."""
+
+
+class WeightsError(HarnessError):
+    """VGG16's weights are missing, corrupt or of another shape."""
+
+
+class StorageError(HarnessError):
+    """A database, cache or output folder that cannot be used."""

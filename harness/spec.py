@@ -1,0 +1,220 @@
+"""Studies and data sets as declared in TOML, read into frozen, validated objects."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import SpecError
+from harness.results import BaselineName
+from harness.strategy import KINDS, N_CONVS, Kind, OptimizerName, Pooling
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Range = tuple[float, float]
+_Spec = TypeVar("_Spec", bound=BaseModel)
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSpec(_Declared):
+    """A data set: where its arrays are, where they come from and how they stand to ImageNet.
+
+    ``file`` is an ``.npz`` beside the TOML file with ``images`` (n, height, width[, 3]) uint8, ``labels`` (n,) integers
+    and, where there are any, ``class_names`` and ``split`` ("train" or "test" for each row).
+    """
+
+    name: str
+    file: Path
+    sha256: str | None = None
+    source: str = ""
+    licence: str = ""
+    similar_to_imagenet: bool
+    similarity_source: str = "declared by the data set's file"
+
+    @classmethod
+    def load(cls, name: str, beside: Path) -> Self:
+        """Read the data set ``name``: one of the shipped ones, or a path to a TOML file, from the folder ``beside``.
+
+        Raises SpecError where there is no such data set or its file cannot be read as one.
+        """
+        path = _find("data set", name, "datasets", beside)
+        spec = _validated(cls, _read_toml(path), path)
+        return spec.model_copy(update={"file": path.parent / spec.file})
+
+
+class DataSpec(_Declared):
+    """Which images a study uses. Sizes are numbers of images; a missing train size means all that are left, a missing
+    validation size 20 % of the training part, a missing test size the whole test part."""
+
+    dataset: str
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    validation_size: Annotated[int, Field(ge=1)] | None = None
+    test_size: Annotated[int, Field(ge=1)] | None = None
+    image_size: Annotated[int, Field(ge=32, le=512)] = 224
+
+
+class SearchSpace(_Declared):
+    """What the sampler may choose. Ranges hold both ends; ``learning_rate`` is by strategy.
+
+    ``minimum_share`` is the share of all trials that each strategy gets before the sampler is free.
+    """
+
+    strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
+    minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    frozen_convs: tuple[int, int] = (1, N_CONVS - 1)
+    pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("average", "max", "flatten")
+    hidden_layers: tuple[int, int] = (0, 3)
+    head_width: tuple[int, int] = (32, 4096)
+    dropout: Range = (0.0, 0.6)
+    optimizer: Annotated[tuple[OptimizerName, ...], Field(min_length=1)] = ("adam", "sgd")
+    learning_rate: dict[Kind, Range]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ranges: dict[str, tuple[Range, Range]] = {
+            "frozen_convs": (self.frozen_convs, (1, N_CONVS - 1)),
+            "hidden_layers": (self.hidden_layers, (0, 3)),
+            "head_width": (self.head_width, (1, 8192)),
+            "dropout": (self.dropout, (0.0, 0.95)),
+        }
+        for kind in self.strategies:
+            if kind not in self.learning_rate:
+                raise ValueError(f"learning_rate.{kind} is missing: give its range, e.g. [1e-4, 1e-2]")
+            ranges[f"learning_rate.{kind}"] = (self.learning_rate[kind], (1e-8, 10.0))
+        for name, ((low, high), (least, most)) in ranges.items():
+            if not least <= low <= high <= most:
+                raise ValueError(f"{name} must hold {least} <= low <= high <= {most}, but got [{low}, {high}]")
+        if self.minimum_share * len(self.strategies) > 1:
+            raise ValueError(
+                f"minimum_share {self.minimum_share} times {len(self.strategies)} strategies is more than all trials"
+            )
+        return self
+
+
+class Budget(_Declared):
+    """How much a study may spend. ``max_trial_cost`` is in TFLOP of training, ``time_limit`` in seconds: no trial
+    starts after it. ``precision`` auto means bfloat16 on a GPU and float32 on a CPU."""
+
+    trials: Annotated[int, Field(ge=1)] = 50
+    epochs: Annotated[int, Field(ge=1)] = 5
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    precision: Precision = "auto"
+    max_trial_cost: Annotated[float, Field(gt=0)] | None = None
+    time_limit: Annotated[float, Field(gt=0)] | None = None
+    cache_size: Annotated[float, Field(gt=0)] = 8.0
+    """GB of activations that one freeze boundary may take on disk; a bigger one is recomputed instead of stored."""
+
+
+class Pruning(_Declared):
+    """When a running trial is given up. ``margin`` is added to the forecast, in accuracy (0.01 is one point): a trial
+    stops only when even the optimistic forecast plus the margin stays under the front."""
+
+    enabled: bool = True
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.005
+
+
+class BaselinesSpec(_Declared):
+    """Which baselines are run, and for how many epochs the trained ones are."""
+
+    names: tuple[BaselineName, ...] = ("majority", "mlp", "cnn", "linear_probe")
+    epochs: Annotated[int, Field(ge=1)] = 20
+
+
+class AdviceSpec(_Declared):
+    """The boundary of the four scenarios: a training part of ``large_at`` images or more counts as large."""
+
+    large_at: Annotated[int, Field(ge=1)] = 100_000
+
+
+class StudySpec(_Declared):
+    """One study, whole: what is searched, on which images, for how much."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataSpec
+    search: SearchSpace
+    budget: Budget = Budget()
+    pruning: Pruning = Pruning()
+    baselines: BaselinesSpec = BaselinesSpec()
+    advice: AdviceSpec = AdviceSpec()
+
+    @classmethod
+    def load(cls, name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Self, DatasetSpec]:
+        """Read the study ``name`` (a shipped one, or a path to a TOML file) and its data set.
+
+        ``overrides`` maps dotted keys to values that replace the file's, such as ``{"budget.trials": 10}``.
+        Raises SpecError for an unknown study, an unknown key (naming the nearest one) or a value out of range.
+        """
+        path = _find("study", name, "studies", Path.cwd())
+        declared = _read_toml(path)
+        for key, value in (overrides or {}).items():
+            *sections, last = key.split(".")
+            target = declared
+            for section in sections:
+                target = target.setdefault(section, {})
+            target[last] = value
+        spec = _validated(cls, declared, path)
+        return spec, DatasetSpec.load(spec.data.dataset, path.parent)
+
+
+def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
+    """The TOML files that come with the harness, by name: beside the package in a checkout, inside it when installed."""
+    roots = (Path(__file__).parent.parent / folder, Path(str(resources.files("harness"))) / "share" / folder)
+    found = next((root for root in roots if root.is_dir()), roots[0])
+    return {path.stem: path for path in sorted(found.glob("*.toml"))}
+
+
+def _find(what: str, name: str, folder: Literal["studies", "datasets"], beside: Path) -> Path:
+    known = shipped(folder)
+    if name in known:
+        return known[name]
+    path = beside / name
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path
+        raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")
+    raise SpecError(f"unknown {what} {name!r}{_nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file")
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f": did you mean {close[0]!r}?" if close else "."
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path} is not valid TOML: {error}") from None
+
+
+def _validated(cls: type[_Spec], declared: dict[str, Any], path: Path) -> _Spec:
+    try:
+        return cls.model_validate(declared)
+    except ValidationError as error:
+        problems = [_problem(cls, item) for item in error.errors()]
+        raise SpecError(f"{path.name}: " + "; ".join(problems)) from None
+
+
+def _problem(cls: type[BaseModel], item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        owner: type[BaseModel] = cls
+        for part in item["loc"][:-1]:
+            annotation = owner.model_fields[str(part)].annotation
+            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+            owner = annotation
+        return f"unknown key {where!r}{_nearest(str(item['loc'][-1]), owner.model_fields)}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("missing", "value_error"):
+        return f"{where}: {message}" if where else message
+    return f"{where} = {item['input']!r}: {message}"
