@@ -1,0 +1,57 @@
+# Two commands to remember: `make run` and `make test`. Both build .venv from the hash-locked requirements first.
+# Another interpreter: `make PYTHON=python3.12 run`. Another study or more flags: `make run RUN="--study my.toml"`.
+PYTHON ?= python3
+RUN ?= --study mnist --trials 50
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+
+.PHONY: run test test-large lint format bench lock clean
+
+run: .venv/run.stamp
+	$(BIN)/python -m harness.run $(RUN)
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -m "not large"
+
+test-large: .venv/dev.stamp
+	$(BIN)/python -m pytest -m large
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev.stamp
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
+
+# Re-lock to the newest releases that pyproject.toml allows.
+lock: .venv/dev.stamp
+	$(PIP) uv
+	$(COMPILE) --upgrade --output-file requirements.txt
+	$(COMPILE) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are the only record of what is installed: they go stale when the lock or the packaging changes.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements.txt pyproject.toml | .venv/bin/python
+	$(PIP) --require-hashes --requirement requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	$(PIP) --require-hashes --requirement requirements-dev.txt
+	touch $@

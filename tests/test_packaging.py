@@ -1,0 +1,156 @@
+"""The package as others get it: what is in the wheel and the sdist, what the locks hold, what make repeats."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from harness import __version__
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ["requirements.txt", "requirements-dev.txt"]
+PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder], cwd=ROOT, check=True)
+    return next(folder.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def installed(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as installed from the wheel that is built from the sdist, all without network."""
+    wheels, target = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("target")
+    offline = ["--no-index", "--no-deps"]
+    subprocess.run([*PIP, "wheel", *offline, "--no-build-isolation", "-w", wheels, sdist], check=True)
+    subprocess.run([*PIP, "install", *offline, "--target", target, next(wheels.glob("*.whl"))], check=True)
+    return target
+
+
+def run_installed(installed: Path, cwd: Path, *command: str | Path) -> str:
+    environment = os.environ | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, check=True, text=True, capture_output=True).stdout.strip()
+
+
+def test_sdist_holds_sources_and_no_weights(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert {"harness/spec.py", "studies/mnist.toml", "datasets/mnist.npz", "pyproject.toml", "LICENSE"} <= set(names)
+    assert not [name for name in names if name.endswith((".h5", ".keras", ".onnx", ".db"))]
+
+
+def test_only_our_two_packages_become_importable(installed: Path) -> None:
+    importable = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} - {"bin"}
+    assert importable == {"harness", "dashboards"}
+
+
+def test_wheel_holds_every_file_of_the_packages(installed: Path) -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "harness", "dashboards"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if tracked.returncode:
+        pytest.skip("not a git checkout: no list of files to compare with")
+    assert [name for name in tracked.stdout.splitlines() if not (installed / name).is_file()] == []
+
+
+def test_shipped_study_and_data_are_found_from_elsewhere(installed: Path, tmp_path: Path) -> None:
+    probe = "from harness.spec import StudySpec; study, data = StudySpec.load('mnist'); print(data.file.resolve())"
+    found = Path(run_installed(installed, tmp_path, sys.executable, "-c", probe))
+    assert found.is_file()
+    assert found.is_relative_to(installed)
+
+
+def test_console_command_lists_the_commands(installed: Path, tmp_path: Path) -> None:
+    harness = installed / "bin" / "harness"
+    assert run_installed(installed, tmp_path, harness, "--version") == f"harness {__version__}"
+    assert {"run", "dashboard"} <= set(run_installed(installed, tmp_path, harness, "--help").split())
+
+
+def locked(name: str) -> dict[str, list[Requirement]]:
+    """The requirements of a lock file by name, several where versions differ between Pythons."""
+    requirements: dict[str, list[Requirement]] = {}
+    for block in re.split(r"\n(?=\S)", (ROOT / name).read_text()):
+        requirement, *hashes = [part.strip() for part in block.split("\\\n")]
+        assert hashes, f"{requirement} has no hash"
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", line) for line in hashes), requirement
+        parsed = Requirement(requirement)
+        requirements.setdefault(canonicalize_name(parsed.name), []).append(parsed)
+    return requirements
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_pins_one_version_with_hashes_and_no_address(name: str) -> None:
+    for requirements in locked(name).values():
+        for requirement in requirements:
+            assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
+            assert requirement.url is None
+
+
+def test_dev_lock_extends_the_run_lock() -> None:
+    run, dev = (locked(name) for name in LOCKS)
+    assert {name: dev.get(name) for name in run} == run
+
+
+def test_locks_satisfy_what_the_package_asks_for() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, extras = declared["project"], declared["project"]["optional-dependencies"]
+    run, dev = (locked(name) for name in LOCKS)
+    asked = [(line, run) for line in project["dependencies"] + declared["dependency-groups"]["build"]]
+    asked += [(line, dev) for extra in ("postgres", "test", "dev") for line in extras[extra]]
+    for line, lock in asked:
+        wanted = Requirement(line)
+        if wanted.name == project["name"]:
+            continue
+        pinned = lock.get(canonicalize_name(wanted.name), [])
+        versions = [specifier.version for requirement in pinned for specifier in requirement.specifier]
+        assert versions, f"{line} is not locked: make lock"
+        assert all(wanted.specifier.contains(version) for version in versions), f"{line}, locked {versions}: make lock"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What make sees of a checkout whose environment is up to date."""
+    for name in ["Makefile", "pyproject.toml", *LOCKS]:
+        shutil.copy(ROOT / name, tmp_path)
+        os.utime(tmp_path / name, (1_000_000_000,) * 2)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ["bin/python", "run.stamp", "dev.stamp"]:
+        (tmp_path / ".venv" / name).touch()
+    return tmp_path
+
+
+def make_plan(checkout: Path, target: str) -> str:
+    """The commands that make would run."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    # Not the flags of the make that may be running these tests.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    plan = subprocess.run(
+        ["make", "--dry-run", target], cwd=checkout, env=environment, check=True, text=True, capture_output=True
+    )
+    return plan.stdout
+
+
+@pytest.mark.parametrize("target", ["run", "test", "lint"])
+def test_make_installs_nothing_twice(checkout: Path, target: str) -> None:
+    assert "install" not in make_plan(checkout, target)
+
+
+@pytest.mark.parametrize("changed", ["requirements.txt", "pyproject.toml"])
+def test_make_installs_again_after_a_change(checkout: Path, changed: str) -> None:
+    os.utime(checkout / changed, (4_000_000_000,) * 2)
+    assert "--require-hashes" in make_plan(checkout, "run")
+
+
+def test_make_run_is_the_documented_command(checkout: Path) -> None:
+    assert make_plan(checkout, "run").split()[1:] == ["-m", "harness.run", "--study", "mnist", "--trials", "50"]
