@@ -1,11 +1,11 @@
 # Two commands to remember: `make run` and `make test`. Both build .venv from the hash-locked requirements first.
-# Another interpreter: `make PYTHON=python3.12 run`. Another study or more flags: `make run RUN="--study my.toml"`.
+# Another interpreter: `make clean`, then `make PYTHON=python3.12 run`. Another study or more flags: `make run RUN="--study my.toml"`.
 PYTHON ?= python3
 RUN ?= --study mnist --trials 50
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 .PHONY: run test test-large lint format bench lock clean
@@ -32,7 +32,7 @@ bench: .venv/dev.stamp
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
 
 # Re-lock to the newest releases that pyproject.toml allows.
-lock: .venv/dev.stamp
+lock: .venv/bin/python
 	$(PIP) uv
 	$(COMPILE) --upgrade --output-file requirements.txt
 	$(COMPILE) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt
@@ -45,7 +45,7 @@ clean:
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/run.stamp: requirements.txt pyproject.toml | .venv/bin/python
 	$(PIP) --require-hashes --requirement requirements.txt

@@ -31,6 +31,7 @@ ORDER = [
     "harness.features",
     "harness.models",
     "harness.training",
+    "harness.problem",
     "harness.baselines",
     "harness.trial",
     "harness.migrations",
