@@ -1,0 +1,616 @@
+"""The figures: ``*_info(rows)`` says what is shown, ``*_figure(info)`` draws it. Both are pure.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart: one for each strategy everywhere, and every
+strategy has its own marker too. Ink, muted ink, lines and paper are the light theme's; ``DARK`` maps them to the dark
+one's.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from harness.pareto import front
+
+from dashboards import words
+from dashboards.rows import Rows
+from harness.strategy import KINDS, N_CONVS, Kind
+
+INK, MUTED, LINE, PAPER = "#1c2024", "#5f6872", "#dfe3e7", "#ffffff"
+DARK = {INK: "#eceff2", MUTED: "#a3adb8", LINE: "#343b43", PAPER: "#16191d"}
+COLOURS: dict[Kind, str] = {
+    "feature_extraction": "#0072B2",
+    "freeze_first_k": "#E69F00",
+    "fine_tune_all": "#009E73",
+    "from_scratch": "#CC79A7",
+}
+MARKERS: dict[Kind, str] = {
+    "feature_extraction": "circle",
+    "freeze_first_k": "square",
+    "fine_tune_all": "diamond",
+    "from_scratch": "triangle-up",
+}
+KINDS_OF_SECONDS = {"features": "#56B4E9", "compile": "#F0E442", "train": "#D55E00", "evaluation": "#999999"}
+DASHES = {"majority": "dot", "mlp": "dash", "cnn": "dashdot", "linear_probe": "longdash"}
+MARKS = {"advice": "advice", "recipe_extractor": "recipe: extractor", "recipe_partial": "recipe: partial"}
+VGG16_BLOCKS = ((1, 2), (3, 4), (5, 7), (8, 10), (11, 13))
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "xaxis": {
+            "gridcolor": LINE,
+            "linecolor": LINE,
+            "zeroline": False,
+            "automargin": True,
+            "title": {"standoff": 8},
+        },
+        "yaxis": {
+            "gridcolor": LINE,
+            "linecolor": LINE,
+            "zeroline": False,
+            "automargin": True,
+            "title": {"standoff": 8},
+        },
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xref": "container"},
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK}},
+    }
+)
+
+
+# --- accuracy versus compute ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """A checkpoint: ``tflop`` spent so far, validation ``accuracy``, whether it is the trial's ``last`` one, how the
+    trial ended (``status``) and what to say on hover."""
+
+    trial: int
+    kind: Kind
+    epoch: int
+    tflop: float
+    accuracy: float
+    last: bool
+    status: str
+    hover: str
+
+    @property
+    def in_words(self) -> str:
+        """``0.9740 for 3.21 TFLOP``."""
+        return f"{words.accuracy(self.accuracy)} for {words.number(self.tflop)} TFLOP"
+
+
+@dataclass(frozen=True)
+class BaselineLine:
+    """A baseline reaches ``accuracy`` once ``tflop`` are spent."""
+
+    name: str
+    tflop: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class FrontInfo:
+    """Every checkpoint of every finished trial, those on the front by rising compute, baselines, marked trials."""
+
+    points: tuple[Point, ...]
+    front: tuple[Point, ...]
+    baselines: tuple[BaselineLine, ...]
+    marks: tuple[tuple[str, Point], ...]
+    n_validation: int | None
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.front:
+            return "No trial has reached a checkpoint."
+        first, last = self.front[0], self.front[-1]
+        if len(self.front) == 1:
+            return f"One checkpoint is the whole front: {last.in_words}."
+        return (
+            f"{len(self.front):,} of {words.count(len(self.points), 'checkpoint')} are on the front, "
+            f"from {first.in_words} to {last.in_words}."
+        )
+
+
+def front_info(rows: Rows) -> FrontInfo:
+    """Accuracy versus compute; checkpoints without a finite accuracy (diverged) are left out."""
+    points = _points(rows)
+    on_front = tuple(points[i] for i in front([p.tflop for p in points], [p.accuracy for p in points]))
+    baselines = tuple(
+        BaselineLine(row["name"], row["train_flops"] / 1e12, row["val_accuracy"])
+        for row in rows.baselines.dropna(subset="val_accuracy").sort_values("val_accuracy").to_dict("records")
+    )
+    marked = {rows.trials.loc[rows.trials["origin"] == origin, "number"].min(): name for origin, name in MARKS.items()}
+    marks = tuple((marked[point.trial], point) for point in points if point.last and point.trial in marked)
+    return FrontInfo(points, on_front, baselines, marks, rows.data.get("n_validation"))
+
+
+def front_figure(info: FrontInfo) -> go.Figure:
+    """Checkpoints small and pale, ends of trials large (hollow where the trial was stopped), the front as steps."""
+    figure = _figure()
+    axis = _AccuracyAxis([p.accuracy for p in (*info.points, *info.baselines)], info.n_validation)
+    costs = [p.tflop for p in info.points] + [b.tflop for b in info.baselines if b.tflop > 0]
+    low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
+    for kind in KINDS:
+        mine = [p for p in info.points if p.kind == kind]
+        for last in (False, True):
+            shown = [p for p in mine if p.last is last]
+            if shown:
+                figure.add_scatter(
+                    x=_rounded(p.tflop for p in shown),
+                    y=axis.place(p.accuracy for p in shown),
+                    mode="markers",
+                    name=kind,
+                    legendgroup=kind,
+                    showlegend=last,
+                    opacity=1 if last else 0.4,
+                    marker=_marker(kind, [p.status for p in shown], 10 if last else 6),
+                    hovertext=[p.hover for p in shown],
+                    hoverinfo="text",
+                )
+    if info.front:
+        figure.add_scatter(
+            x=_rounded([*(p.tflop for p in info.front), high]),
+            y=axis.place([*(p.accuracy for p in info.front), info.front[-1].accuracy]),
+            mode="lines",
+            name="front",
+            line={"color": INK, "width": 2, "shape": "hv"},
+            hoverinfo="skip",
+        )
+    for baseline in info.baselines:
+        start = max(baseline.tflop, low)
+        text = f"baseline {words.plotly_text(baseline.name)}: validation accuracy {words.accuracy(baseline.accuracy)}"
+        figure.add_scatter(
+            # The middle point is there to be hovered over: a line has none but its ends.
+            x=_rounded([start, math.sqrt(start * high), high]),
+            y=axis.place([baseline.accuracy] * 3),
+            mode="lines+markers",
+            name=f"baseline: {words.plotly_text(baseline.name)}",
+            line={"color": MUTED, "width": 1.5, "dash": DASHES.get(baseline.name, "dash")},
+            marker={"symbol": "line-ns-open", "size": [9 if baseline.tflop > 0 else 0, 0, 0], "color": MUTED},
+            hovertext=f"{text}<br>{words.number(baseline.tflop)} TFLOP",
+            hoverinfo="text",
+        )
+    for name, point in info.marks:
+        figure.add_scatter(
+            x=_rounded([point.tflop]),
+            y=axis.place([point.accuracy]),
+            mode="markers+text",
+            name=name,
+            text=name,
+            textposition="bottom center",
+            textfont={"size": 12, "color": INK},
+            marker={"symbol": "star-open", "size": 18, "color": INK, "line": {"width": 1.5}},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    figure.update_xaxes(
+        type="log", title_text="training compute so far (TFLOP, log scale)", range=[math.log10(low), math.log10(high)]
+    )
+    axis.apply(figure)
+    return figure
+
+
+# --- learning curves --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CurvesInfo:
+    """The checkpoints of each trial in order, and the last ones of those that were stopped."""
+
+    curves: tuple[tuple[Point, ...], ...]
+    stopped: tuple[Point, ...]
+    n_validation: int | None
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.curves:
+            return "No trial has reached a checkpoint."
+        return f"{words.count(len(self.curves), 'learning curve')}, {len(self.stopped):,} of them stopped early."
+
+
+def curves_info(rows: Rows) -> CurvesInfo:
+    """Validation accuracy by epoch."""
+    curves: dict[int, list[Point]] = {}
+    for point in _points(rows):
+        curves.setdefault(point.trial, []).append(point)
+    stopped = tuple(curve[-1] for curve in curves.values() if curve[-1].status != "complete")
+    return CurvesInfo(tuple(map(tuple, curves.values())), stopped, rows.data.get("n_validation"))
+
+
+def curves_figure(info: CurvesInfo) -> go.Figure:
+    """One line a trial, in its strategy's colour; stopped ends crossed."""
+    figure = _figure()
+    axis = _AccuracyAxis([p.accuracy for curve in info.curves for p in curve], info.n_validation)
+    for kind in KINDS:
+        mine = [curve for curve in info.curves if curve[0].kind == kind]
+        if mine:
+            # One trace for all curves of a strategy, with gaps between them: thousands of traces would be slow.
+            x: list[float | None] = []
+            y: list[float | None] = []
+            hover: list[str] = []
+            for curve in mine:
+                x += [*(p.epoch for p in curve), None]
+                y += [*axis.place(p.accuracy for p in curve), None]
+                hover += [*(p.hover for p in curve), ""]
+            figure.add_scatter(
+                x=x,
+                y=y,
+                mode="lines+markers",
+                name=kind,
+                line={"color": COLOURS[kind], "width": 1.2},
+                marker={"symbol": MARKERS[kind], "size": 5},
+                opacity=0.75,
+                hovertext=hover,
+                hoverinfo="text",
+            )
+    if info.stopped:
+        figure.add_scatter(
+            x=[p.epoch for p in info.stopped],
+            y=axis.place(p.accuracy for p in info.stopped),
+            mode="markers",
+            name="stopped early",
+            marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": INK}},
+            hovertext=[p.hover for p in info.stopped],
+            hoverinfo="text",
+        )
+    last = max((p.epoch for curve in info.curves for p in curve), default=1)
+    figure.update_xaxes(title_text="epoch", range=[0.8, last + 0.2], **_whole_numbers(last))
+    axis.apply(figure)
+    return figure
+
+
+# --- accuracy against k -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DepthInfo:
+    """The last checkpoint of every trial with its k, and the best pretrained one of each k."""
+
+    points: tuple[tuple[int, Point], ...]
+    best: tuple[tuple[int, Point], ...]
+    n_validation: int | None
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.best:
+            return "No pretrained trial has reached a checkpoint."
+        k, point = max(self.best, key=lambda pair: pair[1].accuracy)
+        tried = words.count(len(self.best), "freeze depth")
+        return (
+            f"Of {tried} tried, k = {k} did best: validation accuracy {words.accuracy(point.accuracy)} "
+            f"(trial {point.trial})."
+        )
+
+
+def depth_info(rows: Rows) -> DepthInfo:
+    """Validation accuracy at the end of each trial against k, the number of frozen convolutions (0 to 13)."""
+    depth = dict(zip(rows.trials["number"], rows.trials["frozen_convs"], strict=True))
+    points = tuple((int(depth[p.trial]), p) for p in _points(rows) if p.last)
+    best: dict[int, Point] = {}
+    for k, point in points:
+        if point.kind != "from_scratch" and (k not in best or point.accuracy > best[k].accuracy):
+            best[k] = point
+    return DepthInfo(points, tuple(sorted(best.items())), rows.data.get("n_validation"))
+
+
+def depth_figure(info: DepthInfo) -> go.Figure:
+    """One marker a trial over VGG16's blocks; a line joins the best pretrained trial of each k."""
+    figure = _figure()
+    axis = _AccuracyAxis([p.accuracy for _, p in info.points], info.n_validation)
+    for block, (first, last) in enumerate(VGG16_BLOCKS, start=1):
+        figure.add_vrect(
+            x0=first - 0.5,
+            x1=last + 0.5,
+            fillcolor=LINE if block % 2 else PAPER,
+            opacity=0.45,
+            line_width=0,
+            layer="below",
+            annotation={"text": f"block {block}", "font": {"size": 11, "color": MUTED}, "yshift": 4},
+            annotation_position="bottom",
+        )
+    for kind in KINDS:
+        mine = [(k, p) for k, p in info.points if p.kind == kind]
+        # Two strategies share k = 0: they stand beside each other.
+        shift = {"fine_tune_all": 0.12, "from_scratch": -0.12}.get(kind, 0.0)
+        if mine:
+            figure.add_scatter(
+                x=[k + shift for k, _ in mine],
+                y=axis.place(p.accuracy for _, p in mine),
+                mode="markers",
+                name=kind,
+                marker=_marker(kind, [p.status for _, p in mine], 10),
+                hovertext=[p.hover for _, p in mine],
+                hoverinfo="text",
+            )
+    if len(info.best) > 1:
+        figure.add_scatter(
+            x=[k for k, _ in info.best],
+            y=axis.place(p.accuracy for _, p in info.best),
+            mode="lines",
+            name="best pretrained at each k",
+            line={"color": INK, "width": 1.5},
+            hoverinfo="skip",
+        )
+    figure.update_xaxes(
+        title_text="k, frozen convolutions of 13",
+        range=[-0.6, N_CONVS + 0.6],
+        showgrid=False,
+        tick0=0,
+        dtick=1,
+        tickangle=0,
+    )
+    axis.apply(figure)
+    return figure
+
+
+# --- where the time went ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TimeInfo:
+    """Seconds of each group (a strategy, or the baselines) by kind, what was saved, and the same for compute.
+
+    ``spent[kind]`` and the two savings have one value for each of ``groups``. Activations found in the cache count as
+    saved, not as spent. The seconds that stopping early saved are an estimate: the FLOPs it saved, at the strategy's
+    own seconds a FLOP.
+    """
+
+    groups: tuple[str, ...]
+    spent: dict[str, tuple[float, ...]]
+    saved_by_cache: tuple[float, ...]
+    saved_by_stopping: tuple[float, ...]
+    spent_flops: float
+    saved_flops: float
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        total = sum(map(sum, self.spent.values()))
+        if total == 0:
+            return "Nothing has been run."
+        share = self.saved_flops / (self.spent_flops + self.saved_flops) if self.saved_flops else 0.0
+        saved = (
+            f"stopping trials early saved {words.tflop(self.saved_flops)} ({share:.0%} of what was planned), "
+            f"about {words.seconds(sum(self.saved_by_stopping))}"
+            if self.saved_flops
+            else "no trial was stopped early"
+        )
+        return (
+            f"{words.seconds(total)} spent, {sum(self.spent['train']) / total:.0%} of it training; the feature cache "
+            f"saved {words.seconds(sum(self.saved_by_cache))}; {saved}."
+        )
+
+
+def time_info(rows: Rows) -> TimeInfo:
+    """Seconds by kind for each strategy and the baselines, with what the feature cache and stopping early saved."""
+    trials = rows.trials
+    groups = [(str(kind), trials[trials["strategy"] == kind]) for kind in KINDS]
+    groups = [(name, frame) for name, frame in [*groups, ("baselines", rows.baselines)] if not frame.empty]
+    spent: dict[str, list[float]] = {kind: [] for kind in KINDS_OF_SECONDS}
+    cached, stopped = [], []
+    for name, frame in groups:
+        for kind in KINDS_OF_SECONDS:
+            spent[kind].append(float(frame[f"seconds_{kind}"].sum()))
+        cached.append(0.0)
+        stopped.append(0.0)
+        if name != "baselines":
+            cached[-1] = float(frame.loc[frame["features_cached"].astype(bool), "seconds_features"].sum())
+            flops = frame["train_flops"].sum()
+            rate = (frame["seconds_features"].sum() + frame["seconds_train"].sum()) / flops if flops else 0.0
+            stopped[-1] = float(_stopped(frame)["saved_flops"].sum() * rate)
+        spent["features"][-1] -= cached[-1]
+    return TimeInfo(
+        tuple(name for name, _ in groups),
+        {kind: tuple(values) for kind, values in spent.items()},
+        tuple(cached),
+        tuple(stopped),
+        float(trials["train_flops"].sum()),
+        float(_stopped(trials)["saved_flops"].sum()),
+    )
+
+
+def time_figure(info: TimeInfo) -> go.Figure:
+    """Stacked bars, one a strategy: spent solid, saved hatched."""
+    figure = _figure()
+    saved = {
+        "saved by the feature cache": info.saved_by_cache,
+        "saved by stopping early (estimate)": info.saved_by_stopping,
+    }
+    bars = [(kind, values, KINDS_OF_SECONDS[kind], "") for kind, values in info.spent.items()]
+    bars += [
+        (name, values, KINDS_OF_SECONDS["features" if "cache" in name else "train"], "/")
+        for name, values in saved.items()
+    ]
+    for name, values, colour, hatch in bars:
+        if any(values):
+            figure.add_bar(
+                y=info.groups,
+                x=_rounded(values),
+                name=name,
+                orientation="h",
+                marker={
+                    "color": colour,
+                    "line": {"width": 1 if hatch else 0, "color": colour},
+                    "pattern": {"shape": hatch, "fillmode": "replace", "solidity": 0.25, "size": 6},
+                },
+                hovertext=[
+                    f"{group}, {name}: {words.seconds(value)}" for group, value in zip(info.groups, values, strict=True)
+                ],
+                hoverinfo="text",
+            )
+    figure.update_layout(barmode="stack", bargap=0.35)
+    figure.update_xaxes(title_text="seconds")
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix=" ")
+    return figure
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its ``id`` (also its name inside optuna-dashboard), title, finding and how to read it.
+
+    ``figure`` is None where there is nothing to draw yet; ``headline`` says so.
+    """
+
+    id: str
+    title: str
+    headline: str
+    reading: str
+    figure: go.Figure | None
+
+
+def draw(rows: Rows) -> list[Drawing]:
+    """All figures of a study, in the order of the page."""
+    front_, curves, depth, time_ = front_info(rows), curves_info(rows), depth_info(rows), time_info(rows)
+    return [
+        Drawing(
+            "accuracy-versus-compute",
+            "Accuracy versus compute",
+            front_.headline,
+            "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early). The line is the "
+            "front: the best validation accuracy reached for that compute. A baseline's line starts at its own cost. "
+            "The accuracy axis is stretched towards 1, so that the difference between 0.97 and 0.98 can be seen.",
+            _unless(not front_.points and not front_.baselines, front_figure, front_),
+        ),
+        Drawing(
+            "learning-curves",
+            "Learning curves",
+            curves.headline,
+            "One line is one trial. A cross is where it was stopped; hover over it for the reason.",
+            _unless(not curves.curves, curves_figure, curves),
+        ),
+        Drawing(
+            "accuracy-against-k",
+            "Accuracy against frozen convolutions",
+            depth.headline,
+            "k counts the leading convolutions of VGG16 whose ImageNet weights do not move: 13 is feature extraction, "
+            "at 0 all of them move. The line joins the best pretrained trial of each k.",
+            _unless(not depth.points, depth_figure, depth),
+        ),
+        Drawing(
+            "where-the-time-went",
+            "Where the time went",
+            time_.headline,
+            "Solid is spent, hatched is saved. What stopping early saved is estimated from the strategy's own seconds a "
+            "FLOP.",
+            _unless(not any(map(any, time_.spent.values())), time_figure, time_),
+        ),
+    ]
+
+
+def _unless(empty: bool, figure: Callable[[Any], go.Figure], info: Any) -> go.Figure | None:
+    return None if empty else figure(info)
+
+
+def _figure() -> go.Figure:
+    return go.Figure(layout={"template": TEMPLATE})
+
+
+def _stopped(trials: Any) -> Any:
+    return trials[trials["status"].isin(["pruned", "over_budget"])]
+
+
+def _points(rows: Rows) -> tuple[Point, ...]:
+    trials = {row["number"]: row for row in rows.trials.to_dict("records")}
+    usable = rows.checkpoints[rows.checkpoints["val_accuracy"].notna() & (rows.checkpoints["train_flops"] > 0)]
+    final = usable.groupby("number")["epoch"].max().to_dict()
+    return tuple(
+        Point(
+            int(row["number"]),
+            trials[row["number"]]["strategy"],
+            int(row["epoch"]),
+            row["train_flops"] / 1e12,
+            row["val_accuracy"],
+            last := row["epoch"] == final[row["number"]],
+            trials[row["number"]]["status"],
+            _hover(trials[row["number"]], row, last),
+        )
+        for row in usable.to_dict("records")
+    )
+
+
+def _hover(trial: dict[Any, Any], checkpoint: dict[Any, Any], last: bool) -> str:
+    lines = [
+        f"<b>trial {trial['number']}, epoch {checkpoint['epoch']}</b>",
+        words.plotly_text(trial["label"]),
+        f"validation accuracy {words.accuracy(checkpoint['val_accuracy'])}",
+        f"{words.tflop(checkpoint['train_flops'])}, {words.seconds(checkpoint['train_seconds'])} of training",
+    ]
+    if last and trial["status"] != "complete":
+        lines.append(words.plotly_text(f"{trial['status']}: {trial['reason'] or 'no reason recorded'}"))
+    return "<br>".join(lines)
+
+
+def _marker(kind: Kind, statuses: Sequence[str], size: int) -> dict[str, Any]:
+    symbol, colour = MARKERS[kind], COLOURS[kind]
+    symbols = [symbol if status == "complete" else f"{symbol}-open" for status in statuses]
+    return {
+        "symbol": symbols,
+        "size": size,
+        "color": colour,
+        "line": {"width": 1.5 if size > 6 else 1, "color": colour},
+    }
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _whole_numbers(last: int) -> dict[str, Any]:
+    return {"dtick": 1} if last <= 12 else {"tickformat": "d"}
+
+
+class _AccuracyAxis:
+    """Accuracy on a log scale of the error: the top, where the good trials crowd, gets the room.
+
+    Plotly has no such scale: the error is drawn on a reversed log axis and its ticks are labelled with the accuracy. An
+    accuracy of 1 is drawn at half an image's error.
+    """
+
+    def __init__(self, accuracies: Sequence[float], n_validation: int | None) -> None:
+        self._least = 0.5 / (n_validation or 1000)
+        errors = [max(1 - a, self._least) for a in accuracies] or [0.5]
+        low, high = math.log10(min(errors)), math.log10(max(errors))
+        margin = max(0.06 * (high - low), 0.02)
+        self._range = (high + margin, low - margin)
+
+    def place(self, accuracies: Iterable[float]) -> list[float]:
+        """Where to draw these accuracies."""
+        return [float(f"{max(1 - a, self._least):.6g}") for a in accuracies]
+
+    def apply(self, figure: go.Figure) -> None:
+        """Make this the figure's y axis."""
+        ticks = self._ticks()
+        figure.update_yaxes(
+            type="log",
+            range=self._range,
+            tickvals=ticks,
+            ticktext=[f"{1 - tick:.6g}" for tick in ticks],
+            title_text="validation accuracy",
+        )
+
+    def _ticks(self) -> list[float]:
+        """Round errors in range, the roundest first, none too near another."""
+        high, low = self._range
+        gap = (high - low) / 9
+        chosen: list[float] = []
+        for digits in ((10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100)):
+            for exponent in range(math.floor(low) - 1, 1):
+                for value in digits:
+                    tick = float(f"{value * 10.0 ** (exponent - 1):.6g}")
+                    inside = low <= math.log10(tick) <= high and tick <= 1
+                    if inside and all(abs(math.log10(tick / other)) >= gap for other in chosen):
+                        chosen.append(tick)
+        return sorted(chosen)

@@ -1,0 +1,89 @@
+"""What a page is drawn from: one study's rows, read once so that all figures show the same moment."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import SpecError
+from harness.store import Store
+from harness.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One study as stored.
+
+    ``spec``, ``data`` and ``advice`` are as in ``StudyRow``. ``trials`` are the finished ones, with ``label`` (the
+    strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    data: dict[str, Any]
+    advice: dict[str, Any]
+    trials: pd.DataFrame
+    checkpoints: pd.DataFrame
+    baselines: pd.DataFrame
+
+    @classmethod
+    def read(cls, store: Store, study_name: str) -> "Rows":
+        """Read the study. Raises SpecError where the store has none of that name, naming the nearest."""
+        study = store.study(study_name)
+        if study is None:
+            raise SpecError(_unknown(study_name, store.study_names()))
+        trials = store.trials(study_name)
+        # Checkpoints second: what a running trial adds in between belongs to no finished trial and is left out.
+        checkpoints = store.checkpoints(study_name)
+        return cls(
+            study_name,
+            study.spec,
+            study.data,
+            study.advice,
+            trials.assign(label=[_label(row) for row in trials.to_dict("records")]),
+            checkpoints[checkpoints["number"].isin(trials["number"])],
+            store.baselines(study_name),
+        )
+
+    def best(self) -> dict[str, Any] | None:
+        """The trial of the highest validation accuracy, the cheaper one of equals; None where no trial has any."""
+        return _most_accurate(self.trials)
+
+    def best_baseline(self) -> dict[str, Any] | None:
+        """The baseline of the highest validation accuracy, if any ended with one."""
+        return _most_accurate(self.baselines)
+
+    def trial_of(self, origin: str) -> dict[str, Any] | None:
+        """The finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
+        return _first(self.trials[self.trials["origin"] == origin])
+
+
+def _most_accurate(frame: pd.DataFrame) -> dict[str, Any] | None:
+    scored = frame.dropna(subset="val_accuracy")
+    return _first(scored.sort_values(["val_accuracy", "train_flops"], ascending=[False, True]))
+
+
+def _first(frame: pd.DataFrame) -> dict[str, Any] | None:
+    return None if frame.empty else {str(key): value for key, value in frame.iloc[0].items()}
+
+
+def _label(row: dict[Any, Any]) -> str:
+    head = tuple(int(width) for width in row["head"].split("-") if width)
+    return Strategy(
+        row["strategy"],
+        int(row["frozen_convs"]),
+        row["pooling"],
+        head,
+        row["dropout"],
+        row["optimizer"],
+        row["learning_rate"],
+    ).label()
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    if not known:
+        return f"there is no study {name!r}: this database holds none yet; `python -m harness.run --study …` makes one"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    return f"there is no study {name!r} in this database{hint} It holds: {', '.join(known)}"

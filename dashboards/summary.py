@@ -1,0 +1,158 @@
+"""The study in plain words: what did best, what it costs, how it stands to advice, recipes and baselines."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from harness.pareto import front, wilson_interval
+
+from dashboards import words
+from dashboards.rows import Rows
+from harness.results import STATUSES
+
+NEARLY = 0.01
+"""A trial within one point of the best counts as nearly as good."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One large number of the page's head: ``label``, ``value``, and a ``note`` below it."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``facts`` for the eye, ``sentences`` for the reader. Plain text: escape before it goes into a page."""
+
+    facts: tuple[Fact, ...]
+    sentences: tuple[str, ...]
+
+
+def summarise(rows: Rows) -> Summary:
+    """What a reader with a minute has to know."""
+    best = rows.best()
+    if best is None:
+        nothing = "No trial has a validation accuracy yet: there is nothing to recommend."
+        return Summary(_facts(rows, best), (nothing, _how_many(rows), *_reasons(rows)))
+    sentences = (
+        _best(rows, best),
+        *_cheaper(rows, best),
+        _against_advice(rows, best),
+        *_recipes(rows),
+        _against_baselines(rows, best),
+        _how_many(rows),
+    )
+    return Summary(_facts(rows, best), sentences)
+
+
+def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
+    planned = f"of {rows.spec['budget']['trials']:,} planned"
+    trials = Fact("Trials finished", f"{len(rows.trials):,}", planned)
+    if best is None:
+        return (Fact("Best validation accuracy", "–", "no trial has one"), trials)
+    facts = [
+        Fact("Best validation accuracy", words.accuracy(best["val_accuracy"]), f"trial {best['number']}"),
+        Fact("Its training cost", words.tflop(best["train_flops"]), f"{words.seconds(best['seconds_total'])} in all"),
+    ]
+    advice, baseline = rows.trial_of("advice"), rows.best_baseline()
+    if advice is not None:
+        facts.append(Fact("The advice reached", words.accuracy(advice["val_accuracy"]), _cost_or_status(advice)))
+    if baseline is not None:
+        facts.append(Fact("Best baseline", words.accuracy(baseline["val_accuracy"]), baseline["name"]))
+    return (*facts, trials)
+
+
+def _best(rows: Rows, best: dict[str, Any]) -> str:
+    n, accuracy = rows.data["n_validation"], best["val_accuracy"]
+    low, high = wilson_interval(round(accuracy * n), n)
+    stopped = "" if best["status"] == "complete" else f", although it ended as {best['status']}"
+    return (
+        f"Use {best['label']}: trial {best['number']} reached a validation accuracy of {words.accuracy(accuracy)} "
+        f"(95 % interval {low:.3f} to {high:.3f} from {n:,} images; the best of many looks a little better than it is) "
+        f"for {words.tflop(best['train_flops'])} of training and {words.seconds(best['seconds_total'])}{stopped}."
+    )
+
+
+def _cheaper(rows: Rows, best: dict[str, Any]) -> list[str]:
+    scored = rows.trials.dropna(subset="val_accuracy").reset_index(drop=True)
+    on_front = scored.iloc[front(scored["train_flops"].tolist(), scored["val_accuracy"].tolist())]
+    cheapest = on_front[on_front["val_accuracy"] >= best["val_accuracy"] - NEARLY].iloc[0]
+    if cheapest["number"] == best["number"]:
+        return []
+    share = cheapest["train_flops"] / best["train_flops"]
+    return [
+        f"Nearly as good for less: {cheapest['label']} (trial {cheapest['number']}) reached {_reached(cheapest)}, "
+        f"{share:.0%} of the compute."
+    ]
+
+
+def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
+    trial = rows.trial_of("advice")
+    advice = f"The advice (scenario {rows.advice['scenario']}: {rows.advice['strategy']})"
+    if trial is None:
+        return f"{advice} has not been run yet."
+    if math.isnan(trial["val_accuracy"]):
+        return f"{advice} has no validation accuracy: its trial {_cost_or_status(trial)}."
+    if trial["number"] == best["number"]:
+        return f"{advice} did best: no trial of the search beat it."
+    gain = best["val_accuracy"] - trial["val_accuracy"]
+    found = f"{words.points(gain)} more" if gain else "the same"
+    times = words.number(best["train_flops"] / trial["train_flops"])
+    return f"{advice} reached {_reached(trial)}: the search found {found} for {times} times the compute."
+
+
+def _recipes(rows: Rows) -> list[str]:
+    names = {"recipe_extractor": "extractor", "recipe_partial": "partial freezing"}
+    run = {name: trial for origin, name in names.items() if (trial := rows.trial_of(origin)) is not None}
+    told = [
+        f"{name} {_cost_or_status(trial) if math.isnan(trial['val_accuracy']) else _reached(trial)}"
+        for name, trial in run.items()
+    ]
+    return [f"The article's recipes: {'; '.join(told)}."] if told else []
+
+
+def _against_baselines(rows: Rows, best: dict[str, Any]) -> str:
+    baseline = rows.best_baseline()
+    if baseline is None:
+        return "No baseline has finished."
+    gain = best["val_accuracy"] - baseline["val_accuracy"]
+    than = f"the best baseline, {baseline['name']} ({_reached(baseline)})"
+    if gain > 0:
+        return f"The best trial is {words.points(gain)} above {than}."
+    return f"The best trial is no better than {than}: transfer does not pay here yet."
+
+
+def _how_many(rows: Rows) -> str:
+    trials = rows.trials
+    if trials.empty:
+        return "No trial has finished."
+    counts = trials["status"].value_counts()
+    split = ", ".join(f"{counts[status]:,} {_spaced(status)}" for status in STATUSES if status in counts)
+    saved = trials.loc[trials["status"].isin(["pruned", "over_budget"]), "saved_flops"].sum()
+    early = f"; stopping early saved {words.tflop(saved)}" if saved else ""
+    spent = words.tflop(trials["train_flops"].sum())
+    return f"{words.count(len(trials), 'trial')} finished ({split}) for {spent} of training{early}."
+
+
+def _reasons(rows: Rows) -> list[str]:
+    given = rows.trials.loc[rows.trials["reason"] != "", "reason"].value_counts()
+    if given.empty:
+        return []
+    return [f"Most frequent reason: {given.index[0]} ({words.count(int(given.iloc[0]), 'trial')})."]
+
+
+def _reached(row: Any) -> str:
+    return f"{words.accuracy(row['val_accuracy'])} for {words.tflop(row['train_flops'])}"
+
+
+def _cost_or_status(trial: dict[str, Any]) -> str:
+    if not math.isnan(trial["val_accuracy"]):
+        return words.tflop(trial["train_flops"])
+    return f"ended as {_spaced(trial['status'])}" + (f" ({trial['reason']})" if trial["reason"] else "")
+
+
+def _spaced(status: str) -> str:
+    return status.replace("_", " ")

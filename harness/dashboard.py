@@ -1,0 +1,73 @@
+"""The command line of the dashboard: write a study's page, and serve optuna-dashboard with the same figures inside."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import sqlalchemy
+
+import dashboards.optuna
+from dashboards.page import write_page
+from harness.errors import HarnessError, StorageError
+from harness.paths import DEFAULT_STORAGE, page_path
+from harness.store import Store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page and, with ``--serve``, serve until Ctrl-C, which is how serving ends and therefore exit code 0.
+
+    Exit code 2 for what the user can mend, with one line on stderr that says how.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.dashboard",
+        description="Write a study's page: accuracy versus compute, learning curves, baselines, all in one HTML file.",
+    )
+    parser.add_argument("--study", required=True, metavar="NAME", help="the study's name, as its file gives it")
+    parser.add_argument(
+        "--storage",
+        default=DEFAULT_STORAGE,
+        metavar="URL",
+        help="SQLAlchemy URL of the database (default: %(default)s)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: results/<study>.html)")
+    parser.add_argument(
+        "--serve", action="store_true", help="also serve optuna-dashboard with these figures, on this machine only"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="where to serve; 0 takes a free one (default: %(default)s)"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        _refuse_missing_file(arguments.storage)
+        store = Store(arguments.storage)
+        page = arguments.out or page_path(arguments.study)
+        write_page(store, arguments.study, page)
+        print(f"page: {page}", flush=True)
+        if arguments.serve:
+            dashboards.optuna.attach(store, arguments.study)
+            dashboards.optuna.serve(store, arguments.port)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0 if arguments.serve else 130
+    return 0
+
+
+def _refuse_missing_file(storage: str) -> None:
+    """To look at results must not create an empty database. What else may be wrong with the URL, ``Store`` says."""
+    try:
+        url = sqlalchemy.make_url(storage)
+    except sqlalchemy.exc.ArgumentError:
+        return
+    file = url.database if url.get_backend_name() == "sqlite" else None
+    if file and not file.startswith((":memory:", "file:")) and not Path(file).is_file():
+        raise StorageError(
+            f"there is no database {file!r}: run a study first (python -m harness.run --study …), or give another's URL "
+            f"with --storage"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Where results go unless the command line says otherwise. Relative paths are relative to the current folder."""
+
+import hashlib
+import re
+from pathlib import Path
+
+RESULTS = Path("results")
+DEFAULT_STORAGE = f"sqlite:///{RESULTS.as_posix()}/harness.db"
+
+
+def page_path(study_name: str) -> Path:
+    """The page of the study: ``results/<slug>.html``.
+
+    A name that is not a plain file name already (upper case counts: some file systems ignore it) gets a digest of the
+    name in its slug, so that no two studies share a page and no name leads out of the folder.
+    """
+    slug = re.sub(r"[^a-z0-9._-]+", "-", study_name.lower()).strip(".-")[:60] or "study"
+    if slug != study_name:
+        slug = f"{slug}-{hashlib.sha256(study_name.encode()).hexdigest()[:8]}"
+    return RESULTS / f"{slug}.html"
