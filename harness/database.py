@@ -1,0 +1,183 @@
+"""How every connection to the database is made: SQLite or PostgreSQL, for our own tables and Optuna's alike."""
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from harness.errors import StorageError
+
+LOCK_WAIT = 60
+"""Seconds a writer waits for the others before it gives up (SQLite)."""
+
+_OPENING = 0x68_61_72_6E  # key of the PostgreSQL lock held while tables are created; any number that others do not use
+_FULL = "is full: free some space, then run the same command again; all that was recorded before is kept"
+_DAMAGED = "is not a SQLite database, or a damaged one: give another file with --storage"
+_CLOSED = "cannot be opened for writing: make its folder and file writable, or give another with --storage"
+_SQLITE_REMEDIES = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: _CLOSED,
+    sqlite3.SQLITE_READONLY: _CLOSED,
+    sqlite3.SQLITE_PERM: _CLOSED,
+    sqlite3.SQLITE_BUSY: f"was locked by another process for {LOCK_WAIT} s: end that process, then run again",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: check the disk it is on, or give another with --storage",
+}
+_POSTGRES_REMEDIES = {
+    "53100": _FULL,
+    "42501": "does not let this user create or write tables: grant it, or give another database with --storage",
+    "25006": "is read-only: connect to the primary server, or give another database with --storage",
+}
+
+
+def parse_url(url: str) -> URL:
+    """The SQLAlchemy URL of a database; plain ``postgresql://`` becomes ``postgresql+psycopg://``.
+
+    Raises StorageError where it does not parse, is of another kind than SQLite and PostgreSQL, has no installed
+    driver, lives in memory only, or names a file in a folder that does not exist.
+    """
+    try:
+        parsed = sa.make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        supported = parsed.get_backend_name() in ("sqlite", "postgresql") and not parsed.get_dialect().is_async
+    except (sa.exc.ArgumentError, ValueError):
+        # The text may hold a password that could not be told apart from the rest: not repeated.
+        raise StorageError(f"the database URL of {len(url)} characters does not parse: {_FORMS}") from None
+    except sa.exc.NoSuchModuleError:
+        supported = False
+    if not supported:
+        raise StorageError(f"databases of kind {parsed.drivername!r} are not supported: {_FORMS}")
+    try:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        raise StorageError(
+            f"the driver of {shown(parsed)} is not installed ({error}): pip install 'transfer-harness[postgres]'"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed.database)
+    return parsed
+
+
+_FORMS = "give sqlite:///folder/file.db or postgresql://user:password@host:port/database"
+
+
+def _check_file(database: str | None) -> None:
+    if not database or database == ":memory:" or database.startswith("file:"):
+        raise StorageError(f"the SQLite database {database or ':memory:'!r} is not a plain file on disk: {_FORMS}")
+    folder = Path(database).parent
+    if not folder.is_dir():
+        raise StorageError(f"the folder {str(folder)!r} of the database {database!r} does not exist: create it first")
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed: without the password."""
+    return url.render_as_string(hide_password=True)
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Keyword arguments of ``create_engine`` for ``url``, the same for our engine and for Optuna's."""
+    # NaN is not JSON: PostgreSQL refuses it, SQLite would keep it and no other reader could. Refused on both.
+    options: dict[str, Any] = {
+        "plugins": [_Settings.name],
+        "json_serializer": partial(json.dumps, allow_nan=False, ensure_ascii=False),
+    }
+    if url.get_backend_name() == "sqlite":
+        return options | {"connect_args": {"timeout": LOCK_WAIT}}
+    # Every worker holds two engines, ours and Optuna's: small pools keep many workers under the server's limit.
+    return options | {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
+
+
+class _Settings(CreateEnginePlugin):
+    """Listeners of one engine. A plug-in, since Optuna builds its engine itself and uses it at once."""
+
+    name = "harness"
+
+    def update_url(self, url: URL) -> URL:
+        return url
+
+    def engine_created(self, engine: Engine) -> None:
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "handle_error", _explain, retval=True)
+
+
+plugins.register(_Settings.name, __name__, _Settings.__name__)
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
+    # The driver would begin transactions by itself, and deferred ones.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def begin_immediate(engine: Engine) -> None:
+    """On SQLite, have every transaction of ``engine`` take the write lock at once, and wait its turn for it.
+
+    A deferred transaction that reads and then writes fails when another process wrote in between, and no waiting helps.
+    Called when an engine is ready for use: while Optuna's storage is built it holds two transactions at a time.
+    """
+
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "begin", begin)
+
+
+def _explain(context: ExceptionContext) -> StorageError | None:
+    """A StorageError for what the user can mend; None leaves a bug (bad SQL, a broken constraint) as it is."""
+    if context.is_pre_ping:  # a lost connection that the pool is about to replace
+        return None
+    original = context.original_exception
+    remedy: str | None = None
+    if isinstance(original, sqlite3.Error):
+        # Exceptions that no SQLite call raised have no code; the low byte of an extended code is its kind.
+        remedy = _SQLITE_REMEDIES.get(getattr(original, "sqlite_errorcode", 0) & 0xFF)
+    elif context.sqlalchemy_exception is not None:
+        remedy = _POSTGRES_REMEDIES.get(getattr(original, "sqlstate", None) or "")
+        if remedy is None and isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+            remedy = "does not answer: check that the server runs, and the URL's host, port, user and database"
+    if remedy is None:
+        return None
+    where = shown(context.engine.url) if context.engine else "in use"
+    return StorageError(f"the database {where} {remedy} ({' '.join(str(original).split())})")
+
+
+@contextmanager
+def one_at_a_time(engine: Engine) -> Iterator[None]:
+    """Keep other processes that open the same database waiting: both SQLite and PostgreSQL race over new tables.
+
+    Raises StorageError where a SQLite database's folder cannot be read.
+    """
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OPENING)))
+            yield
+        return
+    folder = Path(engine.url.database or "").parent
+    # The folder, since closing a second handle of the file itself would drop SQLite's own locks on it.
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise StorageError(f"the folder {str(folder)!r} of the database cannot be read: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
