@@ -265,7 +265,7 @@ class Store:
         """The baselines by name, with the columns of ``trial_summary`` that mean something for them."""
         total = sum((_baseline.c[name] for name in list(_SECONDS)[1:]), _baseline.c.seconds_features)
         query = _of(_baseline, study).add_columns(
-            total.label("seconds_total"), _session.c.commit_hash, _session.c.device
+            sa.type_coerce(total, _Real).label("seconds_total"), _session.c.commit_hash, _session.c.device
         )
         return self._frame(query.join(_session, _session.c.id == _baseline.c.session).order_by(_baseline.c.name))
 
