@@ -136,9 +136,8 @@ class Store:
 
         Raises StorageError where Optuna's tables are of another version than the installed Optuna.
         """
-        literal = self.url.replace("{", "{{").replace("}", "}}")  # Optuna formats the URL
         try:
-            storage = optuna.storages.RDBStorage(literal, engine_kwargs=database.engine_options(self._url))
+            storage = optuna.storages.RDBStorage(self.url, engine_kwargs=database.engine_options(self._url))
         except RuntimeError as error:  # what Optuna raises for another version of its tables
             raise StorageError(f"the database {database.shown(self._url)} cannot be used: {error}") from None
         database.begin_immediate(storage.engine)

@@ -192,10 +192,12 @@ class StoreContract:
             run = begin(opened, name)
             for number in (10, 2, 0):
                 start(opened, number, run, name=name)
+                opened.record_checkpoint(name, number, checkpoint(1))
                 opened.end_trial(name, number, result())
         frame = opened.trials("mnist")
         assert frame["number"].tolist() == [0, 2, 10]
         assert frame["study"].unique().tolist() == ["mnist"]
+        assert frame["epochs"].tolist() == [1, 1, 1]
 
     @pytest.mark.parametrize("status", STATUSES)
     def test_every_status_is_recorded(self, opened: Store, status: str) -> None:
@@ -495,6 +497,18 @@ class TestSqlite(StoreContract):
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert "feature_extraction|2|0.94|6000000000000.0" in printed.splitlines()
         assert len(printed.splitlines()) == len(KINDS)
+
+    def test_a_transaction_keeps_other_writers_waiting_from_its_first_read_on(self, opened: Store) -> None:
+        storage = opened.optuna_storage()
+        for engine in (opened.engine, storage.engine):
+            other = sqlite3.connect(opened.engine.url.database or "", timeout=0, isolation_level=None)
+            with engine.connect() as connection:
+                connection.execute(sa.select(1))
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    other.execute("BEGIN IMMEDIATE")
+            other.execute("BEGIN IMMEDIATE")
+            other.close()
+        storage.engine.dispose()
 
     def test_a_full_disk_is_said_and_loses_nothing(self, opened: Store) -> None:
         run = begin(opened)
