@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
-from harness.pareto import front
 
 from dashboards import words
 from dashboards.rows import Rows
+from harness.pareto import front
 from harness.strategy import KINDS, N_CONVS, Kind
 
 INK, MUTED, LINE, PAPER = "#1c2024", "#5f6872", "#dfe3e7", "#ffffff"
@@ -32,8 +32,13 @@ MARKERS: dict[Kind, str] = {
     "from_scratch": "triangle-up",
 }
 KINDS_OF_SECONDS = {"features": "#56B4E9", "compile": "#F0E442", "train": "#D55E00", "evaluation": "#999999"}
-DASHES = {"majority": "dot", "mlp": "dash", "cnn": "dashdot", "linear_probe": "longdash"}
-MARKS = {"advice": "advice", "recipe_extractor": "recipe: extractor", "recipe_partial": "recipe: partial"}
+MARKS = {  # by a trial's origin: its name here and its marker
+    "advice": ("advice", "star-open"),
+    "recipe_extractor": ("recipe: extractor", "hexagram-open"),
+    "recipe_partial": ("recipe: partial", "star-square-open"),
+}
+WIDE_ONLY = "wide only"
+"""Name of annotations that a narrow page leaves out."""
 VGG16_BLOCKS = ((1, 2), (3, 4), (5, 7), (8, 10), (11, 13))
 
 TEMPLATE = go.layout.Template(
@@ -56,7 +61,15 @@ TEMPLATE = go.layout.Template(
             "automargin": True,
             "title": {"standoff": 8},
         },
-        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xref": "container"},
+        "legend": {
+            "traceorder": "normal",
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "xref": "container",
+        },
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK}},
     }
@@ -97,7 +110,8 @@ class BaselineLine:
 
 @dataclass(frozen=True)
 class FrontInfo:
-    """Every checkpoint of every finished trial, those on the front by rising compute, baselines, marked trials."""
+    """Every checkpoint of every finished trial, those on the front by rising compute, the baselines, and the ends of
+    the trials to mark, each with its origin."""
 
     points: tuple[Point, ...]
     front: tuple[Point, ...]
@@ -127,15 +141,16 @@ def front_info(rows: Rows) -> FrontInfo:
         BaselineLine(row["name"], row["train_flops"] / 1e12, row["val_accuracy"])
         for row in rows.baselines.dropna(subset="val_accuracy").sort_values("val_accuracy").to_dict("records")
     )
-    marked = {rows.trials.loc[rows.trials["origin"] == origin, "number"].min(): name for origin, name in MARKS.items()}
-    marks = tuple((marked[point.trial], point) for point in points if point.last and point.trial in marked)
+    ends = {point.trial: point for point in points if point.last}
+    special = {origin: rows.trial_of(origin) for origin in MARKS}
+    marks = tuple((o, ends[t["number"]]) for o, t in special.items() if t is not None and t["number"] in ends)
     return FrontInfo(points, on_front, baselines, marks, rows.data.get("n_validation"))
 
 
 def front_figure(info: FrontInfo) -> go.Figure:
     """Checkpoints small and pale, ends of trials large (hollow where the trial was stopped), the front as steps."""
     figure = _figure()
-    axis = _AccuracyAxis([p.accuracy for p in (*info.points, *info.baselines)], info.n_validation)
+    axis = _AccuracyAxis([*(p.accuracy for p in info.points), *(b.accuracy for b in info.baselines)], info.n_validation)
     costs = [p.tflop for p in info.points] + [b.tflop for b in info.baselines if b.tflop > 0]
     low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
     for kind in KINDS:
@@ -164,35 +179,62 @@ def front_figure(info: FrontInfo) -> go.Figure:
             line={"color": INK, "width": 2, "shape": "hv"},
             hoverinfo="skip",
         )
-    for baseline in info.baselines:
+    for i, baseline in enumerate(info.baselines):
+        name = words.plotly_text(baseline.name)
         start = max(baseline.tflop, low)
-        text = f"baseline {words.plotly_text(baseline.name)}: validation accuracy {words.accuracy(baseline.accuracy)}"
         figure.add_scatter(
             # The middle point is there to be hovered over: a line has none but its ends.
             x=_rounded([start, math.sqrt(start * high), high]),
             y=axis.place([baseline.accuracy] * 3),
-            mode="lines+markers",
-            name=f"baseline: {words.plotly_text(baseline.name)}",
-            line={"color": MUTED, "width": 1.5, "dash": DASHES.get(baseline.name, "dash")},
+            mode="lines+markers+text",
+            name="baselines",
+            legendgroup="baselines",
+            showlegend=i == 0,
+            text=[name, "", ""],
+            textposition="top right",
+            textfont={"size": 12, "color": MUTED},
+            line={"color": MUTED, "width": 1.5, "dash": "dot"},
             marker={"symbol": "line-ns-open", "size": [9 if baseline.tflop > 0 else 0, 0, 0], "color": MUTED},
-            hovertext=f"{text}<br>{words.number(baseline.tflop)} TFLOP",
+            hovertext=f"baseline {name}: validation accuracy {words.accuracy(baseline.accuracy)}"
+            f"<br>{words.number(baseline.tflop)} TFLOP",
             hoverinfo="text",
         )
-    for name, point in info.marks:
+    for origin, point in info.marks:
+        name, symbol = MARKS[origin]
+        x, y = _rounded([point.tflop])[0], axis.place([point.accuracy])[0]
         figure.add_scatter(
-            x=_rounded([point.tflop]),
-            y=axis.place([point.accuracy]),
-            mode="markers+text",
+            x=[x],
+            y=[y],
+            mode="markers",
             name=name,
-            text=name,
-            textposition="bottom center",
-            textfont={"size": 12, "color": INK},
-            marker={"symbol": "star-open", "size": 18, "color": INK, "line": {"width": 1.5}},
-            showlegend=False,
+            marker={"symbol": symbol, "size": 18, "color": INK, "line": {"width": 1.5}},
             hoverinfo="skip",
         )
+        right = point.tflop > math.sqrt(low * high)
+        figure.add_annotation(
+            x=math.log10(x),  # annotations on a log axis want the exponent
+            y=math.log10(y),
+            text=name,
+            name=WIDE_ONLY,
+            ax=-14 if right else 14,
+            ay=30,
+            xanchor="right" if right else "left",
+            font={"size": 12},
+            arrowhead=0,
+            arrowwidth=1,
+            arrowcolor=INK,
+            standoff=8,
+        )
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+    if len(ticks) > 12:
+        ticks = ticks[::3]
     figure.update_xaxes(
-        type="log", title_text="training compute so far (TFLOP, log scale)", range=[math.log10(low), math.log10(high)]
+        type="log",
+        title_text="training compute (TFLOP, log scale)",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=ticks,
+        ticktext=[f"{tick:g}" for tick in ticks],
     )
     axis.apply(figure)
     return figure
@@ -214,7 +256,9 @@ class CurvesInfo:
         """What the figure shows, in words."""
         if not self.curves:
             return "No trial has reached a checkpoint."
-        return f"{words.count(len(self.curves), 'learning curve')}, {len(self.stopped):,} of them stopped early."
+        return (
+            f"{words.count(len(self.curves), 'learning curve')}, {len(self.stopped) or 'none'} of them stopped early."
+        )
 
 
 def curves_info(rows: Rows) -> CurvesInfo:
@@ -315,7 +359,7 @@ def depth_figure(info: DepthInfo) -> go.Figure:
             opacity=0.45,
             line_width=0,
             layer="below",
-            annotation={"text": f"block {block}", "font": {"size": 11, "color": MUTED}, "yshift": 4},
+            annotation={"text": f"block {block}", "font": {"size": 10, "color": MUTED}, "yshift": 4},
             annotation_position="bottom",
         )
     for kind in KINDS:
@@ -378,17 +422,14 @@ class TimeInfo:
         total = sum(map(sum, self.spent.values()))
         if total == 0:
             return "Nothing has been run."
-        share = self.saved_flops / (self.spent_flops + self.saved_flops) if self.saved_flops else 0.0
-        saved = (
-            f"stopping trials early saved {words.tflop(self.saved_flops)} ({share:.0%} of what was planned), "
-            f"about {words.seconds(sum(self.saved_by_stopping))}"
-            if self.saved_flops
-            else "no trial was stopped early"
-        )
-        return (
-            f"{words.seconds(total)} spent, {sum(self.spent['train']) / total:.0%} of it training; the feature cache "
-            f"saved {words.seconds(sum(self.saved_by_cache))}; {saved}."
-        )
+        told = [f"{words.seconds(total)} spent, {words.percent(sum(self.spent['train']) / total)} of it training"]
+        if any(self.saved_by_cache):
+            told.append(f"the feature cache saved {words.seconds(sum(self.saved_by_cache))}")
+        if self.saved_flops:
+            share = words.percent(self.saved_flops / (self.spent_flops + self.saved_flops))
+            seconds = words.seconds(sum(self.saved_by_stopping))
+            told.append(f"stopping early saved {words.tflop(self.saved_flops)} ({share} of the plan), about {seconds}")
+        return "; ".join(told) + "."
 
 
 def time_info(rows: Rows) -> TimeInfo:
@@ -503,8 +544,8 @@ def draw(rows: Rows) -> list[Drawing]:
             "where-the-time-went",
             "Where the time went",
             time_.headline,
-            "Solid is spent, hatched is saved. What stopping early saved is estimated from the strategy's own seconds a "
-            "FLOP.",
+            "Solid is spent, hatched is saved. What stopping early saved is an estimate: its FLOPs at the strategy's "
+            "own seconds a FLOP.",
             _unless(not any(map(any, time_.spent.values())), time_figure, time_),
         ),
     ]
@@ -554,14 +595,8 @@ def _hover(trial: dict[Any, Any], checkpoint: dict[Any, Any], last: bool) -> str
 
 
 def _marker(kind: Kind, statuses: Sequence[str], size: int) -> dict[str, Any]:
-    symbol, colour = MARKERS[kind], COLOURS[kind]
-    symbols = [symbol if status == "complete" else f"{symbol}-open" for status in statuses]
-    return {
-        "symbol": symbols,
-        "size": size,
-        "color": colour,
-        "line": {"width": 1.5 if size > 6 else 1, "color": colour},
-    }
+    symbols = [MARKERS[kind] if status == "complete" else f"{MARKERS[kind]}-open" for status in statuses]
+    return {"symbol": symbols, "size": size, "color": COLOURS[kind], "line": {"width": 1.5, "color": COLOURS[kind]}}
 
 
 def _rounded(values: Iterable[float]) -> list[float]:
@@ -583,7 +618,7 @@ class _AccuracyAxis:
         self._least = 0.5 / (n_validation or 1000)
         errors = [max(1 - a, self._least) for a in accuracies] or [0.5]
         low, high = math.log10(min(errors)), math.log10(max(errors))
-        margin = max(0.06 * (high - low), 0.02)
+        margin = max(0.06 * (high - low), (0.3 - (high - low)) / 2)
         self._range = (high + margin, low - margin)
 
     def place(self, accuracies: Iterable[float]) -> list[float]:
@@ -607,6 +642,8 @@ class _AccuracyAxis:
         gap = (high - low) / 9
         chosen: list[float] = []
         for digits in ((10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100)):
+            if len(chosen) >= 4:
+                break
             for exponent in range(math.floor(low) - 1, 1):
                 for value in digits:
                     tick = float(f"{value * 10.0 ** (exponent - 1):.6g}")

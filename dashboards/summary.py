@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from harness.pareto import front, wilson_interval
-
 from dashboards import words
 from dashboards.rows import Rows
+from harness.pareto import front, wilson_interval
 from harness.results import STATUSES
 
 NEARLY = 0.01
@@ -38,7 +37,7 @@ def summarise(rows: Rows) -> Summary:
         nothing = "No trial has a validation accuracy yet: there is nothing to recommend."
         return Summary(_facts(rows, best), (nothing, _how_many(rows), *_reasons(rows)))
     sentences = (
-        _best(rows, best),
+        *_best(rows, best),
         *_cheaper(rows, best),
         _against_advice(rows, best),
         *_recipes(rows),
@@ -50,7 +49,7 @@ def summarise(rows: Rows) -> Summary:
 
 def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
     planned = f"of {rows.spec['budget']['trials']:,} planned"
-    trials = Fact("Trials finished", f"{len(rows.trials):,}", planned)
+    trials = Fact("Trials", f"{len(rows.trials):,}", planned)
     if best is None:
         return (Fact("Best validation accuracy", "–", "no trial has one"), trials)
     facts = [
@@ -65,14 +64,15 @@ def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
     return (*facts, trials)
 
 
-def _best(rows: Rows, best: dict[str, Any]) -> str:
+def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:
     n, accuracy = rows.data["n_validation"], best["val_accuracy"]
     low, high = wilson_interval(round(accuracy * n), n)
-    stopped = "" if best["status"] == "complete" else f", although it ended as {best['status']}"
+    stopped = "" if best["status"] == "complete" else f", although it ended as {_spaced(best['status'])}"
     return (
-        f"Use {best['label']}: trial {best['number']} reached a validation accuracy of {words.accuracy(accuracy)} "
-        f"(95 % interval {low:.3f} to {high:.3f} from {n:,} images; the best of many looks a little better than it is) "
-        f"for {words.tflop(best['train_flops'])} of training and {words.seconds(best['seconds_total'])}{stopped}."
+        f"Use {best['label']} (trial {best['number']}): validation accuracy {_reached(best)} of training and "
+        f"{words.seconds(best['seconds_total'])}{stopped}.",
+        f"How sure: {n:,} validation images give a 95 % interval of {low:.3f} to {high:.3f}, and the best of many "
+        f"trials looks a little better than it is.",
     )
 
 
@@ -85,7 +85,7 @@ def _cheaper(rows: Rows, best: dict[str, Any]) -> list[str]:
     share = cheapest["train_flops"] / best["train_flops"]
     return [
         f"Nearly as good for less: {cheapest['label']} (trial {cheapest['number']}) reached {_reached(cheapest)}, "
-        f"{share:.0%} of the compute."
+        f"{words.percent(share)} of the compute."
     ]
 
 
@@ -100,8 +100,9 @@ def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
         return f"{advice} did best: no trial of the search beat it."
     gain = best["val_accuracy"] - trial["val_accuracy"]
     found = f"{words.points(gain)} more" if gain else "the same"
-    times = words.number(best["train_flops"] / trial["train_flops"])
-    return f"{advice} reached {_reached(trial)}: the search found {found} for {times} times the compute."
+    ratio = best["train_flops"] / trial["train_flops"]
+    compute = words.percent(ratio) if ratio < 1 else f"{words.number(ratio)} times"
+    return f"{advice} reached {_reached(trial)}: the search found {found} for {compute} of its compute."
 
 
 def _recipes(rows: Rows) -> list[str]:
@@ -128,13 +129,13 @@ def _against_baselines(rows: Rows, best: dict[str, Any]) -> str:
 def _how_many(rows: Rows) -> str:
     trials = rows.trials
     if trials.empty:
-        return "No trial has finished."
+        return "No trial has ended."
     counts = trials["status"].value_counts()
     split = ", ".join(f"{counts[status]:,} {_spaced(status)}" for status in STATUSES if status in counts)
     saved = trials.loc[trials["status"].isin(["pruned", "over_budget"]), "saved_flops"].sum()
     early = f"; stopping early saved {words.tflop(saved)}" if saved else ""
     spent = words.tflop(trials["train_flops"].sum())
-    return f"{words.count(len(trials), 'trial')} finished ({split}) for {spent} of training{early}."
+    return f"{words.count(len(trials), 'trial')} ended ({split}) for {spent} of training{early}."
 
 
 def _reasons(rows: Rows) -> list[str]:

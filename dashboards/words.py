@@ -14,6 +14,7 @@ def number(value: float) -> str:
     """Three significant digits, no exponent for what fits: 0.0123, 1.23, 12.3, 1,230; a dash for NaN."""
     if math.isnan(value):
         return "–"
+    value = float(f"{value:.3g}") if abs(value) < 100 else value
     if abs(value) >= 100 or value == 0:
         return f"{value:,.0f}"
     if abs(value) < 1e-4:
@@ -40,7 +41,12 @@ def seconds(value: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of two accuracies in points (0.01 is one point)."""
-    return f"{number(round(abs(difference) * 100, 2))} points"
+    return f"{round(abs(difference) * 100, 2):g} points"
+
+
+def percent(share: float) -> str:
+    """A share of one, without decimals: ``56 %``."""
+    return f"{share * 100:.0f} %"
 
 
 def count(n: int, noun: str) -> str:

@@ -64,8 +64,8 @@ def _refuse_missing_file(storage: str) -> None:
     file = url.database if url.get_backend_name() == "sqlite" else None
     if file and not file.startswith((":memory:", "file:")) and not Path(file).is_file():
         raise StorageError(
-            f"there is no database {file!r}: run a study first (python -m harness.run --study …), or give another's URL "
-            f"with --storage"
+            f"there is no database {file!r}: run a study first (python -m harness.run --study …), or give "
+            f"the URL of another with --storage"
         )
 
 

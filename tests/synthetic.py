@@ -1,0 +1,132 @@
+"""A study made of made-up numbers that look real, written through the store as a run writes it."""
+
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import optuna
+
+from harness.results import Checkpoint, Seconds, Status, TrialResult
+from harness.spec import StudySpec
+from harness.store import Store
+from harness.strategy import KINDS, Kind, Strategy
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+_CEILING: dict[Kind, float] = {
+    "feature_extraction": 0.93,
+    "freeze_first_k": 0.975,
+    "fine_tune_all": 0.97,
+    "from_scratch": 0.94,
+}
+_FORWARD, _IMAGES, _EPOCHS = 0.626e9, 2000, 5
+
+
+def write_study(store: Store, name: str, trials: int, *, only: Status | None = None, baselines: bool = True) -> None:
+    """Write a study of ``trials`` finished trials, also into Optuna; ``only`` is a status that all of them end with."""
+    spec, _ = StudySpec.load("mnist", {"name": name})
+    data: dict[str, Any] = {"dataset": "mnist", "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
+    advice = {"scenario": 2, "strategy": "freeze_first_k k=7, average", "reason": "2,000 images count as small"}
+    store.create_study(name, spec=spec.model_dump(mode="json"), space="0", data=data, advice=advice)
+    session = store.begin_session(
+        name,
+        command="test",
+        spec={},
+        environment={"commit": "0" * 7, "device": "cpu"},
+        host="h",
+        pid=1,
+        process_started=0,
+    )
+    study = optuna.create_study(study_name=name, storage=store.optuna_storage(), directions=["maximize", "minimize"])
+    draw = random.Random(7)
+    for number in range(trials):
+        strategy, origin = _strategy(draw, number)
+        result = _result(draw, strategy, only)
+        store.begin_trial(
+            name,
+            number,
+            session=session,
+            strategy=strategy,
+            origin=origin,
+            seed=number,
+            planned_flops=result.planned_flops,
+        )
+        for checkpoint in result.curve:
+            store.record_checkpoint(name, number, checkpoint)
+        store.end_trial(name, number, result)
+        _tell(study, strategy, result)
+    if baselines:
+        for baseline, accuracy, flops in (
+            ("majority", 0.112, 0.0), ("mlp", 0.905, 4e11), ("cnn", 0.958, 5e12), ("linear_probe", 0.921, 1.3e12),
+        ):  # fmt: skip
+            seconds = Seconds(train=flops / 1e11, evaluation=0.4)
+            result = TrialResult("complete", flops, flops, val_accuracy=accuracy, val_loss=0.3, seconds=seconds)
+            store.record_baseline(name, session=session, name=baseline, seed=0, result=result)
+
+
+def _strategy(draw: random.Random, number: int) -> tuple[Strategy, Any]:
+    if number == 0:
+        return Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "advice"
+    if number == 1:
+        return Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3), "recipe_extractor"
+    if number == 2:
+        return Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3), "recipe_partial"
+    kind = KINDS[number % 4] if number < 23 else draw.choice(["freeze_first_k", "freeze_first_k", *KINDS])
+    depth = {"feature_extraction": 13, "freeze_first_k": draw.randint(1, 12)}.get(kind, 0)
+    head = tuple(draw.choice([64, 128, 256, 512]) for _ in range(draw.randint(0, 2)))
+    strategy = Strategy(
+        kind, depth, draw.choice(["average", "max", "flatten"]), head, round(draw.uniform(0, 0.6), 3),
+        draw.choice(["adam", "sgd"]), 10 ** draw.uniform(-4.5, -2),
+    )  # fmt: skip
+    return strategy, "quota" if number < 23 else "sampler"
+
+
+def _result(draw: random.Random, strategy: Strategy, only: Status | None) -> TrialResult:
+    frozen = (0, 0.003, 0.06, 0.1, 0.16, 0.21, 0.29, 0.39, 0.49, 0.69, 0.92, 0.95, 0.97, 1.0)[strategy.frozen_convs]
+    epoch_flops = _FORWARD * _IMAGES * (3 * (1 - frozen) + 0.02)
+    prefix = _FORWARD * _IMAGES * frozen
+    planned = prefix + _EPOCHS * epoch_flops
+    status: Status = (
+        only or draw.choices(["complete", "pruned", "over_budget", "diverged", "failed"], [30, 10, 3, 2, 1])[0]
+    )
+    reason = {
+        "complete": "",
+        "pruned": "at 3.1 TFLOP 0.412; even the optimistic forecast 0.871 stays under the front's 0.962",
+        "over_budget": "predicted 21.4 TFLOP is more than max_trial_cost = 20 TFLOP",
+        "diverged": f"the loss is not finite in epoch 2 {HOSTILE}",
+        "failed": f"out of memory {HOSTILE}",
+    }[status]
+    epochs = {"complete": _EPOCHS, "pruned": draw.randint(1, 3), "diverged": 1}.get(status, 0)
+    good = _CEILING[strategy.kind] - abs(draw.gauss(0, 0.02 if strategy.optimizer == "adam" else 0.08))
+    speed = draw.uniform(0.6, 1.6) * (0.5 if status == "pruned" else 1)
+    curve = tuple(
+        Checkpoint(
+            epoch, prefix + epoch * epoch_flops, epoch * epoch_flops / 1.5e11, 1.0 / epoch, 1.1 / epoch,
+            round(0.1 + (good - 0.1) * (1 - math.exp(-speed * epoch)), 3),
+        )
+        for epoch in range(1, epochs + 1)
+    )  # fmt: skip
+    spent = curve[-1].train_flops if curve else 0.0
+    seconds = Seconds(prefix / 1.5e11, 1.1, spent / 1.5e11, 0.8 * epochs) if curve else Seconds()
+    result = TrialResult(
+        status, spent, planned, seconds=seconds, features_cached=draw.random() < 0.5, reason=reason, curve=curve
+    )
+    if curve and status in ("complete", "pruned"):
+        end = curve[-1]
+        result = replace(result, val_accuracy=end.val_accuracy, val_loss=end.val_loss, train_loss=end.train_loss)
+    return result
+
+
+def _tell(study: optuna.Study, strategy: Strategy, result: TrialResult) -> None:
+    scored = result.val_accuracy is not None
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL,
+            params={"strategy": strategy.kind, "learning_rate": strategy.learning_rate},
+            distributions={
+                "strategy": optuna.distributions.CategoricalDistribution(KINDS),
+                "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1, log=True),
+            },
+            values=[result.val_accuracy, result.train_flops] if scored else None,
+        )
+    )

@@ -1,0 +1,402 @@
+"""The dashboards without a browser: what figures say, what the page and the note hold, how the command answers."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from html.parser import HTMLParser
+from pathlib import Path
+
+import optuna
+import optuna_dashboard
+import pytest
+import sqlalchemy as sa
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+
+import dashboards.optuna
+from dashboards import words
+from dashboards.figures import (
+    COLOURS,
+    DARK,
+    KINDS_OF_SECONDS,
+    curves_figure,
+    curves_info,
+    depth_info,
+    draw,
+    front_figure,
+    front_info,
+    time_info,
+)
+from dashboards.page import render, write_page
+from dashboards.rows import Rows
+from dashboards.summary import summarise
+from harness import dashboard
+from harness.errors import SpecError, StorageError
+from harness.paths import page_path
+from harness.results import Checkpoint
+from harness.store import Store
+from harness.strategy import KINDS, Strategy
+from tests.synthetic import HOSTILE, write_study
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('dashboards') / 'harness.db'}")
+    write_study(store, "mnist", 50)
+    write_study(store, "one", 1)
+    write_study(store, "none", 0, baselines=False)
+    write_study(store, "all failed", 4, only="failed")
+    write_study(store, "all over budget", 3, only="over_budget")
+    write_study(store, HOSTILE, 30)
+    return store
+
+
+@pytest.fixture(scope="module")
+def rows(store: Store) -> Rows:
+    return Rows.read(store, "mnist")
+
+
+class Parsed(HTMLParser):
+    """The page's tags, its text outside scripts, and its table cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.scripts = "", []
+        self.cells: list[list[str | None]] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "tr":
+            self.cells.append([])
+        if tag == "td":
+            self.cells[-1].append(dict(attrs).get("data-value"))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.text += data
+
+
+def test_front_holds_exactly_the_checkpoints_that_nothing_beats(rows: Rows) -> None:
+    info = front_info(rows)
+    beaten = {
+        (p.trial, p.epoch)
+        for p in info.points
+        for q in info.points
+        if q.tflop <= p.tflop and q.accuracy >= p.accuracy and (q.tflop, q.accuracy) != (p.tflop, p.accuracy)
+    }
+    alone = {(p.tflop, p.accuracy) for p in info.points if (p.trial, p.epoch) not in beaten}
+    assert {(p.tflop, p.accuracy) for p in info.front} == alone
+    assert [p.tflop for p in info.front] == sorted(p.tflop for p in info.front)
+
+
+def test_every_checkpoint_is_a_point_with_the_stored_numbers(store: Store, rows: Rows) -> None:
+    with store.engine.connect() as connection:
+        stored = connection.execute(
+            sa.text(
+                "select number, epoch, train_flops / 1e12, val_accuracy from harness_checkpoint where study = 'mnist'"
+            )
+        ).all()
+    assert {(p.trial, p.epoch, p.tflop, p.accuracy) for p in front_info(rows).points} == {tuple(row) for row in stored}
+
+
+def test_a_running_trial_is_left_out(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
+    write_study(store, "running", 2)
+    session = int(store.trials("running")["session"][0])
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
+    store.begin_trial("running", 2, session=session, strategy=strategy, origin="quota", seed=0, planned_flops=2e12)
+    store.record_checkpoint("running", 2, Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.999))
+    assert store.checkpoints("running")["number"].max() == 2
+    rows = Rows.read(store, "running")
+    assert {point.trial for point in front_info(rows).points} == {0, 1}
+    assert "2 trials ended" in " ".join(summarise(rows).sentences)
+
+
+def test_front_figure_draws_accuracy_on_the_axis_it_labels(rows: Rows) -> None:
+    info = front_info(rows)
+    figure = front_figure(info)
+    axis = figure.layout.yaxis
+    assert axis.type == "log"
+    assert [1 - float(label) for label in axis.ticktext] == pytest.approx(list(axis.tickvals))
+    front = next(trace for trace in figure.data if trace.name == "front")
+    assert front.line.shape == "hv"
+    assert [1 - y for y in front.y[:-1]] == pytest.approx([p.accuracy for p in info.front], abs=1e-5)
+    low, high = (10**end for end in axis.range[::-1])
+    assert all(low <= y <= high for trace in figure.data for y in trace.y)
+
+
+def test_advice_and_both_recipes_are_marked_and_baselines_begin_at_their_cost(rows: Rows) -> None:
+    info = front_info(rows)
+    assert [(origin, point.trial) for origin, point in info.marks] == [
+        ("advice", 0), ("recipe_extractor", 1), ("recipe_partial", 2),
+    ]  # fmt: skip
+    names = [trace.name for trace in front_figure(info).data]
+    assert {"advice", "recipe: extractor", "recipe: partial", "baselines"} <= set(names)
+    cnn = next(trace for trace in front_figure(info).data if trace.text and trace.text[0] == "cnn")
+    assert cnn.x[0] == 5.0
+
+
+def test_each_strategy_has_one_colour_in_every_figure(rows: Rows) -> None:
+    for drawing in draw(rows):
+        for trace in drawing.figure.data:
+            if trace.name in KINDS:
+                assert trace.marker.color == COLOURS[trace.name] or trace.line.color == COLOURS[trace.name]
+
+
+def test_stopped_trials_say_why_on_hover(rows: Rows) -> None:
+    info = curves_info(rows)
+    assert {p.status for p in info.stopped} == {"pruned", "diverged"}
+    crossed = next(trace for trace in curves_figure(info).data if trace.name == "stopped early")
+    assert any("pruned: at 3.1 TFLOP" in text for text in crossed.hovertext)
+
+
+def test_hover_text_is_escaped_for_plotly(store: Store) -> None:
+    hovers = [p.hover for p in curves_info(Rows.read(store, HOSTILE)).stopped]
+    assert any("&lt;img src=x" in hover for hover in hovers)
+    assert not any("<img" in hover for hover in hovers)
+
+
+def test_depth_counts_k_and_never_takes_scratch_for_pretrained(rows: Rows) -> None:
+    info = depth_info(rows)
+    assert dict(info.best).keys() >= {0, 13}
+    assert all(point.kind != "from_scratch" for _, point in info.best)
+    best = rows.trials[rows.trials["strategy"].isin(["fine_tune_all"])]["val_accuracy"].max()
+    assert dict(info.best)[0].accuracy == best
+
+
+def test_seconds_add_up_to_what_was_recorded(store: Store, rows: Rows) -> None:
+    info = time_info(rows)
+    total = rows.trials["seconds_total"].sum() + rows.baselines["seconds_total"].sum()
+    assert sum(map(sum, info.spent.values())) + sum(info.saved_by_cache) == pytest.approx(total)
+    assert sum(info.saved_by_cache) > 0
+    with store.engine.connect() as connection:
+        saved = connection.execute(
+            sa.text(
+                "select sum(saved_flops) from trial_summary "
+                "where study = 'mnist' "
+                "and status in ('pruned', 'over_budget')"
+            )
+        ).scalar_one()
+    assert info.saved_flops == pytest.approx(saved)
+    assert "stopping early saved" in info.headline
+
+
+def test_summary_names_the_best_trial_and_sets_it_against_advice_and_baseline(store: Store, rows: Rows) -> None:
+    with store.engine.connect() as connection:
+        number, accuracy = connection.execute(
+            sa.text(
+                "select number, val_accuracy from trial_summary where study = 'mnist' and val_accuracy is not null "
+                "order by val_accuracy desc, train_flops limit 1"
+            )
+        ).one()
+    text = "\n".join(summarise(rows).sentences)
+    assert f"(trial {number}): validation accuracy {accuracy:.4f} for" in text
+    advice = rows.trial_of("advice")
+    assert advice is not None
+    assert f"the search found {words.points(accuracy - advice['val_accuracy'])} more" in text
+    assert f"{words.points(accuracy - 0.958)} above the best baseline, cnn (0.9580 for 5.00 TFLOP)" in text
+    assert text.count("test") == 0
+
+
+def test_a_cheaper_trial_is_named_when_it_is_nearly_as_good(rows: Rows) -> None:
+    trials = rows.trials[rows.trials["number"].isin([0, 1])].copy()
+    trials["val_accuracy"], trials["train_flops"] = [0.97, 0.965], [10e12, 2e12]
+    near = Rows("n", rows.spec, rows.data, rows.advice, trials, rows.checkpoints, rows.baselines)
+    assert any("(trial 1) reached 0.9650 for 2.00 TFLOP, 20 % of the compute" in s for s in summarise(near).sentences)
+    trials["val_accuracy"] = [0.97, 0.95]
+    assert not any("Nearly as good" in s for s in summarise(near).sentences)
+
+
+@pytest.mark.parametrize(
+    ("study", "says"),
+    [
+        ("none", "No trial has ended."),
+        ("all failed", "Most frequent reason: out of memory"),
+        ("all over budget", "3 trials ended (3 over budget)"),
+        ("one", "did best: no trial of the search beat it"),
+    ],
+)
+def test_studies_with_little_to_show_say_so(store: Store, study: str, says: str) -> None:
+    page = Parsed(render(Rows.read(store, study)))
+    assert says in page.text
+    assert ("No trial has reached a checkpoint." in page.text) == (study != "one")
+    assert not re.search(r"\bnan\b|None", page.text)
+
+
+@pytest.mark.parametrize("study", ["mnist", HOSTILE])
+def test_page_loads_nothing_and_runs_only_its_own_scripts(store: Store, study: str) -> None:
+    text = render(Rows.read(store, study))
+    page = Parsed(text)
+    assert study in page.text
+    assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "base", "form")]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on") or name == "src"]
+    assert [attributes["href"] for _, attributes in page.tags if "href" in attributes] == ["data:,"]
+    assert sum(attributes.get("nonce") is not None for tag, attributes in page.tags if tag == "script") == 3
+    assert text.count("plotly.js v") == 1
+
+
+def test_ten_numbers_of_the_page_equal_sql(store: Store, rows: Rows) -> None:
+    with store.engine.connect() as connection:
+        stored = connection.execute(
+            sa.text(
+                "select number, val_accuracy, train_flops, saved_flops, seconds_total from trial_summary "
+                "where study = 'mnist' and val_accuracy is not null order by val_accuracy desc limit 10"
+            )
+        ).all()
+    shown = {row[0]: row for row in Parsed(render(rows)).cells if len(row) == 17}
+    assert len(shown) == 50
+    for number, *values in stored:
+        assert [float(value or "nan") for value in shown[str(number)][3:7]] == values
+
+
+def test_every_colour_that_a_dark_page_must_change_has_a_dark_one(rows: Rows) -> None:
+    used = set(re.findall(r"#[0-9a-f]{6}\b", "".join(drawing.figure.to_json() for drawing in draw(rows))))
+    assert used <= DARK.keys() | set(KINDS_OF_SECONDS.values())
+
+
+def test_page_is_replaced_whole_and_an_unwritable_one_is_a_clear_error(store: Store, tmp_path: Path) -> None:
+    page = tmp_path / "new folder" / "page.html"
+    write_page(store, "one", page)
+    write_page(store, "mnist", page)
+    assert "50" in Parsed(page.read_text(encoding="utf-8")).text
+    assert [file.name for file in page.parent.iterdir()] == ["page.html"]
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    with pytest.raises(StorageError, match=r"taken.*cannot be written"):
+        write_page(store, "mnist", taken)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["new folder", "taken"]
+
+
+def test_attaching_twice_leaves_the_same_rows_in_optuna(store: Store) -> None:
+    def attributes() -> dict[str, object]:
+        study = optuna.load_study(study_name=HOSTILE, storage=store.optuna_storage())
+        return dict(study._storage.get_study_system_attrs(study._study_id))
+
+    dashboards.optuna.attach(store, HOSTILE)
+    once = attributes()
+    dashboards.optuna.attach(store, HOSTILE)
+    assert attributes() == once
+    figures = get_plotly_graph_objects(once)
+    assert figures.keys() == {drawing.id for drawing in draw(Rows.read(store, HOSTILE))}
+    assert all(json.loads(figure)["data"] for figure in figures.values())
+    assert sum(map(len, figures.values())) < 200_000
+
+
+def test_note_shows_names_as_they_are(store: Store) -> None:
+    dashboards.optuna.attach(store, HOSTILE)
+    note = optuna_dashboard.get_note(optuna.load_study(study_name=HOSTILE, storage=store.optuna_storage()))
+    assert note.startswith("## &lt;img src=x onerror=alert\\(1\\)&gt;\n")
+    assert "<" not in note
+    assert "freeze\\_first\\_k" in note
+
+
+def test_attaching_a_study_that_optuna_lacks_is_a_clear_error(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
+    write_study(store, "half", 1)
+    optuna.delete_study(study_name="half", storage=store.optuna_storage())
+    with pytest.raises(StorageError, match="no study 'half'"):
+        dashboards.optuna.attach(store, "half")
+
+
+def test_a_taken_port_is_a_clear_error(store: Store) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SpecError, match=r"port \d+ of 127\.0\.0\.1 cannot be used.*--port"):
+            dashboards.optuna.serve(store, taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--study", "mnits"], "there is no study 'mnits' in this database: did you mean 'mnist'?"),
+        (["--study", "mnist", "--storage", "sqlite:///missing.db"], "there is no database 'missing.db'"),
+        (["--study", "mnist", "--storage", "nonsense"], "does not parse: give sqlite:///"),
+        (["--study", "mnist", "--out", "."], "the page '.' cannot be written"),
+    ],
+)
+def test_what_the_user_can_mend_ends_with_2_and_one_line(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dashboard.main(["--storage", store.url, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert says in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_writes_the_page_and_serves_until_interrupted(store: Store, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness.dashboard", "--study", "mnist", "--storage", store.url]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen(
+        [*command, "--serve", "--port", "0"], stdout=subprocess.PIPE, cwd=tmp_path, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "page: results/mnist.html\n"
+            address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+            assert address is not None
+            with urllib.request.urlopen(f"{address[0]}api/studies", timeout=20) as answer:
+                assert "mnist" in {study["study_name"] for study in json.load(answer)["study_summaries"]}
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+    assert (tmp_path / "results" / "mnist.html").stat().st_size > 1_000_000
+
+
+def test_no_study_name_leads_out_of_the_folder_or_shares_a_page() -> None:
+    names = ["mnist", "MNIST", "../../etc/passwd", HOSTILE, "数字", "", ".", "a/b", "a b", "x" * 200, "x" * 199]
+    pages = [page_path(name) for name in names]
+    assert pages[0] == Path("results/mnist.html")
+    assert len({str(page).lower() for page in pages}) == len(names)
+    for page in pages:
+        assert page.parent == Path("results")
+        assert re.fullmatch(r"[a-z0-9._-]{1,80}", page.name)
+        assert not page.name.startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (1234.5, "1,234"),
+        (123.4, "123"),
+        (12.34, "12.3"),
+        (0.0123, "0.0123"),
+        (9.999, "10.0"),
+        (float("nan"), "–"),
+    ],
+)
+def test_numbers_have_three_digits(value: float, shown: str) -> None:
+    assert words.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0.0 s"), (99.96, "1 min 40 s"), (200, "3 min 20 s"), (3599.6, "1 h 00 min"), (7500, "2 h 05 min")],
+)
+def test_seconds_grow_into_minutes_and_hours(value: float, shown: str) -> None:
+    assert words.seconds(value) == shown
