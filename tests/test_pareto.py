@@ -98,7 +98,7 @@ def test_hypervolume_in_decades() -> None:
 
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_interval_ends_where_the_accuracy_seen_is_just_likely_enough(counts: tuple[int, int]) -> None:
-    """At either end the accuracy seen lies 1.96 of that end's own standard deviations away: the interval's definition."""
+    """The definition: the accuracy seen lies 1.96 standard deviations, the end's own, away from either end."""
     correct, n = counts
     for end in wilson_interval(correct, n):
         assert 0 <= end <= 1
