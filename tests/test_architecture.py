@@ -34,14 +34,18 @@ ORDER = [
     "harness.problem",
     "harness.baselines",
     "harness.trial",
+    "harness.database",
     "harness.migrations",
     "harness.store",
     "harness.search",
-    "harness.report",
     "dashboards",
+    "harness.report",
+    "harness.progress",
+    "harness.session",
 ]
 TOP = {"harness.dashboard", "harness.run", "harness.__main__"}
 
+# What answers in a moment: `--help`, `--list`, `--dry-run`, the page. The training modules are imported only to train.
 LIGHT = [
     "harness.errors",
     "harness.strategy",
@@ -53,7 +57,13 @@ LIGHT = [
     "harness.pruning",
     "harness.profile",
     "harness.advice",
+    "harness.database",
+    "harness.migrations",
     "harness.store",
+    "harness.report",
+    "harness.dashboard",
+    "harness.run",
+    "harness.__main__",
 ]
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 

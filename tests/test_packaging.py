@@ -1,5 +1,6 @@
 """The package as others get it: what is in the wheel and the sdist, what the locks hold, what make repeats."""
 
+import ast
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,24 @@ def test_locks_satisfy_what_the_package_asks_for() -> None:
         versions = [specifier.version for requirement in pinned for specifier in requirement.specifier]
         assert versions, f"{line} is not locked: make lock"
         assert all(wanted.specifier.contains(version) for version in versions), f"{line}, locked {versions}: make lock"
+
+
+def test_every_import_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = declared["dependencies"] + declared["optional-dependencies"]["jax"]
+    names = {canonicalize_name(Requirement(line).name) for line in lines}
+    owners = packages_distributions()
+    for path in [*ROOT.glob("harness/**/*.py"), *ROOT.glob("dashboards/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for module in {module.partition(".")[0] for module in modules}:
+                if module in sys.stdlib_module_names or module in ("harness", "dashboards"):
+                    continue
+                owned = {canonicalize_name(owner) for owner in owners.get(module, [module])}
+                assert owned & names, (
+                    f"{path.relative_to(ROOT)} imports {module}, which pyproject.toml does not ask for"
+                )
 
 
 @pytest.fixture
