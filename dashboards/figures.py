@@ -1,9 +1,4 @@
-"""The figures: ``*_info(rows)`` says what is shown, ``*_figure(info)`` draws it. Both are pure.
-
-Colours are Okabe and Ito's, which colour-blind readers can tell apart: one for each strategy everywhere, and every
-strategy has its own marker too. Ink, muted ink, lines and paper are the light theme's; ``DARK`` maps them to the dark
-one's.
-"""
+"""The figures: ``*_info(rows)`` says what is shown, ``*_figure(info)`` draws it. Both are pure."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -14,67 +9,17 @@ import plotly.graph_objects as go
 
 from dashboards import words
 from dashboards.rows import Rows
+from dashboards.theme import COLOURS, INK, LINE, MARKERS, MUTED, PAPER, AccuracyAxis, themed_figure
 from harness.pareto import front
 from harness.strategy import KINDS, N_CONVS, Kind
 
-INK, MUTED, LINE, PAPER = "#1c2024", "#5f6872", "#dfe3e7", "#ffffff"
-DARK = {INK: "#eceff2", MUTED: "#a3adb8", LINE: "#343b43", PAPER: "#16191d"}
-COLOURS: dict[Kind, str] = {
-    "feature_extraction": "#0072B2",
-    "freeze_first_k": "#E69F00",
-    "fine_tune_all": "#009E73",
-    "from_scratch": "#CC79A7",
-}
-MARKERS: dict[Kind, str] = {
-    "feature_extraction": "circle",
-    "freeze_first_k": "square",
-    "fine_tune_all": "diamond",
-    "from_scratch": "triangle-up",
-}
 KINDS_OF_SECONDS = {"features": "#56B4E9", "compile": "#F0E442", "train": "#D55E00", "evaluation": "#999999"}
 MARKS = {  # by a trial's origin: its name here and its marker
     "advice": ("advice", "star-open"),
     "recipe_extractor": ("recipe: extractor", "hexagram-open"),
     "recipe_partial": ("recipe: partial", "star-square-open"),
 }
-WIDE_ONLY = "wide only"
-"""Name of annotations that a narrow page leaves out."""
 VGG16_BLOCKS = ((1, 2), (3, 4), (5, 7), (8, 10), (11, 13))
-
-TEMPLATE = go.layout.Template(
-    layout={
-        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
-        "paper_bgcolor": PAPER,
-        "plot_bgcolor": PAPER,
-        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
-        "xaxis": {
-            "gridcolor": LINE,
-            "linecolor": LINE,
-            "zeroline": False,
-            "automargin": True,
-            "title": {"standoff": 8},
-        },
-        "yaxis": {
-            "gridcolor": LINE,
-            "linecolor": LINE,
-            "zeroline": False,
-            "automargin": True,
-            "title": {"standoff": 8},
-        },
-        "legend": {
-            "traceorder": "normal",
-            "orientation": "h",
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "x": 0,
-            "xref": "container",
-        },
-        "hovermode": "closest",
-        "hoverlabel": {"align": "left", "bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK}},
-    }
-)
-
 
 # --- accuracy versus compute ------------------------------------------------------------------------------------------
 
@@ -117,7 +62,7 @@ class FrontInfo:
     front: tuple[Point, ...]
     baselines: tuple[BaselineLine, ...]
     marks: tuple[tuple[str, Point], ...]
-    n_validation: int | None
+    n_validation: int
 
     @property
     def headline(self) -> str:
@@ -144,13 +89,13 @@ def front_info(rows: Rows) -> FrontInfo:
     ends = {point.trial: point for point in points if point.last}
     special = {origin: rows.trial_of(origin) for origin in MARKS}
     marks = tuple((o, ends[t["number"]]) for o, t in special.items() if t is not None and t["number"] in ends)
-    return FrontInfo(points, on_front, baselines, marks, rows.data.get("n_validation"))
+    return FrontInfo(points, on_front, baselines, marks, rows.data["n_validation"])
 
 
 def front_figure(info: FrontInfo) -> go.Figure:
     """Checkpoints small and pale, ends of trials large (hollow where the trial was stopped), the front as steps."""
-    figure = _figure()
-    axis = _AccuracyAxis([*(p.accuracy for p in info.points), *(b.accuracy for b in info.baselines)], info.n_validation)
+    figure = themed_figure()
+    axis = AccuracyAxis([*(p.accuracy for p in info.points), *(b.accuracy for b in info.baselines)], info.n_validation)
     costs = [p.tflop for p in info.points] + [b.tflop for b in info.baselines if b.tflop > 0]
     low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
     for kind in KINDS:
@@ -183,15 +128,15 @@ def front_figure(info: FrontInfo) -> go.Figure:
         name = words.plotly_text(baseline.name)
         start = max(baseline.tflop, low)
         figure.add_scatter(
-            # The middle point is there to be hovered over: a line has none but its ends.
+            # The middle point carries the name and can be hovered over: a line alone has only its ends.
             x=_rounded([start, math.sqrt(start * high), high]),
             y=axis.place([baseline.accuracy] * 3),
             mode="lines+markers+text",
             name="baselines",
             legendgroup="baselines",
             showlegend=i == 0,
-            text=[name, "", ""],
-            textposition="top right",
+            text=["", name, ""],
+            textposition="top center",
             textfont={"size": 12, "color": MUTED},
             line={"color": MUTED, "width": 1.5, "dash": "dot"},
             marker={"symbol": "line-ns-open", "size": [9 if baseline.tflop > 0 else 0, 0, 0], "color": MUTED},
@@ -201,29 +146,13 @@ def front_figure(info: FrontInfo) -> go.Figure:
         )
     for origin, point in info.marks:
         name, symbol = MARKS[origin]
-        x, y = _rounded([point.tflop])[0], axis.place([point.accuracy])[0]
         figure.add_scatter(
-            x=[x],
-            y=[y],
+            x=_rounded([point.tflop]),
+            y=axis.place([point.accuracy]),
             mode="markers",
             name=name,
             marker={"symbol": symbol, "size": 18, "color": INK, "line": {"width": 1.5}},
             hoverinfo="skip",
-        )
-        right = point.tflop > math.sqrt(low * high)
-        figure.add_annotation(
-            x=math.log10(x),  # annotations on a log axis want the exponent
-            y=math.log10(y),
-            text=name,
-            name=WIDE_ONLY,
-            ax=-14 if right else 14,
-            ay=30,
-            xanchor="right" if right else "left",
-            font={"size": 12},
-            arrowhead=0,
-            arrowwidth=1,
-            arrowcolor=INK,
-            standoff=8,
         )
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
@@ -249,7 +178,7 @@ class CurvesInfo:
 
     curves: tuple[tuple[Point, ...], ...]
     stopped: tuple[Point, ...]
-    n_validation: int | None
+    n_validation: int
 
     @property
     def headline(self) -> str:
@@ -267,13 +196,13 @@ def curves_info(rows: Rows) -> CurvesInfo:
     for point in _points(rows):
         curves.setdefault(point.trial, []).append(point)
     stopped = tuple(curve[-1] for curve in curves.values() if curve[-1].status != "complete")
-    return CurvesInfo(tuple(map(tuple, curves.values())), stopped, rows.data.get("n_validation"))
+    return CurvesInfo(tuple(map(tuple, curves.values())), stopped, rows.data["n_validation"])
 
 
 def curves_figure(info: CurvesInfo) -> go.Figure:
     """One line a trial, in its strategy's colour; stopped ends crossed."""
-    figure = _figure()
-    axis = _AccuracyAxis([p.accuracy for curve in info.curves for p in curve], info.n_validation)
+    figure = themed_figure()
+    axis = AccuracyAxis([p.accuracy for curve in info.curves for p in curve], info.n_validation)
     for kind in KINDS:
         mine = [curve for curve in info.curves if curve[0].kind == kind]
         if mine:
@@ -321,7 +250,7 @@ class DepthInfo:
 
     points: tuple[tuple[int, Point], ...]
     best: tuple[tuple[int, Point], ...]
-    n_validation: int | None
+    n_validation: int
 
     @property
     def headline(self) -> str:
@@ -344,13 +273,13 @@ def depth_info(rows: Rows) -> DepthInfo:
     for k, point in points:
         if point.kind != "from_scratch" and (k not in best or point.accuracy > best[k].accuracy):
             best[k] = point
-    return DepthInfo(points, tuple(sorted(best.items())), rows.data.get("n_validation"))
+    return DepthInfo(points, tuple(sorted(best.items())), rows.data["n_validation"])
 
 
 def depth_figure(info: DepthInfo) -> go.Figure:
     """One marker a trial over VGG16's blocks; a line joins the best pretrained trial of each k."""
-    figure = _figure()
-    axis = _AccuracyAxis([p.accuracy for _, p in info.points], info.n_validation)
+    figure = themed_figure()
+    axis = AccuracyAxis([p.accuracy for _, p in info.points], info.n_validation)
     for block, (first, last) in enumerate(VGG16_BLOCKS, start=1):
         figure.add_vrect(
             x0=first - 0.5,
@@ -462,7 +391,7 @@ def time_info(rows: Rows) -> TimeInfo:
 
 def time_figure(info: TimeInfo) -> go.Figure:
     """Stacked bars, one a strategy: spent solid, saved hatched."""
-    figure = _figure()
+    figure = themed_figure()
     saved = {
         "saved by the feature cache": info.saved_by_cache,
         "saved by stopping early (estimate)": info.saved_by_stopping,
@@ -555,10 +484,6 @@ def _unless(empty: bool, figure: Callable[[Any], go.Figure], info: Any) -> go.Fi
     return None if empty else figure(info)
 
 
-def _figure() -> go.Figure:
-    return go.Figure(layout={"template": TEMPLATE})
-
-
 def _stopped(trials: Any) -> Any:
     return trials[trials["status"].isin(["pruned", "over_budget"])]
 
@@ -605,49 +530,3 @@ def _rounded(values: Iterable[float]) -> list[float]:
 
 def _whole_numbers(last: int) -> dict[str, Any]:
     return {"dtick": 1} if last <= 12 else {"tickformat": "d"}
-
-
-class _AccuracyAxis:
-    """Accuracy on a log scale of the error: the top, where the good trials crowd, gets the room.
-
-    Plotly has no such scale: the error is drawn on a reversed log axis and its ticks are labelled with the accuracy. An
-    accuracy of 1 is drawn at half an image's error.
-    """
-
-    def __init__(self, accuracies: Sequence[float], n_validation: int | None) -> None:
-        self._least = 0.5 / (n_validation or 1000)
-        errors = [max(1 - a, self._least) for a in accuracies] or [0.5]
-        low, high = math.log10(min(errors)), math.log10(max(errors))
-        margin = max(0.06 * (high - low), (0.3 - (high - low)) / 2)
-        self._range = (high + margin, low - margin)
-
-    def place(self, accuracies: Iterable[float]) -> list[float]:
-        """Where to draw these accuracies."""
-        return [float(f"{max(1 - a, self._least):.6g}") for a in accuracies]
-
-    def apply(self, figure: go.Figure) -> None:
-        """Make this the figure's y axis."""
-        ticks = self._ticks()
-        figure.update_yaxes(
-            type="log",
-            range=self._range,
-            tickvals=ticks,
-            ticktext=[f"{1 - tick:.6g}" for tick in ticks],
-            title_text="validation accuracy",
-        )
-
-    def _ticks(self) -> list[float]:
-        """Round errors in range, the roundest first, none too near another."""
-        high, low = self._range
-        gap = (high - low) / 9
-        chosen: list[float] = []
-        for digits in ((10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100)):
-            if len(chosen) >= 4:
-                break
-            for exponent in range(math.floor(low) - 1, 1):
-                for value in digits:
-                    tick = float(f"{value * 10.0 ** (exponent - 1):.6g}")
-                    inside = low <= math.log10(tick) <= high and tick <= 1
-                    if inside and all(abs(math.log10(tick / other)) >= gap for other in chosen):
-                        chosen.append(tick)
-        return sorted(chosen)

@@ -13,9 +13,10 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dashboards import words
-from dashboards.figures import COLOURS, DARK, INK, LINE, MUTED, PAPER, WIDE_ONLY, Drawing, draw
+from dashboards.figures import Drawing, draw
 from dashboards.rows import Rows
 from dashboards.summary import summarise
+from dashboards.theme import COLOURS, DARK, INK, LINE, MUTED, PAPER
 from harness.errors import StorageError
 from harness.store import Store
 
@@ -65,7 +66,6 @@ def render(rows: Rows) -> str:
         colours=COLOURS,
         figures=_json({drawing.id: _plain(drawing) for drawing in drawings if drawing.figure is not None}),
         dark_json=_json(DARK),
-        wide_only=_json(WIDE_ONLY),
         plotly_js=Markup(get_plotlyjs()),
     )
 

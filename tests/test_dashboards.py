@@ -21,8 +21,6 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 import dashboards.optuna
 from dashboards import words
 from dashboards.figures import (
-    COLOURS,
-    DARK,
     KINDS_OF_SECONDS,
     curves_figure,
     curves_info,
@@ -35,6 +33,7 @@ from dashboards.figures import (
 from dashboards.page import render, write_page
 from dashboards.rows import Rows
 from dashboards.summary import summarise
+from dashboards.theme import COLOURS, DARK
 from harness import dashboard
 from harness.errors import SpecError, StorageError
 from harness.paths import page_path
@@ -146,7 +145,7 @@ def test_advice_and_both_recipes_are_marked_and_baselines_begin_at_their_cost(ro
     ]  # fmt: skip
     names = [trace.name for trace in front_figure(info).data]
     assert {"advice", "recipe: extractor", "recipe: partial", "baselines"} <= set(names)
-    cnn = next(trace for trace in front_figure(info).data if trace.text and trace.text[0] == "cnn")
+    cnn = next(trace for trace in front_figure(info).data if trace.text and "cnn" in trace.text)
     assert cnn.x[0] == 5.0
 
 

@@ -1,0 +1,114 @@
+"""How every figure looks: one palette, one template, one axis of accuracy.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart: one for each strategy everywhere, and every
+strategy has its own marker too. Ink, muted ink, lines and paper are the light theme's; ``DARK`` maps them to the dark
+one's.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import plotly.graph_objects as go
+
+from harness.strategy import Kind
+
+INK, MUTED, LINE, PAPER = "#1c2024", "#5f6872", "#dfe3e7", "#ffffff"
+DARK = {INK: "#eceff2", MUTED: "#a3adb8", LINE: "#343b43", PAPER: "#16191d"}
+COLOURS: dict[Kind, str] = {
+    "feature_extraction": "#0072B2",
+    "freeze_first_k": "#E69F00",
+    "fine_tune_all": "#009E73",
+    "from_scratch": "#CC79A7",
+}
+MARKERS: dict[Kind, str] = {
+    "feature_extraction": "circle",
+    "freeze_first_k": "square",
+    "fine_tune_all": "diamond",
+    "from_scratch": "triangle-up",
+}
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "xaxis": {
+            "gridcolor": LINE,
+            "linecolor": LINE,
+            "zeroline": False,
+            "automargin": True,
+            "title": {"standoff": 8},
+        },
+        "yaxis": {
+            "gridcolor": LINE,
+            "linecolor": LINE,
+            "zeroline": False,
+            "automargin": True,
+            "title": {"standoff": 8},
+        },
+        "legend": {
+            "traceorder": "normal",
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "xref": "container",
+        },
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK}},
+    }
+)
+
+
+def themed_figure() -> go.Figure:
+    """An empty figure in the light theme."""
+    return go.Figure(layout={"template": TEMPLATE})
+
+
+class AccuracyAxis:
+    """Accuracy on a log scale of the error: the top, where the good trials crowd, gets the room.
+
+    Plotly has no such scale: the error is drawn on a reversed log axis and its ticks are labelled with the accuracy. An
+    accuracy of 1 is drawn at half an image's error.
+    """
+
+    def __init__(self, accuracies: Sequence[float], n_validation: int) -> None:
+        """For these ``accuracies``, measured on ``n_validation`` images."""
+        self._least = 0.5 / n_validation
+        errors = [max(1 - a, self._least) for a in accuracies] or [0.5]
+        low, high = math.log10(min(errors)), math.log10(max(errors))
+        margin = max(0.06 * (high - low), (0.3 - (high - low)) / 2)
+        self._range = (high + margin, low - margin)
+
+    def place(self, accuracies: Iterable[float]) -> list[float]:
+        """Where to draw these accuracies."""
+        return [float(f"{max(1 - a, self._least):.6g}") for a in accuracies]
+
+    def apply(self, figure: go.Figure) -> None:
+        """Make this the figure's y axis."""
+        ticks = self._ticks()
+        figure.update_yaxes(
+            type="log",
+            range=self._range,
+            tickvals=ticks,
+            ticktext=[f"{1 - tick:.6g}" for tick in ticks],
+            title_text="validation accuracy",
+        )
+
+    def _ticks(self) -> list[float]:
+        """Round errors in range, the roundest first, none too near another."""
+        high, low = self._range
+        gap = (high - low) / 9
+        chosen: list[float] = []
+        for digits in ((10, 20, 30, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100)):
+            if len(chosen) >= 4:
+                break
+            for exponent in range(math.floor(low) - 1, 1):
+                for value in digits:
+                    tick = float(f"{value * 10.0 ** (exponent - 1):.6g}")
+                    inside = low <= math.log10(tick) <= high and tick <= 1
+                    if inside and all(abs(math.log10(tick / other)) >= gap for other in chosen):
+                        chosen.append(tick)
+        return sorted(chosen)
