@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike
 from harness.pareto import best_at
 from harness.results import Checkpoint
 
-ENOUGH = 5
-"""Comparable finished trials from which on they are believed alone. With fewer, `steepest_fall` is believed as well."""
+ONE_IN = 10
+"""Of so many comparable trials one may improve faster than forecast: the forecast is the best of nine finished trials,
+the second best of nineteen, and so on. With fewer than nine it is the best of them and `steepest_fall`.
 
-RISK = 0.1
-"""Share of comparable trials that may improve faster than forecast. A trial that is one more of their kind does so with
-this probability, or 1 / (n + 1) where their number n is too small for it."""
+Believing five was too bold: over random orders of 16 measured trials (1,000 MNIST digits, 5 epochs) one stop in 40 was
+of a trial that would have come onto the front; with nine it was one in 4,000.
+"""
 
 _CHANCE = 0.95
 """A trial is at chance level while its error is at least this share of that of guessing among the classes."""
@@ -53,8 +54,9 @@ def upper_bounds(
     bounds = []
     for later in range(now + 1, epochs + 1):
         falls = sorted(other[later - 1] / other[now - 1] for other in alike)
-        if len(falls) >= ENOUGH:
-            fall = falls[max(0, int(RISK * (len(falls) + 1)) - 1)]
+        rank = (len(falls) + 1) // ONE_IN
+        if rank:
+            fall = falls[rank - 1]
         else:
             fall = min([steepest_fall(1, later - now + 1) if stuck else steepest_fall(now, later), *falls])
         bounds.append(1 - errors[-1] * fall)

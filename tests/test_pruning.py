@@ -6,10 +6,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.pareto import best_at
-from harness.pruning import ENOUGH, should_stop, steepest_fall, upper_bounds
+from harness.pruning import ONE_IN, should_stop, steepest_fall, upper_bounds
 from harness.results import Checkpoint
 
 EPOCHS, CLASSES = 5, 10
+ENOUGH = ONE_IN - 1  # finished trials
 FLOPS = 1e12  # of an epoch
 
 # Measured: VGG16 on 2,000 MNIST digits at 32x32, Adam at a constant 1e-4; 0, 10 and 5 convolutions frozen.
@@ -128,7 +129,7 @@ def test_the_law_is_more_optimistic_than_anything_seen() -> None:
             assert all(bound > best for bound, best in zip(bounds(values[:now]), reached, strict=True)), values[:now]
 
 
-def test_four_finished_trials_do_not_replace_the_law_but_five_do() -> None:
+def test_eight_finished_trials_do_not_replace_the_law_but_nine_do() -> None:
     flat = [0.7] * EPOCHS
     assert bounds([0.8], [flat] * (ENOUGH - 1)) == bounds([0.8])
     assert bounds([0.8], [flat] * ENOUGH) == pytest.approx([0.8] * 4)
@@ -168,13 +169,13 @@ def test_a_slow_starter_lives_under_a_front_it_can_still_reach() -> None:
 def test_a_trial_at_chance_may_still_take_off() -> None:
     front = [(0.1, 0.90), (4.0, 0.96)]
     for at in (1, 2):
-        assert verdict(TAKES_OFF[:at], front, SEEN * 4) is None, at
-    assert verdict(TAKES_OFF[:3], front, [*SEEN * 4, TAKES_OFF]) is None
+        assert verdict(TAKES_OFF[:at], front, SEEN * 3) is None, at
+    assert verdict(TAKES_OFF[:3], front, [*SEEN * 3, TAKES_OFF]) is None
 
 
 def test_a_trial_at_chance_is_compared_with_its_kind_only() -> None:
     """That good trials improve little says nothing about one that has not begun to learn."""
-    assert bounds([0.11, 0.11], SEEN * 4) == bounds([0.11, 0.11])
+    assert bounds([0.11, 0.11], SEEN * 3) == bounds([0.11, 0.11])
     assert bounds([0.11, 0.11], [TAKES_OFF] * ENOUGH)[-1] == pytest.approx(1 - 0.888 * 0.038 / 0.888, abs=1e-3)
 
 
