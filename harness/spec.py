@@ -108,7 +108,12 @@ class Budget(_Declared):
     max_trial_cost: Annotated[float, Field(gt=0)] | None = None
     time_limit: Annotated[float, Field(gt=0)] | None = None
     cache_size: Annotated[float, Field(gt=0)] = 8.0
-    """GB of activations that one freeze boundary may take on disk; a bigger one is recomputed instead of stored."""
+    """GB of activations kept on disk; those of one boundary that do not fit are recomputed every epoch instead."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """``cache_size`` in bytes."""
+        return int(self.cache_size * 1e9)
 
 
 class Pruning(_Declared):
@@ -165,7 +170,7 @@ class StudySpec(_Declared):
 
 
 def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
-    """The TOML files that come with the harness, by name: beside the package in a checkout, inside it when installed."""
+    """The TOML files that come with the harness, by name: beside the package in a checkout, else inside it."""
     roots = (Path(__file__).parent.parent / folder, Path(str(resources.files("harness"))) / "share" / folder)
     found = next((root for root in roots if root.is_dir()), roots[0])
     return {path.stem: path for path in sorted(found.glob("*.toml"))}
@@ -180,7 +185,9 @@ def _find(what: str, name: str, folder: Literal["studies", "datasets"], beside: 
         if path.is_file():
             return path
         raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")
-    raise SpecError(f"unknown {what} {name!r}{_nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file")
+    raise SpecError(
+        f"unknown {what} {name!r}{_nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file"
+    )
 
 
 def _nearest(name: str, known: Any) -> str:

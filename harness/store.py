@@ -60,7 +60,7 @@ _OUTCOME = {
 }  # fmt: skip
 _metadata = sa.MetaData()
 _study = sa.Table("harness_study", _metadata, *_columns({
-    "name": sa.Text, "spec": sa.JSON, "space": sa.Text, "data": sa.JSON, "advice": sa.JSON, "created_at": _Utc,
+    "name": sa.Text, "spec": sa.JSON, "data": sa.JSON, "advice": sa.JSON, "created_at": _Utc,
 }))  # fmt: skip
 _session = sa.Table("harness_session", _metadata, sa.Column("id", sa.Integer, primary_key=True), *_columns({
     "study": sa.Text, "command": sa.Text, "spec": sa.JSON, "environment": sa.JSON, "commit_hash": sa.Text,
@@ -89,11 +89,10 @@ _trial_summary = sa.Table("trial_summary", _metadata, *_columns({
 
 @dataclass(frozen=True, slots=True)
 class StudyRow:
-    """A study as it was created. ``space`` is the digest of its search space and problem."""
+    """A study as it was created."""
 
     name: str
     spec: dict[str, Any]
-    space: str
     data: dict[str, Any]
     advice: dict[str, Any]
     created_at: datetime
@@ -143,12 +142,10 @@ class Store:
         database.begin_immediate(storage.engine)
         return storage
 
-    def create_study(
-        self, name: str, *, spec: dict[str, Any], space: str, data: dict[str, Any], advice: dict[str, Any]
-    ) -> None:
-        """Record a new study: its resolved ``spec``, the digest of its ``space``, the profile of its ``data`` and the
+    def create_study(self, name: str, *, spec: dict[str, Any], data: dict[str, Any], advice: dict[str, Any]) -> None:
+        """Record a new study: its resolved ``spec``, the profile of its ``data`` and the
         ``advice`` for it. Raises StorageError where there is one of that name."""
-        row = {"name": name, "spec": spec, "space": space, "data": data, "advice": advice, "created_at": _now()}
+        row = {"name": name, "spec": spec, "data": data, "advice": advice, "created_at": _now()}
         try:
             self._write(_study.insert().values(row))
         except sa.exc.IntegrityError:

@@ -27,7 +27,7 @@ def write_study(store: Store, name: str, trials: int, *, only: Status | None = N
     spec, _ = StudySpec.load("mnist", {"name": name})
     data: dict[str, Any] = {"dataset": "mnist", "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
     advice = {"scenario": 2, "strategy": "freeze_first_k k=7, average", "reason": "2,000 images count as small"}
-    store.create_study(name, spec=spec.model_dump(mode="json"), space="0", data=data, advice=advice)
+    store.create_study(name, spec=spec.model_dump(mode="json"), data=data, advice=advice)
     session = store.begin_session(
         name,
         command="test",

@@ -46,7 +46,7 @@ def result(status: str = "complete", accuracy: float | None = 0.9, flops: float 
 
 def begin(opened: Store, name: str = "mnist") -> int:
     """A study with one session; its id."""
-    opened.create_study(name, spec={"seed": 0}, space="d1", data={"classes": 10}, advice={"scenario": 2})
+    opened.create_study(name, spec={"seed": 0}, data={"classes": 10}, advice={"scenario": 2})
     return session(opened, name)
 
 
@@ -126,10 +126,10 @@ class StoreContract:
     def test_a_study_comes_back_as_it_was_created(self, opened: Store) -> None:
         assert opened.study("mnist") is None
         before = datetime.now(UTC)
-        opened.create_study("mnist", spec={"a": [1, 2.5, None, True]}, space="d", data={"n": {}}, advice={"k": "é"})
+        opened.create_study("mnist", spec={"a": [1, 2.5, None, True]}, data={"n": {}}, advice={"k": "é"})
         row = opened.study("mnist")
         assert row
-        assert (row.spec, row.space, row.data, row.advice) == ({"a": [1, 2.5, None, True]}, "d", {"n": {}}, {"k": "é"})
+        assert (row.spec, row.data, row.advice) == ({"a": [1, 2.5, None, True]}, {"n": {}}, {"k": "é"})
         assert before <= row.created_at <= datetime.now(UTC)
 
     def test_a_second_study_of_the_same_name_is_refused(self, opened: Store) -> None:
@@ -139,7 +139,7 @@ class StoreContract:
 
     def test_what_is_not_json_is_refused(self, opened: Store) -> None:
         with pytest.raises((sa.exc.StatementError, ValueError), match="JSON"):
-            opened.create_study("mnist", spec={"a": math.nan}, space="", data={}, advice={})
+            opened.create_study("mnist", spec={"a": math.nan}, data={}, advice={})
         assert opened.study_names() == []
 
     def test_a_finished_trial_is_one_row_of_the_summary(self, opened: Store) -> None:

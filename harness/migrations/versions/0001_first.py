@@ -31,7 +31,6 @@ def upgrade() -> None:
         "harness_study",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("spec", sa.JSON, nullable=False),
-        sa.Column("space", sa.Text, nullable=False),
         sa.Column("data", sa.JSON, nullable=False),
         sa.Column("advice", sa.JSON, nullable=False),
         sa.Column("created_at", sa.DateTime, nullable=False),

@@ -1,0 +1,135 @@
+"""VGG16 as one set of layers and variables, shared by all trials and reset between them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from harness import environment
+from harness.cost import Conv
+from harness.weights import Weights
+
+_IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+_IMAGENET_DEVIATION = 58.0  # of the pixels, about the same in each channel
+
+
+class Prepare(keras.layers.Layer):  # type: ignore[misc]
+    """Raw pictures (n, h, w[, 3]) uint8, RGB or grey -> what VGG16 was trained on: (n, size, size, 3) BGR, centred.
+
+    In the graph, so that pictures stay small in memory and are resized a batch at a time. The same numbers as
+    ``keras.applications.vgg16.preprocess_input`` on resized RGB, without its in-place change.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__(dtype="float32", trainable=False)
+        self.image_size = image_size
+
+    def call(self, pixels: Any) -> Any:
+        """Resize (bilinear), repeat a grey channel, turn to BGR and centre."""
+        values = resized(pixels, self.image_size)
+        return values[..., ::-1] - ops.convert_to_tensor(np.asarray(_IMAGENET_MEAN_BGR, np.float32))
+
+
+def resized(pixels: Any, image_size: int) -> Any:
+    """Pixels (n, h, w[, 3]) -> (n, size, size, 3) float32 RGB, still 0 to 255."""
+    values = ops.cast(pixels, "float32")
+    if len(values.shape) == 3:
+        values = ops.repeat(ops.expand_dims(values, -1), 3, axis=-1)
+    if tuple(values.shape[1:3]) != (image_size, image_size):
+        values = ops.image.resize(values, (image_size, image_size), interpolation="bilinear", antialias=True)
+    return values
+
+
+class Backbone:
+    """The convolutions and pools of VGG16, with the ImageNet tensors they are reset to.
+
+    There is one copy of the variables in the process. Keras on TensorFlow keeps about one model a trial for good
+    (keras issues 17458 and 20552), so building anew each time is no choice.
+    """
+
+    def __init__(self, model: keras.Model, weights: Weights) -> None:
+        self.image_size: int = model.input_shape[1]
+        self.weights = weights
+        self.layers: list[keras.layers.Layer] = model.layers[1:]
+        self.convs: list[keras.layers.Conv2D] = [
+            layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)
+        ]
+        self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
+        self.prepare = Prepare(self.image_size)
+
+    @classmethod
+    def vgg16(cls, weights: Weights, image_size: int) -> "Backbone":
+        """The real one, for square images of ``image_size`` >= 32 pixels."""
+        model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(image_size, image_size, 3))
+        return cls(model, weights)
+
+    def load(self, *, pretrained: bool, seed: int) -> None:
+        """Set every convolution to its ImageNet tensors, or draw new ones (He et al. 2015, uniform; zero biases).
+
+        He's rule rather than Keras's default (Glorot): without batch normalisation thirteen ReLU layers hardly train
+        in a few epochs from the latter, and training from scratch shall get a fair chance. The rule is for inputs of
+        unit variance, so the first kernel is divided by the spread of the pixels.
+        """
+        draws = np.random.default_rng([seed, 0])
+        for conv in self.convs:
+            if pretrained:
+                kernel, bias = self.weights.tensors[conv.name]
+            else:
+                shape = conv.kernel.shape
+                limit = np.sqrt(6 / np.prod(shape[:3]))
+                if conv is self.convs[0]:
+                    limit /= _IMAGENET_DEVIATION
+                kernel = draws.uniform(-limit, limit, shape).astype(np.float32)
+                bias = np.zeros(shape[3], np.float32)
+            conv.kernel.assign(kernel)
+            conv.bias.assign(bias)
+
+    def after(self, frozen_convs: int) -> list[keras.layers.Layer]:
+        """The layers behind the freeze boundary: conv k, and its pool where it ends a block, lie before it."""
+        if frozen_convs == 0:
+            return self.layers
+        index = self.layers.index(self.convs[frozen_convs - 1]) + 1
+        if index < len(self.layers) and self.layers[index] not in self.convs:
+            index += 1
+        return self.layers[index:]
+
+    def before(self, frozen_convs: int) -> list[keras.layers.Layer]:
+        """The layers up to the freeze boundary: the others than `after`."""
+        return self.layers[: len(self.layers) - len(self.after(frozen_convs))]
+
+    def variables(self, frozen_convs: int) -> list[keras.Variable]:
+        """Kernels and biases of the convolutions that train when the first ``frozen_convs`` do not."""
+        return [variable for conv in self.convs[frozen_convs:] for variable in (conv.kernel, conv.bias)]
+
+    def _describe(self, index: int) -> Conv:
+        conv = self.convs[index]
+        following = self.layers[self.layers.index(conv) + 1 :]
+        pool_after = bool(following) and following[0] not in self.convs
+        _, _, in_channels, out_channels = conv.kernel.shape
+        return Conv(conv.name, in_channels, out_channels, pool_after)
+
+
+def device() -> str:
+    """What trials run on, in words: the GPU's name, or the processor and its cores."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        first = jax.devices()[0]
+        return str(first.device_kind) if first.platform == "gpu" else environment.cpu()
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+    return environment.cpu()
+
+
+def on_gpu() -> bool:
+    """Whether the backend sees a GPU."""
+    return device() != environment.cpu()
+
+
+def as_numpy(tensor: Any) -> NDArray[Any]:
+    """A backend tensor as a NumPy array, float32 where it was bfloat16."""
+    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))

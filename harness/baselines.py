@@ -1,0 +1,101 @@
+"""What a search has to beat, on the same split, with the same clock and cost: majority, MLP, CNN, linear probe."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
+
+from harness.clock import Clock
+from harness.cost import cnn_cost, mlp_cost, prefix_cost
+from harness.models import CNN_DROPOUT, Network, cnn_pool
+from harness.problem import Problem
+from harness.results import BaselineName, Checkpoint, TrialResult
+from harness.training import Diverged, Part, Schedule, compile_step, fit
+
+_LEARNING_RATE = 1e-3
+_PROBE_ITERATIONS = 1000
+
+
+def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialResult:
+    """Train and evaluate one baseline. ``val_accuracy`` is its accuracy on the study's validation part."""
+    if name == "majority":
+        return TrialResult("complete", 0.0, 0.0, val_accuracy=problem.split.majority_share())
+    if name == "linear_probe":
+        return _linear_probe(problem, seed)
+    size, n_classes = problem.spec.data.image_size, problem.split.n_classes
+    if name == "mlp":
+        return _trained(problem.networks.mlp(), mlp_cost(size, n_classes), 0.0, problem, seed)
+    return _trained(problem.networks.cnn(), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed)
+
+
+def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
+    """A network on raw pictures, Adam at 1e-3 with the search's own schedule."""
+    epochs, clock = problem.spec.baselines.epochs, Clock()
+    train, validation, _, _ = problem.parts(0)
+    schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)
+    compile_step(network, train, schedule, clock)
+    network.reset(seed=seed, dropout=dropout)
+    flops = flops_per_image * len(train) * epochs
+    try:
+        *_, end = fit(network, train, validation, schedule, clock, seed=seed)
+    except Diverged as error:
+        spent = flops * error.epochs / epochs
+        return TrialResult("diverged", spent, flops, reason=str(error), seconds=clock.seconds())
+    last = Checkpoint(
+        epoch=epochs,
+        train_flops=flops,
+        train_seconds=clock.seconds().train,
+        train_loss=end.train_loss,
+        val_loss=end.val_loss,
+        val_accuracy=end.val_accuracy,
+    )
+    return TrialResult(
+        "complete",
+        flops,
+        flops,
+        val_accuracy=end.val_accuracy,
+        val_loss=end.val_loss,
+        train_loss=end.train_loss,
+        seconds=clock.seconds(),
+        curve=(last,),
+    )
+
+
+def _linear_probe(problem: Problem, seed: int) -> TrialResult:
+    """Logistic regression (L2, C = 1) on standardised block-5 averages of the frozen network.
+
+    FLOPs: the forward pass over the training part, and two products of features and weights for each iteration.
+    """
+    clock = Clock()
+    train, validation, feature_seconds, cached = problem.parts(len(problem.backbone.convs))
+    clock.add("features", feature_seconds)
+    with clock("train"):
+        scaler = StandardScaler().fit(_averages(train))
+        probe = LogisticRegression(max_iter=_PROBE_ITERATIONS, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            probe.fit(scaler.transform(_averages(train)), train.labels)
+    with clock("evaluation"):
+        probabilities = probe.predict_proba(scaler.transform(_averages(validation)))
+        correct = probe.classes_[probabilities.argmax(axis=1)] == validation.labels
+    features, classes = probe.coef_.shape[1], problem.split.n_classes
+    iterations = int(np.max(probe.n_iter_))
+    flops = len(train) * (prefix_cost(problem.backbone.architecture, problem.spec.data.image_size))
+    flops += 4.0 * len(train) * features * classes * iterations
+    return TrialResult(
+        "complete",
+        flops,
+        flops,
+        val_accuracy=float(correct.mean()),
+        val_loss=float(log_loss(validation.labels, probabilities, labels=probe.classes_)),
+        seconds=clock.seconds(),
+        features_cached=cached,
+    )
+
+
+def _averages(part: Part) -> NDArray[np.float32]:
+    return np.asarray(part.inputs.mean(axis=(1, 2)), np.float32)

@@ -1,0 +1,189 @@
+"""Networks that trials train: a head on VGG16 behind the freeze boundary, and the baselines' MLP and CNN."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from harness.backbone import Backbone, resized
+from harness.strategy import Pooling, Strategy
+
+MLP_WIDTH = 500
+MLP_HIDDEN = 3
+CNN_FILTERS = 32
+CNN_KERNEL = 5
+CNN_MODULES = 3
+CNN_WIDTH = 64
+CNN_DROPOUT = 0.5
+
+
+class Dropout(keras.layers.Layer):  # type: ignore[misc]
+    """Inverted dropout whose rate is a variable, so that one compiled step serves every rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = self.add_weight(shape=(), initializer="zeros", trainable=False, name="rate", dtype="float32")
+        self.draws = keras.random.SeedGenerator(0)
+
+    def call(self, values: Any, training: bool = False) -> Any:
+        """Zero a share ``rate`` of the values and scale up the rest, in training only."""
+        if not training:
+            return values
+        keep = ops.cast(
+            keras.random.uniform(ops.shape(values), seed=self.draws, dtype="float32") >= self.rate, values.dtype
+        )
+        return values * keep / ops.cast(1 - self.rate, values.dtype)
+
+    def reset(self, rate: float, seed: int) -> None:
+        """Set the rate and start the random stream again."""
+        self.rate.assign(rate)
+        self.draws.state.assign(np.asarray([seed, 0], dtype="uint32"))
+
+
+class Trained:
+    """A variable that trains, with the two slots an optimizer keeps for it (momentum, mean square)."""
+
+    def __init__(self, variable: keras.Variable) -> None:
+        self.variable = variable
+        self.momentum = keras.Variable(np.zeros(variable.shape, np.float32), trainable=False)
+        self.mean_square = keras.Variable(np.zeros(variable.shape, np.float32), trainable=False)
+
+
+@dataclass
+class Network:
+    """A model that gives logits (n, classes), what of it trains, and how it is set back before a trial.
+
+    ``own`` are the layers that belong to this network alone; the convolutions of a strategy belong to the backbone and
+    are set back by ``load_backbone``. ``steps`` keeps the compiled training steps, one for each optimizer.
+    """
+
+    model: keras.Model
+    trained: list[Trained]
+    own: list[keras.layers.Layer]
+    load_backbone: Callable[[bool, int], None] | None = None
+    steps: dict[str, Any] = field(default_factory=dict)
+
+    def reset(self, *, seed: int, dropout: float, pretrained: bool = True) -> None:
+        """Back to the start: ImageNet or random convolutions, a freshly drawn head (Glorot and Bengio 2010, uniform;
+        zero biases), empty optimizer slots. The same for the same seed."""
+        if self.load_backbone is not None:
+            self.load_backbone(pretrained, seed)
+        draws = np.random.default_rng([seed, 1])
+        for layer in self.own:
+            if isinstance(layer, Dropout):
+                layer.reset(dropout, int(draws.integers(2**31)))
+            elif hasattr(layer, "kernel"):
+                *field_shape, fan_in, fan_out = layer.kernel.shape
+                limit = np.sqrt(6 / ((fan_in + fan_out) * np.prod(field_shape)))
+                layer.kernel.assign(draws.uniform(-limit, limit, layer.kernel.shape).astype(np.float32))
+                layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+        for trained in self.trained:
+            trained.momentum.assign(np.zeros(trained.variable.shape, np.float32))
+            trained.mean_square.assign(np.zeros(trained.variable.shape, np.float32))
+
+
+class Networks:
+    """Builds the networks of one study and keeps the last few: a shape that comes again is not compiled again."""
+
+    KEPT = 6
+
+    def __init__(self, backbone: Backbone, image_shape: tuple[int, ...], n_classes: int) -> None:
+        """``image_shape`` is that of one raw picture, (height, width) or (height, width, 3)."""
+        self._backbone = backbone
+        self._image_shape = image_shape
+        self._n_classes = n_classes
+        self._convs = [Trained(variable) for variable in backbone.variables(0)]
+        self._kept: dict[tuple[object, ...], Network] = {}
+
+    def for_strategy(self, strategy: Strategy, boundary: int) -> Network:
+        """The network that trains ``strategy`` from activations behind convolution ``boundary`` <= k (0: pictures)."""
+        key = (boundary, strategy.frozen_convs, strategy.pooling, strategy.head)
+        network = self._kept.pop(key, None) or self._build(strategy, boundary)
+        self._kept[key] = network
+        while len(self._kept) > self.KEPT:
+            del self._kept[next(iter(self._kept))]
+        return network
+
+    def _build(self, strategy: Strategy, boundary: int) -> Network:
+        before = self._backbone.before(boundary)
+        if boundary:
+            inputs = keras.Input(before[-1].output.shape[1:])
+            values = inputs
+        else:
+            inputs = keras.Input(self._image_shape, dtype="uint8")
+            values = self._backbone.prepare(inputs)
+        for layer in self._backbone.after(boundary):
+            values = layer(values)
+        head = _head(strategy.pooling, strategy.head, self._n_classes)
+        for layer in head:
+            values = layer(values)
+        variables = [variable for layer in head if hasattr(layer, "kernel") for variable in (layer.kernel, layer.bias)]
+        return Network(
+            keras.Model(inputs, values),
+            self._convs[2 * strategy.frozen_convs :] + [Trained(variable) for variable in variables],
+            head,
+            lambda pretrained, seed: self._backbone.load(pretrained=pretrained, seed=seed),
+        )
+
+    def mlp(self) -> Network:
+        """The article's MLP on the flattened pictures: three hidden layers of 500, ReLU."""
+        layers = [keras.layers.Flatten()]
+        layers += [keras.layers.Dense(MLP_WIDTH, "relu") for _ in range(MLP_HIDDEN)]
+        return self._from_pixels([*layers, _logits(self._n_classes)])
+
+    def cnn(self) -> Network:
+        """The article's CNN: three convolution modules, a hidden layer of 64, dropout.
+
+        The listing of a module is lost. By memory of the original it is 32 filters of 5x5, ReLU and 4x4 max-pooling:
+        unsure, and three 4x4 pools need 64 pixels, so smaller pictures get 2x2.
+        """
+        layers: list[keras.layers.Layer] = []
+        for _ in range(CNN_MODULES):
+            layers.append(keras.layers.Conv2D(CNN_FILTERS, CNN_KERNEL, padding="same", activation="relu"))
+            layers.append(keras.layers.MaxPooling2D(cnn_pool(self._backbone.image_size)))
+        layers += [keras.layers.Flatten(), keras.layers.Dense(CNN_WIDTH, "relu"), Dropout()]
+        return self._from_pixels([*layers, _logits(self._n_classes)])
+
+    def _from_pixels(self, layers: Sequence[keras.layers.Layer]) -> Network:
+        pixels = keras.Input(self._image_shape, dtype="uint8")
+        values = Scaled(self._backbone.image_size)(pixels)
+        for layer in layers:
+            values = layer(values)
+        model = keras.Model(pixels, values)
+        return Network(model, [Trained(variable) for variable in model.trainable_variables], list(layers))
+
+
+class Scaled(keras.layers.Layer):  # type: ignore[misc]
+    """Raw pictures -> (n, size, size, 3) RGB from 0 to 1, the input of the networks that know nothing of ImageNet."""
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__(dtype="float32", trainable=False)
+        self.image_size = image_size
+
+    def call(self, pixels: Any) -> Any:
+        """Resize and scale."""
+        return resized(pixels, self.image_size) / 255.0
+
+
+def cnn_pool(image_size: int) -> int:
+    """Side of the CNN baseline's max-pooling: 4 where three of them fit, else 2."""
+    return 4 if image_size >= 4**CNN_MODULES else 2
+
+
+def _head(pooling: Pooling, widths: Sequence[int], n_classes: int) -> list[keras.layers.Layer]:
+    pools = {
+        "average": keras.layers.GlobalAveragePooling2D,
+        "max": keras.layers.GlobalMaxPooling2D,
+        "flatten": keras.layers.Flatten,
+    }
+    layers: list[keras.layers.Layer] = [pools[pooling]()]
+    for width in widths:
+        layers += [keras.layers.Dense(width, activation="relu"), Dropout()]
+    return [*layers, _logits(n_classes)]
+
+
+def _logits(n_classes: int) -> keras.layers.Layer:
+    return keras.layers.Dense(n_classes, dtype="float32")  # softmax and loss stay in float32 under mixed precision

@@ -1,0 +1,78 @@
+"""The study-wide progress: one line that is rewritten on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+from dashboards import words
+from harness.results import Checkpoint, TrialResult
+from harness.strategy import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a study stands, over all its workers."""
+
+    finished: int
+    running: int
+    pruned: int
+    best: float | None
+
+
+class Progress:
+    """Shows how a study goes on, on ``stream`` (stderr)."""
+
+    def __init__(self, total: int, standing: Callable[[], Standing], stream: TextIO = sys.stderr) -> None:
+        """``standing`` is asked each time, so that the work of other processes shows too."""
+        self._total = total
+        self._standing = standing
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._start = time.monotonic()
+        self._before = standing().finished
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """A running trial has reached a checkpoint."""
+        if self._terminal:
+            self._rewrite(f"{self._line()} | epoch {checkpoint.epoch}: {checkpoint.val_accuracy:.4f}")
+
+    def trial(self, number: int, strategy: Strategy, result: TrialResult) -> None:
+        """A trial has finished."""
+        if self._terminal:
+            self._rewrite(self._line())
+        else:
+            self.note(f"trial {number}, {strategy.label()}: {outcome(result)} | {self._line()}")
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        if self._terminal:
+            self._stream.write("\r\x1b[K")
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the last line as it is."""
+        if self._terminal:
+            self._stream.write("\n")
+
+    def _line(self) -> str:
+        now = self._standing()
+        done_here = now.finished - self._before
+        parts = [f"{now.finished} of {self._total} done", f"{now.running} running", f"{now.pruned} pruned"]
+        if now.best is not None:
+            parts.append(f"best {now.best:.4f}")
+        if done_here > 0 and now.finished < self._total:
+            left = (time.monotonic() - self._start) / done_here * (self._total - now.finished)
+            parts.append(f"about {words.seconds(left)} left")
+        return ", ".join(parts)
+
+    def _rewrite(self, line: str) -> None:
+        self._stream.write(f"\r\x1b[K{line[:160]}")
+        self._stream.flush()
+
+
+def outcome(result: TrialResult) -> str:
+    """How a trial or baseline ended, in a few words: ``complete, validation accuracy 0.9710, 12.3 s``."""
+    accuracy = "" if result.val_accuracy is None else f", validation accuracy {result.val_accuracy:.4f}"
+    return f"{result.status}{accuracy}, {words.seconds(result.seconds.total)}"

@@ -1,0 +1,128 @@
+"""The result of a study as text and as JSON, and what a study would cost before it is run."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dashboards import words
+from dashboards.rows import Rows
+from dashboards.summary import summarise
+from harness.cost import VGG16, trial_cost
+from harness.data import load_split
+from harness.pareto import front
+from harness.spec import DatasetSpec, StudySpec
+from harness.strategy import KINDS, N_CONVS, Strategy
+
+
+def print_report(rows: Rows, storage: str, page: Path) -> None:
+    """Print what the search found: strategies, baselines, the front, the verdict, and where everything is."""
+    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    console.print(_table(
+        "Strategies (validation accuracy; compute is training FLOPs)",
+        ("strategy", "trials", "complete", "best accuracy", "its compute", "its seconds", "all compute", "all seconds"),
+        (_strategy_row(rows, kind) for kind in KINDS if kind in set(rows.trials["strategy"])),
+    ))  # fmt: skip
+    console.print(_table(
+        "Baselines",
+        ("baseline", "status", "accuracy", "compute", "seconds"),
+        ((row["name"], row["status"], words.accuracy(row["val_accuracy"]), words.tflop(row["train_flops"]),
+          words.seconds(row["seconds_total"])) for row in rows.baselines.to_dict("records")),
+    ))  # fmt: skip
+    console.print(_table(
+        "Accuracy-versus-compute front (each checkpoint counts)",
+        ("compute", "accuracy", "trial", "epoch", "strategy"),
+        ((words.tflop(point["train_flops"]), words.accuracy(point["val_accuracy"]), str(point["number"]),
+          str(point["epoch"]), point["label"]) for point in _front(rows)),
+    ))  # fmt: skip
+    for sentence in summarise(rows).sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+    console.print(f"\nDatabase: {storage}\nPage: {page}", markup=False, soft_wrap=True)
+    shown = f" --storage {storage}" if storage else ""
+    console.print(
+        f"Look inside: python -m harness.dashboard --study {rows.name}{shown} --serve", markup=False, soft_wrap=True
+    )
+    console.print(f"or: optuna-dashboard {storage}", markup=False, soft_wrap=True)
+
+
+def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
+    """The same for scripts: plain values, accuracies as shares, FLOPs, seconds."""
+
+    def records(frame: Any) -> Any:
+        return json.loads(frame.to_json(orient="records", date_format="iso"))
+
+    return {
+        "study": rows.name,
+        "storage": storage,
+        "page": str(page),
+        "data": rows.data,
+        "advice": rows.advice,
+        "best": records(rows.trials[rows.trials["number"] == best["number"]])[0] if (best := rows.best()) else None,
+        "trials": records(rows.trials),
+        "baselines": records(rows.baselines),
+        "front": [
+            {key: point[key] for key in ("number", "epoch", "train_flops", "val_accuracy", "label")}
+            for point in _front(rows)
+        ],
+        "summary": list(summarise(rows).sentences),
+    }
+
+
+def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
+    """Print the resolved study and what one whole trial of each strategy would cost. Reads the data set, so that a
+    study that cannot be run is refused here already."""
+    split = load_split(dataset, spec.data, spec.seed)
+    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    console.print(json.dumps(spec.model_dump(mode="json"), indent=2), markup=False)
+    strategies = [
+        Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-3),
+        *(Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in (10, 7, 5, 2)),
+        Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
+        Strategy("from_scratch", 0, "average", (), 0.0, "adam", 1e-4),
+    ]
+
+    def row(strategy: Strategy) -> tuple[str, str, str]:
+        size, n_classes, most = spec.data.image_size, split.n_classes, spec.budget.cache_bytes
+        cost = trial_cost(VGG16, strategy, n_classes, size, split.largest_part(), most)
+        depth = f" k={strategy.frozen_convs}" if strategy.kind == "freeze_first_k" else ""
+        whole = cost.at(len(split.train), spec.budget.epochs)
+        return strategy.kind + depth, words.tflop(cost.prefix * len(split.train)), words.tflop(whole)
+
+    title = (
+        f"Predicted cost of a whole trial ({len(split.train):,} images, {spec.budget.epochs} epochs, no hidden layer)"
+    )
+    console.print(_table(title, ("strategy", "of it frozen, once", "training compute"), map(row, strategies)))
+
+
+def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
+    trials = rows.trials[rows.trials["strategy"] == kind]
+    scored = trials.dropna(subset="val_accuracy").sort_values("val_accuracy", ascending=False)
+    best = scored.iloc[0] if len(scored) else None
+    return (
+        kind,
+        str(len(trials)),
+        str(int((trials["status"] == "complete").sum())),
+        "–" if best is None else words.accuracy(best["val_accuracy"]),
+        "–" if best is None else words.tflop(best["train_flops"]),
+        "–" if best is None else words.seconds(best["seconds_total"]),
+        words.tflop(trials["train_flops"].sum()),
+        words.seconds(trials["seconds_total"].sum()),
+    )
+
+
+def _front(rows: Rows) -> list[dict[str, Any]]:
+    points = rows.checkpoints.merge(rows.trials[["number", "label"]], on="number")
+    best = front(points["train_flops"].tolist(), points["val_accuracy"].tolist())
+    return [{str(key): value for key, value in points.iloc[i].items()} for i in best]
+
+
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 or column in ("strategy", "status") else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

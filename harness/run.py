@@ -1,0 +1,189 @@
+"""The command line of the main job: `python -m harness.run --study mnist --trials 50`."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import HarnessError, SpecError, StorageError
+from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
+from harness.report import as_json, print_plan, print_report
+from harness.spec import StudySpec, shipped
+
+_OVERRIDES = {
+    "name": "name",
+    "trials": "budget.trials",
+    "epochs": "budget.epochs",
+    "batch_size": "budget.batch_size",
+    "precision": "budget.precision",
+    "time_limit": "budget.time_limit",
+    "max_trial_cost": "budget.max_trial_cost",
+    "train_size": "data.train_size",
+    "validation_size": "data.validation_size",
+    "test_size": "data.test_size",
+    "image_size": "data.image_size",
+    "seed": "seed",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        return _run(arguments, shlex.join(["harness", "run", *(sys.argv[1:] if argv is None else argv)]))
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; everything finished is kept. Run the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.run",
+        description="Search transfer strategies for VGG16 on a study's images. Running the same command again goes on "
+        "where it stopped and adds only the trials that are missing.",
+    )
+    parser.add_argument("--study", help="a shipped study (see --list) or the path of a .toml file")
+    parser.add_argument("--list", action="store_true", help="list the shipped studies and end")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved study and predicted costs, run nothing"
+    )
+    change = parser.add_argument_group("what of the study to override")
+    change.add_argument("--name", help="name under which results are stored (default: the study's)")
+    change.add_argument("--trials", type=int, metavar="N", help="trials in total, those already done included")
+    change.add_argument("--train-size", type=int, metavar="N", help="training images")
+    change.add_argument("--validation-size", type=int, metavar="N", help="validation images")
+    change.add_argument("--test-size", type=int, metavar="N", help="test images, sealed")
+    change.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the square VGG16 sees, 32 or more")
+    change.add_argument("--epochs", type=int, metavar="N", help="epochs of a whole trial")
+    change.add_argument("--batch-size", type=int, metavar="N", help="images a step")
+    change.add_argument("--precision", choices=["auto", "float32", "bfloat16"], help="of the arithmetic in training")
+    change.add_argument("--seed", type=int, metavar="N", help="seed of split, search and training")
+    change.add_argument("--time-limit", type=float, metavar="SECONDS", help="no trial starts after that many seconds")
+    change.add_argument("--max-trial-cost", type=float, metavar="TFLOP", help="do not begin trials predicted dearer")
+    change.add_argument("--no-pruning", action="store_true", help="let every trial use its whole budget")
+    where = parser.add_argument_group("where and how")
+    where.add_argument(
+        "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
+    )
+    where.add_argument("--out", type=Path, metavar="PAGE", help="the page to write (default: beside the database)")
+    where.add_argument(
+        "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5), else found by itself"
+    )
+    where.add_argument("--workers", type=int, default=1, metavar="N", help="processes that run trials (default: 1)")
+    where.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    again = where.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with a study that must be there already")
+    again.add_argument("--fresh", action="store_true", help="drop the study's results first")
+    return parser
+
+
+def _run(arguments: argparse.Namespace, command: str) -> int:
+    if arguments.list:
+        _list_studies()
+        return 0
+    if arguments.study is None:
+        raise SpecError(f"no study given: add --study NAME, one of {', '.join(shipped('studies'))}, or a path")
+    if arguments.workers < 1:
+        raise SpecError(f"--workers {arguments.workers}: give 1 or more")
+    overrides = {
+        key: getattr(arguments, flag) for flag, key in _OVERRIDES.items() if getattr(arguments, flag) is not None
+    }
+    if arguments.no_pruning:
+        overrides["pruning.enabled"] = False
+    spec, dataset = StudySpec.load(arguments.study, overrides)
+    if arguments.dry_run:
+        print_plan(spec, dataset)
+        return 0
+    with _silenced():
+        from harness.session import Request, run_study  # heavy: TensorFlow or JAX is loaded
+
+    request = Request(
+        spec,
+        dataset,
+        storage=arguments.storage,
+        page=arguments.out or page_path(spec.name),
+        weights=arguments.weights,
+        workers=arguments.workers,
+        fresh=arguments.fresh,
+        must_exist=arguments.resume,
+        command=command,
+    )
+    _prepare_output(request.page, request.storage)
+    _log_to(request.page.with_suffix(".log"))
+    rows = run_study(request)
+    if arguments.json:
+        print(json.dumps(as_json(rows, request.storage, request.page), indent=2))
+    else:
+        print_report(rows, request.storage, request.page)
+    return 0
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what native code writes to stderr off it: TensorFlow's greetings, which no setting turns off.
+
+    They are printed after all where the block raises.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            stderr.write(kept.read())
+            raise
+        finally:
+            os.dup2(stderr.fileno(), 2)
+
+
+def _list_studies() -> None:
+    for name, path in shipped("studies").items():
+        spec, dataset = StudySpec.load(name)
+        print(f"{name:<14} {spec.description} ({dataset.name}, {spec.budget.trials} trials; {path.name})")
+
+
+def _prepare_output(page: Path, storage: str) -> None:
+    """Make the folders results go to, before anything is computed. Raises StorageError where that cannot be."""
+    folders = [page.parent]
+    if storage == DEFAULT_STORAGE:
+        folders.append(RESULTS)  # a folder that the user names himself must be there: a typing error makes no database
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise StorageError(
+                f"nothing can be written to the folder {folder} ({error}): choose another with --out"
+            ) from None
+
+
+def _log_to(file: Path) -> None:
+    """Warnings to stderr, everything to a file beside the page."""
+    root = logging.getLogger("harness")
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    root.handlers.clear()
+    details = logging.FileHandler(file, delay=True)
+    details.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    root.addHandler(details)
+    warnings = logging.StreamHandler()
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root.addHandler(warnings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

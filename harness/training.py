@@ -1,0 +1,282 @@
+"""The one fit loop. Runs on Keras's TensorFlow and JAX backends."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from harness.backbone import as_numpy
+from harness.clock import Clock
+from harness.models import Network, Trained
+from harness.strategy import OptimizerName
+
+WARM_UP_SHARE = 0.1
+EVALUATION_BATCH = 256
+_CHECKED_EVERY = 10  # steps; to look at each loss would make a GPU wait
+_ADAM = (0.9, 0.999, 1e-7)
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a network is fed: ``inputs`` (n, …) activations or raw pictures, maybe memory-mapped; ``labels`` (n,)."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast: ``learning_rate`` is the peak that a linear warm-up reaches and a cosine takes to zero."""
+
+    epochs: int
+    batch_size: int
+    optimizer: OptimizerName
+    learning_rate: float
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of step 0 <= ``step`` < ``steps``. At this size a constant rate swings by two points of
+        accuracy between epochs; a decayed one makes the last epoch the good one."""
+        warm_up = max(1, round(WARM_UP_SHARE * steps))
+        if step < warm_up:
+            return self.learning_rate * (step + 1) / warm_up
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """Figures after an epoch (counted from 1): mean training loss over it, validation loss and accuracy."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+
+
+class Diverged(Exception):
+    """The loss is no longer finite; ``epochs`` (maybe part of one) had been trained."""
+
+    def __init__(self, epochs: float) -> None:
+        super().__init__(f"the loss is not finite after {epochs:.3g} epochs")
+        self.epochs = epochs
+
+
+def fit(
+    network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock, *, seed: int
+) -> Iterator[EpochEnd]:
+    """Train ``network``, which has been reset, and yield after every epoch; the caller stops by not asking for more.
+
+    Raises Diverged, soon after the loss has ceased to be finite.
+    """
+    order = np.random.default_rng([seed, 2])
+    steps_per_epoch = len(_even(len(train), schedule.batch_size))
+    steps = schedule.epochs * steps_per_epoch
+    step = network.steps[schedule.optimizer]
+    done = 0
+    for epoch in range(1, schedule.epochs + 1):
+        with clock("train"):
+            losses = []
+            shuffled = order.permutation(len(train))
+            for rows, weights in _batches(len(train), schedule.batch_size):
+                rows = shuffled[rows]
+                rate = schedule.rate(done, steps)
+                done += 1
+                losses.append(step.run(train.inputs[rows], train.labels[rows], weights, rate, done))
+                if done % _CHECKED_EVERY == 0 and not math.isfinite(float(as_numpy(losses[-1]))):
+                    raise Diverged(done / steps_per_epoch)
+            train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
+            step.settle()
+        with clock("evaluation"):
+            val_loss, val_accuracy = evaluate(network.model, validation)
+        if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+            raise Diverged(epoch)
+        yield EpochEnd(epoch, train_loss, val_loss, val_accuracy)
+
+
+def compile_step(network: Network, train: Part, schedule: Schedule, clock: Clock) -> None:
+    """Build and warm up the network's training step for the schedule's optimizer, unless it is there. Moves weights:
+    reset the network afterwards."""
+    if schedule.optimizer in network.steps:
+        return
+    with clock("compile"):
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        make: Callable[[Network, Rule], _Step] = _TensorFlowStep if on_tensorflow else _JaxStep
+        step = make(network, _RULES[schedule.optimizer])
+        rows, weights = next(_batches(len(train), schedule.batch_size))
+        as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
+        step.settle()
+        network.steps[schedule.optimizer] = step
+
+
+def evaluate(model: keras.Model, part: Part) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of ``model`` on ``part``, in float32."""
+    losses, hits = 0.0, 0.0
+    for rows, weights in _batches(len(part), EVALUATION_BATCH):
+        logits = np.asarray(model.predict_on_batch(part.inputs[rows]), np.float64)
+        labels = part.labels[rows]
+        top = logits.max(axis=1, keepdims=True)
+        log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+        losses += float(weights @ (log_sum - logits[np.arange(len(labels)), labels]))
+        hits += float(weights @ (logits.argmax(axis=1) == labels))
+    return losses / len(part), hits / len(part)
+
+
+def _even(n: int, batch_size: int) -> list[tuple[int, int]]:
+    """First row and end of each batch: as few as ``batch_size`` allows, of sizes that differ by one at most."""
+    count = math.ceil(n / batch_size)
+    edges = [round(i * n / count) for i in range(count + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def _batches(n: int, batch_size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Rows and weights of even batches. All have the same length (one shape, one compilation): a short one is filled up
+    with a row of weight zero."""
+    edges = _even(n, batch_size)
+    length = max(last - first for first, last in edges)
+    for first, last in edges:
+        weights = np.ones(length, np.float32)
+        weights[last - first :] = 0
+        yield np.minimum(np.arange(first, first + length), last - 1), weights
+
+
+Rule = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any]]
+"""(gradient, value, momentum, mean square, rate, step from 1) -> the new (value, momentum, mean square)."""
+
+
+def adam(gradient: Any, value: Any, momentum: Any, mean_square: Any, rate: Any, step: Any) -> tuple[Any, Any, Any]:
+    """Adam (Kingma and Ba 2015) with Keras's constants.
+
+    Ours, since a Keras optimizer owns its slots for one list of variables: one for each freeze depth would hold the
+    14.7 million weights twice over for each, and TensorFlow would never give them back.
+    """
+    first, second, epsilon = _ADAM
+    momentum = first * momentum + (1 - first) * gradient
+    mean_square = second * mean_square + (1 - second) * ops.square(gradient)
+    corrected = rate * ops.sqrt(1 - ops.power(second, step)) / (1 - ops.power(first, step))
+    return value - corrected * momentum / (ops.sqrt(mean_square) + epsilon), momentum, mean_square
+
+
+def sgd(gradient: Any, value: Any, momentum: Any, mean_square: Any, rate: Any, step: Any) -> tuple[Any, Any, Any]:
+    """Stochastic gradient descent with Nesterov momentum .9 as in the article's second recipe."""
+    momentum = _MOMENTUM * momentum - rate * gradient
+    return value + _MOMENTUM * momentum - rate * gradient, momentum, mean_square
+
+
+_RULES: dict[OptimizerName, Rule] = {"adam": adam, "sgd": sgd}
+
+
+class _Step(Protocol):
+    def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
+        """One update; gives the loss as a backend scalar."""
+
+    def settle(self) -> None:
+        """See to it that the network's variables hold the trained values."""
+
+
+def _loss(logits: Any, labels: Any, weights: Any) -> Any:
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    return ops.sum(losses * weights) / ops.sum(weights)
+
+
+class _TensorFlowStep:
+    """Variables change in place; the optimizer's arithmetic is compiled by XLA into one pass over them."""
+
+    def __init__(self, network: Network, rule: Rule) -> None:
+        import tensorflow as tf
+
+        model, trained = network.model, network.trained
+        variables = [item.variable.value for item in trained]
+
+        @tf.function(jit_compile=True)
+        def update(gradients: Sequence[Any], rate: Any, step: Any) -> None:
+            for gradient, item in zip(gradients, trained, strict=True):
+                slots = (item.variable, item.momentum, item.mean_square)
+                value, momentum, mean_square = map(ops.convert_to_tensor, slots)
+                for slot, new in zip(slots, rule(gradient, value, momentum, mean_square, rate, step), strict=True):
+                    slot.assign(new)
+
+        @tf.function
+        def run(inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                loss = _loss(model(inputs, training=True), labels, weights)
+            update(tape.gradient(loss, variables), rate, step)
+            return loss
+
+        self._run = run
+        self._constant = tf.constant
+
+    def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
+        return self._run(inputs, labels, weights, self._constant(rate), self._constant(float(step)))
+
+    def settle(self) -> None:
+        pass
+
+
+class _JaxStep:
+    """State goes in and comes out, donated, so that it is updated in place; the variables get it back on `settle`."""
+
+    def __init__(self, network: Network, rule: Rule) -> None:
+        import jax
+
+        self._trained: list[Trained] = network.trained
+        model = network.model
+        variables = [item.variable for item in network.trained]
+        training = {id(variable) for variable in variables}
+        self._other = [variable for variable in model.variables if id(variable) not in training]
+
+        def loss_of(values: Any, other: Any, inputs: Any, labels: Any, weights: Any) -> Any:
+            mapping = [*zip(variables, values, strict=True), *zip(self._other, other, strict=True)]
+            with keras.StatelessScope(state_mapping=mapping) as scope:
+                loss = _loss(model(inputs, training=True), labels, weights)
+            return loss, [scope.get_current_value(variable) for variable in self._other]
+
+        def run(state: Any, inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
+            slots, other = state
+            gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+            (loss, other), gradients = gradient_of([value for value, _, _ in slots], other, inputs, labels, weights)
+            slots = [
+                rule(gradient, value, momentum, mean_square, rate, step)
+                for gradient, (value, momentum, mean_square) in zip(gradients, slots, strict=True)
+            ]
+            return (slots, other), loss
+
+        self._run = jax.jit(run, donate_argnums=0)
+        self._state: Any = None
+
+    def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
+        if self._state is None:
+            slots = [(item.variable.value, item.momentum.value, item.mean_square.value) for item in self._trained]
+            self._state = slots, [variable.value for variable in self._other]
+        self._state, loss = self._run(self._state, inputs, labels, weights, np.float32(rate), np.float32(step))
+        return loss
+
+    def settle(self) -> None:
+        slots, other = self._state
+        for item, (value, momentum, mean_square) in zip(self._trained, slots, strict=True):
+            item.variable.assign(value)
+            item.momentum.assign(momentum)
+            item.mean_square.assign(mean_square)
+        for variable, value in zip(self._other, other, strict=True):
+            variable.assign(value)
+        self._state = None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` is the backend's or Python's way of saying that memory ran out."""
+    if isinstance(error, MemoryError):
+        return True
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return isinstance(error, tf.errors.ResourceExhaustedError)
+    return "RESOURCE_EXHAUSTED" in str(error)

@@ -1,0 +1,81 @@
+"""One trial, top to bottom."""
+
+from collections.abc import Callable, Sequence
+
+from harness.clock import Clock
+from harness.problem import Problem
+from harness.results import Checkpoint, Status, TrialResult
+from harness.strategy import Strategy
+from harness.training import Diverged, Schedule, compile_step, fit, is_out_of_memory
+
+OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
+"""Told the curve so far, its last point new; gives a reason to stop, or None to go on."""
+
+
+def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
+    """Train ``strategy`` and evaluate it on the validation part after every epoch.
+
+    Ends as complete, pruned (``on_checkpoint`` said so), over_budget (dearer than the study's ``max_trial_cost``: not
+    begun), diverged (a loss that is not finite) or failed (out of memory). Anything else that goes wrong is a bug and
+    is raised.
+    """
+    budget = problem.spec.budget
+    cost = problem.cost(strategy)
+    n_train = len(problem.split.train)
+    planned = cost.at(n_train, budget.epochs)
+    if budget.max_trial_cost is not None and planned > budget.max_trial_cost * 1e12:
+        reason = f"predicted cost {planned / 1e12:.3g} TFLOP exceeds max_trial_cost {budget.max_trial_cost:.3g} TFLOP"
+        return TrialResult("over_budget", 0.0, planned, reason=reason)
+
+    clock = Clock()
+    curve: list[Checkpoint] = []
+    epochs = 0.0
+    status: Status = "complete"
+    reason = ""
+    cached = False
+    try:
+        boundary = problem.boundary(strategy)
+        train, validation, feature_seconds, cached = problem.parts(boundary)
+        clock.add("features", feature_seconds)
+        with clock("compile"):
+            network = problem.networks.for_strategy(strategy, boundary)
+        schedule = Schedule(budget.epochs, budget.batch_size, strategy.optimizer, strategy.learning_rate)
+        compile_step(network, train, schedule, clock)
+        network.reset(seed=seed, dropout=strategy.dropout, pretrained=strategy.pretrained)
+        for end in fit(network, train, validation, schedule, clock, seed=seed):
+            epochs = end.epoch
+            seconds = clock.seconds()
+            curve.append(
+                Checkpoint(
+                    epoch=end.epoch,
+                    train_flops=cost.at(n_train, end.epoch),
+                    train_seconds=seconds.features + seconds.train,
+                    train_loss=end.train_loss,
+                    val_loss=end.val_loss,
+                    val_accuracy=end.val_accuracy,
+                )
+            )
+            stop = on_checkpoint(tuple(curve))
+            if stop is not None and end.epoch < budget.epochs:
+                status, reason = "pruned", stop
+                break
+    except Diverged as error:
+        status, reason, epochs = "diverged", str(error), error.epochs
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        status, reason = "failed", f"out of memory: {str(error).splitlines()[0][:200]}"
+
+    last = curve[-1] if curve else None
+    return TrialResult(
+        status=status,
+        reason=reason,
+        train_flops=cost.at(n_train, epochs) if epochs else 0.0,
+        planned_flops=planned,
+        val_accuracy=last.val_accuracy if last else None,
+        val_loss=last.val_loss if last else None,
+        train_loss=last.train_loss if last else None,
+        seconds=clock.seconds(),
+        features_cached=cached,
+        curve=tuple(curve),
+    )

@@ -1,0 +1,102 @@
+"""Cached activations: right, computed once, whole or not there, bounded."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import features
+from harness.backbone import as_numpy
+from harness.errors import StorageError
+from harness.features import FeatureCache
+from harness.problem import Problem
+
+BOUNDARIES = (1, 2, 5, 7, 10, 13)
+
+
+def uncached(problem: Problem, boundary: int) -> np.ndarray:
+    problem.backbone.load(pretrained=True, seed=0)
+    values = problem.backbone.prepare(problem.split.train.pixels)
+    for layer in problem.backbone.before(boundary):
+        values = layer(values)
+    return as_numpy(values)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_activations_are_those_of_the_network(tiny_problem: Problem, boundary: int) -> None:
+    found = tiny_problem.features.get(tiny_problem.split.train, boundary)
+    expected = uncached(tiny_problem, boundary)
+    assert isinstance(found.values, np.memmap)
+    assert np.allclose(found.values, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_boundary_zero_is_the_pictures(tiny_problem: Problem) -> None:
+    assert tiny_problem.features.get(tiny_problem.split.train, 0).values is tiny_problem.split.train.pixels
+
+
+def test_computed_once_and_its_seconds_kept(tiny_problem: Problem) -> None:
+    first = tiny_problem.features.get(tiny_problem.split.train, 5)
+    again = tiny_problem.features.get(tiny_problem.split.train, 5)
+    assert (first.cached, again.cached) == (False, True)
+    assert first.seconds == again.seconds > 0
+
+
+def test_random_convolutions_left_by_a_trial_do_not_leak_into_the_cache(tiny_problem: Problem) -> None:
+    tiny_problem.backbone.load(pretrained=False, seed=5)
+    found = tiny_problem.features.get(tiny_problem.split.train, 7)
+    assert np.allclose(found.values, uncached(tiny_problem, 7), rtol=1e-4, atol=1e-5)
+
+
+def test_an_entry_depends_on_pictures_and_boundary(tiny_problem: Problem) -> None:
+    train, validation = tiny_problem.split.train, tiny_problem.split.validation
+    shapes = {tiny_problem.features.get(part, k).values.shape for part in (train, validation) for k in (10, 13)}
+    assert shapes == {(96, 2, 2, 6), (48, 2, 2, 6), (96, 1, 1, 8), (48, 1, 1, 8)}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other shape", "no record", "not numpy"])
+def test_a_damaged_entry_is_computed_again(tiny_problem: Problem, damage: str) -> None:
+    expected = np.array(tiny_problem.features.get(tiny_problem.split.train, 5).values)
+    (entry,) = (path.parent for path in tiny_problem.features.root.glob("*/entry.json"))
+    values = entry / "values.npy"
+    if damage == "truncated":
+        os.truncate(values, values.stat().st_size // 2)
+    elif damage == "other shape":
+        np.save(values, np.zeros((3, 3)))
+    elif damage == "no record":
+        (entry / "entry.json").unlink()
+    else:
+        values.write_bytes(b"nothing like it")
+    found = tiny_problem.features.get(tiny_problem.split.train, 5)
+    assert not found.cached
+    assert np.array_equal(found.values, expected)
+
+
+def test_the_entries_used_longest_ago_make_room(tiny_problem: Problem) -> None:
+    train = tiny_problem.split.train
+    size = sum(path.stat().st_size for path in _entry(tiny_problem.features, train, 5).iterdir())
+    cache = FeatureCache(tiny_problem.features.root, tiny_problem.backbone, max_bytes=2 * size)
+    for age, boundary in enumerate((5, 6)):
+        os.utime(_entry(cache, train, boundary), (1000 + age, 1000 + age))
+    cache.get(train, 5)  # used last, though made first
+    cache.get(train, 7)  # does not fit beside both
+    assert [cache.get(train, boundary).cached for boundary in (5, 6)] == [True, False]
+
+
+def _entry(cache: FeatureCache, images: features.Images, boundary: int) -> Path:
+    """The folder of the entry that ``get`` made or used, which it touches."""
+    seconds = cache.get(images, boundary).seconds
+    newest = max(cache.root.glob("*/entry.json"), key=lambda path: path.parent.stat().st_mtime)
+    assert json.loads(newest.read_text())["seconds"] == seconds
+    return newest.parent
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_behind(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features.np.lib.format, "open_memmap", full)
+    with pytest.raises(StorageError, match=r"No space left on device.*lower budget.cache_size or set HARNESS_CACHE"):
+        tiny_problem.features.get(tiny_problem.split.train, 5)
+    assert not [path for path in tiny_problem.features.root.iterdir() if path.is_dir()]

@@ -1,0 +1,71 @@
+"""Studies in TOML: what is read, what is refused and in which words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SpecError
+from harness.spec import StudySpec, shipped
+
+
+@pytest.mark.parametrize("name", list(shipped("studies")))
+def test_shipped_studies_are_valid_and_have_their_data(name: str) -> None:
+    spec, dataset = StudySpec.load(name)
+    assert spec.name == name
+    assert dataset.file.is_file()
+
+
+def test_the_laptop_study_is_the_declared_one() -> None:
+    spec, _ = StudySpec.load("mnist")
+    assert (spec.data.image_size, spec.data.train_size, spec.data.validation_size, spec.data.test_size) == (
+        32,
+        2000,
+        1000,
+        2000,
+    )
+    assert spec.budget.epochs <= 5
+    assert len(spec.search.strategies) == 4
+
+
+def test_overrides_replace_what_the_file_says(study_file: Path) -> None:
+    spec, _ = StudySpec.load(str(study_file), {"budget.trials": 3, "seed": 9, "pruning.enabled": False})
+    assert (spec.budget.trials, spec.seed, spec.pruning.enabled) == (3, 9, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnits", "unknown study 'mnits': did you mean 'mnist'? Known: mnist, mnist_full"),
+        ("nowhere.toml", "there is no study file"),
+    ],
+)
+def test_an_unknown_study_names_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        StudySpec.load(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("budget.trails", 3, "unknown key 'budget.trails': did you mean 'trials'?"),
+        ("serach", {}, "unknown key 'serach': did you mean 'search'?"),
+        ("search.frozen_convs", [0, 12], "frozen_convs must hold 1 <= low <= high <= 12, but got [0, 12]"),
+        ("search.frozen_convs", [1, 13], "frozen_convs must hold 1 <= low <= high <= 12, but got [1, 13]"),
+        ("search.frozen_convs", [7, 3], "frozen_convs must hold 1 <= low <= high <= 12, but got [7, 3]"),
+        ("data.image_size", 31, "data.image_size = 31: Input should be greater than or equal to 32"),
+        ("budget.trials", 0, "budget.trials = 0: Input should be greater than or equal to 1"),
+        ("search.minimum_share", 0.4, "minimum_share 0.4 times 4 strategies is more than all trials"),
+        ("search.learning_rate", {"from_scratch": [1e-3, 1e-2]}, "learning_rate.feature_extraction is missing"),
+        ("search.strategies", ["freeze_all"], "'freeze_all'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(study_file: Path, key: str, value: object, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        StudySpec.load(str(study_file), {key: value})
+
+
+def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(SpecError, match=r"broken.toml is not valid TOML"):
+        StudySpec.load(str(tmp_path / "broken.toml"))

@@ -1,0 +1,176 @@
+"""The fit loop: what moves and what does not, cached against uncached, the optimizers, the schedule."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.backbone import as_numpy
+from harness.clock import Clock
+from harness.models import Network
+from harness.problem import Problem
+from harness.strategy import N_CONVS, OptimizerName, Strategy
+from harness.training import (
+    Diverged,
+    EpochEnd,
+    Part,
+    Schedule,
+    _batches,
+    adam,
+    compile_step,
+    evaluate,
+    fit,
+    sgd,
+)
+
+
+def strategy(k: int, *, head: tuple[int, ...] = (), rate: float = 3e-3, optimizer: OptimizerName = "adam") -> Strategy:
+    kind = "feature_extraction" if k == N_CONVS else "freeze_first_k" if k else "fine_tune_all"
+    return Strategy(kind, k, "average", head, 0.0, optimizer, rate)
+
+
+def trained(
+    problem: Problem, tried: Strategy, boundary: int, *, seed: int = 1, epochs: int = 2, dropout: float = 0.0
+) -> tuple[Network, list[EpochEnd]]:
+    train, validation, _, _ = problem.parts(boundary)
+    network = problem.networks.for_strategy(tried, boundary)
+    schedule = Schedule(epochs, 32, tried.optimizer, tried.learning_rate)
+    compile_step(network, train, schedule, Clock())
+    network.reset(seed=seed, dropout=dropout, pretrained=tried.pretrained)
+    return network, list(fit(network, train, validation, schedule, Clock(), seed=seed))
+
+
+@pytest.mark.parametrize("k", range(N_CONVS + 1))
+def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -> None:
+    trained(tiny_problem, strategy(k), tiny_problem.boundary(strategy(k)), epochs=1)
+    for index, conv in enumerate(tiny_problem.backbone.convs):
+        kernel, bias = tiny_problem.backbone.weights.tensors[conv.name]
+        moved = not np.array_equal(as_numpy(conv.kernel), kernel), not np.array_equal(as_numpy(conv.bias), bias)
+        assert moved == ((False, False) if index < k else (True, True)), conv.name
+
+
+@pytest.mark.parametrize(("k", "boundary"), [(1, 1), (2, 2), (5, 5), (7, 6), (10, 10), (13, 13), (13, 7)])
+def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, boundary: int) -> None:
+    # From the tiny network's first convolutions on, nothing is worth storing: the boundary is asked for by hand.
+    _, cached = trained(tiny_problem, strategy(k), boundary)
+    _, uncached = trained(tiny_problem, strategy(k), 0)
+    for a, b in zip(cached, uncached, strict=True):
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
+        assert a.val_loss == pytest.approx(b.val_loss, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_curve_whatever_ran_before(tiny_problem: Problem) -> None:
+    tried = strategy(10, head=(16,))
+    _, first = trained(tiny_problem, tried, 10, dropout=0.4)
+    trained(tiny_problem, strategy(0), 0, seed=9)
+    _, again = trained(tiny_problem, tried, 10, dropout=0.4)
+    _, other = trained(tiny_problem, tried, 10, dropout=0.4, seed=2)
+    assert first == again
+    assert first != other
+
+
+def test_dropout_is_a_run_time_value(tiny_problem: Problem) -> None:
+    tried = strategy(10, head=(64,))
+    network, without = trained(tiny_problem, tried, 10, dropout=0.0)
+    again, with_dropout = trained(tiny_problem, tried, 10, dropout=0.5)
+    assert again is network
+    assert without[0].train_loss != with_dropout[0].train_loss
+    values = np.ones((400, 64), np.float32)
+    dropout = next(layer for layer in network.own if hasattr(layer, "rate"))
+    dropped = as_numpy(dropout(values, training=True))
+    assert np.mean(dropped == 0) == pytest.approx(0.5, abs=0.02)
+    assert dropped.mean() == pytest.approx(1, abs=0.05)
+    assert np.array_equal(as_numpy(dropout(values, training=False)), values)
+
+
+def test_training_learns(tiny_problem: Problem) -> None:
+    _, curve = trained(tiny_problem, strategy(0, rate=1e-2), 0, epochs=8)
+    assert curve[-1].train_loss < 0.5 * curve[0].train_loss
+    assert curve[-1].val_accuracy > 0.8
+
+
+def test_divergence_is_raised_at_once(tiny_problem: Problem) -> None:
+    train, validation, _, _ = tiny_problem.parts(13)
+    broken = Part(np.full_like(train.inputs, np.nan), train.labels)
+    network = tiny_problem.networks.for_strategy(strategy(13), 13)
+    schedule = Schedule(8, 4, "adam", 1e-3)
+    compile_step(network, broken, schedule, Clock())
+    network.reset(seed=0, dropout=0.0)
+    with pytest.raises(Diverged, match=r"the loss is not finite after 0\.417 epochs"):
+        list(fit(network, broken, validation, schedule, Clock(), seed=0))  # 10 of 24 steps
+
+
+def test_networks_of_one_shape_are_shared_and_their_number_is_bounded(tiny_problem: Problem) -> None:
+    first = tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13)
+    assert tiny_problem.networks.for_strategy(strategy(13, head=(7,), rate=1e-2), 13) is first
+    for width in range(20, 20 + tiny_problem.networks.KEPT):
+        tiny_problem.networks.for_strategy(strategy(13, head=(width,)), 13)
+    assert tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13) is not first
+
+
+@pytest.mark.parametrize(
+    ("rule", "optimizer"),
+    [
+        (adam, keras.optimizers.Adam(1e-2)),
+        (sgd, keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True)),
+    ],
+)
+def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers.Optimizer) -> None:
+    draws = np.random.default_rng(0)
+    value = draws.normal(size=(5, 3)).astype(np.float32)
+    variable = keras.Variable(value)
+    momentum = mean_square = np.zeros_like(value)
+    for step in range(1, 12):
+        gradient = draws.normal(size=value.shape).astype(np.float32)
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+        value, momentum, mean_square = rule(gradient, value, momentum, mean_square, 1e-2, float(step))  # type: ignore[operator]
+    assert np.allclose(as_numpy(value), as_numpy(variable), atol=1e-6)
+
+
+def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
+    network, _ = trained(tiny_problem, strategy(5), 5)
+    _, validation, _, _ = tiny_problem.parts(5)
+    loss, accuracy = evaluate(network.model, validation)
+    logits = network.model.predict(validation.inputs, verbose=0)
+    losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
+    assert loss == pytest.approx(float(np.mean(as_numpy(losses))), rel=1e-5)
+    assert accuracy == np.mean(logits.argmax(axis=1) == validation.labels)
+
+
+@given(n=st.integers(1, 500), batch_size=st.integers(1, 130))
+def test_batches_hold_every_row_once_in_one_shape(n: int, batch_size: int) -> None:
+    batches = list(_batches(n, batch_size))
+    assert len({len(rows) for rows, _ in batches}) == 1
+    assert len(batches[0][0]) <= batch_size
+    counted = np.concatenate([rows[weights > 0] for rows, weights in batches])
+    assert sorted(counted.tolist()) == list(range(n))
+    assert len(batches) == -(-n // batch_size)
+
+
+@given(steps=st.integers(1, 1000), rate=st.floats(1e-6, 1))
+def test_the_rate_warms_up_to_its_peak_and_falls(steps: int, rate: float) -> None:
+    schedule = Schedule(1, 1, "adam", rate)
+    rates = [schedule.rate(step, steps) for step in range(steps)]
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(rate)
+    assert rates == sorted(rates[: peak + 1]) + sorted(rates[peak + 1 :], reverse=True)
+    assert min(rates) > 0
+
+
+def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
+    _, validation, _, _ = tiny_problem.parts(13)
+    network = tiny_problem.networks.for_strategy(strategy(13), 13)
+    network.reset(seed=0, dropout=0.0)
+    part = Part(validation.inputs[:7], validation.labels[:7])
+    twice = Part(np.repeat(part.inputs, 2, axis=0), np.repeat(part.labels, 2))
+    assert evaluate(network.model, part) == pytest.approx(evaluate(network.model, twice))
+
+
+@pytest.fixture(autouse=True)
+def _float32() -> Iterator[None]:
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
