@@ -1,0 +1,289 @@
+"""The command line of the main job: whole runs on the tiny network, resuming, and every kind of bad input."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness import run, session
+from harness.problem import Problem
+from harness.store import Store
+from tests.conftest import ROOT
+from tests.tiny import tiny_backbone, tiny_weights
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
+    """The tiny network in place of VGG16, a fresh folder to run in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(session, "load_weights", lambda _: tiny_weights())
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache))
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str, study: str = "tiny.toml") -> tuple[int, str, str]:
+    code = run.main(["--study", study, *arguments])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def database(path: str = "results/harness.db") -> sqlite3.Connection:
+    return sqlite3.connect(path)
+
+
+def test_a_whole_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = call(capsys, "--trials", "8")
+    assert code == 0
+    for part in ("feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch", "majority", "linear_probe"):
+        assert part in out
+    assert "Accuracy-versus-compute front" in out and "The advice" in out
+    assert "python -m harness.dashboard --study tiny" in out and "optuna-dashboard sqlite:///results/harness.db" in out
+    assert "8 of 8 done, 0 running" in err
+    rows = database().execute(
+        "select strategy, count(*), max(val_accuracy), sum(train_flops) from trial_summary group by 1"
+    )
+    assert {row[0]: row[1] > 0 for row in rows} == dict.fromkeys(
+        ("feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch"), True
+    )
+    assert database().execute("select count(*) from trials where state in ('RUNNING', 'WAITING')").fetchone() == (0,)
+    page = (tmp_path / "results" / "tiny.html").read_text()
+    assert "plotly" in page and "tiny" in page
+    assert "trial 0" in (tmp_path / "results" / "tiny.log").read_text()
+    store = Store("sqlite:///results/harness.db")
+    assert store.sessions("tiny")["outcome"].tolist() == ["done"]
+    study = store.study("tiny")
+    assert study is not None and study.advice["scenario"] == 2 and study.data["n_train"] == 96
+
+
+def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--trials", "5")[0] == 0
+    before = database().execute("select * from harness_trial").fetchall()
+    assert call(capsys, "--trials", "5")[0] == 0  # nothing to do
+    assert database().execute("select * from harness_trial").fetchall() == before
+    assert call(capsys, "--trials", "9", "--resume")[0] == 0
+    after = database().execute("select * from harness_trial order by number").fetchall()
+    assert after[:5] == before and len(after) == 9
+    points = database().execute(
+        "select distinct strategy, frozen_convs, head, dropout, optimizer, learning_rate from trial_summary"
+    )
+    assert len(points.fetchall()) == 9
+    assert len(database().execute("select * from harness_baseline").fetchall()) == 4
+
+
+def test_fresh_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, "--trials", "3")
+    code, _, _ = call(capsys, "--trials", "2", "--epochs", "1", "--fresh")
+    assert code == 0
+    assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
+    assert database().execute("select count(*) from trials").fetchone() == (2,)
+
+
+def test_json_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--trials", "3", "--json")
+    result = json.loads(out)
+    assert code == 0 and len(result["trials"]) == 3
+    assert result["best"]["val_accuracy"] == max(trial["val_accuracy"] for trial in result["trials"])
+    assert {baseline["name"] for baseline in result["baselines"]} == {"majority", "mlp", "cnn", "linear_probe"}
+    assert [point["train_flops"] for point in result["front"]] == sorted(
+        point["train_flops"] for point in result["front"]
+    )
+
+
+def test_trials_dearer_than_the_limit_are_not_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--trials", "4", "--max-trial-cost", "1e-9")[0] == 0
+    rows = database().execute("select status, train_flops, reason from trial_summary").fetchall()
+    assert {row[:2] for row in rows} == {("over_budget", 0.0)}
+    assert "exceeds max_trial_cost" in rows[0][2]
+
+
+def test_no_trial_starts_after_the_time_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--trials", "4", "--time-limit", "1e-6")[0] == 0
+    assert database().execute("select count(*) from trial_summary").fetchone() == (0,)
+    assert call(capsys, "--trials", "4")[0] == 0
+    assert database().execute("select count(*) from trial_summary").fetchone() == (4,)
+
+
+def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(capsys, "--trials", "2")
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.search.run_trial", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            call(capsys, "--trials", "4")
+    store = Store("sqlite:///results/harness.db")
+    assert len(store.trials("tiny")) == 2
+    assert store.sessions("tiny")["outcome"].tolist() == ["done", "crashed"]
+    assert call(capsys, "--trials", "4")[0] == 0
+    assert len(store.trials("tiny")) == 4
+
+
+def test_the_plan_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--dry-run", "--trials", "7", study="mnist")
+    assert code == 0
+    assert '"trials": 7' in out and "Predicted cost of a whole trial" in out
+    costs = dict(re.findall(r"(feature_extraction|k=\d+|fine_tune_all|from_scratch) .*?([\d.]+) TFLOP │$", out, re.M))
+    assert (
+        float(costs["feature_extraction"]) < float(costs["k=10"]) < float(costs["k=5"]) < float(costs["fine_tune_all"])
+    )
+    assert not Path("results").exists()
+
+
+def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--list"]) == 0
+    assert re.search(r"^mnist +2,000 MNIST digits", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--study", "mnits"], "unknown study 'mnits': did you mean 'mnist'?"),
+        ([], "no study given: add --study NAME"),
+        (["--study", "tiny.toml", "--trials", "0"], "budget.trials = 0"),
+        (["--study", "tiny.toml", "--image-size", "31"], "data.image_size = 31"),
+        (["--study", "tiny.toml", "--train-size", "5000"], "data.train_size 5000"),
+        (["--study", "tiny.toml", "--workers", "0"], "--workers 0: give 1 or more"),
+        (["--study", "tiny.toml", "--resume"], "there is no study 'tiny'"),
+        (["--study", "tiny.toml", "--storage", "sqlite:////nowhere/at/all.db"], "/nowhere/at"),
+        (["--study", "tiny.toml", "--storage", "nonsense"], "nonsense"),
+        (["--study", "tiny.toml", "--out", "/proc/page.html"], "nothing can be written to the folder /proc"),
+        (["--study", "tiny.toml", "--out", "tiny.toml/page.html"], "nothing can be written to the folder tiny.toml"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run.main(arguments) == 2
+    output = capsys.readouterr()
+    assert message in output.err and output.err.startswith("error: ") and "Traceback" not in output.err
+    assert output.out == ""
+
+
+def test_a_changed_problem_is_refused_and_the_results_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, "--trials", "2")
+    code, _, err = call(capsys, "--trials", "3", "--train-size", "90", "--seed", "4")
+    assert code == 2
+    assert "data.train_size was 96, now 90" in err and "seed was 0, now 4" in err and "--fresh" in err
+    assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
+
+
+def test_wrong_weights_end_with_exit_code_two(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    Path("junk.h5").write_bytes(b"not weights")
+    code, _, err = call(capsys, "--weights", "junk.h5")
+    assert code == 2 and "junk.h5" in err and "Traceback" not in err
+
+
+def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    call(capsys, "--trials", "2")
+    pages = database().execute("pragma page_count").fetchone()[0]
+    real = Store.__init__
+
+    def small(self: Store, url: str) -> None:
+        real(self, url)
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(f"pragma max_page_count = {pages + 3}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "__init__", small)
+        code, _, err = call(capsys, "--trials", "40")
+    assert code == 2 and "is full" in err and "Traceback" not in err
+    assert database().execute("select count(*) from trial_summary").fetchone()[0] >= 2
+    assert call(capsys, "--trials", "4")[0] == 0
+
+
+def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own, on the tiny network, on PATH and import path of this checkout."""
+    script = folder / "tiny_run.py"
+    script.write_text(
+        "from harness import run, session\n"
+        "from harness.problem import Problem\n"
+        "from tests.tiny import tiny_backbone, tiny_weights\n"
+        "session.load_weights = lambda _: tiny_weights()\n"
+        "Problem.vgg16 = lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache)\n"
+        "if __name__ == '__main__':\n"
+        "    raise SystemExit(run.main())\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, str(script), "--study", "tiny.toml", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_trials(n: int, process: subprocess.Popen[str]) -> None:
+    """Until ``n`` trials are finished and another one is running."""
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        if Path("results/harness.db").exists():
+            try:
+                states = Counter(row[0] for row in database().execute("select state from trials"))
+            except sqlite3.OperationalError:
+                states = Counter()
+            if states["COMPLETE"] + states["PRUNED"] >= n and states["RUNNING"]:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"never came to {n} trials: {process.communicate()[1]}")
+
+
+def no_trial_is_lost_or_repeated(n: int) -> None:
+    states = Counter(row[0] for row in database().execute("select state from trials"))
+    assert set(states) <= {"COMPLETE", "PRUNED"} and states.total() == n
+    numbers = [row[0] for row in database().execute("select number from trial_summary order by 1")]
+    assert numbers == list(range(n))
+    params = database().execute("select trial_id, group_concat(param_name || param_value) from trial_params group by 1")
+    assert len({row[1] for row in params}) == n
+
+
+def test_killed_and_run_again(tmp_path: Path) -> None:
+    for killed_after in (2, 5):
+        process = real_process("--trials", "12", folder=tmp_path)
+        wait_for_trials(killed_after, process)
+        process.kill()
+        process.communicate()
+    process = real_process("--trials", "12", folder=tmp_path)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "12 trials finished" in out
+    no_trial_is_lost_or_repeated(12)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_run_again(tmp_path: Path, how: signal.Signals) -> None:
+    process = real_process("--trials", "12", folder=tmp_path)
+    wait_for_trials(2, process)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Run the same command again to go on" in err and "Traceback" not in err
+    states = Counter(row[0] for row in database().execute("select state from trials"))
+    assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] >= 2
+    assert Path("results/tiny.html").exists()
+    process = real_process("--trials", "12", folder=tmp_path)
+    assert process.wait(timeout=240) == 0, process.communicate()[1]
+    no_trial_is_lost_or_repeated(12)
+
+
+def test_two_workers_share_one_study(tmp_path: Path) -> None:
+    process = real_process("--trials", "12", "--workers", "2", folder=tmp_path)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    no_trial_is_lost_or_repeated(12)
+    sessions = database().execute("select session, count(*) from trial_summary group by 1").fetchall()
+    assert len(sessions) == 2, "one worker did everything"
+    assert database().execute("select count(*) from harness_session where outcome = 'done'").fetchone() == (2,)
