@@ -22,14 +22,14 @@ class Standing:
 
 
 class Progress:
-    """Shows how a study goes on, on ``stream`` (stderr)."""
+    """Shows how a study goes on, on stderr."""
 
-    def __init__(self, total: int, standing: Callable[[], Standing], stream: TextIO = sys.stderr) -> None:
+    def __init__(self, total: int, standing: Callable[[], Standing]) -> None:
         """``standing`` is asked each time, so that the work of other processes shows too."""
         self._total = total
         self._standing = standing
-        self._stream = stream
-        self._terminal = stream.isatty()
+        self._stream: TextIO = sys.stderr
+        self._terminal = self._stream.isatty()
         self._start = time.monotonic()
         self._before = standing().finished
 
