@@ -201,12 +201,13 @@ def _read_h5(path: Path) -> Tensors:
 
 def _datasets(file: h5py.File, index: int, layer: str) -> list[h5py.Dataset]:
     """Kernel and bias of a layer. Keras 3 names layers by class and order, legacy files by name."""
-    group = file.get(layer)
+    group = file.get(layer, file.get(_keras_path(index)))
+    found: list[Any] = []
     if isinstance(group, h5py.Group):
-        found = [group.get(name) for name in group.attrs.get("weight_names", ())]
-    else:
-        found = [file.get(f"{_keras_path(index)}/{i}") for i in range(2)]
-    return [dataset for dataset in found if isinstance(dataset, h5py.Dataset)]
+        # Not by the attributes that list the tensors' names: HDF5 loops for ever on some damaged ones.
+        group.visititems(lambda _, item: found.append(item))
+    datasets = [item for item in found if isinstance(item, h5py.Dataset)]
+    return sorted(datasets, key=lambda dataset: dataset.ndim, reverse=True)
 
 
 def _keras_path(index: int) -> str:
