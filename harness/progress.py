@@ -1,5 +1,6 @@
 """The study-wide progress: one line that is rewritten on a terminal, plain lines elsewhere."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,9 @@ class Standing:
     best: float | None
 
 
+log = logging.getLogger(__name__)
+
+
 class Progress:
     """Shows how a study goes on, on stderr."""
 
@@ -33,6 +37,10 @@ class Progress:
         self._start = time.monotonic()
         self._before = standing().finished
 
+    def begin(self) -> None:
+        """Trials begin now: what took time before them says nothing of how long they take."""
+        self._start = time.monotonic()
+
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """A running trial has reached a checkpoint."""
         if self._terminal:
@@ -40,13 +48,16 @@ class Progress:
 
     def trial(self, number: int, strategy: Strategy, result: TrialResult) -> None:
         """A trial has finished."""
+        text = f"trial {number}, {strategy.label()}: {outcome(result)}"
         if self._terminal:
+            log.info(text)
             self._rewrite(self._line())
         else:
-            self.note(f"trial {number}, {strategy.label()}: {outcome(result)} | {self._line()}")
+            self.note(f"{text} | {self._line()}")
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays, and goes into the log."""
+        log.info(text)
         if self._terminal:
             self._stream.write("\r\x1b[K")
         print(text, file=self._stream, flush=True)

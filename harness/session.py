@@ -19,12 +19,12 @@ import dashboards.optuna
 from dashboards.page import write_page
 from dashboards.rows import Rows
 from harness import backbone, environment
-from harness.advice import advise
+from harness.advice import Advice, advise
 from harness.baselines import run_baseline
 from harness.data import Split, load_split
 from harness.errors import SpecError
 from harness.problem import Problem
-from harness.profile import profile
+from harness.profile import Profile, profile
 from harness.progress import Progress, Standing, outcome
 from harness.search import Worker, begin_session, check_same_problem, open_study, plan, recover
 from harness.spec import DatasetSpec, StudySpec
@@ -59,10 +59,12 @@ def run_study(request: Request) -> Rows:
     spec = request.spec
     split = load_split(request.dataset, spec.data, spec.seed)
     store = Store(request.storage)
-    _open(request, store, split)
+    found = profile(split, request.dataset)
+    advice = advise(found, spec.advice.large_at)
+    _open(request, store, split, found, advice)
     study = open_study(store, spec.name)
     recover(study, store)
-    plan(study, spec, advise(profile(split, request.dataset), spec.advice.large_at))
+    plan(study, spec, advice)
     try:
         if not _complete(store, study, spec):
             _work_together(request, store, study, split)
@@ -72,10 +74,11 @@ def run_study(request: Request) -> Rows:
     return Rows.read(store, spec.name)
 
 
-def _open(request: Request, store: Store, split: Split) -> None:
+def _open(request: Request, store: Store, split: Split, found: Profile, advice: Advice) -> None:
     """Create the study's row, or check that the study there is this one."""
     spec = request.spec
     if request.fresh:
+        load_weights(request.weights)  # without them the old results would be dropped for nothing
         store.delete_study(spec.name)
     before = store.study(spec.name)
     if before is not None:
@@ -85,8 +88,6 @@ def _open(request: Request, store: Store, split: Split) -> None:
         raise SpecError(
             f"there is no study {spec.name!r} in {request.storage} to resume: leave out --resume to begin it"
         )
-    found = profile(split, request.dataset)
-    advice = advise(found, spec.advice.large_at)
     data = {
         "dataset": request.dataset.name,
         "source": request.dataset.source,
@@ -116,9 +117,14 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
     others = _Others(request)
     try:
         with _session(request, store, split) as (problem, session):
+            weights = problem.backbone.weights
+            for reason in weights.notes:
+                progress.note(f"weights not taken from {reason}")
+            progress.note(f"weights taken from {weights.source}")
             _run_baselines(store, problem, session, progress)
             worker = Worker(study, store, problem, session, progress.checkpoint)
             others.start()
+            progress.begin()
             worker.run(progress.trial, stop=others.out_of_time)
             others.join()
             while recover(study, store):  # one of the others died and left its trial: it is done here
@@ -174,8 +180,6 @@ def _session(request: Request, store: Store, split: Split | None = None) -> Iter
     """This process's problem and its session in the store; the session is ended with the word for how it went."""
     spec = request.spec
     weights = load_weights(request.weights)
-    for note in (*weights.notes, f"taken from {weights.source}"):
-        log.info("weights: %s", note)
     problem = Problem.vgg16(
         spec, split or load_split(request.dataset, spec.data, spec.seed), weights, user_cache() / "features"
     )
