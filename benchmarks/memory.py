@@ -1,0 +1,54 @@
+"""Resident memory over many trials: does the process grow?
+
+    python benchmarks/memory.py [--trials 200]
+
+Small trials (64 MNIST images, one epoch) of every strategy with a head of a new shape each time, which is the worst
+case: nothing compiled can be re-used. Prints and keeps the curve (benchmarks/results/memory.json).
+"""
+
+import argparse
+import gc
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.record import machine, write
+from harness.data import load_split
+from harness.problem import Problem
+from harness.spec import StudySpec
+from harness.strategy import KINDS, N_CONVS, Strategy
+from harness.trial import run_trial
+from harness.weights import load_weights
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=200)
+    arguments = parser.parse_args()
+    spec, dataset = StudySpec.load(
+        "mnist", {"data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1, "budget.batch_size": 32}
+    )
+    curve = []
+    with tempfile.TemporaryDirectory() as folder:
+        problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), Path(folder))
+        for number in range(1, arguments.trials + 1):
+            kind = KINDS[number % len(KINDS)]
+            frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 1 + number % (N_CONVS - 1)}.get(kind, 0)
+            strategy = Strategy(kind, frozen, "average", (64 + number, 64), 0.1, "adam", 1e-4)
+            run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)
+            gc.collect()
+            curve.append(psutil.Process().memory_info().rss / 2**20)
+            if number % 10 == 0:
+                print(f"trial {number}: {curve[-1]:.0f} MB", flush=True)
+    growth = curve[-1] - curve[9]
+    print(f"from trial 10 to trial {len(curve)}: {growth:+.0f} MB")
+    write("memory", {"machine": machine(), "megabytes": [round(value, 1) for value in curve], "growth": growth})
+
+
+if __name__ == "__main__":
+    main()

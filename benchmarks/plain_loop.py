@@ -1,0 +1,131 @@
+"""The loop a user would write (Optuna's objective around Keras's ``fit``, nothing re-used) against the harness's trial.
+
+    python benchmarks/plain_loop.py [--repeats 3] [--epochs 5]
+
+Same images, split, epochs, batch, head and learning rates; the two in turn, trial by trial, in one run, so that a
+machine whose speed drifts treats both alike. Prints and keeps (benchmarks/results/plain_loop.json) the seconds of a
+trial by strategy, their ratio and both accuracies. Needs VGG16's weights (see README.md).
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import keras
+
+from benchmarks.record import machine, write
+from harness.backbone import resized
+from harness.data import load_split
+from harness.problem import Problem
+from harness.spec import StudySpec
+from harness.strategy import Strategy
+from harness.training import WARM_UP_SHARE
+from harness.trial import run_trial
+from harness.weights import load_weights
+
+
+def strategies(width: int) -> list[Strategy]:
+    """One of each kind and depth; a ``width`` not used before is a head not compiled before."""
+    head = (width,)
+    return [
+        Strategy("feature_extraction", 13, "average", head, 0.2, "adam", 3e-3),
+        Strategy("freeze_first_k", 10, "average", head, 0.2, "adam", 3e-4),
+        Strategy("freeze_first_k", 5, "average", head, 0.2, "adam", 2e-4),
+        Strategy("fine_tune_all", 0, "average", head, 0.2, "adam", 1e-4),
+        Strategy("from_scratch", 0, "average", head, 0.2, "adam", 5e-4),
+    ]
+
+
+def plain_trial(strategy: Strategy, problem: Problem, weights: Path, seed: int) -> float:
+    """As in a hundred tutorials: build, freeze, compile, fit. The validation accuracy of the last epoch."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    size, budget = problem.spec.data.image_size, problem.spec.budget
+    train, validation = (
+        (
+            keras.applications.vgg16.preprocess_input(np.array(resized(part.pixels, size))),
+            part.labels,
+        )
+        for part in (problem.split.train, problem.split.validation)
+    )
+    base = keras.applications.VGG16(
+        weights=str(weights) if strategy.pretrained else None, include_top=False, input_shape=(size, size, 3)
+    )
+    convs = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
+    for conv in convs[: strategy.frozen_convs]:
+        conv.trainable = False
+    model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()])
+    for width in strategy.head:
+        model.add(keras.layers.Dense(width, activation="relu"))
+        model.add(keras.layers.Dropout(strategy.dropout))
+    model.add(keras.layers.Dense(problem.split.n_classes, activation="softmax"))
+    steps = budget.epochs * -(-len(train[0]) // budget.batch_size)
+    warm_up = max(1, round(WARM_UP_SHARE * steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warm_up, warmup_target=strategy.learning_rate, warmup_steps=warm_up
+    )
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(
+        *train, validation_data=validation, epochs=budget.epochs, batch_size=budget.batch_size, verbose=0
+    )
+    return float(history.history["val_accuracy"][-1])
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
+    arguments = parser.parse_args()
+    spec, dataset = StudySpec.load("mnist", {"budget.epochs": arguments.epochs})
+    weights = load_weights()
+    rows: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), weights, Path(folder) / "cache")
+        file = Path(folder) / "notop.weights.h5"
+        base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+        for name, pair in weights.tensors.items():
+            base.get_layer(name).set_weights(pair)
+        base.save_weights(file)
+        for repeat in range(arguments.repeats):
+            for strategy in strategies(width=256 + repeat):
+                start = time.perf_counter()
+                plain_accuracy = plain_trial(strategy, problem, file, seed=repeat)
+                plain_seconds = time.perf_counter() - start
+                start = time.perf_counter()
+                result = run_trial(strategy, problem, seed=repeat, on_checkpoint=lambda curve: None)
+                ours = time.perf_counter() - start
+                name = f"{strategy.kind} k={strategy.frozen_convs}"
+                rows.setdefault(name, []).append(
+                    {
+                        "plain_seconds": plain_seconds,
+                        "harness_seconds": ours,
+                        "ratio": plain_seconds / ours,
+                        "plain_accuracy": plain_accuracy,
+                        "harness_accuracy": result.val_accuracy or float("nan"),
+                        "features_cached": float(result.features_cached),
+                    }
+                )
+                print(name, {key: round(value, 3) for key, value in rows[name][-1].items()}, flush=True)
+    medians = {
+        name: {key: statistics.median(row[key] for row in measured) for key in measured[0]}
+        for name, measured in rows.items()
+    }
+    for name, median in medians.items():
+        print(
+            f"{name:24} plain {median['plain_seconds']:7.1f} s, harness {median['harness_seconds']:6.1f} s, "
+            f"ratio {median['ratio']:5.1f}; "
+            f"accuracy {median['plain_accuracy']:.3f} against {median['harness_accuracy']:.3f}"
+        )
+    write("plain_loop", {"machine": machine(), "repeats": arguments.repeats, "medians": medians, "runs": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The real network on the real digits, small enough for minutes. Marked large: it needs VGG16's weights."""
+
+import sqlite3
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from harness import run
+from harness.backbone import Backbone, as_numpy
+from harness.weights import load_weights
+
+pytestmark = pytest.mark.large
+
+
+@pytest.fixture
+def weights_file(shared: Path) -> Path:
+    return shared / "weights" / "vgg16_imagenet_notop.weights.h5"
+
+
+def test_the_backbone_is_keras_vgg16(weights_file: Path) -> None:
+    keras.config.set_dtype_policy("float32")
+    backbone = Backbone.vgg16(load_weights(weights_file), 64)
+    backbone.load(pretrained=False, seed=1)
+    backbone.load(pretrained=True, seed=0)
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
+    values = backbone.prepare(pixels)
+    for layer in backbone.layers:
+        values = layer(values)
+    model = keras.applications.VGG16(weights=str(weights_file), include_top=False, input_shape=(64, 64, 3))
+    expected = model.predict(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)), verbose=0)
+    assert np.allclose(as_numpy(values), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_small_search_on_mnist(weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    flags = "--trials 8 --train-size 400 --validation-size 300 --epochs 2 --name small".split()
+    assert run.main(["--study", "mnist", "--weights", str(weights_file), *flags]) == 0
+    rows = dict(
+        sqlite3.connect("results/harness.db").execute(
+            "select strategy, max(val_accuracy) from trial_summary group by 1"
+        )
+    )
+    assert set(rows) == {"feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch"}
+    majority = sqlite3.connect("results/harness.db").execute(
+        "select val_accuracy from harness_baseline where name = 'majority'"
+    )
+    assert max(rows.values()) > 0.6 > majority.fetchone()[0]
