@@ -36,7 +36,7 @@ def test_the_backbone_is_keras_vgg16(weights_file: Path) -> None:
 def test_a_small_search_on_mnist(weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    flags = "--trials 8 --train-size 400 --validation-size 300 --epochs 2 --name small".split()
+    flags = ["--trials", "8", "--train-size", "400", "--validation-size", "300", "--epochs", "2", "--name", "small"]
     assert run.main(["--study", "mnist", "--weights", str(weights_file), *flags]) == 0
     rows = dict(
         sqlite3.connect("results/harness.db").execute(
