@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from harness.profile import Profile
 from harness.strategy import N_CONVS, Kind, Strategy
 
-_SCENARIOS: dict[
+SCENARIOS: dict[
     tuple[bool, bool], tuple[int, Kind]
 ] = {  # (large, similar) -> (number in the article, what it advises)
     (False, True): (1, "feature_extraction"),
@@ -31,7 +31,7 @@ def advise(profile: Profile, large_at: int) -> Advice:
     and the fine-tuned strategies get a lower rate than training from scratch, as it says.
     """
     large = profile.n_images >= large_at
-    scenario, kind = _SCENARIOS[large, profile.similar]
+    scenario, kind = SCENARIOS[large, profile.similar]
     size = f"{profile.n_images:,} training images count as {'large' if large else 'small'} (boundary {large_at:,})"
     likeness = f"{'similar' if profile.similar else 'not similar'} to ImageNet ({profile.similarity_source})"
     return Advice(scenario, _ADVISED[kind], f"{size} and {likeness}: scenario {scenario}, {kind}")
