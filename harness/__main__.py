@@ -9,6 +9,7 @@ from harness import __version__
 
 COMMANDS = {
     "run": "search transfer strategies on a study's images",
+    "worker": "help with a study from this machine",
     "dashboard": "write a study's page and serve optuna-dashboard",
 }
 

@@ -2,13 +2,15 @@
 
 import fcntl
 import json
+import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -20,6 +22,12 @@ from harness.errors import StorageError
 
 LOCK_WAIT = 60
 """Seconds a writer waits for the others before it gives up (SQLite)."""
+
+PATIENCE = 150
+"""Seconds for which `patiently` tries to reach a database that is away: more than a server's restart takes."""
+
+_T = TypeVar("_T")
+log = logging.getLogger(__name__)
 
 _OPENING = 0x68_61_72_6E  # key of the PostgreSQL lock held while tables are created; any number that others do not use
 _FULL = "is full: free some space, then run the same command again; all that was recorded before is kept"
@@ -33,13 +41,38 @@ _SQLITE_REMEDIES = {
     sqlite3.SQLITE_READONLY: _CLOSED,
     sqlite3.SQLITE_PERM: _CLOSED,
     sqlite3.SQLITE_BUSY: f"was locked by another process for {LOCK_WAIT} s: end that process, then run again",
+    sqlite3.SQLITE_PROTOCOL: "is fought over by too many processes: run again with fewer workers, or use PostgreSQL",
     sqlite3.SQLITE_IOERR: "cannot be read or written: check the disk it is on, or give another with --storage",
 }
+_SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL}
 _POSTGRES_REMEDIES = {
     "53100": _FULL,
     "42501": "does not let this user create or write tables: grant it, or give another database with --storage",
     "25006": "is read-only: connect to the primary server, or give another database with --storage",
 }
+
+
+class Away(StorageError):
+    """The database does not answer for the moment: it restarts, the network is cut, another process has its lock."""
+
+
+def patiently(call: Callable[[], _T]) -> _T:
+    """What ``call`` gives, called again with growing pauses while the database is away, for `PATIENCE` seconds.
+
+    The connection may be lost after the work was done and before that was said, so ``call`` must be one that can be
+    repeated. Raises what it raises, Away too when patience ends.
+    """
+    start, pause = time.monotonic(), 0.1
+    while True:
+        try:
+            return call()
+        except Away as error:
+            if time.monotonic() - start > PATIENCE:
+                raise
+            if pause == 0.1:
+                log.warning("%s; trying again for %d s", error, PATIENCE)
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
 
 
 def parse_url(url: str) -> URL:
@@ -96,8 +129,13 @@ def engine_options(url: URL) -> dict[str, Any]:
     }
     if url.get_backend_name() == "sqlite":
         return options | {"connect_args": {"timeout": LOCK_WAIT}}
+    # A server that is cut off sends no farewell: without these a worker would wait for its answer for a quarter hour.
+    notice = {
+        "connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3,
+        "tcp_user_timeout": 35_000,
+    }  # fmt: skip
     # Every worker holds two engines, ours and Optuna's: small pools keep many workers under the server's limit.
-    return options | {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
+    return options | {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": notice}
 
 
 class _Settings(CreateEnginePlugin):
@@ -146,17 +184,20 @@ def _explain(context: ExceptionContext) -> StorageError | None:
         return None
     original = context.original_exception
     remedy: str | None = None
+    away = False
     if isinstance(original, sqlite3.Error):
         # Exceptions that no SQLite call raised have no code; the low byte of an extended code is its kind.
-        remedy = _SQLITE_REMEDIES.get(getattr(original, "sqlite_errorcode", 0) & 0xFF)
+        kind = getattr(original, "sqlite_errorcode", 0) & 0xFF
+        remedy, away = _SQLITE_REMEDIES.get(kind), kind in _SQLITE_AWAY
     elif context.sqlalchemy_exception is not None:
         remedy = _POSTGRES_REMEDIES.get(getattr(original, "sqlstate", None) or "")
         if remedy is None and isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
             remedy = "does not answer: check that the server runs, and the URL's host, port, user and database"
+            away = True
     if remedy is None:
         return None
     where = shown(context.engine.url) if context.engine else "in use"
-    return StorageError(f"the database {where} {remedy} ({' '.join(str(original).split())})")
+    return (Away if away else StorageError)(f"the database {where} {remedy} ({' '.join(str(original).split())})")
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,12 +53,46 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus() -> list[str]:
+    """The CUDA devices this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [device for device in visible.split(",") if device not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(number) for number, _ in enumerate(listed.splitlines())]
+
+
+def host() -> str:
+    """This machine as long as it runs, or this container: where a process id means one process and no other.
+
+    The host name alone will not do: containers may share it and have process ids of their own, and a machine keeps it
+    over a restart.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # Linux only
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return "/".join(parts)
+
+
 def process_started(pid: int) -> float | None:
-    """When process ``pid`` of this machine started (Unix seconds), None where there is none: a pid alone is re-used."""
+    """When process ``pid`` of this `host` started, None where there is none: a pid alone is re-used.
+
+    Seconds since the machine started, where Linux tells them: a clock that is set changes every start time in Unix
+    seconds, which is what there is elsewhere.
+    """
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.NoSuchProcess:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        with suppress(FileNotFoundError):
+            ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+            return int(ticks) / os.sysconf("SC_CLK_TCK")
+        return float(process.create_time())
+    except (psutil.NoSuchProcess, ProcessLookupError):
         return None
 
 

@@ -1,26 +1,14 @@
 """The study-wide progress: one line that is rewritten on a terminal, plain lines elsewhere."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TextIO
 
 from dashboards import words
-from harness.results import Checkpoint, TrialResult
-from harness.strategy import Strategy
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a study stands, over all its workers."""
-
-    finished: int
-    running: int
-    pruned: int
-    best: float | None
-
+from harness.results import Checkpoint, Standing
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +34,9 @@ class Progress:
         if self._terminal:
             self._rewrite(f"{self._line()} | epoch {checkpoint.epoch}: {checkpoint.val_accuracy:.4f}")
 
-    def trial(self, number: int, strategy: Strategy, result: TrialResult) -> None:
-        """A trial has finished."""
-        text = f"trial {number}, {strategy.label()}: {outcome(result)}"
+    def trial(self, number: int, strategy: str, how: str) -> None:
+        """A trial of ``strategy`` has finished; ``how`` in words."""
+        text = f"trial {number}, {strategy}: {how}"
         if self._terminal:
             log.info(text)
             self._rewrite(self._line())
@@ -83,7 +71,8 @@ class Progress:
         self._stream.flush()
 
 
-def outcome(result: TrialResult) -> str:
+def outcome(status: str, val_accuracy: float | None, seconds: float) -> str:
     """How a trial or baseline ended, in a few words: ``complete, validation accuracy 0.9710, 12.3 s``."""
-    accuracy = "" if result.val_accuracy is None else f", validation accuracy {result.val_accuracy:.4f}"
-    return f"{result.status}{accuracy}, {words.seconds(result.seconds.total)}"
+    known = val_accuracy is not None and not math.isnan(val_accuracy)
+    accuracy = f", validation accuracy {val_accuracy:.4f}" if known else ""
+    return f"{status}{accuracy}, {words.seconds(seconds)}"

@@ -66,3 +66,13 @@ class TrialResult:
     def saved_flops(self) -> float:
         """FLOPs not spent because the trial ended early."""
         return max(0.0, self.planned_flops - self.train_flops)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a study stands, over all its workers."""
+
+    finished: int
+    running: int
+    pruned: int
+    best: float | None

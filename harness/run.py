@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     if arguments.dry_run:
         print_plan(spec, dataset)
         return 0
-    with _silenced():
+    with silenced():
         from harness.session import Request, run_study  # heavy: TensorFlow or JAX is loaded
 
     request = Request(
@@ -130,7 +130,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keep what native code writes to stderr off it: TensorFlow's greetings, which no setting turns off.
 
     They are printed after all where the block raises.

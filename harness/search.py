@@ -4,11 +4,11 @@ import hashlib
 import logging
 import math
 import os
-import socket
+import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import optuna
@@ -16,16 +16,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.advice import RECIPES, Advice
 from harness.cost import Cost
-from harness.environment import process_started
-from harness.errors import SpecError
+from harness.database import patiently
+from harness.environment import host, process_started
+from harness.errors import SpecError, StorageError
+from harness.heartbeat import Watch
 from harness.pareto import front
 from harness.problem import Problem
 from harness.pruning import should_stop
-from harness.results import Checkpoint, Status, TrialResult
+from harness.results import Checkpoint, Standing, Status, TrialResult
 from harness.spec import SearchSpace, StudySpec
-from harness.store import Store
+from harness.store import Store, Ticket, TicketLost
 from harness.strategy import N_CONVS, Kind, OptimizerName, Pooling, Strategy
-from harness.trial import run_trial
+from harness.trial import OUT_OF_MEMORY, run_trial
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
 
 MAX_RETRIES = 2
 """How often a trial whose process died is begun again before it counts as failed."""
+
+_IDLE = 1.0  # seconds between looks of a worker that waits for the trials of others
 
 OnTrial = Callable[[int, Strategy, TrialResult], None]
 """Told the number, the strategy and the result of every trial this process has finished."""
@@ -48,13 +52,20 @@ def open_study(store: Store, name: str) -> optuna.Study:
     return study
 
 
-def plan(study: optuna.Study, spec: StudySpec, advice: Advice) -> None:
+def plan(study: optuna.Study, store: Store, spec: StudySpec, advice: Advice) -> None:
     """Put a waiting trial into the storage for each that ``spec.budget.trials`` still lacks.
 
     Trial 0 is the advice, 1 and 2 the article's recipes; then each strategy in turn until it has its minimum share; the
     rest are the sampler's. Waiting trials are claimed one by one, by whichever worker is free, so that exactly the
-    number asked for is run. A study that has been planned for as many already is left as it is.
+    number asked for is run. A study that has been planned for as many already is left as it is. Two runs that plan at
+    once do so one after the other.
     """
+    with store.one_at_a_time():
+        _plan(study, spec, advice)
+        store.add_tickets(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
+
+
+def _plan(study: optuna.Study, spec: StudySpec, advice: Advice) -> None:
     trials = study.get_trials(deepcopy=False)
     missing = spec.budget.trials - len(trials)
     if missing <= 0:
@@ -145,44 +156,55 @@ def _planned_kind(trial: FrozenTrial) -> Any:
     return trial.params.get("strategy", trial.system_attrs.get("fixed_params", {}).get("strategy"))
 
 
-def recover(study: optuna.Study, store: Store) -> int:
+def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
     """Give trials whose process is gone back to the plan, with their number and parameters; how many there were.
 
-    A trial belongs to the session that claimed it. Where that session's process no longer lives on this machine the
-    trial waits again, unless its result had been recorded: then Optuna is told what it had missed.
+    The tickets say who has which trial; Optuna's states follow them, also where a process was lost between the two.
     """
-    alive = set()
-    for session in store.open_sessions(study.study_name):
-        if session.host != socket.gethostname() or process_started(session.pid) == session.process_started:
-            alive.add(session.id)
+    name = study.study_name
+    taken = [number for session in watch.dead() for number in store.withdraw(name, session)]
+    for number in taken:
+        log.warning("trial %d was left by a process that is gone: it is run again", number)
+    # Read in this order: a trial that is claimed in between is no longer free.
+    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    running = {trial.number for trial in unfinished if trial.state == TrialState.RUNNING}
+    for number in running & store.free_numbers(name):
+        _set_state(study, number, TrialState.WAITING)
+    recorded = store.trials(name).to_dict("records") if unfinished else []
+    rows: dict[int, dict[Hashable, Any]] = {row["number"]: row for row in recorded}
+    for trial in unfinished:
+        if (row := rows.get(trial.number)) is not None:
+            _tell(study, trial.number, row["status"], row["reason"], row["val_accuracy"], row["train_flops"])
+    return len(taken)
+
+
+def _set_state(study: optuna.Study, number: int, state: TrialState) -> int:
+    """Bring a trial to that state in Optuna; its id there. One that has finished stays so."""
+    storage = study._storage
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    with suppress(optuna.exceptions.UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial_id, state)
+    return trial_id
+
+
+def _tell(
+    study: optuna.Study, number: int, status: Status, reason: str, val_accuracy: float | None, train_flops: float
+) -> None:
+    """Close the trial in Optuna. What was stopped early is PRUNED there, so that it has no values to compare.
+
+    What is told comes from our own record, so that it is the same whoever tells it, and however often.
+    """
+    trial_id = _set_state(study, number, TrialState.RUNNING)
+    with suppress(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_user_attr(trial_id, "status", status)
+        if reason:
+            study._storage.set_trial_user_attr(trial_id, "reason", reason)
+        if status == "complete":
+            assert val_accuracy is not None
+            study.tell(number, [val_accuracy, train_flops], skip_if_finished=True)
         else:
-            store.end_session(session.id, "killed")
-    orphans = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if trial.user_attrs.get("session") not in alive
-    ]
-    recorded = {row["number"]: row for row in store.trials(study.study_name).to_dict("records")} if orphans else {}
-    waiting = 0
-    for trial in orphans:
-        if trial.number in recorded:
-            row = recorded[trial.number]
-            _tell(study, trial.number, row["status"], row["val_accuracy"], row["train_flops"])
-            continue
-        log.warning("trial %d was left by a process that is gone: it is run again", trial.number)
-        study._storage.set_trial_user_attr(trial._trial_id, "retries", trial.user_attrs.get("retries", 0) + 1)
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        waiting += 1
-    return waiting
-
-
-def _tell(study: optuna.Study, number: int, status: Status, val_accuracy: float | None, train_flops: float) -> None:
-    """Close the trial in Optuna. What was stopped early is PRUNED there, so that it has no values to compare."""
-    if status == "complete":
-        assert val_accuracy is not None
-        study.tell(number, [val_accuracy, train_flops])
-    else:
-        study.tell(number, state=TrialState.FAIL if status == "failed" else TrialState.PRUNED)
+            state = TrialState.FAIL if status == "failed" else TrialState.PRUNED
+            study.tell(number, state=state, skip_if_finished=True)
 
 
 class Worker:
@@ -197,80 +219,126 @@ class Worker:
         self._problem = problem
         self._session = session
         self._advance = advance
-        self._running: optuna.Trial | None = None
+        self._watch = Watch(store, study.study_name)
+        self._running: int | None = None
 
     def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
-        """Run trials until none waits or ``stop`` says so before a new one.
+        """Run trials until all that were asked for are finished, or ``stop`` says so before a new one.
+
+        With none left to claim it waits for those that others run: what a lost process leaves is done here.
 
         When an exception comes through (Ctrl-C, a bug, a storage that fails), the running trial goes back to the plan
         where the storage still answers, and nothing recorded is lost.
         """
         try:
+            patiently(lambda: recover(self._study, self._store, self._watch))
             while not stop():
-                trial = self._claim()
-                if trial is None:
-                    return
-                on_trial(trial.number, *self._run(trial))
+                ticket = patiently(self._claim)
+                if ticket is None:
+                    if patiently(self._all_finished):
+                        return
+                    time.sleep(_IDLE)
+                    continue
+                try:
+                    on_trial(ticket.number, *self._run(ticket))
+                except TicketLost as lost:
+                    log.warning("%s: this process was taken for dead and its result is dropped", lost)
+                    patiently(lambda: self._store.beat(self._session))
+                self._running = None
         except BaseException:
             self._release()
             raise
 
-    def _claim(self) -> optuna.Trial | None:
-        """The first waiting trial that no other worker takes before us, None where there is none left."""
-        for waiting in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            if waiting.number >= self._problem.spec.budget.trials:
-                break
-            storage, trial_id = self._study._storage, waiting._trial_id
-            # The owner is written first: were it missing for a moment, another process would take the trial for lost.
-            storage.set_trial_user_attr(trial_id, "session", self._session)
-            if storage.set_trial_state_values(trial_id, TrialState.RUNNING):
-                storage.set_trial_user_attr(trial_id, "session", self._session)
-                self._study.sampler = _sampler(self._problem.spec.seed, waiting.number)
-                self._running = optuna.Trial(self._study, trial_id)
-                return self._running
-        return None
+    def _claim(self) -> Ticket | None:
+        ticket = self._store.claim(self._study.study_name, self._session, self._problem.spec.budget.trials)
+        self._running = None if ticket is None else ticket.number
+        return ticket
 
-    def _run(self, trial: optuna.Trial) -> tuple[Strategy, TrialResult]:
-        spec, store, name = self._problem.spec, self._store, self._study.study_name
-        strategy = suggest(trial, spec)
-        seed = _seed(spec.seed, trial.number)
+    def _all_finished(self) -> bool:
+        recover(self._study, self._store, self._watch)
+        return finished(self._study) >= self._problem.spec.budget.trials
+
+    def _run(self, ticket: Ticket) -> tuple[Strategy, TrialResult]:
+        store, name, number = self._store, self._study.study_name, ticket.number
+        seed = _seed(self._problem.spec.seed, number)
+        strategy = patiently(lambda: self._begin(number, seed))
         cost = self._problem.cost(strategy)
-        n_train, epochs = len(self._problem.split.train), spec.budget.epochs
-        store.begin_trial(
-            name,
-            trial.number,
-            session=self._session,
-            strategy=strategy,
-            origin=trial.user_attrs["origin"],
-            seed=seed,
-            planned_flops=cost.at(n_train, epochs),
-        )
-        retries = trial.user_attrs.get("retries", 0)
-        if retries > MAX_RETRIES:
-            reason = f"its process died {retries} times in this trial"
-            result = TrialResult("failed", 0.0, cost.at(n_train, epochs), reason=reason)
+        planned = cost.at(len(self._problem.split.train), self._problem.spec.budget.epochs)
+        if ticket.retries > MAX_RETRIES:
+            died = f"its process died {ticket.retries} times in this trial"
+            result = TrialResult("failed", 0.0, planned, reason=died)
+        elif too_large := patiently(lambda: self._too_large(strategy)):
+            result = TrialResult("over_budget", 0.0, planned, reason=too_large)
         else:
-            judge = Judge(store, self._problem, trial.number, cost)
+            judge = patiently(lambda: Judge(store, self._problem, number, cost))
 
             def on_checkpoint(curve: Sequence[Checkpoint]) -> str | None:
-                store.record_checkpoint(name, trial.number, curve[-1])
+                patiently(lambda: store.record_checkpoint(name, number, curve[-1], session=self._session))
                 self._advance(curve[-1])
                 return judge.verdict(curve)
 
             result = run_trial(strategy, self._problem, seed=seed, on_checkpoint=on_checkpoint)
-        trial.set_user_attr("status", result.status)
-        trial.set_user_attr("strategy", strategy.label())
-        if result.reason:
-            trial.set_user_attr("reason", result.reason)
-        store.end_trial(name, trial.number, result)
-        _tell(self._study, trial.number, result.status, result.val_accuracy, result.train_flops)
-        self._running = None
+
+        def end() -> None:
+            store.end_trial(name, number, result, session=self._session)
+            _tell(self._study, number, result.status, result.reason, result.val_accuracy, result.train_flops)
+
+        patiently(end)
         return strategy, result
 
+    def _begin(self, number: int, seed: int) -> Strategy:
+        """Draw the trial's strategy and record that it starts. Parameters drawn in an earlier attempt are kept."""
+        spec = self._problem.spec
+        self._study.get_trials(deepcopy=False)  # Optuna takes parameters only for trials it has once read
+        trial_id = _set_state(self._study, number, TrialState.RUNNING)
+        self._study.sampler = _sampler(spec.seed, number)
+        trial = optuna.Trial(self._study, trial_id)
+        strategy = suggest(trial, spec)
+        trial.set_user_attr("strategy", strategy.label())
+        self._store.begin_trial(
+            self._study.study_name,
+            number,
+            session=self._session,
+            strategy=strategy,
+            origin=trial.user_attrs["origin"],
+            seed=seed,
+            planned_flops=self._problem.cost(strategy).at(len(self._problem.split.train), spec.budget.epochs),
+        )
+        return strategy
+
+    def _too_large(self, strategy: Strategy) -> str:
+        """A reason not to begin, or nothing: a trial that needed no more memory had run out of it."""
+        for number, smaller in self._store.failed(self._study.study_name, OUT_OF_MEMORY):
+            if strategy.needs_memory_of(smaller):
+                return f"needs at least the memory of trial {number}, which ran out of it"
+        return ""
+
     def _release(self) -> None:
-        if self._running is not None:
-            self._study._storage.set_trial_state_values(self._running._trial_id, TrialState.WAITING)
-            self._running = None
+        if self._running is None:
+            return
+        try:
+            self._store.give_back(self._study.study_name, self._running, session=self._session)
+            _set_state(self._study, self._running, TrialState.WAITING)
+        except StorageError as error:  # what brought us here says more; the ticket is taken back from a dead session
+            log.warning("trial %d could not be given back: %s", self._running, error)
+        self._running = None
+
+
+def standing(study: optuna.Study) -> Standing:
+    """Where the study stands now, over all workers."""
+    trials = study.get_trials(deepcopy=False)
+    states = Counter(trial.state for trial in trials)
+    return Standing(
+        finished=sum(trial.state.is_finished() for trial in trials),
+        running=states[TrialState.RUNNING],
+        pruned=states[TrialState.PRUNED],
+        best=max((trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE), default=None),
+    )
+
+
+def finished(study: optuna.Study) -> int:
+    """How many trials of the study have ended, in whatever way."""
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
 class Judge:
@@ -313,7 +381,7 @@ class Judge:
 
 
 def begin_session(store: Store, spec: StudySpec, *, command: str, environment: dict[str, Any]) -> int:
-    """Record that this process works on the study ``name``; the session's id."""
+    """Record that this process works on the study ``spec``; the session's id."""
     started = process_started(os.getpid())
     assert started is not None
     return store.begin_session(
@@ -321,7 +389,7 @@ def begin_session(store: Store, spec: StudySpec, *, command: str, environment: d
         command=command,
         spec=spec.model_dump(mode="json"),
         environment=environment,
-        host=socket.gethostname(),
+        host=host(),
         pid=os.getpid(),
         process_started=started,
     )

@@ -1,9 +1,11 @@
 """Everything a study leaves behind, in one SQL database beside Optuna's own tables. See docs/database.md."""
 
 import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import optuna
 import pandas as pd
@@ -18,6 +20,9 @@ from harness.strategy import Strategy
 
 Origin = Literal["advice", "recipe_extractor", "recipe_partial", "quota", "sampler"]
 """Where a trial's strategy comes from: the advice, the article's two recipes, the minimum share, or the sampler."""
+
+
+_Statement = TypeVar("_Statement", sa.Update, sa.Select[Any])
 
 
 class _Utc(sa.types.TypeDecorator[datetime]):
@@ -65,7 +70,10 @@ _study = sa.Table("harness_study", _metadata, *_columns({
 _session = sa.Table("harness_session", _metadata, sa.Column("id", sa.Integer, primary_key=True), *_columns({
     "study": sa.Text, "command": sa.Text, "spec": sa.JSON, "environment": sa.JSON, "commit_hash": sa.Text,
     "device": sa.Text, "host": sa.Text, "pid": sa.Integer, "process_started": _Real, "started_at": _Utc,
-    "ended_at": _Utc, "outcome": sa.Text,
+    "ended_at": _Utc, "outcome": sa.Text, "last_seen": _Utc,
+}))  # fmt: skip
+_ticket = sa.Table("harness_ticket", _metadata, *_columns({
+    "study": sa.Text, "number": sa.Integer, "session": sa.Integer, "retries": sa.Integer,
 }))  # fmt: skip
 _trial = sa.Table("harness_trial", _metadata, *_columns({
     "study": sa.Text, "number": sa.Integer, "session": sa.Integer, **_STRATEGY, "origin": sa.Text,
@@ -83,13 +91,14 @@ _baseline = sa.Table("harness_baseline", _metadata, *_columns({
 _trial_summary = sa.Table("trial_summary", _metadata, *_columns({
     "study": sa.Text, "number": sa.Integer, **_STRATEGY, "origin": sa.Text, **_OUTCOME, "saved_flops": _Real,
     "epochs": sa.Integer, **_SECONDS, "seconds_total": _Real, "features_cached": sa.Boolean, "seed": sa.BigInteger,
-    "started_at": _Utc, "finished_at": _Utc, "session": sa.Integer, "commit_hash": sa.Text, "device": sa.Text,
+    "started_at": _Utc, "finished_at": _Utc, "retries": sa.Integer, "session": sa.Integer,
+    "commit_hash": sa.Text, "device": sa.Text,
 }))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class StudyRow:
-    """A study as it was created."""
+    """A study: ``spec`` as last asked for, the rest as it was created."""
 
     name: str
     spec: dict[str, Any]
@@ -100,12 +109,27 @@ class StudyRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One run of the command that has not ended; ``process_started`` (Unix seconds) tells a re-used pid apart."""
+    """One worker process that has not ended; ``process_started`` tells a re-used pid apart (see
+    `harness.environment.process_started`). ``last_seen`` is its last sign of life, by the clock of whoever wrote it: to
+    be compared with itself only."""
 
     id: int
     host: str
     pid: int
     process_started: float
+    last_seen: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The right to run trial ``number``; ``retries`` is how often a process that had it was lost."""
+
+    number: int
+    retries: int
+
+
+class TicketLost(Exception):
+    """The trial was taken from this session, which had been silent for too long: its result is another's to record."""
 
 
 class Store:
@@ -125,7 +149,7 @@ class Store:
         self.url = self._url.render_as_string(hide_password=False)
         self.engine: Engine = sa.create_engine(self._url, **database.engine_options(self._url))
         database.begin_immediate(self.engine)
-        with database.one_at_a_time(self.engine):
+        with self.one_at_a_time():
             with self.engine.begin() as connection:
                 migrate(connection)
             self.optuna_storage().engine.dispose()
@@ -142,6 +166,10 @@ class Store:
         database.begin_immediate(storage.engine)
         return storage
 
+    def one_at_a_time(self) -> AbstractContextManager[None]:
+        """Keep other processes that ask for the same waiting, on whatever machine: see `database.one_at_a_time`."""
+        return database.one_at_a_time(self.engine)
+
     def create_study(self, name: str, *, spec: dict[str, Any], data: dict[str, Any], advice: dict[str, Any]) -> None:
         """Record a new study: its resolved ``spec``, the profile of its ``data`` and the
         ``advice`` for it. Raises StorageError where there is one of that name."""
@@ -152,6 +180,10 @@ class Store:
             raise StorageError(
                 f"there is already a study {name!r} in {database.shown(self._url)}: resume it, or start it --fresh"
             ) from None
+
+    def revise_study(self, name: str, spec: dict[str, Any]) -> None:
+        """Replace the study's resolved spec: a resumed study may have other limits, and all its workers read them."""
+        self._write(_study.update().where(_study.c.name == name).values(spec=spec))
 
     def study(self, name: str) -> StudyRow | None:
         """The study ``name``, None where there is none."""
@@ -191,7 +223,7 @@ class Store:
         row = {
             "study": study, "command": command, "spec": spec, "environment": environment,
             "commit_hash": environment["commit"], "device": environment["device"], "host": host, "pid": pid,
-            "process_started": process_started, "started_at": _now(),
+            "process_started": process_started, "started_at": _now(), "last_seen": _now(),
         }  # fmt: skip
         with self.engine.begin() as connection:
             return int(connection.execute(_session.insert().values(row).returning(_session.c.id)).scalar_one())
@@ -207,12 +239,75 @@ class Store:
         query = sa.select(*columns).where(_session.c.study == study, _session.c.ended_at.is_(None))
         return [SessionRow(**row._asdict()) for row in self._read(query.order_by(_session.c.id))]
 
+    def beat(self, session: int) -> None:
+        """A sign of life of the session. One that was taken for dead is open again."""
+        alive = {"last_seen": _now(), "ended_at": None, "outcome": None}
+        self._write(_session.update().where(_session.c.id == session).values(alive))
+
+    def add_tickets(self, study: str, numbers: Iterable[int]) -> None:
+        """Make the trials of these numbers ones that can be claimed; those that are already stay as they are."""
+        with self.engine.begin() as connection:
+            there = set(connection.scalars(sa.select(_ticket.c.number).where(_ticket.c.study == study)))
+            rows = [{"study": study, "number": n, "session": None, "retries": 0} for n in numbers if n not in there]
+            if rows:
+                connection.execute(_ticket.insert(), rows)
+
+    def claim(self, study: str, session: int, below: int) -> Ticket | None:
+        """The first trial under number ``below`` that nobody has, now this session's; None where there is none left.
+
+        No two sessions get the same. One that holds an unfinished trial gets that one again, so that a claim whose
+        answer was lost with the connection can be repeated.
+        """
+        of_study = sa.and_(_ticket.c.study == study, _ticket.c.number < below)
+        mine = sa.select(_ticket).where(of_study, _ticket.c.session == session, ~_finished)
+        free = sa.select(_ticket).where(of_study, _ticket.c.session.is_(None)).order_by(_ticket.c.number).limit(1)
+        with self.engine.begin() as connection:
+            row = connection.execute(mine).first()
+            if row is None:
+                # Whoever is about to take one is passed over, so that many workers do not queue for the same row.
+                # SQLite knows no row locks and needs none: a transaction keeps all other writers waiting.
+                row = connection.execute(free.with_for_update(skip_locked=True)).first()
+                if row is None:
+                    return None
+                connection.execute(_of_ticket(_ticket.update(), study, row.number).values(session=session))
+        return Ticket(row.number, row.retries)
+
+    def give_back(self, study: str, number: int, *, session: int) -> None:
+        """Let others claim the unfinished trial that this session holds; nothing happens where it does not."""
+        held = _ticket.c.session == session
+        with self.engine.begin() as connection:
+            given = connection.execute(
+                _of_ticket(_ticket.update(), study, number).where(held, ~_finished).values(session=None)
+            )
+            if given.rowcount:
+                connection.execute(_trial.delete().where(_unfinished(study, number)))
+
+    def withdraw(self, study: str, session: int) -> list[int]:
+        """End a session that is gone as ``killed``, and let others claim what it held; the numbers of those trials."""
+        held = sa.and_(_ticket.c.study == study, _ticket.c.session == session, ~_finished)
+        with self.engine.begin() as connection:
+            ended = {"ended_at": _now(), "outcome": "killed"}
+            connection.execute(_session.update().where(_session.c.id == session).values(ended))
+            # The rows are locked first: the holder may be about to record its result after all.
+            numbers = sorted(connection.scalars(sa.select(_ticket.c.number).where(held).with_for_update()))
+            for number in numbers:
+                again = {"session": None, "retries": _ticket.c.retries + 1}
+                freed = connection.execute(_of_ticket(_ticket.update(), study, number).where(held).values(again))
+                if freed.rowcount:
+                    connection.execute(_trial.delete().where(_unfinished(study, number)))
+        return numbers
+
+    def free_numbers(self, study: str) -> set[int]:
+        """The trials that nobody has claimed."""
+        free = sa.select(_ticket.c.number).where(_ticket.c.study == study, _ticket.c.session.is_(None))
+        return {row.number for row in self._read(free)}
+
     def begin_trial(
         self, study: str, number: int, *, session: int, strategy: Strategy, origin: Origin, seed: int,
         planned_flops: float,
     ) -> None:  # fmt: skip
         """Record that a trial starts. A row of that number that did not finish, and its checkpoints, are replaced; a
-        finished one never is (IntegrityError)."""
+        finished one never is (IntegrityError). Raises TicketLost where the session does not hold its ticket."""
         row = {
             "study": study, "number": number, "session": session, "strategy": strategy.kind,
             "frozen_convs": strategy.frozen_convs, "pooling": strategy.pooling,
@@ -220,21 +315,34 @@ class Store:
             "learning_rate": strategy.learning_rate, "origin": origin, "seed": seed, "started_at": _now(),
             "planned_flops": planned_flops,
         }  # fmt: skip
-        self._write(_trial.delete().where(_unfinished(study, number)), _trial.insert().values(row))
+        with self.engine.begin() as connection:
+            _hold(connection, study, number, session)
+            connection.execute(_trial.delete().where(_unfinished(study, number)))
+            connection.execute(_trial.insert().values(row))
 
-    def record_checkpoint(self, study: str, number: int, checkpoint: Checkpoint) -> None:
-        """Record one point of a trial's learning curve as it is reached."""
-        self._write(_checkpoint.insert().values(study=study, number=number, **asdict(checkpoint)))
+    def record_checkpoint(self, study: str, number: int, checkpoint: Checkpoint, *, session: int) -> None:
+        """Record one point of a trial's learning curve as it is reached; the same point again is no harm.
 
-    def end_trial(self, study: str, number: int, result: TrialResult) -> None:
-        """Record how a trial ended. Its curve is not written: `record_checkpoint` did, point by point.
-
-        Raises LookupError where no such trial is running.
+        Raises TicketLost where the session does not hold the trial's ticket.
         """
         with self.engine.begin() as connection:
+            _hold(connection, study, number, session)
+            there = (_checkpoint.c.study == study, _checkpoint.c.number == number)
+            connection.execute(_checkpoint.delete().where(*there, _checkpoint.c.epoch == checkpoint.epoch))
+            connection.execute(_checkpoint.insert().values(study=study, number=number, **asdict(checkpoint)))
+
+    def end_trial(self, study: str, number: int, result: TrialResult, *, session: int) -> None:
+        """Record how a trial ended. Its curve is not written: `record_checkpoint` did, point by point.
+
+        Once is enough: what was recorded stays. Raises TicketLost where the session does not hold the trial's ticket,
+        LookupError where the trial has not begun.
+        """
+        with self.engine.begin() as connection:
+            _hold(connection, study, number, session)
             ended = connection.execute(_trial.update().where(_unfinished(study, number)).values(_ended(result)))
-        if ended.rowcount != 1:
-            raise LookupError(f"study {study!r} has no running trial {number}")
+            begun = _of(_trial, study).where(_trial.c.number == number)
+            if ended.rowcount != 1 and connection.execute(begun).first() is None:
+                raise LookupError(f"study {study!r} has no running trial {number}")
 
     def record_baseline(self, study: str, *, session: int, name: str, seed: int, result: TrialResult) -> None:
         """Record a baseline's result in place of an earlier one of that name."""
@@ -248,6 +356,18 @@ class Store:
     def trials(self, study: str) -> pd.DataFrame:
         """The finished trials by number: the rows and columns of the view ``trial_summary``."""
         return self._frame(_of(_trial_summary, study).order_by("number"))
+
+    def failed(self, study: str, reason: str) -> list[tuple[int, Strategy]]:
+        """Number and strategy of the failed trials whose reason begins with ``reason``."""
+        which = (_trial.c.study == study, _trial.c.status == "failed", _trial.c.reason.startswith(reason))
+        found = []
+        for row in self._read(_trial.select().where(*which).order_by(_trial.c.number)):
+            head = tuple(int(width) for width in row.head.split("-") if width)
+            strategy = Strategy(
+                row.strategy, row.frozen_convs, row.pooling, head, row.dropout, row.optimizer, row.learning_rate
+            )
+            found.append((row.number, strategy))
+        return found
 
     def checkpoints(self, study: str) -> pd.DataFrame:
         """Every point of every learning curve, of running trials too, by trial number and epoch.
@@ -301,6 +421,22 @@ def _of(table: sa.Table, study: str) -> sa.Select[Any]:
 
 def _unfinished(study: str, number: int) -> sa.ColumnElement[bool]:
     return sa.and_(_trial.c.study == study, _trial.c.number == number, _trial.c.status.is_(None))
+
+
+_finished = sa.exists().where(
+    _trial.c.study == _ticket.c.study, _trial.c.number == _ticket.c.number, _trial.c.status.is_not(None)
+)
+
+
+def _of_ticket(statement: _Statement, study: str, number: int) -> _Statement:
+    return statement.where(_ticket.c.study == study, _ticket.c.number == number)
+
+
+def _hold(connection: sa.Connection, study: str, number: int, session: int) -> None:
+    """Keep the ticket from changing hands until the transaction ends. Raises TicketLost where it has already."""
+    query = _of_ticket(sa.select(_ticket.c.session), study, number).with_for_update()
+    if connection.scalar(query) != session:
+        raise TicketLost(f"trial {number} of study {study!r} is not session {session}'s to record")
 
 
 def _ended(result: TrialResult) -> dict[str, Any]:

@@ -43,6 +43,17 @@ class Strategy:
         """Whether the convolutions start from ImageNet."""
         return self.kind != "from_scratch"
 
+    def needs_memory_of(self, other: "Strategy") -> bool:
+        """Whether training this certainly takes no less memory than ``other`` in the same study: nothing that costs
+        memory is smaller here. Most pairs are not comparable; then the answer is no."""
+        return (
+            self.frozen_convs <= other.frozen_convs
+            and (self.pooling == "flatten" or other.pooling != "flatten")
+            and (self.optimizer == "adam" or other.optimizer == "sgd")
+            and len(self.head) >= len(other.head)
+            and all(width >= least for width, least in zip(self.head, other.head, strict=False))
+        )
+
     def label(self) -> str:
         """A few words for tables and hovers: ``freeze_first_k k=5, average, 512-256, adam 0.0003``."""
         depth = f" k={self.frozen_convs}" if self.kind == "freeze_first_k" else ""

@@ -8,6 +8,9 @@ from harness.results import Checkpoint, Status, TrialResult
 from harness.strategy import Strategy
 from harness.training import Diverged, Schedule, compile_step, fit, is_out_of_memory
 
+OUT_OF_MEMORY = "out of memory"
+"""How the reason begins of a trial that failed for it: `harness.search` begins none that needs as much."""
+
 OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
 """Told the curve so far, its last point new; gives a reason to stop, or None to go on."""
 
@@ -64,7 +67,7 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        status, reason = "failed", f"out of memory: {str(error).splitlines()[0][:200]}"
+        status, reason = "failed", f"{OUT_OF_MEMORY}: {str(error).splitlines()[0][:200]}"
 
     last = curve[-1] if curve else None
     return TrialResult(

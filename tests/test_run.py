@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import run, session
+from harness import run, session, work
 from harness.problem import Problem
 from harness.store import Store
 from tests.conftest import ROOT
@@ -25,7 +25,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> 
     """The tiny network in place of VGG16, a fresh folder to run in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(session, "load_weights", lambda _: tiny_weights())
+    for module in (session, work):
+        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache))
 
 
@@ -207,10 +208,10 @@ def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     """The command in a process of its own, on the tiny network, on PATH and import path of this checkout."""
     script = folder / "tiny_run.py"
     script.write_text(
-        "from harness import run, session\n"
+        "from harness import run, work\n"
         "from harness.problem import Problem\n"
         "from tests.tiny import tiny_backbone, tiny_weights\n"
-        "session.load_weights = lambda _: tiny_weights()\n"
+        "work.load_weights = lambda _: tiny_weights()\n"
         "Problem.vgg16 = lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache)\n"
         "if __name__ == '__main__':\n"
         "    raise SystemExit(run.main())\n"
@@ -259,7 +260,7 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
     process = real_process("--trials", "12", folder=tmp_path)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert "12 trials finished" in out
+    assert "Accuracy-versus-compute front" in out
     no_trial_is_lost_or_repeated(12)
 
 

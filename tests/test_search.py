@@ -11,7 +11,9 @@ from optuna.trial import TrialState
 
 from harness import search
 from harness.advice import RECIPES, Advice
+from harness.environment import host
 from harness.errors import SpecError
+from harness.heartbeat import Watch
 from harness.problem import Problem
 from harness.results import TrialResult
 from harness.search import (
@@ -26,7 +28,7 @@ from harness.search import (
     suggest,
 )
 from harness.spec import StudySpec
-from harness.store import Store
+from harness.store import Store, Ticket
 from harness.strategy import KINDS, N_CONVS, Strategy
 
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
@@ -59,7 +61,7 @@ def origins(study: optuna.Study) -> list[str]:
 
 def test_the_plan_is_advice_recipes_quota_sampler(store: Store, spec: StudySpec) -> None:
     study = open_study(store, spec.name)
-    plan(study, trials(spec, 50), ADVICE)
+    plan(study, store, trials(spec, 50), ADVICE)
     assert origins(study)[:3] == ["advice", "recipe_extractor", "recipe_partial"]
     planned = Counter(trial.system_attrs["fixed_params"].get("strategy") for trial in study.get_trials())
     assert {kind: planned[kind] for kind in KINDS} == dict.fromkeys(KINDS, 5)
@@ -70,7 +72,7 @@ def test_the_plan_is_advice_recipes_quota_sampler(store: Store, spec: StudySpec)
 def test_planning_again_adds_only_what_is_missing(store: Store, spec: StudySpec) -> None:
     study = open_study(store, spec.name)
     for n, expected in [(8, 8), (8, 8), (5, 8), (20, 20)]:
-        plan(study, trials(spec, n), ADVICE)
+        plan(study, store, trials(spec, n), ADVICE)
         assert len(study.get_trials()) == expected
     planned = Counter(trial.system_attrs["fixed_params"].get("strategy") for trial in study.get_trials())
     assert min(planned[kind] for kind in KINDS) >= 2  # a tenth of 20, counted anew
@@ -79,7 +81,7 @@ def test_planning_again_adds_only_what_is_missing(store: Store, spec: StudySpec)
 
 def test_few_trials_still_begin_with_the_advice(store: Store, spec: StudySpec) -> None:
     study = open_study(store, spec.name)
-    plan(study, trials(spec, 2), ADVICE)
+    plan(study, store, trials(spec, 2), ADVICE)
     assert origins(study) == ["advice", "recipe_extractor"]
 
 
@@ -88,7 +90,7 @@ def test_a_recipe_outside_the_space_is_left_out_aloud(
 ) -> None:
     narrow = trials(spec, 6, search=spec.search.model_copy(update={"head_width": (4, 512), "optimizer": ("adam",)}))
     study = open_study(store, spec.name)
-    plan(study, narrow, ADVICE)
+    plan(study, store, narrow, ADVICE)
     assert origins(study)[:2] == ["advice", "quota"]
     assert "recipe_extractor is not tried: the study's search space leaves out width_1 1000" in caplog.text
     assert "recipe_partial is not tried" in caplog.text and "optimizer sgd" in caplog.text
@@ -146,7 +148,7 @@ class TestWorker:
         self.worker(store, problem).run(lambda *_: None, stop=lambda: len(self.ran) >= n)
 
     def test_runs_exactly_what_is_planned_and_no_point_twice(self, store: Store, tiny_problem: Problem) -> None:
-        plan(open_study(store, "tiny"), tiny_problem.spec, ADVICE)
+        plan(open_study(store, "tiny"), store, tiny_problem.spec, ADVICE)
         self.run(store, tiny_problem, 3)
         self.run(store, tiny_problem)
         self.run(store, tiny_problem)
@@ -165,7 +167,7 @@ class TestWorker:
         for name, pieces in (("whole", [1000]), ("pieces", [2, 5, 1000])):
             store = Store(f"sqlite:///{tmp_path}/{name}.db")
             store.create_study("tiny", spec={}, data={}, advice={})
-            plan(open_study(store, "tiny"), spec, ADVICE)
+            plan(open_study(store, "tiny"), store, spec, ADVICE)
             self.ran = []
             for n in pieces:
                 self.run(store, tiny_problem, n)
@@ -173,7 +175,7 @@ class TestWorker:
         assert drawn[0] == drawn[1]
 
     def test_fewer_trials_than_planned_are_respected(self, store: Store, tiny_problem: Problem) -> None:
-        plan(open_study(store, "tiny"), tiny_problem.spec, ADVICE)
+        plan(open_study(store, "tiny"), store, tiny_problem.spec, ADVICE)
         spec = trials(tiny_problem.spec, 4)
         fewer = Problem(spec, tiny_problem.split, tiny_problem.backbone, tiny_problem.features, tiny_problem.networks)
         self.run(store, fewer)
@@ -184,7 +186,7 @@ class TestWorker:
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, error: BaseException
     ) -> None:
         study = open_study(store, "tiny")
-        plan(study, tiny_problem.spec, ADVICE)
+        plan(study, store, tiny_problem.spec, ADVICE)
         self.run(store, tiny_problem, 1)
         with monkeypatch.context() as patched:
 
@@ -204,8 +206,8 @@ class TestWorker:
     ) -> None:
         study, dead = self.killed(store, tiny_problem, during="training")
         params = study.get_trials()[0].params
-        assert recover(study, store) == 1
-        assert recover(study, store) == 0
+        assert recover(study, store, Watch(store, "tiny")) == 1
+        assert recover(study, store, Watch(store, "tiny")) == 0
         assert study.get_trials()[0].state == TrialState.WAITING
         assert store.sessions("tiny").set_index("id").loc[dead, "outcome"] == "killed"
         self.run(store, tiny_problem)
@@ -215,18 +217,18 @@ class TestWorker:
 
     def test_a_trial_killed_before_it_had_begun_is_found(self, store: Store, tiny_problem: Problem) -> None:
         study, _ = self.killed(store, tiny_problem, during="claim")
-        assert recover(study, store) == 1
+        assert recover(study, store, Watch(store, "tiny")) == 1
 
     def test_a_trial_killed_between_the_two_records_is_not_run_twice(self, store: Store, tiny_problem: Problem) -> None:
         study, _ = self.killed(store, tiny_problem, during="telling")
-        assert recover(study, store) == 0
+        assert recover(study, store, Watch(store, "tiny")) == 0
         told = study.get_trials()[0]
         assert (told.state, told.values) == (TrialState.COMPLETE, [0.5, 1e9])
 
     def test_a_trial_that_kills_its_process_each_time_is_given_up(self, store: Store, tiny_problem: Problem) -> None:
         for _ in range(search.MAX_RETRIES + 1):
             study, _ = self.killed(store, tiny_problem, during="training")
-            recover(study, store)
+            recover(study, store, Watch(store, "tiny"))
         self.run(store, tiny_problem)
         row = store.trials("tiny").iloc[0]
         assert (row["status"], row["reason"]) == ("failed", "its process died 3 times in this trial")
@@ -235,33 +237,28 @@ class TestWorker:
 
     def test_a_trial_of_a_living_process_is_left_alone(self, store: Store, tiny_problem: Problem) -> None:
         study = open_study(store, "tiny")
-        plan(study, tiny_problem.spec, ADVICE)
-        self.worker(store, tiny_problem)._claim()
-        assert recover(study, store) == 0
+        plan(study, store, tiny_problem.spec, ADVICE)
+        worker = self.worker(store, tiny_problem)
+        assert worker._claim() == Ticket(0, 0)
+        worker._begin(0, seed=1)
+        assert recover(study, store, Watch(store, "tiny")) == 0
         assert study.get_trials()[0].state == TrialState.RUNNING
 
     def killed(self, store: Store, problem: Problem, *, during: str) -> tuple[optuna.Study, int]:
         """What a process leaves that dies with trial 0 at that moment; its session's id."""
         study = open_study(store, "tiny")
-        plan(study, problem.spec, ADVICE)
+        plan(study, store, problem.spec, ADVICE)
         dead = store.begin_session(
-            "tiny", command="", spec={}, environment={"commit": "c", "device": "d"}, host=search.socket.gethostname(),
+            "tiny", command="", spec={}, environment={"commit": "c", "device": "d"}, host=host(),
             pid=2**22 + 1, process_started=0.0,
         )  # fmt: skip
-        trial = Worker(study, store, problem, dead, lambda _: None)._claim()
-        assert trial is not None and trial.number == 0
+        worker = Worker(study, store, problem, dead, lambda _: None)
+        ticket = worker._claim()
+        assert ticket is not None and ticket.number == 0
         if during != "claim":
-            store.begin_trial(
-                "tiny",
-                0,
-                session=dead,
-                strategy=suggest(trial, problem.spec),
-                origin="advice",
-                seed=1,
-                planned_flops=1e9,
-            )
+            worker._begin(0, seed=1)
         if during == "telling":
-            store.end_trial("tiny", 0, TrialResult("complete", 1e9, 1e9, val_accuracy=0.5))
+            store.end_trial("tiny", 0, TrialResult("complete", 1e9, 1e9, val_accuracy=0.5), session=dead)
         return study, dead
 
 

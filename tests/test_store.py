@@ -63,6 +63,15 @@ def session(opened: Store, name: str = "mnist") -> int:
 
 
 def start(opened: Store, number: int, run: int, kind: str = "freeze_first_k", name: str = "mnist") -> None:
+    """Begin a trial as if session ``run`` had claimed it."""
+    with opened.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into harness_ticket (study, number, session, retries) values (:study, :number, :session, 0) "
+                "on conflict (study, number) do update set session = :session"
+            ),
+            {"study": name, "number": number, "session": run},
+        )
     opened.begin_trial(
         name, number, session=run, strategy=strategy(kind), origin="sampler", seed=2**31 - 1, planned_flops=3 * TERA
     )
@@ -73,9 +82,11 @@ def fill(opened: Store) -> None:
     run = begin(opened)
     for number, kind in enumerate([*KINDS, *KINDS]):
         start(opened, number, run, kind)
-        opened.record_checkpoint("mnist", number, checkpoint(1))
+        opened.record_checkpoint("mnist", number, checkpoint(1), session=run)
         status, reason = ("complete", "") if number < len(KINDS) else ("pruned", "cannot reach the front")
-        opened.end_trial("mnist", number, result(status, 0.9 + number / 100, (number + 1) * TERA, reason=reason))
+        opened.end_trial(
+            "mnist", number, result(status, 0.9 + number / 100, (number + 1) * TERA, reason=reason), session=run
+        )
 
 
 def optuna_points(storage: optuna.storages.RDBStorage, name: str = "mnist") -> list[optuna.trial.FrozenTrial]:
@@ -93,8 +104,8 @@ def work(url: str, name: str, worker: int, trials: int) -> None:
         trial.suggest_float("x", 0, 1)
         start(opened, trial.number, run, name=name)
         for epoch in (1, 2, 3):
-            opened.record_checkpoint(name, trial.number, checkpoint(epoch))
-        opened.end_trial(name, trial.number, result(reason=f"worker {worker}"))
+            opened.record_checkpoint(name, trial.number, checkpoint(epoch), session=run)
+        opened.end_trial(name, trial.number, result(reason=f"worker {worker}"), session=run)
         study.tell(trial, 0.5)
     opened.end_session(run, "done")
 
@@ -145,10 +156,12 @@ class StoreContract:
     def test_a_finished_trial_is_one_row_of_the_summary(self, opened: Store) -> None:
         run = begin(opened)
         start(opened, 3, run)
-        opened.record_checkpoint("mnist", 3, checkpoint(1))
-        opened.record_checkpoint("mnist", 3, checkpoint(2))
+        opened.record_checkpoint("mnist", 3, checkpoint(1), session=run)
+        opened.record_checkpoint("mnist", 3, checkpoint(2), session=run)
         assert opened.trials("mnist").empty
-        opened.end_trial("mnist", 3, result("pruned", reason="cannot reach the front", features_cached=True))
+        opened.end_trial(
+            "mnist", 3, result("pruned", reason="cannot reach the front", features_cached=True), session=run
+        )
         frame = opened.trials("mnist")
         assert len(frame) == 1
         row = frame.iloc[0].to_dict()
@@ -182,6 +195,7 @@ class StoreContract:
             "seconds_total": 15.0,
             "features_cached": True,
             "seed": 2**31 - 1,
+            "retries": 0,
             "session": run,
             "commit_hash": ENVIRONMENT["commit"],
             "device": ENVIRONMENT["device"],
@@ -192,8 +206,8 @@ class StoreContract:
             run = begin(opened, name)
             for number in (10, 2, 0):
                 start(opened, number, run, name=name)
-                opened.record_checkpoint(name, number, checkpoint(1))
-                opened.end_trial(name, number, result())
+                opened.record_checkpoint(name, number, checkpoint(1), session=run)
+                opened.end_trial(name, number, result(), session=run)
         frame = opened.trials("mnist")
         assert frame["number"].tolist() == [0, 2, 10]
         assert frame["study"].unique().tolist() == ["mnist"]
@@ -201,19 +215,20 @@ class StoreContract:
 
     @pytest.mark.parametrize("status", STATUSES)
     def test_every_status_is_recorded(self, opened: Store, status: str) -> None:
-        start(opened, 0, begin(opened))
-        opened.end_trial("mnist", 0, result(status))
+        run = begin(opened)
+        start(opened, 0, run)
+        opened.end_trial("mnist", 0, result(status), session=run)
         assert opened.trials("mnist")["status"].tolist() == [status]
 
     def test_another_status_or_origin_is_refused(self, opened: Store) -> None:
         run = begin(opened)
         start(opened, 0, run)
         with pytest.raises(sa.exc.IntegrityError, match="status"):
-            opened.end_trial("mnist", 0, result("done"))
+            opened.end_trial("mnist", 0, result("done"), session=run)
         with pytest.raises(sa.exc.IntegrityError, match="origin"):
             opened.begin_trial(
                 "mnist",
-                1,
+                0,
                 session=run,
                 strategy=strategy(),
                 origin="a whim",  # type: ignore[arg-type]
@@ -222,24 +237,27 @@ class StoreContract:
             )
 
     def test_nothing_saved_when_more_was_spent_than_planned(self, opened: Store) -> None:
-        start(opened, 0, begin(opened))
-        opened.end_trial("mnist", 0, result(flops=5 * TERA))
+        run = begin(opened)
+        start(opened, 0, run)
+        opened.end_trial("mnist", 0, result(flops=5 * TERA), session=run)
         assert opened.trials("mnist")["saved_flops"].tolist() == [0.0]
 
     def test_a_trial_without_checkpoint_or_hidden_layer(self, opened: Store) -> None:
         run = begin(opened)
+        start(opened, 0, run)
         opened.begin_trial(
             "mnist", 0, session=run, strategy=strategy(head=()), origin="advice", seed=0, planned_flops=TERA
         )
-        opened.end_trial("mnist", 0, TrialResult("over_budget", 0.0, TERA, reason="too dear"))
+        opened.end_trial("mnist", 0, TrialResult("over_budget", 0.0, TERA, reason="too dear"), session=run)
         row = opened.trials("mnist").iloc[0]
         assert row["head"] == "" and row["epochs"] == 0 and row["seconds_total"] == 0
         assert row[["val_accuracy", "val_loss", "train_loss"]].isna().all()
 
     def test_a_loss_that_is_no_number_is_null_and_an_infinite_one_stays(self, opened: Store) -> None:
-        start(opened, 0, begin(opened))
-        opened.record_checkpoint("mnist", 0, Checkpoint(1, TERA, 1.0, math.nan, math.inf, 0.1))
-        opened.end_trial("mnist", 0, TrialResult("diverged", TERA, TERA, 0.1, math.nan, math.inf))
+        run = begin(opened)
+        start(opened, 0, run)
+        opened.record_checkpoint("mnist", 0, Checkpoint(1, TERA, 1.0, math.nan, math.inf, 0.1), session=run)
+        opened.end_trial("mnist", 0, TrialResult("diverged", TERA, TERA, 0.1, math.nan, math.inf), session=run)
         point, row = opened.checkpoints("mnist").iloc[0], opened.trials("mnist").iloc[0]
         assert math.isnan(point["train_loss"]) and point["val_loss"] == math.inf
         assert math.isnan(row["val_loss"]) and row["train_loss"] == math.inf
@@ -247,9 +265,10 @@ class StoreContract:
             assert connection.scalar(sa.text("select count(*) from trial_summary where val_loss is null")) == 1
 
     def test_curves_are_there_while_the_trial_runs(self, opened: Store) -> None:
-        start(opened, 0, begin(opened))
+        run = begin(opened)
+        start(opened, 0, run)
         for epoch in (2, 1):
-            opened.record_checkpoint("mnist", 0, checkpoint(epoch, epoch / 10))
+            opened.record_checkpoint("mnist", 0, checkpoint(epoch, epoch / 10), session=run)
         curve = opened.checkpoints("mnist")
         assert list(curve.columns) == [
             "study", "number", "epoch", "train_flops", "train_seconds", "train_loss", "val_loss", "val_accuracy",
@@ -262,30 +281,96 @@ class StoreContract:
     def test_a_trial_that_did_not_finish_starts_over(self, opened: Store) -> None:
         first = begin(opened)
         start(opened, 0, first)
-        opened.record_checkpoint("mnist", 0, checkpoint(1))
+        opened.record_checkpoint("mnist", 0, checkpoint(1), session=first)
         second = session(opened)
         start(opened, 0, second, "from_scratch")
         assert opened.checkpoints("mnist").empty
-        opened.end_trial("mnist", 0, result())
+        with pytest.raises(store.TicketLost):
+            opened.end_trial("mnist", 0, result(), session=first)
+        opened.end_trial("mnist", 0, result(), session=second)
         row = opened.trials("mnist").iloc[0]
         assert (row["session"], row["strategy"]) == (second, "from_scratch")
 
     def test_a_finished_trial_is_never_overwritten(self, opened: Store) -> None:
         run = begin(opened)
         start(opened, 0, run)
-        opened.record_checkpoint("mnist", 0, checkpoint(1))
-        opened.end_trial("mnist", 0, result(accuracy=0.8))
+        opened.record_checkpoint("mnist", 0, checkpoint(1), session=run)
+        opened.end_trial("mnist", 0, result(accuracy=0.8), session=run)
         with pytest.raises(sa.exc.IntegrityError):
             start(opened, 0, run)
-        with pytest.raises(LookupError, match="no running trial 0"):
-            opened.end_trial("mnist", 0, result(accuracy=0.7))
+        opened.end_trial("mnist", 0, result(accuracy=0.7), session=run)  # the answer to the first was lost: no harm
         row = opened.trials("mnist").iloc[0]
         assert (row["val_accuracy"], row["epochs"]) == (0.8, 1)
 
     def test_a_checkpoint_of_no_trial_is_refused(self, opened: Store) -> None:
-        begin(opened)
+        run = begin(opened)
+        with pytest.raises(store.TicketLost):
+            opened.record_checkpoint("mnist", 0, checkpoint(1), session=run)
+        opened.add_tickets("mnist", [0])
+        assert opened.claim("mnist", run, 1) == store.Ticket(0, 0)
         with pytest.raises(sa.exc.IntegrityError):
-            opened.record_checkpoint("mnist", 0, checkpoint(1))
+            opened.record_checkpoint("mnist", 0, checkpoint(1), session=run)
+        with pytest.raises(LookupError, match="no running trial 0"):
+            opened.end_trial("mnist", 0, result(), session=run)
+
+    def test_no_two_sessions_claim_the_same_trial(self, opened: Store) -> None:
+        first, second = begin(opened), session(opened)
+        opened.add_tickets("mnist", range(4))
+        opened.add_tickets("mnist", range(4))
+        assert opened.claim("mnist", first, 3) == opened.claim("mnist", first, 3) == store.Ticket(0, 0)
+        assert opened.claim("mnist", second, 3) == store.Ticket(1, 0)
+        start(opened, 0, first)
+        opened.end_trial("mnist", 0, result(), session=first)
+        assert opened.claim("mnist", first, 3) == store.Ticket(2, 0)
+        opened.give_back("mnist", 1, session=first)  # not its own
+        opened.give_back("mnist", 0, session=first)  # finished
+        assert opened.free_numbers("mnist") == {3}
+        opened.give_back("mnist", 1, session=second)
+        assert opened.claim("mnist", second, 3) == store.Ticket(1, 0)
+        third = session(opened)
+        assert opened.claim("mnist", third, 3) is None
+
+    def test_what_a_dead_session_held_is_anybody_s_and_no_longer_its_own(self, opened: Store) -> None:
+        dead, other = begin(opened), session(opened)
+        opened.add_tickets("mnist", range(3))
+        for number in (0, 1):
+            assert opened.claim("mnist", dead, 3) == store.Ticket(number, 0)
+            start(opened, number, dead)
+            opened.record_checkpoint("mnist", number, checkpoint(1), session=dead)
+            if number == 0:
+                opened.end_trial("mnist", 0, result(), session=dead)
+        assert opened.withdraw("mnist", dead) == [1]
+        assert opened.withdraw("mnist", dead) == []
+        assert [row.id for row in opened.open_sessions("mnist")] == [other]
+        for write in (
+            lambda: opened.begin_trial(
+                "mnist", 1, session=dead, strategy=strategy(), origin="quota", seed=1, planned_flops=TERA
+            ),
+            lambda: opened.record_checkpoint("mnist", 1, checkpoint(2), session=dead),
+            lambda: opened.end_trial("mnist", 1, result(), session=dead),
+        ):
+            with pytest.raises(store.TicketLost, match="trial 1 of study 'mnist'"):
+                write()
+        assert opened.claim("mnist", other, 3) == store.Ticket(1, 1)
+        start(opened, 1, other)
+        opened.end_trial("mnist", 1, result(accuracy=0.7), session=other)
+        frame = opened.trials("mnist")
+        assert frame[["number", "session", "retries", "val_accuracy", "epochs"]].to_numpy().tolist() == [
+            [0, dead, 0, 0.9, 1],
+            [1, other, 1, 0.7, 0],
+        ]
+        opened.beat(dead)
+        assert [row.id for row in opened.open_sessions("mnist")] == [dead, other]
+        assert opened.claim("mnist", dead, 3) == store.Ticket(2, 0)
+
+    def test_failed_trials_come_by_their_reason(self, opened: Store) -> None:
+        run = begin(opened)
+        for number, (status, reason) in enumerate(
+            [("failed", "out of memory: 8 GB"), ("failed", "its process died"), ("pruned", "out of memory")]
+        ):
+            start(opened, number, run)
+            opened.end_trial("mnist", number, result(status, reason=reason), session=run)
+        assert opened.failed("mnist", "out of memory") == [(0, strategy())]
 
     def test_a_baseline_is_replaced_when_run_again(self, opened: Store) -> None:
         run = begin(opened)
@@ -302,7 +387,11 @@ class StoreContract:
     def test_sessions_are_open_until_they_end(self, opened: Store) -> None:
         first, second = begin(opened), session(opened)
         opened.end_session(first, "interrupted")
-        assert opened.open_sessions("mnist") == [store.SessionRow(second, "here", 7, 1700000000.25)]
+        row = opened.open_sessions("mnist")[0]
+        assert (row.id, row.host, row.pid, row.process_started) == (second, "here", 7, 1700000000.25)
+        opened.beat(second)
+        later = opened.open_sessions("mnist")[0].last_seen
+        assert row.last_seen and later and later > row.last_seen
         frame = opened.sessions("mnist")
         assert frame["outcome"].fillna("-").tolist() == ["interrupted", "-"]
         assert frame["ended_at"].isna().tolist() == [False, True]
@@ -322,7 +411,7 @@ class StoreContract:
     def test_names_with_quotes_and_html_round_trip(self, opened: Store) -> None:
         run = begin(opened, NASTY)
         start(opened, 0, run, name=NASTY)
-        opened.end_trial(NASTY, 0, result(reason=NASTY))
+        opened.end_trial(NASTY, 0, result(reason=NASTY), session=run)
         opened.end_session(run, NASTY)
         assert opened.study_names() == [NASTY]
         row = opened.study(NASTY)
@@ -340,9 +429,9 @@ class StoreContract:
             trial = study.ask()
             trial.suggest_float("x", 0, 1)
             start(opened, trial.number, run, name=name)
-            opened.record_checkpoint(name, trial.number, checkpoint(1))
+            opened.record_checkpoint(name, trial.number, checkpoint(1), session=run)
             opened.record_baseline(name, session=run, name="mlp", seed=0, result=result())
-            opened.end_trial(name, trial.number, result())
+            opened.end_trial(name, trial.number, result(), session=run)
             study.tell(trial, 0.9)
         opened.delete_study("mnist")
         opened.delete_study("mnist")  # nothing left: nothing happens
@@ -421,7 +510,7 @@ class StoreContract:
         pd.testing.assert_frame_equal(opened.trials("mnist"), before)
         opened.engine.dispose()
 
-        with pytest.raises(StorageError, match=r"schema version '0002'.*wants '0001'.*update the harness.*--storage"):
+        with pytest.raises(StorageError, match=r"schema version '9999'.*wants '00.*update the harness.*--storage"):
             Store(url)
 
     def test_a_migration_that_fails_leaves_the_database_as_it_was(
@@ -429,7 +518,7 @@ class StoreContract:
     ) -> None:
         opened = Store(url)
         fill(opened)
-        with (newer / "versions" / "0002_note.py").open("a") as file:
+        with (newer / "versions" / "9999_note.py").open("a") as file:
             file.write("    raise RuntimeError('in the middle')\n")
         migrate = migrations.migrate
         with monkeypatch.context() as patch:
@@ -447,10 +536,11 @@ class StoreContract:
         """The migrations of a later harness: ours and one more."""
         folder = tmp_path / "50% newer"
         shutil.copytree(migrations.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "0002_note.py").write_text(
+        head = max(path.name for path in (folder / "versions").glob("*.py"))[:4]
+        (folder / "versions" / "9999_note.py").write_text(
             "import sqlalchemy as sa\n"
             "from alembic import op\n"
-            "revision, down_revision = '0002', '0001'\n"
+            f"revision, down_revision = '9999', {head!r}\n"
             "def upgrade():\n"
             "    op.add_column('harness_trial', sa.Column('note', sa.Text, server_default='none'))\n"
         )
@@ -513,7 +603,7 @@ class TestSqlite(StoreContract):
     def test_a_full_disk_is_said_and_loses_nothing(self, opened: Store) -> None:
         run = begin(opened)
         start(opened, 0, run)
-        opened.end_trial("mnist", 0, result())
+        opened.end_trial("mnist", 0, result(), session=run)
 
         @sa.event.listens_for(opened.engine, "checkout")
         def limit(connection: Any, *_: Any) -> None:
@@ -522,7 +612,7 @@ class TestSqlite(StoreContract):
         def write_on() -> None:
             for number in range(1, 1000):
                 start(opened, number, run)
-                opened.end_trial("mnist", number, result(reason="x" * 5000))
+                opened.end_trial("mnist", number, result(reason="x" * 5000), session=run)
 
         with pytest.raises(StorageError, match=r"study\.db is full: free some space.*is kept"):
             write_on()
@@ -532,7 +622,7 @@ class TestSqlite(StoreContract):
         rows = opened.trials("mnist")
         assert rows["number"].tolist() == list(range(len(rows))) and len(rows) >= 1
         start(opened, len(rows), run)
-        opened.end_trial("mnist", len(rows), result())
+        opened.end_trial("mnist", len(rows), result(), session=run)
         assert len(opened.trials("mnist")) == len(rows) + 1
 
     def test_a_full_disk_is_said_when_optuna_writes(self, opened: Store) -> None:
