@@ -37,13 +37,15 @@ ORDER = [
     "harness.database",
     "harness.migrations",
     "harness.store",
+    "harness.heartbeat",
     "harness.search",
     "dashboards",
     "harness.report",
     "harness.progress",
+    "harness.work",
     "harness.session",
 ]
-TOP = {"harness.dashboard", "harness.run", "harness.__main__"}
+TOP = {"harness.dashboard", "harness.run", "harness.worker", "harness.__main__"}
 
 # What answers in a moment: `--help`, `--list`, `--dry-run`, the page. The training modules are imported only to train.
 LIGHT = [
