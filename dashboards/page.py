@@ -1,9 +1,11 @@
-"""The page of a study: one HTML file that needs nothing else, not even a network."""
+"""The page of one or more studies: one HTML file that needs nothing else, not even a network."""
 
 import json
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,29 +15,50 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dashboards import words
-from dashboards.figures import Drawing, draw
+from dashboards.figures import draw
+from dashboards.figures.compare import compare_drawing
+from dashboards.figures.drawing import Drawing
 from dashboards.rows import Rows
-from dashboards.summary import summarise
+from dashboards.summary import Summary, summarise
+from dashboards.table import trials_table
 from dashboards.theme import COLOURS, DARK, INK, LINE, MUTED, PAPER
 from harness.errors import StorageError
 from harness.store import Store
 
+MOST_POINTS = 2000
+"""What a figure of the page draws at most: more marks cannot be told apart, and slow a browser down."""
+
+_HERE = Path(__file__).parent
+_SIZES = {"frozen-layers": "tall", "parallel-coordinates": "tall", "where-the-time-went": "low"}
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    loader=jinja2.FileSystemLoader(_HERE),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"accuracy": words.accuracy, "number": words.number, "seconds": words.seconds}
+_TEMPLATES.filters |= {"accuracy": words.accuracy, "number": words.number}
 
 
-def write_page(store: Store, study_name: str, path: Path) -> None:
-    """Write the study's page to ``path``, whole or not at all: a reader never sees half of it while it is refreshed.
+@dataclass(frozen=True)
+class _Study:
+    """A study on the page; ``suffix`` keeps its elements' ids apart from those of the others."""
+
+    rows: Rows
+    suffix: str
+    summary: Summary
+    drawings: list[Drawing]
+    baselines: list[dict[Any, Any]]
+
+
+def write_page(store: Store, study_name: str, path: Path, *compared: str) -> None:
+    """Write the page of a study, and of those it is ``compared`` with, to ``path``.
+
+    Whole or not at all: a reader never sees half of it.
 
     Raises SpecError for an unknown study and StorageError where ``path`` cannot be written.
     """
-    text = render(Rows.read(store, study_name))
+    text = render([Rows.read(store, name) for name in (study_name, *compared)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -50,29 +73,54 @@ def write_page(store: Store, study_name: str, path: Path) -> None:
         raise StorageError(f"the page {str(path)!r} cannot be written ({error.strerror}): give another path") from None
 
 
-def render(rows: Rows) -> str:
-    """The page as HTML. All text is escaped, and its content policy lets nothing be loaded and no other script run."""
-    drawings = draw(rows)
+def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) -> str:
+    """The page as HTML. All text is escaped, and its content policy lets nothing be loaded and no other script run.
+
+    ``version`` makes it a live page, which asks its server whether there is a newer one; without ``whole`` it is only
+    what such a page replaces, free of style and scripts.
+    """
+    told = [
+        _Study(
+            rows, f"-{i}" if i > 1 else "", summarise(rows), draw(rows, MOST_POINTS), rows.baselines.to_dict("records")
+        )
+        for i, rows in enumerate(studies, start=1)
+    ]
+    comparison = compare_drawing(studies) if len(studies) > 1 else None
+    figures = {drawing.id + study.suffix: _views(drawing) for study in told for drawing in study.drawings}
+    if comparison is not None:
+        figures[comparison.id] = _views(comparison)
     return _TEMPLATES.get_template("page.html.j2").render(
-        rows=rows,
-        summary=summarise(rows),
-        drawings=drawings,
-        trials=rows.trials.to_dict("records"),
-        baselines=rows.baselines.to_dict("records"),
+        title=" against ".join(rows.name for rows in studies),
+        studies=told,
+        comparison=comparison,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         nonce=secrets.token_urlsafe(16),
         theme={"ink": INK, "muted": MUTED, "line": LINE, "paper": PAPER},
         dark=DARK,
         colours=COLOURS,
-        figures=_json({drawing.id: _plain(drawing) for drawing in drawings if drawing.figure is not None}),
+        sizes={drawing.id: _SIZES.get(drawing.id, "") for study in told for drawing in study.drawings}
+        | {"comparison": ""},
+        version=version,
+        whole=whole,
+        figures=_json(figures),
+        trials=_json(trials_table(studies)),
         dark_json=_json(DARK),
+        css=_asset("page.css"),
+        page_js=_asset("page.js"),
+        parquet_js=_asset("parquet.js"),
         plotly_js=Markup(get_plotlyjs()),
     )
 
 
-def _plain(drawing: Drawing) -> Any:
-    assert drawing.figure is not None
-    return json.loads(drawing.figure.to_json())
+def _views(drawing: Drawing) -> dict[str, Any]:
+    """The figures by unit; under ``any`` where both are the same."""
+    tflop, seconds = drawing.views["TFLOP"], drawing.views["seconds"]
+    views = {"any": tflop} if tflop is seconds else {"TFLOP": tflop, "seconds": seconds}
+    return {unit: json.loads(view.figure.to_json()) for unit, view in views.items() if view.figure is not None}
+
+
+def _asset(name: str) -> Markup:
+    return Markup((_HERE / name).read_text(encoding="utf-8"))
 
 
 def _json(value: Any) -> Markup:

@@ -1,14 +1,57 @@
 """What a page is drawn from: one study's rows, read once so that all figures show the same moment."""
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from harness.errors import SpecError
-from harness.store import Store
+from harness.store import Store, StudyRow
 from harness.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study came out: its data as the four scenarios see them, the advice, and the trials that matter.
+
+    ``n_images`` are training images, ``large_at`` the boundary above which they count as many. ``best`` and
+    ``advised`` (the advice's own trial) are rows of ``trial_summary``, None where there is no accuracy.
+    """
+
+    study: str
+    dataset: str
+    n_images: int
+    similar: bool
+    similarity_source: str
+    large_at: int
+    scenario: int
+    best: dict[str, Any] | None
+    advised: dict[str, Any] | None
+
+    @property
+    def regret(self) -> float:
+        """Accuracy that following the advice costs: best found minus the advice's; NaN where one is missing."""
+        if self.best is None or self.advised is None:
+            return math.nan
+        return float(self.best["val_accuracy"] - self.advised["val_accuracy"])
+
+    @classmethod
+    def of(cls, study: StudyRow, trials: pd.DataFrame) -> "Outcome":
+        """From a study and its finished trials."""
+        profile = study.data["profile"]
+        return cls(
+            study.name,
+            study.data["dataset"],
+            profile["n_images"],
+            profile["similar"],
+            profile["similarity_source"],
+            study.spec["advice"]["large_at"],
+            study.advice["scenario"],
+            _most_accurate(trials),
+            _most_accurate(trials[trials["origin"] == "advice"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -16,7 +59,8 @@ class Rows:
     """One study as stored.
 
     ``spec``, ``data`` and ``advice`` are as in ``StudyRow``. ``trials`` are the finished ones, with ``label`` (the
-    strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
+    strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP. ``outcome`` is
+    the study's, ``others`` those of the other studies in the same database.
     """
 
     name: str
@@ -26,6 +70,8 @@ class Rows:
     trials: pd.DataFrame
     checkpoints: pd.DataFrame
     baselines: pd.DataFrame
+    outcome: Outcome
+    others: tuple[Outcome, ...]
 
     @classmethod
     def read(cls, store: Store, study_name: str) -> "Rows":
@@ -36,6 +82,8 @@ class Rows:
         trials = store.trials(study_name)
         # Checkpoints second: what a running trial adds in between belongs to no finished trial and is left out.
         checkpoints = store.checkpoints(study_name)
+        names = [name for name in store.study_names() if name != study_name]
+        others = [Outcome.of(row, store.trials(name)) for name in names if (row := store.study(name)) is not None]
         return cls(
             study_name,
             study.spec,
@@ -44,6 +92,8 @@ class Rows:
             trials.assign(label=[_label(row) for row in trials.to_dict("records")]),
             checkpoints[checkpoints["number"].isin(trials["number"])],
             store.baselines(study_name),
+            Outcome.of(study, trials),
+            tuple(others),
         )
 
     def best(self) -> dict[str, Any] | None:
@@ -57,6 +107,11 @@ class Rows:
     def trial_of(self, origin: str) -> dict[str, Any] | None:
         """The finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
         return _first(self.trials[self.trials["origin"] == origin])
+
+
+def stopped(trials: pd.DataFrame) -> pd.DataFrame:
+    """Those of ``trials`` that were given up, before or while they ran."""
+    return trials[trials["status"].isin(["pruned", "over_budget"])]
 
 
 def _most_accurate(frame: pd.DataFrame) -> dict[str, Any] | None:

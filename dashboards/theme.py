@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from harness.strategy import Kind
 
 INK, MUTED, LINE, PAPER = "#1c2024", "#5f6872", "#dfe3e7", "#ffffff"
+SHADE = "rgba(128, 138, 148, 0.14)"  # over paper of either theme
 DARK = {INK: "#eceff2", MUTED: "#a3adb8", LINE: "#343b43", PAPER: "#16191d"}
 COLOURS: dict[Kind, str] = {
     "feature_extraction": "#0072B2",
@@ -67,6 +68,27 @@ def themed_figure() -> go.Figure:
     return go.Figure(layout={"template": TEMPLATE})
 
 
+def log_axis(figure: go.Figure, axis: str, low: float, high: float, title: str) -> None:
+    """Make ``axis`` (``xaxis``, ``yaxis2``, …) a log axis from ``low`` to ``high`` with round, plain ticks."""
+    ticks: list[float] = []
+    for digits in ((1,), (1, 2, 5), range(1, 10)):
+        if len(ticks) < 3:
+            decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+            ticks = [tick for decade in decades for digit in digits if low <= (tick := digit * 10.0**decade) <= high]
+    figure.update_layout({axis: {
+        "type": "log",
+        "title": {"text": title},
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": ticks,
+        "ticktext": [plain(tick) for tick in ticks],
+    }})  # fmt: skip
+
+
+def plain(tick: float) -> str:
+    """A tick's label: three digits at most, no exponent where a reader can do without."""
+    return f"{tick:,.0f}" if tick >= 100 else f"{tick:.3g}"
+
+
 class AccuracyAxis:
     """Accuracy on a log scale of the error: the top, where the good trials crowd, gets the room.
 
@@ -86,6 +108,11 @@ class AccuracyAxis:
         """Where to draw these accuracies."""
         return [float(f"{max(1 - a, self._least):.6g}") for a in accuracies]
 
+    @property
+    def bottom(self) -> float:
+        """Where to draw what lies on the lower edge."""
+        return float(f"{10 ** self._range[0]:.6g}")
+
     def apply(self, figure: go.Figure) -> None:
         """Make this the figure's y axis."""
         ticks = self._ticks()
@@ -96,6 +123,15 @@ class AccuracyAxis:
             ticktext=[f"{1 - tick:.6g}" for tick in ticks],
             title_text="validation accuracy",
         )
+
+    def shares(self, accuracies: Iterable[float]) -> tuple[list[float], list[tuple[float, str]]]:
+        """The axis as shares of its length, from the lower end: where these accuracies and the labelled ticks are."""
+        low, high = self._range
+
+        def share(error: float) -> float:
+            return (math.log10(error) - low) / (high - low)
+
+        return [share(e) for e in self.place(accuracies)], [(share(t), f"{1 - t:.6g}") for t in self._ticks()]
 
     def _ticks(self) -> list[float]:
         """Round errors in range, the roundest first, none too near another."""

@@ -1,4 +1,4 @@
-"""The command line of the dashboard: write a study's page, and serve optuna-dashboard with the same figures inside."""
+"""The command line of the dashboard: write the page of one or more studies, as files or live."""
 
 import argparse
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import sqlalchemy
 
-import dashboards.optuna
+from dashboards.live import serve
 from dashboards.page import write_page
-from harness.errors import HarnessError, StorageError
+from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, page_path
 from harness.store import Store
 
@@ -21,9 +21,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m harness.dashboard",
-        description="Write a study's page: accuracy versus compute, learning curves, baselines, all in one HTML file.",
+        description="Write a study's page: what to use, accuracy versus compute, frozen layers, where the time went, "
+        "every trial, all in one HTML file that needs no network.",
     )
-    parser.add_argument("--study", required=True, metavar="NAME", help="the study's name, as its file gives it")
+    parser.add_argument(
+        "--study",
+        required=True,
+        action="append",
+        metavar="NAME",
+        help="the study's name, as its file gives it; again for each study to compare it with",
+    )
     parser.add_argument(
         "--storage",
         default=DEFAULT_STORAGE,
@@ -32,21 +39,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: results/<study>.html)")
     parser.add_argument(
-        "--serve", action="store_true", help="also serve optuna-dashboard with these figures, on this machine only"
+        "--serve",
+        action="store_true",
+        help="also show it live while a run goes on, with optuna-dashboard beside it, on this machine only",
     )
     parser.add_argument(
         "--port", type=int, default=8080, help="where to serve; 0 takes a free one (default: %(default)s)"
     )
     arguments = parser.parse_args(argv)
+    study, *compared = arguments.study
     try:
+        if study in compared or len(set(compared)) < len(compared):
+            raise SpecError(f"--study {' --study '.join(arguments.study)} names a study twice: give each once")
         _refuse_missing_file(arguments.storage)
         store = Store(arguments.storage)
-        page = arguments.out or page_path(arguments.study)
-        write_page(store, arguments.study, page)
+        page = arguments.out or page_path("-".join(arguments.study))
+        write_page(store, study, page, *compared)
         print(f"page: {page}", flush=True)
         if arguments.serve:
-            dashboards.optuna.attach(store, arguments.study)
-            dashboards.optuna.serve(store, arguments.port)
+            serve(store, arguments.study, arguments.port)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

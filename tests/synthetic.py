@@ -2,10 +2,12 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 import optuna
+import sqlalchemy as sa
 
 from harness.results import Checkpoint, Seconds, Status, TrialResult
 from harness.spec import StudySpec
@@ -23,9 +25,12 @@ _FORWARD, _IMAGES, _EPOCHS = 0.626e9, 2000, 5
 
 
 def write_study(store: Store, name: str, trials: int, *, only: Status | None = None, baselines: bool = True) -> None:
-    """Write a study of ``trials`` finished trials, also into Optuna; ``only`` is a status that all of them end with."""
+    """Write a study of ``trials`` finished trials, the first hundred also into Optuna; ``only`` is a status that all of
+    them end with. The rows are those that a run writes, but in one transaction: ten thousand take seconds."""
     spec, _ = StudySpec.load("mnist", {"name": name})
     data: dict[str, Any] = {"dataset": "mnist", "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
+    profile = {"n_images": 2000, "n_classes": 10, "smallest_class": 180, "largest_class": 220, "similar": False}
+    data["profile"] = profile | {"similarity_source": f"declared {HOSTILE}"}
     advice = {"scenario": 2, "strategy": "freeze_first_k k=7, average", "reason": "2,000 images count as small"}
     store.create_study(name, spec=spec.model_dump(mode="json"), data=data, advice=advice)
     session = store.begin_session(
@@ -39,21 +44,10 @@ def write_study(store: Store, name: str, trials: int, *, only: Status | None = N
     )
     study = optuna.create_study(study_name=name, storage=store.optuna_storage(), directions=["maximize", "minimize"])
     draw = random.Random(7)
-    for number in range(trials):
-        strategy, origin = _strategy(draw, number)
-        result = _result(draw, strategy, only)
-        store.begin_trial(
-            name,
-            number,
-            session=session,
-            strategy=strategy,
-            origin=origin,
-            seed=number,
-            planned_flops=result.planned_flops,
-        )
-        for checkpoint in result.curve:
-            store.record_checkpoint(name, number, checkpoint)
-        store.end_trial(name, number, result)
+    add_trials(store, name, session, [(number, *_trial(draw, number, only)) for number in range(trials)])
+    draw = random.Random(7)
+    for number in range(min(trials, 100)):
+        strategy, _, result = _trial(draw, number, only)
         _tell(study, strategy, result)
     if baselines:
         for baseline, accuracy, flops in (
@@ -62,6 +56,37 @@ def write_study(store: Store, name: str, trials: int, *, only: Status | None = N
             seconds = Seconds(train=flops / 1e11, evaluation=0.4)
             result = TrialResult("complete", flops, flops, val_accuracy=accuracy, val_loss=0.3, seconds=seconds)
             store.record_baseline(name, session=session, name=baseline, seed=0, result=result)
+
+
+def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, Strategy, str, TrialResult]]) -> None:
+    """Add finished trials to a study: number, strategy, origin and result of each."""
+    tables = sa.MetaData()
+    tables.reflect(store.engine, views=False)
+    now = datetime(2026, 1, 2, 3, 4, 5)
+    rows: dict[str, list[dict[str, Any]]] = {"harness_ticket": [], "harness_trial": [], "harness_checkpoint": []}
+    for number, strategy, origin, result in trials:
+        key = {"study": name, "number": number}
+        rows["harness_ticket"].append(key | {"session": session, "retries": 0})
+        rows["harness_trial"].append({
+            **key, "session": session, "strategy": strategy.kind, "frozen_convs": strategy.frozen_convs,
+            "pooling": strategy.pooling, "head": "-".join(map(str, strategy.head)), "dropout": strategy.dropout,
+            "optimizer": strategy.optimizer, "learning_rate": strategy.learning_rate, "origin": origin, "seed": number,
+            "started_at": now, "finished_at": now, "status": result.status, "reason": result.reason,
+            "val_accuracy": result.val_accuracy, "val_loss": result.val_loss, "train_loss": result.train_loss,
+            "train_flops": result.train_flops, "planned_flops": result.planned_flops,
+            "features_cached": result.features_cached,
+            **{f"seconds_{kind}": value for kind, value in asdict(result.seconds).items()},
+        })  # fmt: skip
+        rows["harness_checkpoint"] += [key | asdict(checkpoint) for checkpoint in result.curve]
+    with store.engine.begin() as connection:
+        for table, values in rows.items():
+            if values and table in tables.tables:
+                connection.execute(tables.tables[table].insert(), values)
+
+
+def _trial(draw: random.Random, number: int, only: Status | None) -> tuple[Strategy, str, TrialResult]:
+    strategy, origin = _strategy(draw, number)
+    return strategy, origin, _result(draw, strategy, only)
 
 
 def _strategy(draw: random.Random, number: int) -> tuple[Strategy, Any]:

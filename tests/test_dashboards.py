@@ -19,18 +19,15 @@ import pytest
 import sqlalchemy as sa
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
+import dashboards.live
 import dashboards.optuna
 from dashboards import words
-from dashboards.figures import (
-    KINDS_OF_SECONDS,
-    curves_figure,
-    curves_info,
-    depth_info,
-    draw,
-    front_figure,
-    front_info,
-    time_info,
-)
+from dashboards.figures import draw
+from dashboards.figures.costs import KINDS_OF_SECONDS, time_info
+from dashboards.figures.curves import curves_figure, curves_info
+from dashboards.figures.depth import depth_info
+from dashboards.figures.front import front_figure, front_info
+from dashboards.figures.points import UNITS, Unit
 from dashboards.page import render, write_page
 from dashboards.rows import Rows
 from dashboards.summary import summarise
@@ -38,10 +35,10 @@ from dashboards.theme import COLOURS, DARK
 from harness import dashboard
 from harness.errors import SpecError, StorageError
 from harness.paths import page_path
-from harness.results import Checkpoint
+from harness.results import Checkpoint, TrialResult
 from harness.store import Store
 from harness.strategy import KINDS, Strategy
-from tests.synthetic import HOSTILE, write_study
+from tests.synthetic import HOSTILE, add_trials, write_study
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +59,18 @@ def rows(store: Store) -> Rows:
 
 
 class Parsed(HTMLParser):
-    """The page's tags, its text outside scripts, and its table cells."""
+    """The page's tags, its scripts, and its text outside them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text, self.scripts = "", []
-        self.cells: list[list[str | None]] = []
         self._inside = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         self._inside = tag
-        if tag == "tr":
-            self.cells.append([])
-        if tag == "td":
-            self.cells[-1].append(dict(attrs).get("data-value"))
 
     def handle_endtag(self, tag: str) -> None:
         self._inside = ""
@@ -90,45 +82,49 @@ class Parsed(HTMLParser):
             self.text += data
 
 
-def test_front_holds_exactly_the_checkpoints_that_nothing_beats(rows: Rows) -> None:
-    info = front_info(rows)
-    beaten = {
-        (p.trial, p.epoch)
-        for p in info.points
-        for q in info.points
-        if q.tflop <= p.tflop and q.accuracy >= p.accuracy and (q.tflop, q.accuracy) != (p.tflop, p.accuracy)
+@pytest.mark.parametrize("unit", UNITS)
+def test_front_holds_exactly_the_checkpoints_that_nothing_beats(rows: Rows, unit: Unit) -> None:
+    info = front_info(rows, unit)
+    places = {(p.cost(unit), p.accuracy) for p in info.points}
+    alone = {
+        (cost, accuracy)
+        for cost, accuracy in places
+        if not any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in places)
     }
-    alone = {(p.tflop, p.accuracy) for p in info.points if (p.trial, p.epoch) not in beaten}
-    assert {(p.tflop, p.accuracy) for p in info.front} == alone
-    assert [p.tflop for p in info.front] == sorted(p.tflop for p in info.front)
+    assert {(p.cost(unit), p.accuracy) for p in info.front} == alone
+    assert [p.cost(unit) for p in info.front] == sorted(p.cost(unit) for p in info.front)
 
 
 def test_every_checkpoint_is_a_point_with_the_stored_numbers(store: Store, rows: Rows) -> None:
     with store.engine.connect() as connection:
         stored = connection.execute(
             sa.text(
-                "select number, epoch, train_flops / 1e12, val_accuracy from harness_checkpoint where study = 'mnist'"
+                "select number, epoch, train_flops, train_seconds, val_accuracy from harness_checkpoint "
+                "where study = 'mnist'"
             )
         ).all()
-    assert {(p.trial, p.epoch, p.tflop, p.accuracy) for p in front_info(rows).points} == {tuple(row) for row in stored}
+    points = front_info(rows).points
+    assert {(p.trial.number, p.epoch, p.flops, p.seconds, p.accuracy) for p in points} == {tuple(r) for r in stored}
 
 
 def test_a_running_trial_is_left_out(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
     write_study(store, "running", 2)
-    session = int(store.trials("running")["session"][0])
+    session = int(store.trials("running")["session"].iloc[0])
     strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
-    store.begin_trial("running", 2, session=session, strategy=strategy, origin="quota", seed=0, planned_flops=2e12)
-    store.record_checkpoint("running", 2, Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.999))
+    result = TrialResult("complete", 1e12, 2e12, curve=(Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.999),))
+    add_trials(store, "running", session, [(2, strategy, "quota", result)])
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("update harness_trial set status = null, finished_at = null where number = 2"))
     assert store.checkpoints("running")["number"].max() == 2
     rows = Rows.read(store, "running")
-    assert {point.trial for point in front_info(rows).points} == {0, 1}
+    assert {point.trial.number for point in front_info(rows).points} == {0, 1}
     assert "2 trials ended" in " ".join(summarise(rows).sentences)
 
 
 def test_front_figure_draws_accuracy_on_the_axis_it_labels(rows: Rows) -> None:
     info = front_info(rows)
-    figure = front_figure(info)
+    figure = front_figure(info, 2000)
     axis = figure.layout.yaxis
     assert axis.type == "log"
     assert [1 - float(label) for label in axis.ticktext] == pytest.approx(list(axis.tickvals))
@@ -136,32 +132,34 @@ def test_front_figure_draws_accuracy_on_the_axis_it_labels(rows: Rows) -> None:
     assert front.line.shape == "hv"
     assert [1 - y for y in front.y[:-1]] == pytest.approx([p.accuracy for p in info.front], abs=1e-5)
     low, high = (10**end for end in axis.range[::-1])
-    assert all(low <= y <= high for trace in figure.data for y in trace.y)
+    assert all(low <= y <= high * 1.00001 for trace in figure.data for y in trace.y)
 
 
 def test_advice_and_both_recipes_are_marked_and_baselines_begin_at_their_cost(rows: Rows) -> None:
     info = front_info(rows)
-    assert [(origin, point.trial) for origin, point in info.marks] == [
+    assert [(origin, point.trial.number) for origin, point in info.marks] == [
         ("advice", 0), ("recipe_extractor", 1), ("recipe_partial", 2),
     ]  # fmt: skip
-    names = [trace.name for trace in front_figure(info).data]
+    names = [trace.name for trace in front_figure(info, 2000).data]
     assert {"advice", "recipe: extractor", "recipe: partial", "baselines"} <= set(names)
-    cnn = next(trace for trace in front_figure(info).data if trace.text and "cnn" in trace.text)
+    cnn = next(trace for trace in front_figure(info, 2000).data if trace.text and "cnn" in trace.text)
     assert cnn.x[0] == 5.0
 
 
 def test_each_strategy_has_one_colour_in_every_figure(rows: Rows) -> None:
-    for drawing in draw(rows):
-        for trace in drawing.figure.data:
+    for drawing in draw(rows, 2000):
+        for trace in drawing.views["TFLOP"].figure.data:
             if trace.name in KINDS:
+                assert trace.legendgroup == trace.name
                 assert trace.marker.color == COLOURS[trace.name] or trace.line.color == COLOURS[trace.name]
 
 
 def test_stopped_trials_say_why_on_hover(rows: Rows) -> None:
     info = curves_info(rows)
-    assert {p.status for p in info.stopped} == {"pruned", "diverged"}
-    crossed = next(trace for trace in curves_figure(info).data if trace.name == "stopped early")
-    assert any("pruned: at 3.1 TFLOP" in text for text in crossed.hovertext)
+    assert {p.trial.status for p in info.stopped} == {"pruned", "diverged"}
+    crossed = [trace for trace in curves_figure(info, 200).data if trace.name == "ended early"]
+    assert any("pruned: at 3.1 TFLOP" in text for trace in crossed for text in trace.hovertext)
+    assert sum(trace.showlegend for trace in crossed) == 1
 
 
 def test_hover_text_is_escaped_for_plotly(store: Store) -> None:
@@ -174,7 +172,7 @@ def test_depth_takes_the_best_pretrained_trial_of_each_k_and_never_one_from_scra
     scratch = rows.trials.loc[rows.trials["strategy"] == "from_scratch", "number"]
     checkpoints = rows.checkpoints.copy()
     checkpoints.loc[checkpoints["number"].isin(scratch), "val_accuracy"] = 0.999
-    best = {k: point.accuracy for k, point in depth_info(replace(rows, checkpoints=checkpoints)).best}
+    best = {point.trial.k: point.accuracy for point in depth_info(replace(rows, checkpoints=checkpoints)).best}
     # A diverged trial has no accuracy of its own, yet the checkpoint it reached is drawn.
     ended = checkpoints[~checkpoints["number"].isin(scratch)].groupby("number")["val_accuracy"].last()
     assert best == ended.groupby(rows.trials.set_index("number")["frozen_convs"].loc[ended.index]).max().to_dict()
@@ -217,7 +215,7 @@ def test_summary_names_the_best_trial_and_sets_it_against_advice_and_baseline(st
 def test_a_cheaper_trial_is_named_when_it_is_nearly_as_good(rows: Rows) -> None:
     trials = rows.trials[rows.trials["number"].isin([0, 1])].copy()
     trials["val_accuracy"], trials["train_flops"] = [0.97, 0.965], [10e12, 2e12]
-    near = Rows("n", rows.spec, rows.data, rows.advice, trials, rows.checkpoints, rows.baselines)
+    near = replace(rows, trials=trials)
     assert any("(trial 1) reached 0.9650 for 2.00 TFLOP, 20 % of the compute" in s for s in summarise(near).sentences)
     trials["val_accuracy"] = [0.97, 0.95]
     assert not any("Nearly as good" in s for s in summarise(near).sentences)
@@ -233,7 +231,7 @@ def test_a_cheaper_trial_is_named_when_it_is_nearly_as_good(rows: Rows) -> None:
     ],
 )
 def test_studies_with_little_to_show_say_so(store: Store, study: str, says: str) -> None:
-    page = Parsed(render(Rows.read(store, study)))
+    page = Parsed(render([Rows.read(store, study)]))
     assert says in page.text
     assert ("No trial has reached a checkpoint." in page.text) == (study != "one")
     assert not re.search(r"\bnan\b|None", page.text)
@@ -241,32 +239,36 @@ def test_studies_with_little_to_show_say_so(store: Store, study: str, says: str)
 
 @pytest.mark.parametrize("study", ["mnist", HOSTILE])
 def test_page_loads_nothing_and_runs_only_its_own_scripts(store: Store, study: str) -> None:
-    text = render(Rows.read(store, study))
+    text = render([Rows.read(store, study)])
     page = Parsed(text)
     assert study in page.text
     assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "base", "form")]
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on") or name == "src"]
-    assert [attributes["href"] for _, attributes in page.tags if "href" in attributes] == ["data:,"]
-    assert sum(attributes.get("nonce") is not None for tag, attributes in page.tags if tag == "script") == 3
+    assert {attributes["href"] for _, attributes in page.tags if "href" in attributes} == {"data:,", "#trials-title"}
+    assert all(attributes.get("nonce") for tag, attributes in page.tags if tag == "script")
     assert text.count("plotly.js v") == 1
 
 
 def test_ten_numbers_of_the_page_equal_sql(store: Store, rows: Rows) -> None:
+    columns = ["number", "val_accuracy", "train_flops", "saved_flops", "seconds_total"]
     with store.engine.connect() as connection:
         stored = connection.execute(
             sa.text(
-                "select number, val_accuracy, train_flops, saved_flops, seconds_total from trial_summary "
-                "where study = 'mnist' and val_accuracy is not null order by val_accuracy desc limit 10"
+                f"select {', '.join(columns)} from trial_summary where study = 'mnist' and val_accuracy is not null "
+                "order by val_accuracy desc limit 10"
             )
         ).all()
-    shown = {row[0]: row for row in Parsed(render(rows)).cells if len(row) == 17}
-    assert len(shown) == 50
-    for number, *values in stored:
-        assert [float(value or "nan") for value in shown[str(number)][3:7]] == values
+    scripts = [json.loads(script) for script in Parsed(render([rows])).scripts if script.startswith('{"columns"')]
+    held = scripts[0]["rows"]
+    assert len(held["number"]) == 50
+    for row in stored:
+        assert [held[name][held["number"].index(row[0])] for name in columns] == list(row)
 
 
 def test_every_colour_that_a_dark_page_must_change_has_a_dark_one(rows: Rows) -> None:
-    used = set(re.findall(r"#[0-9a-f]{6}\b", "".join(drawing.figure.to_json() for drawing in draw(rows))))
+    used = set(
+        re.findall(r"#[0-9a-f]{6}\b", "".join(drawing.views["TFLOP"].figure.to_json() for drawing in draw(rows, 2000)))
+    )
     assert used <= DARK.keys() | set(KINDS_OF_SECONDS.values())
 
 
@@ -293,7 +295,8 @@ def test_attaching_twice_leaves_the_same_rows_in_optuna(store: Store) -> None:
     dashboards.optuna.attach(store, HOSTILE)
     assert attributes() == once
     figures = get_plotly_graph_objects(once)
-    assert figures.keys() == {drawing.id for drawing in draw(Rows.read(store, HOSTILE))}
+    drawn = {drawing.id for drawing in draw(Rows.read(store, HOSTILE), 300) if drawing.views["TFLOP"].figure}
+    assert figures.keys() == drawn
     assert all(json.loads(figure)["data"] for figure in figures.values())
     assert sum(map(len, figures.values())) < 200_000
 
@@ -319,7 +322,7 @@ def test_a_taken_port_is_a_clear_error(store: Store) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(SpecError, match=r"port \d+ of 127\.0\.0\.1 cannot be used.*--port"):
-            dashboards.optuna.serve(store, taken.getsockname()[1])
+            dashboards.live.serve(store, ["mnist"], taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -357,9 +360,12 @@ def test_command_writes_the_page_and_serves_until_interrupted(store: Store, tmp_
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "page: results/mnist.html\n"
-            address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
-            assert address is not None
-            with urllib.request.urlopen(f"{address[0]}api/studies", timeout=20) as answer:
+            found = re.search(r"live page: (http://127\.0\.0\.1:\d+/)", process.stdout.readline())
+            assert found is not None
+            address = found[1]
+            with urllib.request.urlopen(address, timeout=20) as answer:
+                assert "Frozen layers" in answer.read().decode()
+            with urllib.request.urlopen(f"{address}api/studies", timeout=20) as answer:
                 assert "mnist" in {study["study_name"] for study in json.load(answer)["study_summaries"]}
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0

@@ -1,0 +1,255 @@
+"""Where the time went, what caching and pruning saved, and predicted against actual cost."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+import plotly.graph_objects as go
+
+from dashboards import words
+from dashboards.figures.drawing import Drawing, Numbers, View
+from dashboards.figures.points import UNITS, Trial, Unit, drawn_of, markers, rounded, thinned, trials
+from dashboards.rows import Rows, stopped
+from dashboards.theme import MUTED, log_axis, themed_figure
+from harness.strategy import KINDS
+
+KINDS_OF_SECONDS = {"features": "#56B4E9", "compile": "#F0E442", "train": "#D55E00", "evaluation": "#999999"}
+
+# --- where the time went ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TimeInfo:
+    """Seconds of each group (a strategy, or the baselines) by kind, what was saved, and the same for compute.
+
+    ``spent[kind]`` and the two savings have one value for each of ``groups``. Activations found in the cache count as
+    saved, not as spent. The seconds that stopping early saved are an estimate: the FLOPs it saved, at the strategy's
+    own seconds a FLOP.
+    """
+
+    groups: tuple[str, ...]
+    spent: dict[str, tuple[float, ...]]
+    saved_by_cache: tuple[float, ...]
+    saved_by_stopping: tuple[float, ...]
+    spent_flops: float
+    saved_flops: float
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        total = sum(map(sum, self.spent.values()))
+        if total == 0:
+            return "Nothing has been run."
+        told = [f"{words.seconds(total)} spent, {words.percent(sum(self.spent['train']) / total)} of it training"]
+        if any(self.saved_by_cache):
+            told.append(f"the feature cache saved {words.seconds(sum(self.saved_by_cache))}")
+        if self.saved_flops:
+            share = words.percent(self.saved_flops / (self.spent_flops + self.saved_flops))
+            seconds = words.seconds(sum(self.saved_by_stopping))
+            told.append(f"stopping early saved {words.tflop(self.saved_flops)} ({share} of the plan), about {seconds}")
+        return "; ".join(told) + "."
+
+    @property
+    def parts(self) -> dict[str, tuple[float, ...]]:
+        """What was spent by kind, then what was saved, as the bars name them."""
+        return self.spent | {
+            "saved by the feature cache": self.saved_by_cache,
+            "saved by stopping early (estimate)": self.saved_by_stopping,
+        }
+
+
+def time_info(rows: Rows) -> TimeInfo:
+    """Seconds by kind for each strategy and the baselines, with what the feature cache and stopping early saved."""
+    frame = rows.trials
+    groups = [(str(kind), frame[frame["strategy"] == kind]) for kind in KINDS]
+    groups = [(name, mine) for name, mine in [*groups, ("baselines", rows.baselines)] if not mine.empty]
+    spent: dict[str, list[float]] = {kind: [] for kind in KINDS_OF_SECONDS}
+    cached, halted = [], []
+    for name, mine in groups:
+        for kind in KINDS_OF_SECONDS:
+            spent[kind].append(float(mine[f"seconds_{kind}"].sum()))
+        cached.append(0.0)
+        halted.append(0.0)
+        if name != "baselines":
+            cached[-1] = float(mine.loc[mine["features_cached"].astype(bool), "seconds_features"].sum())
+            flops = mine["train_flops"].sum()
+            rate = (mine["seconds_features"].sum() + mine["seconds_train"].sum()) / flops if flops else 0.0
+            halted[-1] = float(stopped(mine)["saved_flops"].sum() * rate)
+        spent["features"][-1] -= cached[-1]
+    return TimeInfo(
+        tuple(name for name, _ in groups),
+        {kind: tuple(values) for kind, values in spent.items()},
+        tuple(cached),
+        tuple(halted),
+        float(frame["train_flops"].sum()),
+        float(stopped(frame)["saved_flops"].sum()),
+    )
+
+
+def time_figure(info: TimeInfo) -> go.Figure:
+    """Stacked bars, one a strategy: spent solid, saved hatched."""
+    figure = themed_figure()
+    for name, values in info.parts.items():
+        if any(values):
+            hatch = "" if name in KINDS_OF_SECONDS else "/"
+            colour = KINDS_OF_SECONDS.get(name) or KINDS_OF_SECONDS["features" if "cache" in name else "train"]
+            figure.add_bar(
+                y=info.groups,
+                x=rounded(values),
+                name=name,
+                orientation="h",
+                marker={
+                    "color": colour,
+                    "line": {"width": 1 if hatch else 0, "color": colour},
+                    "pattern": {"shape": hatch, "fillmode": "replace", "solidity": 0.25, "size": 6},
+                },
+                hovertext=[
+                    f"{group}, {name}: {words.seconds(v)}" for group, v in zip(info.groups, values, strict=True)
+                ],
+                hoverinfo="text",
+            )
+    figure.update_layout(barmode="stack", bargap=0.35)
+    figure.update_xaxes(title_text="seconds")
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix=" ")
+    return figure
+
+
+def time_drawing(rows: Rows) -> Drawing:
+    """Where the time went."""
+    info = time_info(rows)
+    told = (
+        (group, *map(words.seconds, values)) for group, *values in zip(info.groups, *info.parts.values(), strict=True)
+    )
+    view = View(
+        info.headline,
+        time_figure(info) if any(map(any, info.spent.values())) else None,
+        Numbers(("", *info.parts), tuple(told)),
+    )
+    return Drawing(
+        "where-the-time-went",
+        "Where the time went",
+        "Solid is spent, hatched is saved. What stopping early saved is an estimate: its FLOPs at the strategy's own "
+        "seconds a FLOP.",
+        dict.fromkeys(UNITS, view),
+    )
+
+
+# --- predicted against actual -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spending:
+    """A trial with what was ``predicted`` for it and what it ``actual``-ly took."""
+
+    trial: Trial
+    predicted: float
+    actual: float
+
+
+@dataclass(frozen=True)
+class CostInfo:
+    """Predicted against actual cost of every trial that spent anything.
+
+    In TFLOP: planned for the whole budget of epochs against spent. In seconds: what the FLOPs that were spent take at
+    the study's median speed, ``seconds_a_tflop``, against what they took.
+    """
+
+    unit: Unit
+    spendings: tuple[Spending, ...]
+    seconds_a_tflop: float
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.spendings:
+            return "No trial has spent anything."
+        predicted, actual = sum(s.predicted for s in self.spendings), sum(s.actual for s in self.spendings)
+        if self.unit == "TFLOP":
+            spent = f"{words.tflop(actual * 1e12)} spent, {words.percent(actual / predicted)}"
+            return f"{words.tflop(predicted * 1e12)} were planned for the trials that began and {spent}."
+        off = sorted(max(s.actual / s.predicted, s.predicted / s.actual) for s in self.spendings)
+        return (
+            f"A TFLOP takes {words.seconds(self.seconds_a_tflop)} in the median trial; for half of the trials that "
+            f"predicts the time within a factor of {words.number(median(off))}, for nine in ten within "
+            f"{words.number(off[(len(off) * 9) // 10])}."
+        )
+
+
+def cost_info(rows: Rows, unit: Unit = "TFLOP") -> CostInfo:
+    """Planned and spent FLOPs, or predicted and measured seconds of features and training."""
+    frame = rows.trials[(rows.trials["train_flops"] > 0) & (rows.trials["seconds_train"] > 0)]
+    spent = frame["train_flops"] / 1e12
+    seconds = frame["seconds_features"] + frame["seconds_train"]
+    rate = float((seconds / spent).median()) if len(frame) else 0.0
+    predicted, actual = (frame["planned_flops"] / 1e12, spent) if unit == "TFLOP" else (spent * rate, seconds)
+    of = trials(rows)
+    known = [of[number] for number in frame["number"]]
+    return CostInfo(unit, tuple(map(Spending, known, predicted.tolist(), actual.tolist())), rate)
+
+
+def cost_figure(info: CostInfo, most: int) -> go.Figure:
+    """One marker a trial; on the diagonal the prediction was exact. At most ``most`` trials."""
+    figure = themed_figure()
+    unit, ends = info.unit, [value for s in info.spendings for value in (s.predicted, s.actual)]
+    low, high = min(ends) / 1.3, max(ends) * 1.3
+    figure.add_scatter(
+        x=rounded([low, high]),
+        y=rounded([low, high]),
+        mode="lines",
+        name="exact",
+        line={"color": MUTED, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
+    )
+    drawn = thinned(info.spendings, most)
+    for kind in KINDS:
+        mine = [s for s in drawn if s.trial.kind == kind]
+        if mine:
+            figure.add_scatter(
+                x=rounded(s.predicted for s in mine),
+                y=rounded(s.actual for s in mine),
+                mode="markers",
+                name=kind,
+                legendgroup=kind,
+                marker=markers(kind, [s.trial.status for s in mine], 8),
+                hovertext=list(_hovers(mine, unit)),
+                hoverinfo="text",
+            )
+    titles = {"TFLOP": ("planned (TFLOP", "spent (TFLOP"), "seconds": ("predicted (seconds", "measured (seconds")}
+    for axis, title in zip(("xaxis", "yaxis"), titles[unit], strict=True):
+        log_axis(figure, axis, low, high, f"{title}, log scale)")
+    return figure
+
+
+def cost_drawing(rows: Rows, most: int) -> Drawing:
+    """Predicted against actual cost."""
+    return Drawing(
+        "predicted-against-actual-cost",
+        "Predicted against actual cost",
+        "In TFLOP: what the whole budget of epochs would have cost against what was spent; under the dotted line a "
+        "trial was stopped early (hollow). In seconds: what the spent FLOPs take at the study's median speed against "
+        "what they took; above the line a trial was slower than its FLOPs say.",
+        {unit: _view(cost_info(rows, unit), most) for unit in UNITS},
+    )
+
+
+def _view(info: CostInfo, most: int) -> View:
+    if not info.spendings:
+        return View(info.headline, None)
+    told = []
+    for kind in KINDS:
+        mine = [s for s in info.spendings if s.trial.kind == kind]
+        if mine:
+            sums = sum(s.predicted for s in mine), sum(s.actual for s in mine)
+            told.append((kind, f"{len(mine):,}", *(f"{words.number(value)} {info.unit}" for value in sums)))
+    headline = info.headline + drawn_of(len(thinned(info.spendings, most)), len(info.spendings), "trial")
+    numbers = Numbers(("strategy", "trials", "predicted", "actual"), tuple(told))
+    return View(headline, cost_figure(info, most), numbers)
+
+
+def _hovers(spendings: Iterable[Spending], unit: Unit) -> Iterable[str]:
+    for s in spendings:
+        told = [f"<b>trial {s.trial.number}</b>", words.plotly_text(s.trial.label)]
+        told.append(f"predicted {words.number(s.predicted)} {unit}, actual {words.number(s.actual)} {unit}")
+        if s.trial.status != "complete":
+            told.append(words.plotly_text(f"{s.trial.status}: {s.trial.reason or 'no reason recorded'}"))
+        yield "<br>".join(told)

@@ -1,0 +1,124 @@
+"""Learning curves, with the reasons why some of them end early."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from dashboards import words
+from dashboards.figures.drawing import Drawing, Numbers, View
+from dashboards.figures.points import UNITS, Point, drawn_of, points, thinned
+from dashboards.rows import Rows
+from dashboards.theme import COLOURS, INK, MARKERS, AccuracyAxis, themed_figure
+from harness.pareto import front
+from harness.strategy import KINDS
+
+Curve = tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class CurvesInfo:
+    """The checkpoints of each trial in order, and which of these curves hold a point of the front."""
+
+    curves: tuple[Curve, ...]
+    on_front: tuple[Curve, ...]
+    n_validation: int
+
+    @property
+    def stopped(self) -> tuple[Point, ...]:
+        """The last checkpoints of the trials that did not complete."""
+        return tuple(curve[-1] for curve in self.curves if curve[-1].trial.status != "complete")
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.curves:
+            return "No trial has reached a checkpoint."
+        ends = Counter(point.trial.status for point in self.stopped)
+        told = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in ends.most_common())
+        return f"{words.count(len(self.curves), 'learning curve')}, {told or 'none'} before the last epoch."
+
+
+def curves_info(rows: Rows) -> CurvesInfo:
+    """Validation accuracy by epoch."""
+    curves: dict[int, list[Point]] = {}
+    all_points = points(rows)
+    for point in all_points:
+        curves.setdefault(point.trial.number, []).append(point)
+    best = front([p.flops for p in all_points], [p.accuracy for p in all_points])
+    found = {number: tuple(curve) for number, curve in curves.items()}
+    on_front = dict.fromkeys(all_points[i].trial.number for i in best)
+    return CurvesInfo(tuple(found.values()), tuple(found[number] for number in on_front), rows.data["n_validation"])
+
+
+def curves_figure(info: CurvesInfo, most: int) -> go.Figure:
+    """One line a trial, in its strategy's colour; stopped ends crossed. At most ``most`` curves, and all those that
+    hold a point of the front."""
+    figure = themed_figure()
+    axis = AccuracyAxis([p.accuracy for curve in info.curves for p in curve], info.n_validation)
+    drawn = thinned(info.curves, most, info.on_front)
+    for kind in KINDS:
+        mine = [curve for curve in drawn if curve[0].trial.kind == kind]
+        if not mine:
+            continue
+        # One trace for all curves of a strategy, with gaps between them: thousands of traces would be slow.
+        x: list[float | None] = []
+        y: list[float | None] = []
+        hover: list[str] = []
+        for curve in mine:
+            x += [*(p.epoch for p in curve), None]
+            y += [*axis.place(p.accuracy for p in curve), None]
+            hover += [*(p.hover for p in curve), ""]
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines+markers",
+            name=kind,
+            legendgroup=kind,
+            line={"color": COLOURS[kind], "width": 1.2},
+            marker={"symbol": MARKERS[kind], "size": 5},
+            opacity=0.75,
+            hovertext=hover,
+            hoverinfo="text",
+        )
+    first = True
+    for kind in KINDS:
+        # By strategy, so that hiding one hides its crosses too; one entry in the legend is enough.
+        ends = [curve[-1] for curve in drawn if curve[-1].trial.status != "complete" and curve[0].trial.kind == kind]
+        if ends:
+            figure.add_scatter(
+                x=[p.epoch for p in ends],
+                y=axis.place(p.accuracy for p in ends),
+                mode="markers",
+                name="ended early",
+                legendgroup=kind,
+                showlegend=first,
+                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": INK}},
+                hovertext=[p.hover for p in ends],
+                hoverinfo="text",
+            )
+            first = False
+    last = max((p.epoch for curve in info.curves for p in curve), default=1)
+    whole = {"dtick": 1} if last <= 12 else {"tickformat": "d"}
+    figure.update_xaxes(title_text="epoch", range=[0.8, last + 0.2], **whole)
+    axis.apply(figure)
+    return figure
+
+
+def curves_drawing(rows: Rows, most: int) -> Drawing:
+    """The learning curves of a study."""
+    info = curves_info(rows)
+    kept = len(thinned(info.curves, most, info.on_front))
+    reasons = Counter((p.trial.status, p.trial.reason or "no reason recorded") for p in info.stopped)
+    told = tuple((status, reason, f"{n:,}") for (status, reason), n in reasons.most_common(20))
+    view = View(
+        info.headline + drawn_of(kept, len(info.curves), "curve"),
+        curves_figure(info, most) if info.curves else None,
+        Numbers(("ended as", "reason", "trials"), told),
+    )
+    return Drawing(
+        "learning-curves",
+        "Learning curves",
+        "One line is one trial. A cross is where it was stopped; hover over it for the reason.",
+        dict.fromkeys(UNITS, view),
+    )

@@ -1,0 +1,205 @@
+"""Frozen layers: accuracy and compute against k, over the blocks of VGG16."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import quantiles
+
+import plotly.graph_objects as go
+
+from dashboards import words
+from dashboards.figures.drawing import Drawing, Numbers, View
+from dashboards.figures.points import COST_TITLES, UNITS, Point, Unit, cost_in_words, markers, points, rounded, thinned
+from dashboards.rows import Rows
+from dashboards.theme import INK, LINE, MUTED, PAPER, AccuracyAxis, log_axis, themed_figure
+from harness.strategy import KINDS, N_CONVS, Kind
+
+BLOCKS = ((1, 2, 64), (3, 4, 128), (5, 7, 256), (8, 10, 512), (11, 13, 512))
+"""VGG16's blocks: first and last convolution, channels (Simonyan and Zisserman 2015, configuration D)."""
+SHIFTS: dict[Kind, float] = {"fine_tune_all": 0.12, "from_scratch": -0.12}  # both have k = 0: side by side
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Pretrained trials of one ``k`` that completed: how many, quartiles of their accuracy and of their cost."""
+
+    k: int
+    n: int
+    accuracy: tuple[float, float, float]
+    cost: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DepthInfo:
+    """The last checkpoint of every trial, the best pretrained one of each k by k, and the spread of the complete
+    ones. Costs are in ``unit``."""
+
+    unit: Unit
+    points: tuple[Point, ...]
+    best: tuple[Point, ...]
+    spread: tuple[Spread, ...]
+    n_validation: int
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.best:
+            return "No pretrained trial has reached a checkpoint."
+        top = max(self.best, key=lambda point: point.accuracy)
+        tried = words.count(len(self.best), "freeze depth")
+        told = f"Of {tried} tried, k = {top.trial.k} did best: validation accuracy {words.accuracy(top.accuracy)}"
+        return f"{told} (trial {top.trial.number})."
+
+
+def depth_info(rows: Rows, unit: Unit = "TFLOP") -> DepthInfo:
+    """Where trials ended against k, the number of frozen convolutions (0 to 13)."""
+    ends = tuple(p for p in points(rows) if p.last)
+    best: dict[int, Point] = {}
+    complete: dict[int, list[Point]] = defaultdict(list)
+    for point in ends:
+        k = point.trial.k
+        if point.trial.kind == "from_scratch":
+            continue
+        if k not in best or point.accuracy > best[k].accuracy:
+            best[k] = point
+        if point.trial.status == "complete":
+            complete[k].append(point)
+    spread = tuple(
+        Spread(k, len(mine), _quartiles([p.accuracy for p in mine]), _quartiles([p.cost(unit) for p in mine]))
+        for k, mine in sorted(complete.items())
+    )
+    return DepthInfo(unit, ends, tuple(best[k] for k in sorted(best)), spread, rows.data["n_validation"])
+
+
+def depth_figure(info: DepthInfo, most: int) -> go.Figure:
+    """Above, accuracy: a marker a trial, bars over the middle half, a line through the best pretrained trial of each k.
+    Below, what they cost, and VGG16's blocks. At most ``most`` trials are drawn, the best ones whole."""
+    figure = themed_figure()
+    axis = AccuracyAxis([p.accuracy for p in info.points], info.n_validation)
+    for block, (first, last, channels) in enumerate(BLOCKS, start=1):
+        span = {"x0": first - 0.5, "x1": last + 0.5, "line": {"width": 0}, "layer": "below", "yref": "paper"}
+        figure.add_shape(type="rect", y0=0.12, y1=1, fillcolor=LINE if block % 2 else PAPER, opacity=0.45, **span)
+        figure.add_shape(type="rect", y0=0, y1=0.085, fillcolor=LINE, **span | {"line": {"width": 1, "color": PAPER}})
+        figure.add_annotation(
+            x=(first + last) / 2,
+            y=0.0425,
+            yref="paper",
+            yanchor="middle",
+            text=f"block {block}<br>{channels} ch",
+            showarrow=False,
+            font={"size": 10, "color": INK},
+        )
+    for kind in KINDS:
+        mine = [p for p in thinned(info.points, most, info.best) if p.trial.kind == kind]
+        for panel in ("y", "y2") if mine else ():
+            above = panel == "y"
+            figure.add_scatter(
+                x=[p.trial.k + SHIFTS.get(kind, 0.0) for p in mine],
+                y=axis.place(p.accuracy for p in mine) if above else rounded(p.cost(info.unit) for p in mine),
+                yaxis=panel,
+                mode="markers",
+                name=kind,
+                legendgroup=kind,
+                showlegend=above,
+                opacity=0.85 if above else 0.5,
+                marker=markers(kind, [p.trial.status for p in mine], 9 if above else 6),
+                hovertext=[p.hover for p in mine],
+                hoverinfo="text",
+            )
+    if len(info.best) > 1:
+        figure.add_scatter(
+            x=[p.trial.k for p in info.best],
+            y=axis.place(p.accuracy for p in info.best),
+            mode="lines",
+            name="best pretrained at each k",
+            line={"color": INK, "width": 1.5},
+            hoverinfo="skip",
+        )
+    several = [s for s in info.spread if s.n > 1]
+    for panel in ("y", "y2") if several else ():
+        above = panel == "y"
+        quartiles = [axis.place(s.accuracy) if above else rounded(s.cost) for s in several]
+        figure.add_scatter(
+            x=[s.k + 0.28 for s in several],
+            y=[middle for _, middle, _ in quartiles],
+            yaxis=panel,
+            mode="markers",
+            name="median and middle half",
+            legendgroup="spread",
+            showlegend=above,
+            marker={"symbol": "line-ew", "size": 9, "line": {"width": 2, "color": MUTED}},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                # An accuracy's place is its error: the lower quartile is drawn at the larger value.
+                "array": [max(ends) - ends[1] for ends in quartiles],
+                "arrayminus": [ends[1] - min(ends) for ends in quartiles],
+                "width": 0,
+                "thickness": 2,
+                "color": MUTED,
+            },
+            hovertext=[_spread_in_words(s, info.unit) for s in several],
+            hoverinfo="text",
+        )
+    axis.apply(figure)
+    costs = [p.cost(info.unit) for p in info.points]
+    log_axis(figure, "yaxis2", min(costs, default=0.1) / 1.3, max(costs, default=10) * 1.3, info.unit)
+    figure.update_layout(
+        xaxis={
+            "title": {"text": "k, frozen convolutions of 13"},
+            "range": [-0.6, N_CONVS + 0.6],
+            "showgrid": False,
+            "tick0": 0,
+            "dtick": 1,
+            "tickangle": 0,
+            "anchor": "free",
+            "position": 0,
+        },
+        yaxis={"domain": [0.45, 1]},
+        yaxis2={"domain": [0.12, 0.4]},
+    )
+    return figure
+
+
+def depth_drawing(rows: Rows, most: int) -> Drawing:
+    """Accuracy and compute against k."""
+    return Drawing(
+        "frozen-layers",
+        "Frozen layers",
+        "k counts the leading convolutions of VGG16 whose ImageNet weights do not move: 13 is feature extraction, "
+        "at 0 all of them move. Above is the validation accuracy, below what was spent. The line joins the best "
+        "pretrained trial of each k; a grey bar covers the middle half of the trials that completed at that k.",
+        {unit: _view(depth_info(rows, unit), most) for unit in UNITS},
+    )
+
+
+def _view(info: DepthInfo, most: int) -> View:
+    if not info.points:
+        return View(info.headline, None)
+    spread = {s.k: s for s in info.spread}
+    told = tuple(
+        (str(p.trial.k), words.accuracy(p.accuracy), cost_in_words(p.cost(info.unit), info.unit),
+         *(_row(spread[p.trial.k], info.unit) if p.trial.k in spread else ("0", "–", "–")))
+        for p in info.best
+    )  # fmt: skip
+    columns = ("k", "best accuracy", f"its {COST_TITLES[info.unit]}", "completed", "median accuracy", "median cost")
+    return View(info.headline, depth_figure(info, most), Numbers(columns, told))
+
+
+def _row(spread: Spread, unit: Unit) -> tuple[str, str, str]:
+    return str(spread.n), words.accuracy(spread.accuracy[1]), cost_in_words(spread.cost[1], unit)
+
+
+def _spread_in_words(spread: Spread, unit: Unit) -> str:
+    low, middle, high = map(words.accuracy, spread.accuracy)
+    least, median, most = (cost_in_words(value, unit) for value in spread.cost)
+    return (
+        f"<b>k = {spread.k}: {words.count(spread.n, 'complete trial')}</b>"
+        f"<br>accuracy {middle} (middle half {low} to {high})<br>cost {median} (middle half {least} to {most})"
+    )
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    if len(values) == 1:
+        return (values[0], values[0], values[0])
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return (low, middle, high)

@@ -1,0 +1,188 @@
+"""Accuracy versus compute: every checkpoint, the front, baselines, the advice and the recipes."""
+
+import math
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from dashboards import words
+from dashboards.figures.drawing import Drawing, Numbers, View
+from dashboards.figures.points import (
+    COST_TITLES,
+    UNITS,
+    Point,
+    Unit,
+    cost_in_words,
+    drawn_of,
+    markers,
+    points,
+    rounded,
+    thinned,
+)
+from dashboards.rows import Rows
+from dashboards.theme import INK, MUTED, SHADE, AccuracyAxis, log_axis, themed_figure
+from harness.pareto import front
+from harness.strategy import KINDS
+
+MARKS = {  # by a trial's origin: its name here and its marker
+    "advice": ("advice", "star-open"),
+    "recipe_extractor": ("recipe: extractor", "hexagram-open"),
+    "recipe_partial": ("recipe: partial", "star-square-open"),
+}
+
+
+@dataclass(frozen=True)
+class BaselineLine:
+    """A baseline reaches ``accuracy`` once ``cost`` is spent."""
+
+    name: str
+    cost: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class FrontInfo:
+    """Every checkpoint of every finished trial, those on the front by rising cost in ``unit``, the baselines, and the
+    ends of the trials to mark, each with its origin."""
+
+    unit: Unit
+    points: tuple[Point, ...]
+    front: tuple[Point, ...]
+    baselines: tuple[BaselineLine, ...]
+    marks: tuple[tuple[str, Point], ...]
+    n_validation: int
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.front:
+            return "No trial has reached a checkpoint."
+        first, last = self.front[0], self.front[-1]
+        if len(self.front) == 1:
+            return f"One checkpoint is the whole front: {last.in_words(self.unit)}."
+        return (
+            f"{len(self.front):,} of {words.count(len(self.points), 'checkpoint')} are on the front, "
+            f"from {first.in_words(self.unit)} to {last.in_words(self.unit)}."
+        )
+
+
+def front_info(rows: Rows, unit: Unit = "TFLOP") -> FrontInfo:
+    """Accuracy versus compute; checkpoints without a finite accuracy (diverged) are left out."""
+    all_points = points(rows)
+    best = front([p.cost(unit) for p in all_points], [p.accuracy for p in all_points])
+    lines = rows.baselines.dropna(subset="val_accuracy").sort_values("val_accuracy")
+    # The same clock as a checkpoint's: features and training, not evaluation.
+    seconds = lines["seconds_features"] + lines["seconds_train"]
+    costs = lines["train_flops"] / 1e12 if unit == "TFLOP" else seconds.where(lines["train_flops"] > 0, 0.0)
+    baselines = map(BaselineLine, lines["name"], costs, lines["val_accuracy"])
+    ends = {point.trial.number: point for point in all_points if point.last}
+    special = {origin: rows.trial_of(origin) for origin in MARKS}
+    marks = tuple((o, ends[t["number"]]) for o, t in special.items() if t is not None and t["number"] in ends)
+    return FrontInfo(
+        unit, all_points, tuple(all_points[i] for i in best), tuple(baselines), marks, rows.data["n_validation"]
+    )
+
+
+def front_figure(info: FrontInfo, most: int) -> go.Figure:
+    """Checkpoints small and pale, ends of trials large (hollow where the trial was stopped), the front as steps.
+
+    At most ``most`` checkpoints are drawn, and the whole front.
+    """
+    figure, unit = themed_figure(), info.unit
+    axis = AccuracyAxis([*(p.accuracy for p in info.points), *(b.accuracy for b in info.baselines)], info.n_validation)
+    costs = [p.cost(unit) for p in info.points] + [b.cost for b in info.baselines if b.cost > 0]
+    low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
+    if info.front:
+        steps = [*info.front, info.front[-1]]
+        x = rounded([*(p.cost(unit) for p in info.front), high])
+        hidden = {"mode": "lines", "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip", "showlegend": False}
+        figure.add_scatter(x=x, y=[axis.bottom] * len(x), legendgroup="front", **hidden)
+        figure.add_scatter(
+            x=x,
+            y=axis.place(p.accuracy for p in steps),
+            mode="lines",
+            name="front",
+            legendgroup="front",
+            line={"color": INK, "width": 2, "shape": "hv"},
+            fill="tonexty",
+            fillcolor=SHADE,
+            hoverinfo="skip",
+        )
+    drawn = thinned(info.points, most, [*info.front, *(point for _, point in info.marks)])
+    for kind in KINDS:
+        mine = [p for p in drawn if p.trial.kind == kind]
+        for last in (False, True):
+            shown = [p for p in mine if p.last is last]
+            if shown:
+                figure.add_scatter(
+                    x=rounded(p.cost(unit) for p in shown),
+                    y=axis.place(p.accuracy for p in shown),
+                    mode="markers",
+                    name=kind,
+                    legendgroup=kind,
+                    showlegend=last or not any(p.last for p in mine),
+                    opacity=1 if last else 0.4,
+                    marker=markers(kind, [p.trial.status for p in shown], 10 if last else 6),
+                    hovertext=[p.hover for p in shown],
+                    hoverinfo="text",
+                )
+    for i, baseline in enumerate(info.baselines):
+        name = words.plotly_text(baseline.name)
+        start = max(baseline.cost, low)
+        figure.add_scatter(
+            # The middle point carries the name and can be hovered over: a line alone has only its ends.
+            x=rounded([start, math.sqrt(start * high), high]),
+            y=axis.place([baseline.accuracy] * 3),
+            mode="lines+markers+text",
+            name="baselines",
+            legendgroup="baselines",
+            showlegend=i == 0,
+            text=["", name, ""],
+            textposition="top center",
+            textfont={"size": 12, "color": MUTED},
+            line={"color": MUTED, "width": 1.5, "dash": "dot"},
+            marker={"symbol": "line-ns-open", "size": [9 if baseline.cost > 0 else 0, 0, 0], "color": MUTED},
+            hovertext=f"baseline {name}: validation accuracy {words.accuracy(baseline.accuracy)}"
+            f"<br>{cost_in_words(baseline.cost, unit)}",
+            hoverinfo="text",
+        )
+    for origin, point in info.marks:
+        name, symbol = MARKS[origin]
+        figure.add_scatter(
+            x=rounded([point.cost(unit)]),
+            y=axis.place([point.accuracy]),
+            mode="markers",
+            name=name,
+            marker={"symbol": symbol, "size": 18, "color": INK, "line": {"width": 1.5}},
+            hoverinfo="skip",
+        )
+    log_axis(figure, "xaxis", low, high, f"{COST_TITLES[unit]} (log)")
+    axis.apply(figure)
+    return figure
+
+
+def front_drawing(rows: Rows, most: int) -> Drawing:
+    """The page's first figure."""
+    return Drawing(
+        "accuracy-versus-compute",
+        "Accuracy versus compute",
+        "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early). The line is the "
+        "front: the best validation accuracy reached for that cost; what lies in its shade is beaten. A baseline's "
+        "line starts at its own cost. The accuracy axis is stretched towards 1, so that the difference between 0.97 "
+        "and 0.98 can be seen.",
+        {unit: _view(front_info(rows, unit), most) for unit in UNITS},
+    )
+
+
+def _view(info: FrontInfo, most: int) -> View:
+    kept = len(thinned(info.points, most, [*info.front, *(point for _, point in info.marks)]))
+    headline = info.headline + drawn_of(kept, len(info.points), "checkpoint")
+    if not info.points and not info.baselines:
+        return View(headline, None)
+    told = tuple(
+        (cost_in_words(p.cost(info.unit), info.unit), words.accuracy(p.accuracy), str(p.trial.number), str(p.epoch),
+         p.trial.label)
+        for p in info.front
+    )  # fmt: skip
+    numbers = Numbers(("cost", "validation accuracy", "trial", "epoch", "strategy"), told)
+    return View(headline, front_figure(info, most), numbers)

@@ -1,0 +1,171 @@
+"""Which hyperparameters move the accuracy, and how sure that is."""
+
+import random
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import optuna
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboards import words
+from dashboards.figures.drawing import Drawing, Numbers, View
+from dashboards.figures.points import UNITS, rounded
+from dashboards.rows import Rows
+from dashboards.theme import MUTED, themed_figure
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces studies that nobody will see
+
+CHANCE = "a random number"
+LEAST, MOST, HALVES = 20, 400, 12
+"""Complete trials below which nothing is said, trials looked at, and random halves of them."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """The share of a hyperparameter in what makes accuracies differ: mean, least and most over the random halves."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ImportanceInfo:
+    """Importances, the largest first, from ``used`` of ``complete`` trials.
+
+    Among them is `CHANCE`, a column of random numbers: what does no better has not been shown to matter.
+    """
+
+    importances: tuple[Importance, ...]
+    used: int
+    complete: int
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.importances:
+            return (
+                f"{words.count(self.complete, 'complete trial')}: {LEAST} that differ in accuracy are needed for this."
+            )
+        chance = next(i.high for i in self.importances if i.name == CHANCE)
+        sure = [i.name for i in self.importances if i.low > chance]
+        from_ = f"from {words.count(self.used, 'complete trial')}"
+        if not sure:
+            return f"No hyperparameter stands out from chance, {from_}."
+        return f"Surely above chance, {from_}: {', '.join(sure)}."
+
+
+def importance_info(rows: Rows) -> ImportanceInfo:
+    """Mean decrease of impurity in random forests (Breiman 2001; Optuna's evaluator) on random halves of the complete
+    trials; of more than `MOST` complete trials a random sample is looked at."""
+    complete = rows.trials[rows.trials["status"] == "complete"]
+    if len(complete) < LEAST or complete["val_accuracy"].nunique() < 2:
+        return ImportanceInfo((), 0, len(complete))
+    draw = random.Random(0)
+    chosen = sorted(draw.sample(range(len(complete)), min(MOST, len(complete))))
+    frame = _parameters(complete.iloc[chosen]).assign(**{CHANCE: [draw.random() for _ in chosen]})
+    accuracies = complete["val_accuracy"].iloc[chosen].tolist()
+    distributions = _distributions(frame)
+    trials = [
+        optuna.trial.create_trial(
+            params=dict(zip(distributions, params, strict=True)), distributions=distributions, value=accuracy
+        )
+        for params, accuracy in zip(frame[list(distributions)].itertuples(index=False), accuracies, strict=True)
+    ]
+    halves = [_importances(draw.sample(trials, len(trials) // 2), seed) for seed in range(HALVES)]
+    found = [
+        Importance(name, fmean(values), min(values), max(values))
+        for name in distributions
+        if (values := [half.get(name, 0.0) for half in halves])
+    ]
+    return ImportanceInfo(tuple(sorted(found, key=lambda i: -i.mean)), len(chosen), len(complete))
+
+
+def importance_figure(info: ImportanceInfo) -> go.Figure:
+    """A bar a hyperparameter with its range; chance in grey."""
+    figure = themed_figure()
+    shown = info.importances
+    figure.add_bar(
+        y=[i.name for i in shown],
+        x=rounded(i.mean for i in shown),
+        orientation="h",
+        marker={"color": [MUTED if i.name == CHANCE else "#56B4E9" for i in shown]},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": rounded(i.high - i.mean for i in shown),
+            "arrayminus": rounded(i.mean - i.low for i in shown),
+            "color": MUTED,
+            "thickness": 1.5,
+        },
+        hovertext=[
+            f"{i.name}: {words.percent(i.mean)} ({words.percent(i.low)} to {words.percent(i.high)})" for i in shown
+        ],
+        hoverinfo="text",
+        showlegend=False,
+    )
+    figure.update_xaxes(title_text="share of the spread of accuracy", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix=" ")
+    figure.update_layout(bargap=0.35)
+    return figure
+
+
+def importance_drawing(rows: Rows) -> Drawing:
+    """Hyperparameter importance."""
+    info = importance_info(rows)
+    told = tuple((i.name, *map(words.percent, (i.mean, i.low, i.high))) for i in info.importances)
+    view = View(
+        info.headline,
+        importance_figure(info) if info.importances else None,
+        Numbers(("hyperparameter", "share", "least", "most"), told),
+    )
+    return Drawing(
+        "hyperparameter-importance",
+        "Hyperparameter importance",
+        f"Mean decrease of impurity of random forests on complete trials. The whiskers are the range over {HALVES} "
+        "random halves of the trials; a column of random numbers shows what chance alone gives. The sampler looks "
+        "longer where it is good, and k goes with the strategy: read this as a hint where to look, not as a cause.",
+        dict.fromkeys(UNITS, view),
+    )
+
+
+def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
+    widths = [[int(width) for width in head.split("-") if width] for head in trials["head"]]
+    return pd.DataFrame({
+        "strategy": trials["strategy"].tolist(),
+        "k": trials["frozen_convs"].tolist(),
+        "pooling": trials["pooling"].tolist(),
+        "hidden layers": [len(head) for head in widths],
+        "hidden units": [sum(head) for head in widths],
+        "dropout": trials["dropout"].tolist(),
+        "optimizer": trials["optimizer"].tolist(),
+        "learning rate": trials["learning_rate"].tolist(),
+    })  # fmt: skip
+
+
+def _distributions(frame: pd.DataFrame) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Of the columns that vary."""
+    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    for name in frame.columns[frame.nunique() > 1]:
+        column = frame[name]
+        if column.dtype.kind not in "if":
+            found[name] = optuna.distributions.CategoricalDistribution(sorted(column.unique()))
+        elif column.dtype.kind == "i":
+            found[name] = optuna.distributions.IntDistribution(int(column.min()), int(column.max()))
+        else:
+            found[name] = optuna.distributions.FloatDistribution(
+                float(column.min()), float(column.max()), log=name == "learning rate"
+            )
+    return found
+
+
+def _importances(trials: list[Any], seed: int) -> dict[str, float]:
+    if len({trial.value for trial in trials}) < 2:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(n_trees=32, seed=seed)
+    return {k: float(v) for k, v in optuna.importance.get_param_importances(study, evaluator=evaluator).items()}

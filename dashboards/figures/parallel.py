@@ -1,0 +1,176 @@
+"""Parallel coordinates: every hyperparameter of a trial beside its cost and its accuracy."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import plotly.graph_objects as go
+
+from dashboards import words
+from dashboards.figures.drawing import Drawing, View
+from dashboards.figures.points import UNITS, Unit, cost_in_words, drawn_of, thinned
+from dashboards.rows import Rows
+from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
+from harness.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
+
+Ticks = tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A trial: where it crosses each scale (0 to 1), and itself in words."""
+
+    number: int
+    kind: Kind
+    accuracy: float
+    places: tuple[float, ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class ParallelInfo:
+    """Every trial with an accuracy as a line, and the scales it crosses, each with its ticks."""
+
+    lines: tuple[Line, ...]
+    scales: tuple[tuple[str, Ticks], ...]
+
+    @property
+    def best(self) -> tuple[Line, ...]:
+        """The lines of the highest accuracy, at most 20."""
+        return tuple(sorted(self.lines, key=lambda line: -line.accuracy)[:20])
+
+    @property
+    def headline(self) -> str:
+        """What the figure shows, in words."""
+        if not self.lines:
+            return "No trial has a validation accuracy."
+        return (
+            f"{words.count(len(self.lines), 'trial')} with an accuracy, one line each; the best {len(self.best)} bold."
+        )
+
+
+def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
+    """The hyperparameters, cost (in ``unit``) and accuracy of all trials that have one."""
+    frame = rows.trials.dropna(subset="val_accuracy")
+    if frame.empty:
+        return ParallelInfo((), ())
+    seconds = (frame["seconds_features"] + frame["seconds_train"]).tolist()
+    costs = (frame["train_flops"] / 1e12).tolist() if unit == "TFLOP" else seconds
+    units = [sum(int(width) for width in head.split("-") if width) for head in frame["head"]]
+    accuracies = frame["val_accuracy"].tolist()
+    scales = {
+        "strategy": _names(frame["strategy"].tolist(), KINDS),
+        "k, frozen convolutions": _numbers(frame["frozen_convs"].tolist(), (0, 2, 4, 7, 10, 13)),
+        "pooling": _names(frame["pooling"].tolist(), POOLINGS),
+        "hidden units, log scale": _logs([max(n, 1) for n in units], {1: "none"}),
+        "dropout": _numbers(frame["dropout"].tolist(), (0, 0.2, 0.4, 0.6, 0.8)),
+        "optimizer": _names(frame["optimizer"].tolist(), OPTIMIZERS),
+        "learning rate, log scale": _logs(frame["learning_rate"].tolist()),
+        f"{'training TFLOP' if unit == 'TFLOP' else 'seconds'}, log scale": _logs(costs),
+        "validation accuracy": _accuracies(accuracies, rows.data["n_validation"]),
+    }
+    places = zip(*(places for places, _ in scales.values()), strict=True)
+    columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), accuracies, places, strict=True)
+    told = (
+        f"{label}<br>validation accuracy {words.accuracy(accuracy)} for {cost_in_words(cost, unit)}"
+        for label, accuracy, cost in zip(frame["label"], accuracies, costs, strict=True)
+    )
+    lines = tuple(Line(*row, label) for row, label in zip(columns, told, strict=True))
+    return ParallelInfo(lines, tuple((name, ticks) for name, (_, ticks) in scales.items()))
+
+
+def parallel_figure(info: ParallelInfo, most: int) -> go.Figure:
+    """Scales from top to bottom, which fits a narrow screen too; lines in the colours of their strategies.
+
+    At most ``most`` trials are drawn, the best ones whole.
+    """
+    figure = themed_figure()
+    heights = range(len(info.scales) - 1, -1, -1)
+    for height, (name, ticks) in zip(heights, info.scales, strict=True):
+        figure.add_shape(type="line", x0=0, x1=1, y0=height, y1=height, line={"color": LINE, "width": 2}, layer="below")
+        figure.add_annotation(
+            x=0, y=height, text=f"<b>{name}</b>", xanchor="left", yanchor="bottom", yshift=5, showarrow=False,
+            font={"size": 11, "color": INK}, bgcolor=PAPER,
+        )  # fmt: skip
+        for place, label in ticks:
+            figure.add_annotation(
+                x=place, y=height, text=label, yanchor="top", yshift=-3, showarrow=False,
+                xanchor="left" if place < 0.04 else "right" if place > 0.96 else "center",
+                font={"size": 10, "color": MUTED}, bgcolor=PAPER,
+            )  # fmt: skip
+    best = set(map(id, info.best))
+    drawn = thinned(info.lines, most, info.best)
+    for kind in KINDS:
+        for bold in (False, True):
+            mine = [line for line in drawn if line.kind == kind and (id(line) in best) is bold]
+            if not mine:
+                continue
+            figure.add_scatter(
+                x=[place for line in mine for place in (*(round(p, 4) for p in line.places), None)],
+                y=[height for _ in mine for height in (*heights, None)],
+                mode="lines+markers",
+                name=kind,
+                legendgroup=kind,
+                showlegend=bold or not any(line.kind == kind and id(line) in best for line in drawn),
+                opacity=1 if bold else 0.35,
+                line={"color": COLOURS[kind], "width": 2 if bold else 0.8},
+                marker={"size": 4 if bold else 2, "color": COLOURS[kind]},
+                hovertext=[text for line in mine for text in _hovers(line, len(info.scales))],
+                hoverinfo="text",
+            )
+    figure.update_xaxes(visible=False, range=[-0.01, 1.01], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[-0.6, len(info.scales) - 0.4], fixedrange=True)
+    return figure
+
+
+def parallel_drawing(rows: Rows, most: int) -> Drawing:
+    """Parallel coordinates."""
+    views = {}
+    for unit in UNITS:
+        info = parallel_info(rows, unit)
+        headline = info.headline + drawn_of(len(thinned(info.lines, most, info.best)), len(info.lines), "trial")
+        views[unit] = View(headline, parallel_figure(info, most) if info.lines else None)
+    return Drawing(
+        "parallel-coordinates",
+        "Parallel coordinates",
+        "Each line is a trial and runs from its strategy, at the top, through its hyperparameters and cost to its "
+        "accuracy, at the bottom. The table of trials below holds the same numbers.",
+        views,
+    )
+
+
+def _hovers(line: Line, n_scales: int) -> list[str]:
+    # The whole story once, at the accuracy: nine times would make the page large.
+    short = f"trial {line.number}, validation accuracy {words.accuracy(line.accuracy)}"
+    return [*[short] * (n_scales - 1), f"<b>trial {line.number}</b><br>{words.plotly_text(line.label)}", ""]
+
+
+def _names(values: Sequence[str], order: Sequence[str]) -> tuple[list[float], Ticks]:
+    there = [name for name in order if name in set(values)]
+    at = {name: (i + 0.5) / len(there) for i, name in enumerate(there)}
+    # Lines through one name lie beside each other, so that many look like many.
+    jitter = [((i * 0.618) % 1 - 0.5) * 0.5 / len(there) for i in range(len(values))]
+    ticks = tuple((place, name.replace("_", "<br>", 1)) for name, place in at.items())
+    return [at[value] + shift for value, shift in zip(values, jitter, strict=True)], ticks
+
+
+def _numbers(values: Sequence[float], ticks: Sequence[float]) -> tuple[list[float], Ticks]:
+    inside = [tick for tick in ticks if tick <= max(values)] or [ticks[0]]
+    high = max(*values, *inside) or 1
+    return [value / high for value in values], tuple((tick / high, f"{tick:g}") for tick in inside)
+
+
+def _logs(values: Sequence[float], names: Mapping[float, str] = MappingProxyType({})) -> tuple[list[float], Ticks]:
+    """Ticks at decades, or at both ends; those in ``names`` are labelled so."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    width = (high - low) or 1.0
+    decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+    ticks = [10.0**decade for decade in decades] if len(decades) > 1 else [min(values), max(values)]
+    labels = tuple(((math.log10(t) - low) / width, names.get(t, plain(t))) for t in dict.fromkeys(ticks))
+    return [(math.log10(value) - low) / width for value in values], labels
+
+
+def _accuracies(values: Sequence[float], n_validation: int) -> tuple[list[float], Ticks]:
+    places, ticks = AccuracyAxis(values, n_validation).shares(values)
+    return places, tuple(ticks)

@@ -1,0 +1,124 @@
+"""A study's checkpoints as points, shared by the figures that draw them."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from dashboards import words
+from dashboards.rows import Rows
+from dashboards.theme import COLOURS, MARKERS
+from harness.pareto import wilson_interval
+from harness.strategy import Kind
+
+Unit = Literal["TFLOP", "seconds"]
+"""In what compute is told: analytic training FLOPs, or wall seconds of features and training."""
+UNITS: tuple[Unit, ...] = ("TFLOP", "seconds")
+COST_TITLES: dict[Unit, str] = {"TFLOP": "training TFLOP", "seconds": "seconds of features and training"}
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What figures tell of a finished trial: its strategy in words (``label``), what it planned and how it ended."""
+
+    number: int
+    kind: Kind
+    k: int
+    label: str
+    dropout: float
+    status: str
+    reason: str
+    epochs: int
+    n_validation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A checkpoint of ``trial``: what was spent so far, the validation accuracy, whether it is the ``last`` one."""
+
+    trial: Trial
+    epoch: int
+    flops: float
+    seconds: float
+    accuracy: float
+    last: bool
+
+    def cost(self, unit: Unit) -> float:
+        """What was spent, in ``unit``."""
+        return self.flops / 1e12 if unit == "TFLOP" else self.seconds
+
+    def in_words(self, unit: Unit) -> str:
+        """``0.9740 for 3.21 TFLOP``."""
+        return f"{words.accuracy(self.accuracy)} for {cost_in_words(self.cost(unit), unit)}"
+
+    @property
+    def hover(self) -> str:
+        """All that there is to say, as Plotly's kind of HTML."""
+        trial, n = self.trial, self.trial.n_validation
+        low, high = wilson_interval(round(self.accuracy * n), n)
+        lines = [
+            f"<b>trial {trial.number}, epoch {self.epoch} of {trial.epochs}</b>",
+            words.plotly_text(trial.label),
+            f"k = {trial.k}, dropout {trial.dropout:.2g}",
+            f"validation accuracy {words.accuracy(self.accuracy)} (95 %: {low:.3f} to {high:.3f})",
+            f"{words.tflop(self.flops)}, {words.seconds(self.seconds)} of features and training",
+        ]
+        if self.last and trial.status != "complete":
+            lines.append(words.plotly_text(f"{trial.status}: {trial.reason or 'no reason recorded'}"))
+        return "<br>".join(lines)
+
+
+def trials(rows: Rows) -> dict[int, Trial]:
+    """The finished trials by number."""
+    n, epochs = int(rows.data["n_validation"]), int(rows.spec["budget"]["epochs"])
+    columns = ["number", "strategy", "frozen_convs", "label", "dropout", "status", "reason"]
+    values = zip(*(rows.trials[name].tolist() for name in columns), strict=True)
+    return {
+        number: Trial(number, kind, k, label, dropout, status, reason, epochs, n)
+        for number, kind, k, label, dropout, status, reason in values
+    }
+
+
+def points(rows: Rows) -> tuple[Point, ...]:
+    """Every checkpoint of every finished trial by trial and epoch; those without a finite accuracy or any cost are
+    left out."""
+    of = trials(rows)
+    frame = rows.checkpoints
+    usable = frame[frame["val_accuracy"].notna() & (frame["train_flops"] > 0)]
+    last = ~usable["number"].duplicated(keep="last")
+    columns = ["number", "epoch", "train_flops", "train_seconds", "val_accuracy"]
+    values = zip(*(usable[name].tolist() for name in columns), last.tolist(), strict=True)
+    return tuple(Point(of[number], *rest) for number, *rest in values)
+
+
+def thinned(items: Sequence[_Item], most: int, keep: Collection[_Item] = ()) -> list[_Item]:
+    """At most ``most`` of ``items``, in their order, spread evenly; those in ``keep`` always, however many."""
+    if len(items) <= most:
+        return list(items)
+    kept = {id(item) for item in keep}
+    rest = [item for item in items if id(item) not in kept]
+    room = max(most - len(kept), 0)
+    chosen = {id(rest[i * len(rest) // room]) for i in range(room)} if room else set()
+    return [item for item in items if id(item) in kept or id(item) in chosen]
+
+
+def drawn_of(drawn: int, there: int, noun: str) -> str:
+    """What to say where not everything is drawn; nothing where it is."""
+    return "" if drawn == there else f" Drawn: {drawn:,} of {words.count(there, noun)}."
+
+
+def markers(kind: Kind, statuses: Iterable[str], size: int) -> dict[str, Any]:
+    """The strategy's marker, hollow where a trial did not complete."""
+    symbols = [MARKERS[kind] if status == "complete" else f"{MARKERS[kind]}-open" for status in statuses]
+    return {"symbol": symbols, "size": size, "color": COLOURS[kind], "line": {"width": 1.5, "color": COLOURS[kind]}}
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Six digits: more would only make the page larger."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def cost_in_words(cost: float, unit: Unit) -> str:
+    """``3.21 TFLOP`` or ``1 min 20 s``."""
+    return words.tflop(cost * 1e12) if unit == "TFLOP" else words.seconds(cost)

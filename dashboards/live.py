@@ -1,0 +1,111 @@
+"""One server on this machine: the live page at ``/``, optuna-dashboard at ``/dashboard/``."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from socketserver import ThreadingMixIn
+from typing import Any
+from urllib.parse import parse_qs
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna_dashboard
+import sqlalchemy as sa
+
+from dashboards.optuna import attach
+from dashboards.page import render
+from dashboards.rows import Rows
+from harness.errors import SpecError
+from harness.store import Store
+
+HOST = "127.0.0.1"  # optuna-dashboard has no log-in and can delete studies
+
+_Respond = Callable[..., Any]
+
+
+class Live:
+    """The web application: our page and what it asks for, everything else is optuna-dashboard's.
+
+    The page is rendered, and the figures inside optuna-dashboard are renewed, when a reader asks and results have come
+    in since: a study that nobody looks at costs nothing.
+    """
+
+    def __init__(self, store: Store, study_names: Sequence[str]) -> None:
+        """For these studies."""
+        self._store, self._names = store, tuple(study_names)
+        self._optuna = optuna_dashboard.wsgi(store.optuna_storage())
+        self._lock = threading.Lock()
+        self._read: tuple[str, list[Rows]] = ("", [])
+
+    def __call__(self, environ: dict[str, Any], respond: _Respond) -> Iterable[bytes]:
+        """Answer a request (WSGI)."""
+        # A page of another site could have its own name resolve to this address and speak to us through the browser.
+        if environ.get("HTTP_HOST", "").partition(":")[0] not in (HOST, "localhost"):
+            return _answer(respond, "403 Forbidden", "this server answers to 127.0.0.1 only")
+        path = environ["PATH_INFO"]
+        if path not in ("/", "/content"):
+            answer: Iterable[bytes] = self._optuna(environ, respond)
+            return answer
+        if path == "/content" and parse_qs(environ["QUERY_STRING"]).get("since") == [self._version()]:
+            respond("204 No Content", [])
+            return []
+        version, rows = self.current()
+        return _answer(respond, "200 OK", render(rows, version=version, whole=path == "/"))
+
+    def _version(self) -> str:
+        """Letters that change when the studies' results do."""
+        seen: list[Any] = []
+        with self._store.engine.connect() as connection:
+            for table in ("harness_checkpoint", "harness_trial", "harness_baseline"):
+                last = "train_seconds" if table == "harness_checkpoint" else "finished_at"
+                query = f"select count(*), max({last}) from {table} where study = :study"
+                seen += (tuple(connection.execute(sa.text(query), {"study": name}).one()) for name in self._names)
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
+
+    def current(self) -> tuple[str, list[Rows]]:
+        """The studies as they are, and the version of that; optuna-dashboard's figures are renewed with it."""
+        with self._lock:  # one reading serves all readers
+            version = self._version()
+            if self._read[0] != version:
+                self._read = (version, [Rows.read(self._store, name) for name in self._names])
+                for name in self._names:
+                    attach(self._store, name)
+            return self._read
+
+
+def server(store: Store, study_names: Sequence[str], port: int) -> WSGIServer:
+    """A server of the studies, bound and ready to ``serve_forever``; port 0 takes a free one.
+
+    Raises SpecError for an unknown study and where the port is taken, StorageError for a study that Optuna lacks.
+    """
+    live = Live(store, study_names)
+    live.current()  # what is wrong with the studies is said before there is an address
+    try:
+        return make_server(HOST, port, live, server_class=_Server, handler_class=_QuietHandler)
+    except (OSError, OverflowError) as error:
+        raise SpecError(
+            f"port {port} of {HOST} cannot be used ({error}): give another with --port, or 0 for any"
+        ) from None
+
+
+def serve(store: Store, study_names: Sequence[str], port: int) -> None:
+    """Serve until interrupted and print the addresses. Raises what `server` raises."""
+    with server(store, study_names, port) as running:
+        address = f"http://{HOST}:{running.server_port}/"
+        print(f"live page: {address}  (Ctrl-C ends it)\noptuna-dashboard: {address}dashboard/", flush=True)
+        running.serve_forever()
+
+
+def _answer(respond: _Respond, status: str, text: str) -> list[bytes]:
+    body = text.encode()
+    headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]
+    respond(status, [*headers, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")])
+    return [body]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a line for each request would drown the addresses."""

@@ -1,0 +1,241 @@
+"use strict";
+// What the reader chose. It outlives every refresh of the data.
+const state = {unit: "TFLOP", hidden: new Set(), query: "", sort: "number", up: true, page: 0};
+const PER_PAGE = 50;
+const DARK = JSON.parse(document.getElementById("dark").textContent);
+const scheme = window.matchMedia("(prefers-color-scheme: dark)");
+const $ = id => document.getElementById(id);
+let figures, trials, shown;
+
+// --- figures ---
+
+function readFigures() {
+  const themed = (key, value) => (scheme.matches && DARK[value]) || value;
+  figures = JSON.parse($("figures").textContent, themed);
+}
+
+const kindButtons = () => Array.from(document.querySelectorAll("button[data-kind]"));
+
+function toggle(kind) {
+  if (!state.hidden.delete(kind)) state.hidden.add(kind);
+  filtered();
+}
+
+function only(kind) {
+  const others = kindButtons().map(button => button.dataset.kind).filter(other => other !== kind);
+  const alone = others.every(other => state.hidden.has(other)) && !state.hidden.has(kind);
+  state.hidden = new Set(alone ? [] : others);
+  filtered();
+}
+
+function filtered() {
+  for (const button of kindButtons()) button.setAttribute("aria-pressed", String(!state.hidden.has(button.dataset.kind)));
+  state.page = 0;
+  drawAll();
+  showTrials();
+}
+
+function draw(id) {
+  const plot = $(id), view = figures[id] && (figures[id][state.unit] ?? figures[id].any);
+  plot.hidden = !view;
+  if (!view) return;
+  // A copy each time: Plotly writes into what it is given.
+  const {data, layout} = structuredClone(view);
+  for (const trace of data) if (state.hidden.has(trace.legendgroup)) trace.visible = "legendonly";
+  layout.uirevision = state.unit;  // zoom stays while data come in
+  const first = !plot.data;
+  Plotly.react(plot, data, layout, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]});
+  if (!first) return;
+  const kind = event => { const group = event.data[event.curveNumber].legendgroup; return kindButtons().some(button => button.dataset.kind === group) && group; };
+  plot.on("plotly_legendclick", event => { if (kind(event)) { toggle(kind(event)); return false; } });
+  plot.on("plotly_legenddoubleclick", event => { if (kind(event)) { only(kind(event)); return false; } });
+}
+
+// One figure a task: the page answers while the rest are drawn, those in the window first.
+let drawing = 0;
+async function drawAll() {
+  const mine = ++drawing;
+  const near = plot => Math.abs(plot.getBoundingClientRect().top);
+  const plots = Array.from(document.querySelectorAll(".plot")).sort((a, b) => near(a) - near(b));
+  document.body.dataset.drawn = "false";
+  for (const plot of plots) {
+    await new Promise(resolve => setTimeout(resolve));
+    if (mine !== drawing) return;
+    draw(plot.id);
+  }
+  document.body.dataset.drawn = "true";
+}
+
+// Arrow keys walk through the points of a figure as the mouse would.
+function walk(event) {
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key], plot = event.currentTarget;
+  if (!step || !plot.data) return;
+  event.preventDefault();
+  const points = plot.data.flatMap((trace, curveNumber) => trace.hoverinfo !== "text" || trace.visible === "legendonly" ? []
+    : (trace.hovertext instanceof Array ? trace.hovertext : [trace.hovertext]).flatMap((text, pointNumber) => text ? [{curveNumber, pointNumber, text}] : []));
+  if (!points.length) return;
+  const at = (Number(plot.dataset.at ?? (step > 0 ? -1 : 0)) + step + points.length) % points.length;
+  plot.dataset.at = at;
+  const {curveNumber, pointNumber, text} = points[at];
+  Plotly.Fx.hover(plot, [{curveNumber, pointNumber}], plot.data[curveNumber].yaxis === "y2" ? "xy2" : "xy");
+  $("spoken").textContent = new DOMParser().parseFromString(text.replaceAll("<br>", ". "), "text/html").body.textContent;
+}
+
+// --- trials ---
+
+const digits = value => {
+  if (value === 0) return "0";
+  const rounded = Math.abs(value) < 100 ? Number(value.toPrecision(3)) : value;
+  if (Math.abs(rounded) >= 100) return Math.round(rounded).toLocaleString("en-US");
+  if (Math.abs(rounded) < 1e-4) return rounded.toPrecision(2);
+  return rounded.toFixed(2 - Math.floor(Math.log10(Math.abs(rounded))));
+};
+const FORMATS = {
+  text: String, integer: String, accuracy: value => value.toFixed(4), number: digits, tflop: value => digits(value / 1e12),
+  rate: value => String(Number(value.toPrecision(2))),
+};
+
+function readTrials() {
+  const {columns, rows, best} = JSON.parse($("trials-data").textContent);
+  // Text columns come as a list of words and an index into it: most of them repeat a few words.
+  const values = columns.map(({name}) => rows[name].words ? rows[name].at.map(at => rows[name].words[at]) : rows[name]);
+  const number = columns.findIndex(({name}) => name === "number"), study = columns.findIndex(({name}) => name === "study");
+  const count = values[number].length;
+  const searched = columns.flatMap(({title, format}, i) => title && (format === "text" || format === "integer") ? [i] : []);
+  const format = (i, row) => values[i][row] === null ? "–" : FORMATS[columns[i].format](values[i][row]);
+  const haystack = Array.from({length: count}, (_, row) => searched.map(i => format(i, row)).join("\n").toLowerCase());
+  const bests = new Set(best.map(pair => pair.join("\n")));
+  trials = {columns, values, count, haystack, format, isBest: row => bests.has([values[study][row], values[number][row]].join("\n")),
+    at: name => columns.findIndex(column => column.name === name)};
+}
+
+function selectTrials() {
+  const wanted = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+  const kinds = trials.values[trials.at("strategy")], keys = trials.values[trials.at(state.sort)];
+  const rows = [];
+  for (let row = 0; row < trials.count; row++)
+    if (!state.hidden.has(kinds[row]) && wanted.every(word => trials.haystack[row].includes(word))) rows.push(row);
+  const sign = state.up ? 1 : -1;
+  const missing = value => value === null || value === "";
+  rows.sort((a, b) => {
+    const x = keys[a], y = keys[b];
+    if (missing(x) || missing(y)) return missing(x) - missing(y) || a - b;
+    return (typeof x === "string" ? (x < y ? -1 : x > y ? 1 : 0) : x - y) * sign || a - b;
+  });
+  return rows;
+}
+
+function showTrials() {
+  const table = $("trials-table");
+  shown = selectTrials();
+  const pages = Math.max(Math.ceil(shown.length / PER_PAGE), 1);
+  state.page = Math.min(state.page, pages - 1);
+  const columns = trials.columns.flatMap((column, i) => column.title ? [i] : []);
+  if (!table.tHead) {
+    const head = table.createTHead().insertRow();
+    for (const i of columns) {
+      const cell = document.createElement("th"), button = document.createElement("button");
+      cell.scope = "col";
+      cell.dataset.name = trials.columns[i].name;
+      button.type = "button";
+      button.textContent = trials.columns[i].title;
+      button.addEventListener("click", () => {
+        state.up = state.sort === cell.dataset.name ? !state.up : true;
+        state.sort = cell.dataset.name;
+        state.page = 0;
+        showTrials();
+      });
+      cell.append(button);
+      head.append(cell);
+    }
+    table.append(document.createElement("tbody"));
+  }
+  for (const cell of table.tHead.rows[0].cells) {
+    if (cell.dataset.name === state.sort) cell.setAttribute("aria-sort", state.up ? "ascending" : "descending");
+    else cell.removeAttribute("aria-sort");
+  }
+  const colours = Object.fromEntries(kindButtons().map(button => [button.dataset.kind, button.dataset.colour]));
+  const body = document.createElement("tbody");
+  for (const row of shown.slice(state.page * PER_PAGE, (state.page + 1) * PER_PAGE)) {
+    const line = body.insertRow();
+    if (trials.isBest(row)) line.className = "best";
+    for (const i of columns) {
+      const cell = line.insertCell(), {name, format} = trials.columns[i];
+      cell.textContent = trials.format(i, row);
+      if (format !== "text") { cell.className = "n"; cell.dataset.value = trials.values[i][row]; }
+      if (name === "strategy") {
+        const swatch = document.createElement("i");
+        swatch.className = "swatch";
+        swatch.style.background = colours[trials.values[i][row]];
+        cell.prepend(swatch);
+      }
+    }
+  }
+  table.tBodies[0].replaceWith(body);
+  const from = shown.length ? state.page * PER_PAGE + 1 : 0, to = Math.min((state.page + 1) * PER_PAGE, shown.length);
+  $("shown").textContent = `${from.toLocaleString("en-US")} to ${to.toLocaleString("en-US")} of ${shown.length.toLocaleString("en-US")} shown, ${trials.count.toLocaleString("en-US")} in all`;
+  $("previous").disabled = state.page === 0;
+  $("next").disabled = state.page >= pages - 1;
+}
+
+// --- downloads: the rows that are shown, in their order, with every column of trial_summary ---
+
+const EXPORTS = {
+  csv: (columns, n) => {
+    // A leading =, +, - or @ would be a formula in a spreadsheet.
+    const cell = value => value === null ? "" : typeof value === "number" ? String(value) : `"${value.replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"`;
+    const lines = [columns.map(column => column.name).join(",")];
+    for (let i = 0; i < n; i++) lines.push(columns.map(column => cell(column.values[i])).join(","));
+    return lines.join("\r\n") + "\r\n";
+  },
+  json: (columns, n) => JSON.stringify(Array.from({length: n}, (_, i) => Object.fromEntries(columns.map(column => [column.name, column.values[i]]))), null, 1),
+  parquet,
+};
+
+function download(kind) {
+  const columns = trials.columns.map(({name, format}, i) => ({name, number: format !== "text", values: shown.map(row => trials.values[i][row])}));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([EXPORTS[kind](columns, shown.length)]));
+  link.download = `trials.${kind}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+// --- live: where the page is served, what is marked data-live is replaced as results come in ---
+
+async function refresh() {
+  try {
+    const answer = await fetch(`content?since=${encodeURIComponent(document.body.dataset.version)}`);
+    if (answer.status === 200) {
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of fresh.querySelectorAll("[data-live]")) $(part.id)?.replaceWith(document.importNode(part, true));
+      document.body.dataset.version = fresh.body.dataset.version;
+      readAll();
+    }
+    if (answer.status > 299) throw new Error(answer.statusText);
+    $("live").textContent = "live";
+  } catch {
+    $("live").textContent = "no answer: the server has stopped";
+  }
+}
+
+function readAll() {
+  readFigures();
+  readTrials();
+  drawAll();
+  showTrials();
+}
+
+for (const button of kindButtons()) button.addEventListener("click", () => toggle(button.dataset.kind));
+for (const button of document.querySelectorAll("button[data-unit]")) button.addEventListener("click", () => {
+  state.unit = document.body.dataset.unit = button.dataset.unit;
+  for (const other of document.querySelectorAll("button[data-unit]")) other.setAttribute("aria-pressed", String(other === button));
+  drawAll();
+});
+$("search").addEventListener("input", event => { state.query = event.target.value; state.page = 0; showTrials(); });
+for (const [id, step] of [["previous", -1], ["next", 1]]) $(id).addEventListener("click", () => { state.page += step; showTrials(); });
+for (const button of document.querySelectorAll("button[data-download]")) button.addEventListener("click", () => download(button.dataset.download));
+for (const plot of document.querySelectorAll(".plot")) plot.addEventListener("keydown", walk);
+scheme.addEventListener("change", () => { readFigures(); drawAll(); });
+readAll();
+if (document.body.dataset.version) setInterval(refresh, 3000);

@@ -1,0 +1,75 @@
+"""The trials as the page's table and downloads hold them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dashboards.rows import Rows
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of ``trial_summary``: its ``title`` in the table ("" where only downloads have it) and ``format``."""
+
+    name: str
+    title: str
+    format: str
+
+
+_SHOWN = (
+    Column("number", "trial", "integer"),
+    Column("strategy", "strategy", "text"),
+    Column("frozen_convs", "k", "integer"),
+    Column("val_accuracy", "validation accuracy", "accuracy"),
+    Column("train_flops", "training TFLOP", "tflop"),
+    Column("saved_flops", "unspent TFLOP", "tflop"),
+    Column("seconds_total", "total s", "number"),
+    Column("epochs", "epochs", "integer"),
+    Column("status", "status", "text"),
+    Column("origin", "origin", "text"),
+    Column("pooling", "pooling", "text"),
+    Column("head", "hidden layers", "text"),
+    Column("dropout", "dropout", "rate"),
+    Column("optimizer", "optimizer", "text"),
+    Column("learning_rate", "learning rate", "rate"),
+    Column("seed", "seed", "integer"),
+    Column("reason", "reason", "text"),
+)
+
+
+def trials_table(studies: Sequence[Rows]) -> dict[str, Any]:
+    """All trials of ``studies`` as JSON: ``columns``, ``rows`` by column, and ``best``, the best trial of each study.
+
+    Values are those of the view ``trial_summary``, a missing one is null. A text column holds its ``words`` and, for
+    each row, ``at`` which of them it has.
+    """
+    frame = pd.concat([rows.trials.drop(columns="label") for rows in studies], ignore_index=True)
+    study = Column("study", "study" if len(studies) > 1 else "", "text")
+    known = {column.name: column for column in (study, *_SHOWN)}
+    rest = [Column(name, "", _format(frame[name])) for name in frame.columns if name not in known]
+    columns = [*known.values(), *rest]
+    return {
+        "columns": [vars(column) for column in columns],
+        "rows": {column.name: _values(frame[column.name], column) for column in columns},
+        "best": [[rows.name, int(best["number"])] for rows in studies if (best := rows.best()) is not None],
+    }
+
+
+def _format(values: pd.Series) -> str:
+    return "number" if values.dtype.kind in "if" else "text"
+
+
+def _values(values: pd.Series, column: Column) -> Any:
+    if column.format != "text":
+        return [None if value != value else value for value in values.tolist()]
+    texts = [_text(value) for value in values.tolist()]
+    words = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+    return {"words": list(words), "at": [words[text] for text in texts]}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return str(value).lower() if isinstance(value, bool) else str(value or "")
