@@ -6,15 +6,16 @@ import os
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy
@@ -25,6 +26,8 @@ from harness.errors import StorageError
 _BATCH = 128
 _PREPROCESSING = "bilinear, BGR, ImageNet mean; v1"
 """Part of every key. Change it with `harness.backbone.Prepare`."""
+
+_BUILDING = "building-"  # how folders are called that are not entries yet, or no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class FeatureCache:
         self.max_bytes = max_bytes
         self._backbone = backbone
         self._extractors: dict[int, keras.Model] = {}
+        self._checked: set[tuple[str, int, int]] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -56,27 +60,36 @@ class FeatureCache:
     def get(self, images: Images, boundary: int) -> Features:
         """Activations of ``images`` behind convolution ``boundary``; with boundary 0 the pictures themselves.
 
-        Two processes that ask for the same entry compute it once. Raises StorageError where the disk is full.
+        Processes that ask for the same entry at once, on one machine or on several that share the folder, compute it
+        once; none ever sees half an entry. A damaged entry is computed again. A folder that cannot be written serves
+        what it holds. Raises StorageError where something must be written and cannot be.
         """
         if boundary == 0:
             return Features(images.pixels, 0.0, True)
         folder = self.root / self._key(images, boundary)
-        with FileLock(f"{folder}.lock"):
-            found = self._open(folder, len(images), boundary)
-            if found is None:
-                try:
-                    self._compute(folder, images, boundary)
-                except OSError as error:
-                    raise StorageError(
-                        f"activations cannot be written to {self.root} ({error}): "
-                        "free space, lower budget.cache_size or set HARNESS_CACHE to another folder"
-                    ) from None
-                self._evict(keep=folder)
-                found = self._open(folder, len(images), boundary)
-                assert found is not None
-                return Features(found.values, found.seconds, cached=False)
-        os.utime(folder)
+        found = self._open(folder, len(images), boundary) or self._build(folder, images, boundary)
+        with suppress(OSError):  # read-only, or another process has just made room
+            os.utime(folder)
         return found
+
+    def _build(self, folder: Path, images: Images, boundary: int) -> Features:
+        try:
+            with FileLock(_lock_of(folder)):
+                found = self._open(folder, len(images), boundary)  # another process may have computed it meanwhile
+                if found is not None:
+                    return found
+                self._compute(folder, images, boundary)
+                found = self._open(folder, len(images), boundary)
+                if found is None:
+                    raise OSError("what was just written reads back otherwise")
+        except OSError as error:
+            raise StorageError(
+                f"activations cannot be written to {self.root} ({error}): "
+                "free space, lower budget.cache_size or set HARNESS_CACHE to another folder"
+            ) from None
+        with suppress(FileNotFoundError):  # another process makes room as well
+            self._evict(keep=folder)
+        return Features(found.values, found.seconds, cached=False)
 
     def _key(self, images: Images, boundary: int) -> str:
         parts = (
@@ -93,13 +106,21 @@ class FeatureCache:
         return n_images, *feature_shape(self._backbone.architecture, boundary, self._backbone.image_size)
 
     def _open(self, folder: Path, n_images: int, boundary: int) -> Features | None:
-        """The entry, or None where there is none or it is not whole."""
+        """The entry, or None where there is none or it is not what was written."""
+        file = folder / "values.npy"
         try:
-            seconds = float(json.loads((folder / "entry.json").read_text())["seconds"])
-            values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
+            entry = json.loads((folder / "entry.json").read_text())
+            values = np.load(file, mmap_mode="r", allow_pickle=False)
+            version = (str(folder), file.stat().st_ino, file.stat().st_mtime_ns)
+            if values.shape != self._shape(n_images, boundary):
+                return None
+            if version not in self._checked:  # once for each process: it reads the whole file
+                if _checksum(values) != entry["crc32"]:
+                    return None
+                self._checked.add(version)
+            return Features(values, float(entry["seconds"]), True)
         except (OSError, ValueError, KeyError, EOFError):
             return None
-        return Features(values, seconds, True) if values.shape == self._shape(n_images, boundary) else None
 
     def _compute(self, folder: Path, images: Images, boundary: int) -> None:
         extractor = self._extractor(boundary, images)
@@ -111,8 +132,9 @@ class FeatureCache:
                 chosen = slice(first, first + _BATCH)
                 values[chosen] = as_numpy(extractor.predict_on_batch(images.pixels[chosen]))
             values.flush()
+            entry = {"seconds": time.perf_counter() - start, "crc32": _checksum(values)}
             del values
-            (building / "entry.json").write_text(json.dumps({"seconds": time.perf_counter() - start}))
+            (building / "entry.json").write_text(json.dumps(entry))
 
     def _extractor(self, boundary: int, images: Images) -> keras.Model:
         if boundary not in self._extractors:
@@ -124,25 +146,51 @@ class FeatureCache:
         self._backbone.load(pretrained=True, seed=0)
         return self._extractors[boundary]
 
+    def _entries(self) -> list[Path]:
+        folders = (file.parent for file in self.root.glob("*/entry.json"))
+        return [folder for folder in folders if not folder.name.startswith(_BUILDING)]
+
     def _evict(self, keep: Path) -> None:
-        entries = sorted(
-            (file.parent for file in self.root.glob("*/entry.json")), key=lambda path: path.stat().st_mtime
-        )
-        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in entries}
+        sizes: dict[Path, int] = {}
+        for path in sorted(self._entries(), key=lambda path: path.stat().st_mtime):
+            sizes[path] = sum(file.stat().st_size for file in path.iterdir())
         excess = sum(sizes.values()) - self.max_bytes
-        for path in entries:
+        for path in sizes:
             if excess > 0 and path != keep:
-                shutil.rmtree(path)  # readers keep their mapping: the space is freed when they let go
-                excess -= sizes[path]
+                with suppress(Timeout), FileLock(_lock_of(path), timeout=0):  # one that is being built is no longer old
+                    _remove(path)
+                    excess -= sizes[path]
+
+
+def _lock_of(folder: Path) -> str:
+    return f"{folder}.lock"
+
+
+def _checksum(values: NDArray[Any]) -> int:
+    """CRC-32 of the bytes, a piece at a time."""
+    found = 0
+    for first in range(0, len(values), _BATCH):
+        found = zlib.crc32(np.ascontiguousarray(values[first : first + _BATCH]).data, found)
+    return found
+
+
+def _remove(folder: Path) -> None:
+    """Take an entry away at once: whoever has it open keeps it, and nobody finds half of it."""
+    going = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{folder.name}-", dir=folder.parent))
+    with suppress(FileNotFoundError):
+        folder.replace(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder that appears as ``target`` whole or not at all."""
-    building = Path(tempfile.mkdtemp(prefix="building-", dir=target.parent))
+    """A folder that appears as ``target`` whole or not at all. Called with the entry's lock held."""
+    for left in target.parent.glob(f"{_BUILDING}{target.name}-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    building = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{target.name}-", dir=target.parent))
     try:
         yield building
-        shutil.rmtree(target, ignore_errors=True)  # what is there was not whole
+        _remove(target)  # what is there was not whole
         building.replace(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)

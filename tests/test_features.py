@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from harness.backbone import as_numpy
 from harness.errors import StorageError
 from harness.features import FeatureCache
 from harness.problem import Problem
+from tests.conftest import ROOT
 
 BOUNDARIES = (1, 2, 5, 7, 10, 13)
 
@@ -55,7 +58,7 @@ def test_an_entry_depends_on_pictures_and_boundary(tiny_problem: Problem) -> Non
     assert shapes == {(96, 2, 2, 6), (48, 2, 2, 6), (96, 1, 1, 8), (48, 1, 1, 8)}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other shape", "no record", "not numpy"])
+@pytest.mark.parametrize("damage", ["truncated", "other shape", "no record", "not numpy", "one bit"])
 def test_a_damaged_entry_is_computed_again(tiny_problem: Problem, damage: str) -> None:
     expected = np.array(tiny_problem.features.get(tiny_problem.split.train, 5).values)
     (entry,) = (path.parent for path in tiny_problem.features.root.glob("*/entry.json"))
@@ -64,6 +67,10 @@ def test_a_damaged_entry_is_computed_again(tiny_problem: Problem, damage: str) -
         os.truncate(values, values.stat().st_size // 2)
     elif damage == "other shape":
         np.save(values, np.zeros((3, 3)))
+    elif damage == "one bit":
+        content = bytearray(values.read_bytes())
+        content[-1] ^= 1
+        values.write_bytes(content)
     elif damage == "no record":
         (entry / "entry.json").unlink()
     else:
@@ -100,3 +107,54 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(tiny_problem: Problem, mo
     with pytest.raises(StorageError, match=r"No space left on device.*lower budget.cache_size or set HARNESS_CACHE"):
         tiny_problem.features.get(tiny_problem.split.train, 5)
     assert not [path for path in tiny_problem.features.root.iterdir() if path.is_dir()]
+
+
+def test_a_cache_that_cannot_be_written_serves_what_it_holds(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = tiny_problem.split.train
+    expected = np.array(tiny_problem.features.get(train, 5).values)
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(features, "FileLock", refused)
+    monkeypatch.setattr(features.os, "utime", refused)
+    found = tiny_problem.features.get(train, 5)
+    assert found.cached and np.array_equal(found.values, expected)
+    with pytest.raises(StorageError, match=r"Read-only file system.*set HARNESS_CACHE"):
+        tiny_problem.features.get(train, 6)
+
+
+def test_what_a_killed_builder_left_is_taken_away(tiny_problem: Problem) -> None:
+    train = tiny_problem.split.train
+    folder = _entry(tiny_problem.features, train, 5)
+    left = folder.parent / f"building-{folder.name}-killed"
+    folder.rename(left)
+    os.truncate(left / "values.npy", 100)
+    assert not tiny_problem.features.get(train, 5).cached
+    assert not left.exists() and folder.exists()
+
+
+def test_several_processes_compute_an_entry_once(tmp_path: Path) -> None:
+    script = """
+import sys
+import subprocess
+import sys
+from pathlib import Path
+import numpy as np
+from harness.data import Images
+from harness.features import FeatureCache
+from tests.conftest import ROOT
+from tests.tiny import tiny_backbone
+images = Images(np.arange(64 * 32 * 32, dtype=np.uint32).astype(np.uint8).reshape(64, 32, 32), np.zeros(64, np.int64))
+found = FeatureCache(Path(sys.argv[1]), tiny_backbone(), 10**9).get(images, 13)
+print(found.cached, float(found.values.sum()))
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    answers = [process.communicate()[0].split() for process in processes]
+    assert sorted(answer[0] for answer in answers) == ["False", "True", "True"]
+    assert len({answer[1] for answer in answers}) == 1
