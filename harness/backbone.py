@@ -1,5 +1,6 @@
 """VGG16 as one set of layers and variables, shared by all trials and reset between them."""
 
+import logging
 from typing import Any
 
 import keras
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from harness import environment
 from harness.cost import Conv
 from harness.weights import Weights
+
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each function that is traced for a new shape
 
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 _IMAGENET_DEVIATION = 58.0  # of the pixels, about the same in each channel

@@ -35,9 +35,9 @@ def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialRes
 def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
     """A network on raw pictures, Adam at 1e-3 with the search's own schedule."""
     epochs, clock = problem.spec.baselines.epochs, Clock()
-    train, validation, _, _ = problem.parts(0)
+    train, validation, _ = problem.parts(0, clock)
     schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)
-    compile_step(network, train, schedule, clock)
+    compile_step(network, train, validation, schedule, clock)
     network.reset(seed=seed, dropout=dropout)
     flops = flops_per_image * len(train) * epochs
     try:
@@ -71,8 +71,7 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
     FLOPs: the forward pass over the training part, and two products of features and weights for each iteration.
     """
     clock = Clock()
-    train, validation, feature_seconds, cached = problem.parts(len(problem.backbone.convs))
-    clock.add("features", feature_seconds)
+    train, validation, cached = problem.parts(len(problem.backbone.convs), clock)
     with clock("train"):
         scaler = StandardScaler().fit(_averages(train))
         probe = LogisticRegression(max_iter=_PROBE_ITERATIONS, random_state=seed)

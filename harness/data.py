@@ -63,9 +63,9 @@ class Split:
         """How many classes there are to tell apart."""
         return len(self.class_names)
 
-    def largest_part(self) -> int:
-        """Images in the larger of the two parts: what one file of activations has to hold."""
-        return max(len(self.train), len(self.validation))
+    def n_searched(self) -> int:
+        """Images that a search sees: those whose activations are stored."""
+        return len(self.train) + len(self.validation)
 
     def majority_share(self) -> float:
         """Share of the validation part that the training part's commonest class gets right."""
@@ -81,6 +81,13 @@ def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
     over what there is.
     """
     arrays = _read(dataset.file)
+    if dataset.sha256 is not None:
+        digest = hashlib.sha256(dataset.file.read_bytes()).hexdigest()
+        if digest != dataset.sha256:
+            raise DataError(
+                f"{dataset.file} is not the file that {dataset.name}'s TOML declares (sha256 {digest}, declared "
+                f"{dataset.sha256}): restore it, or declare the new digest"
+            )
     images, labels, class_names = _checked(arrays, dataset)
     rows = np.arange(len(labels))
     if "split" in arrays:
@@ -147,6 +154,9 @@ def _checked(
         raise DataError(
             f"{where}: split has shape {arrays['split'].shape}, labels {labels.shape}: give one for each image"
         )
+    if "split" in arrays and not set(np.unique(arrays["split"])) <= {"train", "test"}:
+        words = ", ".join(map(repr, map(str, np.unique(arrays["split"]))))
+        raise DataError(f"{where}: split says {words}: only 'train' and 'test' are known")
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import socket
 import subprocess
 from contextlib import suppress
@@ -94,6 +95,15 @@ def process_started(pid: int) -> float | None:
         return float(process.create_time())
     except (psutil.NoSuchProcess, ProcessLookupError):
         return None
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does: with a KeyboardInterrupt, even where a shell has SIGINT ignored."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _commit() -> str:

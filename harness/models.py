@@ -120,9 +120,13 @@ class Networks:
         head = _head(strategy.pooling, strategy.head, self._n_classes)
         for layer in head:
             values = layer(values)
+        model = keras.Model(inputs, values)
+        for layer in self._backbone.layers:
+            # Keras notes at a layer every layer that was ever called on its output: it would keep all heads alive.
+            layer._outbound_nodes.clear()
         variables = [variable for layer in head if hasattr(layer, "kernel") for variable in (layer.kernel, layer.bias)]
         return Network(
-            keras.Model(inputs, values),
+            model,
             self._convs[2 * strategy.frozen_convs :] + [Trained(variable) for variable in variables],
             head,
             lambda pretrained, seed: self._backbone.load(pretrained=pretrained, seed=seed),

@@ -6,8 +6,9 @@ from pathlib import Path
 import keras
 
 from harness.backbone import Backbone, on_gpu
+from harness.clock import Clock
 from harness.cost import Cost, cache_boundary, trial_cost
-from harness.data import Images, Split
+from harness.data import Split
 from harness.features import FeatureCache
 from harness.models import Networks
 from harness.spec import StudySpec
@@ -44,7 +45,7 @@ class Problem:
             self.backbone.architecture,
             strategy.frozen_convs,
             self.spec.data.image_size,
-            self.split.largest_part(),
+            self.split.n_searched(),
             self.spec.budget.cache_bytes,
         )
 
@@ -55,20 +56,25 @@ class Problem:
             strategy,
             self.split.n_classes,
             self.spec.data.image_size,
-            self.split.largest_part(),
+            self.split.n_searched(),
             self.spec.budget.cache_bytes,
         )
 
-    def parts(self, boundary: int) -> tuple[Part, Part, float, bool]:
-        """Both parts behind ``boundary`` (training first), the seconds that took, whether both were in the cache."""
+    def parts(self, boundary: int, clock: Clock) -> tuple[Part, Part, bool]:
+        """Training and validation part behind ``boundary``, and whether both were in the cache.
 
-        def part(images: Images) -> tuple[Part, float, bool]:
-            found = self.features.get(images, boundary)
-            return Part(found.values, images.labels), found.seconds, found.cached
-
-        train, train_seconds, train_cached = part(self.split.train)
-        validation, validation_seconds, validation_cached = part(self.split.validation)
-        return train, validation, train_seconds + validation_seconds, train_cached and validation_cached
+        ``clock`` is charged what computing them takes, whether or not that was done now: the training part's as
+        features, the validation part's as evaluation.
+        """
+        train = self.features.get(self.split.train, boundary)
+        validation = self.features.get(self.split.validation, boundary)
+        clock.add("features", train.seconds)
+        clock.add("evaluation", validation.seconds)
+        return (
+            Part(train.values, self.split.train.labels),
+            Part(validation.values, self.split.validation.labels),
+            train.cached and validation.cached,
+        )
 
 
 def set_precision(spec: StudySpec) -> None:

@@ -1,16 +1,19 @@
 """The result of a study as text and as JSON, and what a study would cost before it is run."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from dashboards import words
 from dashboards.rows import Rows
 from dashboards.summary import summarise
+from harness import database
 from harness.cost import VGG16, trial_cost
 from harness.data import load_split
 from harness.pareto import front
@@ -36,16 +39,18 @@ def print_report(rows: Rows, storage: str, page: Path) -> None:
         "Accuracy-versus-compute front (each checkpoint counts)",
         ("compute", "accuracy", "trial", "epoch", "strategy"),
         ((words.tflop(point["train_flops"]), words.accuracy(point["val_accuracy"]), str(point["number"]),
-          str(point["epoch"]), point["label"]) for point in _front(rows)),
+          str(point["epoch"]), point["label"]) for point in _front(rows).to_dict("records")),
     ))  # fmt: skip
     for sentence in summarise(rows).sentences:
         console.print(sentence, markup=False, soft_wrap=True)
-    console.print(f"\nDatabase: {storage}\nPage: {page}", markup=False, soft_wrap=True)
-    shown = f" --storage {storage}" if storage else ""
-    console.print(
-        f"Look inside: python -m harness.dashboard --study {rows.name}{shown} --serve", markup=False, soft_wrap=True
-    )
-    console.print(f"or: optuna-dashboard {storage}", markup=False, soft_wrap=True)
+    shown = database.shown(database.parse_url(storage))
+    for line in (
+        f"\nDatabase: {shown}",
+        f"Page: {page}",
+        f"Look inside: python -m harness.dashboard --study {shlex.quote(rows.name)} --storage {shown} --serve",
+        f"or: optuna-dashboard {shown}",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
@@ -56,17 +61,14 @@ def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
 
     return {
         "study": rows.name,
-        "storage": storage,
+        "storage": database.shown(database.parse_url(storage)),
         "page": str(page),
         "data": rows.data,
         "advice": rows.advice,
         "best": records(rows.trials[rows.trials["number"] == best["number"]])[0] if (best := rows.best()) else None,
         "trials": records(rows.trials),
         "baselines": records(rows.baselines),
-        "front": [
-            {key: point[key] for key in ("number", "epoch", "train_flops", "val_accuracy", "label")}
-            for point in _front(rows)
-        ],
+        "front": records(_front(rows)[["number", "epoch", "train_flops", "val_accuracy", "label"]]),
         "summary": list(summarise(rows).sentences),
     }
 
@@ -86,7 +88,7 @@ def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
 
     def row(strategy: Strategy) -> tuple[str, str, str]:
         size, n_classes, most = spec.data.image_size, split.n_classes, spec.budget.cache_bytes
-        cost = trial_cost(VGG16, strategy, n_classes, size, split.largest_part(), most)
+        cost = trial_cost(VGG16, strategy, n_classes, size, split.n_searched(), most)
         depth = f" k={strategy.frozen_convs}" if strategy.kind == "freeze_first_k" else ""
         whole = cost.at(len(split.train), spec.budget.epochs)
         return strategy.kind + depth, words.tflop(cost.prefix * len(split.train)), words.tflop(whole)
@@ -113,10 +115,10 @@ def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
     )
 
 
-def _front(rows: Rows) -> list[dict[str, Any]]:
+def _front(rows: Rows) -> pd.DataFrame:
+    """The checkpoints on the front, cheapest first, each with its trial's label."""
     points = rows.checkpoints.merge(rows.trials[["number", "label"]], on="number")
-    best = front(points["train_flops"].tolist(), points["val_accuracy"].tolist())
-    return [{str(key): value for key, value in points.iloc[i].items()} for i in best]
+    return points.iloc[front(points["train_flops"].tolist(), points["val_accuracy"].tolist())]
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

@@ -5,13 +5,14 @@ import json
 import logging
 import os
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness import database
+from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
 from harness.report import as_json, print_plan, print_report
@@ -36,14 +37,15 @@ _OVERRIDES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
     arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stop_on_sigterm()
     try:
-        return _run(arguments, shlex.join(["harness", "run", *(sys.argv[1:] if argv is None else argv)]))
+        return _run(arguments, shlex.join(["harness", "run", *map(_shown, sys.argv[1:] if argv is None else argv)]))
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped; everything finished is kept. Run the same command again to go on.", file=sys.stderr)
+        again = "the same command without --fresh" if arguments.fresh else "the same command again"
+        print(f"stopped; everything finished is kept. Run {again} to go on.", file=sys.stderr)
         return 130
 
 
@@ -76,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
     )
-    where.add_argument("--out", type=Path, metavar="PAGE", help="the page to write (default: beside the database)")
+    where.add_argument("--out", type=Path, metavar="PAGE", help="the page to write (default: results/<study>.html)")
     where.add_argument(
         "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5), else found by itself"
     )
@@ -126,7 +128,16 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         print(json.dumps(as_json(rows, request.storage, request.page), indent=2))
     else:
         print_report(rows, request.storage, request.page)
+    done, asked = len(rows.trials), spec.budget.trials
+    if done < asked:
+        print(f"{done} of {asked} trials are done: the same command again goes on with the rest", file=sys.stderr)
     return 0
+
+
+def _shown(argument: str) -> str:
+    """An argument as it may be recorded: a database's URL without its password."""
+    option, separator, url = argument.rpartition("=")
+    return f"{option}{separator}{database.shown(database.parse_url(url))}" if "://" in url and "@" in url else argument
 
 
 @contextmanager
@@ -156,6 +167,8 @@ def _list_studies() -> None:
 
 def _prepare_output(page: Path, storage: str) -> None:
     """Make the folders results go to, before anything is computed. Raises StorageError where that cannot be."""
+    if page.is_dir():
+        raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
     folders = [page.parent]
     if storage == DEFAULT_STORAGE:
         folders.append(RESULTS)  # a folder that the user names himself must be there: a typing error makes no database

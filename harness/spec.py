@@ -19,7 +19,7 @@ _Spec = TypeVar("_Spec", bound=BaseModel)
 
 
 class _Declared(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetSpec(_Declared):
@@ -164,6 +164,8 @@ class StudySpec(_Declared):
             target = declared
             for section in sections:
                 target = target.setdefault(section, {})
+                if not isinstance(target, dict):
+                    raise SpecError(f"{path.name}: {section} = {target!r}: make it a section, [{section}]")
             target[last] = value
         spec = _validated(cls, declared, path)
         return spec, DatasetSpec.load(spec.data.dataset, path.parent)

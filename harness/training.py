@@ -81,6 +81,7 @@ def fit(
     steps_per_epoch = len(_even(len(train), schedule.batch_size))
     steps = schedule.epochs * steps_per_epoch
     step = network.steps[schedule.optimizer]
+    step.begin()
     done = 0
     for epoch in range(1, schedule.epochs + 1):
         with clock("train"):
@@ -102,9 +103,9 @@ def fit(
         yield EpochEnd(epoch, train_loss, val_loss, val_accuracy)
 
 
-def compile_step(network: Network, train: Part, schedule: Schedule, clock: Clock) -> None:
-    """Build and warm up the network's training step for the schedule's optimizer, unless it is there. Moves weights:
-    reset the network afterwards."""
+def compile_step(network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock) -> None:
+    """Build and warm up the network's training step for the schedule's optimizer, unless it is there, and its
+    evaluation. Moves weights: reset the network afterwards."""
     if schedule.optimizer in network.steps:
         return
     with clock("compile"):
@@ -115,6 +116,8 @@ def compile_step(network: Network, train: Part, schedule: Schedule, clock: Clock
         as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
         step.settle()
         network.steps[schedule.optimizer] = step
+        rows, _ = next(_batches(len(validation), EVALUATION_BATCH))
+        network.model.predict_on_batch(validation.inputs[rows])
 
 
 def evaluate(model: keras.Model, part: Part) -> tuple[float, float]:
@@ -175,6 +178,9 @@ _RULES: dict[OptimizerName, Rule] = {"adam": adam, "sgd": sgd}
 
 
 class _Step(Protocol):
+    def begin(self) -> None:
+        """Start from what the network's variables hold now, whatever became of an earlier training."""
+
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
         """One update; gives the loss as a backend scalar."""
 
@@ -215,6 +221,9 @@ class _TensorFlowStep:
         self._run = run
         self._constant = tf.constant
 
+    def begin(self) -> None:
+        pass
+
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
         return self._run(inputs, labels, weights, self._constant(rate), self._constant(float(step)))
 
@@ -240,35 +249,38 @@ class _JaxStep:
                 loss = _loss(model(inputs, training=True), labels, weights)
             return loss, [scope.get_current_value(variable) for variable in self._other]
 
-        def run(state: Any, inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
-            slots, other = state
+        def run(slots: Any, other: Any, inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
             gradient_of = jax.value_and_grad(loss_of, has_aux=True)
             (loss, other), gradients = gradient_of([value for value, _, _ in slots], other, inputs, labels, weights)
             slots = [
                 rule(gradient, value, momentum, mean_square, rate, step)
                 for gradient, (value, momentum, mean_square) in zip(gradients, slots, strict=True)
             ]
-            return (slots, other), loss
+            return slots, other, loss
 
         self._run = jax.jit(run, donate_argnums=0)
-        self._state: Any = None
+        self.begin()
+
+    def begin(self) -> None:
+        self._slots: Any = None
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
-        if self._state is None:
-            slots = [(item.variable.value, item.momentum.value, item.mean_square.value) for item in self._trained]
-            self._state = slots, [variable.value for variable in self._other]
-        self._state, loss = self._run(self._state, inputs, labels, weights, np.float32(rate), np.float32(step))
+        if self._slots is None:
+            self._slots = [(item.variable.value, item.momentum.value, item.mean_square.value) for item in self._trained]
+            self._values = [variable.value for variable in self._other]
+        self._slots, self._values, loss = self._run(
+            self._slots, self._values, inputs, labels, weights, np.float32(rate), np.float32(step)
+        )
         return loss
 
     def settle(self) -> None:
-        slots, other = self._state
-        for item, (value, momentum, mean_square) in zip(self._trained, slots, strict=True):
+        for item, (value, momentum, mean_square) in zip(self._trained, self._slots, strict=True):
             item.variable.assign(value)
             item.momentum.assign(momentum)
             item.mean_square.assign(mean_square)
-        for variable, value in zip(self._other, other, strict=True):
+        for variable, value in zip(self._other, self._values, strict=True):
             variable.assign(value)
-        self._state = None
+        self.begin()
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -38,12 +38,11 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
     cached = False
     try:
         boundary = problem.boundary(strategy)
-        train, validation, feature_seconds, cached = problem.parts(boundary)
-        clock.add("features", feature_seconds)
+        train, validation, cached = problem.parts(boundary, clock)
         with clock("compile"):
             network = problem.networks.for_strategy(strategy, boundary)
         schedule = Schedule(budget.epochs, budget.batch_size, strategy.optimizer, strategy.learning_rate)
-        compile_step(network, train, schedule, clock)
+        compile_step(network, train, validation, schedule, clock)
         network.reset(seed=seed, dropout=strategy.dropout, pretrained=strategy.pretrained)
         for end in fit(network, train, validation, schedule, clock, seed=seed):
             epochs = end.epoch

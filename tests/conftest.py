@@ -46,6 +46,7 @@ def study_file(digits: DatasetSpec, tmp_path: Path) -> Path:
     path.write_text(
         """
         name = "tiny"
+        seed = 0
         [data]
         dataset = "digits.toml"
         train_size = 96

@@ -34,6 +34,10 @@ for strategy in [
     result = run_trial(strategy, problem, seed=1, on_checkpoint=lambda curve: None)
     assert result.status == "complete", result
     curves.append([[point.train_loss, point.val_loss, point.val_accuracy] for point in result.curve])
+broken = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e30)
+sound = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e-3)
+after = [run_trial(strategy, problem, seed=1, on_checkpoint=lambda curve: None) for strategy in (sound, broken, sound)]
+assert after[0].val_loss == after[2].val_loss is not None, "one trial poisons the next"
 print(json.dumps(curves))
 """
 

@@ -90,6 +90,10 @@ def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[s
         ({"images": pictures(9), "labels": np.arange(9), "class_names": np.array(["a"])}, "but there are 1 classes"),
         ({"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train"])}, "split has shape (1,)"),
         (
+            {"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train", "val", "Test"] * 3)},
+            "split says 'Test', 'train', 'val': only 'train' and 'test' are known",
+        ),
+        (
             {"images": pictures(60), "labels": np.arange(60) % 2, "class_names": np.array(["a", "b", "c"])},
             "has no training image of class 'c'",
         ),
@@ -121,6 +125,11 @@ def test_mnist_is_what_its_file_declares() -> None:
     assert split.train.pixels.shape == (2000, 28, 28)
     assert split.test.rows.min() >= 60_000
     assert 0.10 < split.majority_share() < 0.13
+
+
+def test_a_file_other_than_the_declared_one_is_refused(digits: DatasetSpec) -> None:
+    with pytest.raises(DataError, match=r"digits\.npz is not the file that digits's TOML declares"):
+        load_split(digits.model_copy(update={"sha256": "0" * 64}), ASKED, seed=0)
 
 
 def test_majority_counts_the_training_parts_commonest_class(digits: DatasetSpec) -> None:

@@ -58,6 +58,8 @@ def test_an_unknown_study_names_the_nearest(name: str, message: str) -> None:
         ("search.minimum_share", 0.4, "minimum_share 0.4 times 4 strategies is more than all trials"),
         ("search.learning_rate", {"from_scratch": [1e-3, 1e-2]}, "learning_rate.feature_extraction is missing"),
         ("search.strategies", ["freeze_all"], "'freeze_all'"),
+        ("seed.more", 1, "seed = "),
+        ("budget.time_limit", float("inf"), "budget.time_limit = inf: Input should be a finite number"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key(study_file: Path, key: str, value: object, message: str) -> None:

@@ -1,5 +1,7 @@
 """The fit loop: what moves and what does not, cached against uncached, the optimizers, the schedule."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import keras
@@ -35,10 +37,10 @@ def strategy(k: int, *, head: tuple[int, ...] = (), rate: float = 3e-3, optimize
 def trained(
     problem: Problem, tried: Strategy, boundary: int, *, seed: int = 1, epochs: int = 2, dropout: float = 0.0
 ) -> tuple[Network, list[EpochEnd]]:
-    train, validation, _, _ = problem.parts(boundary)
+    train, validation, _ = problem.parts(boundary, Clock())
     network = problem.networks.for_strategy(tried, boundary)
     schedule = Schedule(epochs, 32, tried.optimizer, tried.learning_rate)
-    compile_step(network, train, schedule, Clock())
+    compile_step(network, train, validation, schedule, Clock())
     network.reset(seed=seed, dropout=dropout, pretrained=tried.pretrained)
     return network, list(fit(network, train, validation, schedule, Clock(), seed=seed))
 
@@ -93,11 +95,11 @@ def test_training_learns(tiny_problem: Problem) -> None:
 
 
 def test_divergence_is_raised_at_once(tiny_problem: Problem) -> None:
-    train, validation, _, _ = tiny_problem.parts(13)
+    train, validation, _ = tiny_problem.parts(13, Clock())
     broken = Part(np.full_like(train.inputs, np.nan), train.labels)
     network = tiny_problem.networks.for_strategy(strategy(13), 13)
     schedule = Schedule(8, 4, "adam", 1e-3)
-    compile_step(network, broken, schedule, Clock())
+    compile_step(network, broken, validation, schedule, Clock())
     network.reset(seed=0, dropout=0.0)
     with pytest.raises(Diverged, match=r"the loss is not finite after 0\.417 epochs"):
         list(fit(network, broken, validation, schedule, Clock(), seed=0))  # 10 of 24 steps
@@ -109,6 +111,17 @@ def test_networks_of_one_shape_are_shared_and_their_number_is_bounded(tiny_probl
     for width in range(20, 20 + tiny_problem.networks.KEPT):
         tiny_problem.networks.for_strategy(strategy(13, head=(width,)), 13)
     assert tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13) is not first
+
+
+@pytest.mark.parametrize("k", [0, 10, 13])
+def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, k: int) -> None:
+    kernels = []
+    for width in range(20, 20 + 2 * tiny_problem.networks.KEPT):
+        network = tiny_problem.networks.for_strategy(strategy(k, head=(width,)), k)
+        kernels.append(weakref.ref(network.own[1].kernel))
+    del network
+    gc.collect()
+    assert sum(kernel() is not None for kernel in kernels) == tiny_problem.networks.KEPT
 
 
 @pytest.mark.parametrize(
@@ -132,7 +145,7 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
 
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
-    _, validation, _, _ = tiny_problem.parts(5)
+    _, validation, _ = tiny_problem.parts(5, Clock())
     loss, accuracy = evaluate(network.model, validation)
     logits = network.model.predict(validation.inputs, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
@@ -161,7 +174,7 @@ def test_the_rate_warms_up_to_its_peak_and_falls(steps: int, rate: float) -> Non
 
 
 def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
-    _, validation, _, _ = tiny_problem.parts(13)
+    _, validation, _ = tiny_problem.parts(13, Clock())
     network = tiny_problem.networks.for_strategy(strategy(13), 13)
     network.reset(seed=0, dropout=0.0)
     part = Part(validation.inputs[:7], validation.labels[:7])
