@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from harness.profile import Profile
 from harness.strategy import N_CONVS, Kind, Strategy
 
-SCENARIOS: dict[
-    tuple[bool, bool], tuple[int, Kind]
-] = {  # (large, similar) -> (number in the article, what it advises)
+SCENARIOS: dict[tuple[bool, bool], tuple[int, Kind]] = {  # (large, similar) -> (number in the article, what it advises)
     (False, True): (1, "feature_extraction"),
     (False, False): (2, "freeze_first_k"),
     (True, False): (3, "from_scratch"),
@@ -38,7 +36,7 @@ def advise(profile: Profile, large_at: int) -> Advice:
 
 
 _ADVISED: dict[Kind, Strategy] = {
-    "feature_extraction": Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-3),
+    "feature_extraction": Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-2),
     "freeze_first_k": Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4),
     "from_scratch": Strategy("from_scratch", 0, "average", (), 0.0, "adam", 3e-4),
     "fine_tune_all": Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
@@ -54,4 +52,5 @@ Extractor: dense 1000-500-150 on the flattened features, Adam at Keras's default
 .3, .4 and .2 and never adds it; here the first of the three is applied, as its text means. All hidden layers are ReLU;
 the listing has sigmoid in the second and third. Partial: ``model.layers[:8]`` frozen, which is 5 convolutions, then fc1
 and fc2 of 4,096, random here because weights without top have none; SGD at 1e-3 with Nesterov momentum .9.
+Rates are warmed up and decayed and the head's input is scaled, as in every trial here.
 """

@@ -44,6 +44,8 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
         schedule = Schedule(budget.epochs, budget.batch_size, strategy.optimizer, strategy.learning_rate)
         compile_step(network, train, validation, schedule, clock)
         network.reset(seed=seed, dropout=strategy.dropout, pretrained=strategy.pretrained)
+        with clock("train"):
+            network.calibrate(train.inputs[: budget.batch_size])
         for end in fit(network, train, validation, schedule, clock, seed=seed):
             epochs = end.epoch
             seconds = clock.seconds()

@@ -42,6 +42,7 @@ def trained(
     schedule = Schedule(epochs, 32, tried.optimizer, tried.learning_rate)
     compile_step(network, train, validation, schedule, Clock())
     network.reset(seed=seed, dropout=dropout, pretrained=tried.pretrained)
+    network.calibrate(train.inputs[:32])
     return network, list(fit(network, train, validation, schedule, Clock(), seed=seed))
 
 
@@ -88,6 +89,18 @@ def test_dropout_is_a_run_time_value(tiny_problem: Problem) -> None:
     assert np.array_equal(as_numpy(dropout(values, training=False)), values)
 
 
+@pytest.mark.parametrize("k", [0, 10, 13])
+def test_the_head_starts_at_unit_scale(tiny_problem: Problem, k: int) -> None:
+    network, _ = trained(tiny_problem, strategy(k), k, epochs=1)
+    train, _, _ = tiny_problem.parts(k, Clock())
+    network.reset(seed=3, dropout=0.0)
+    network.calibrate(train.inputs)
+    values = train.inputs
+    for layer in network.to_scale:
+        values = layer(values)
+    assert np.sqrt(np.mean(np.square(as_numpy(values)))) == pytest.approx(1, rel=1e-4)
+
+
 def test_training_learns(tiny_problem: Problem) -> None:
     _, curve = trained(tiny_problem, strategy(0, rate=1e-2), 0, epochs=8)
     assert curve[-1].train_loss < 0.5 * curve[0].train_loss
@@ -118,7 +131,7 @@ def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, 
     kernels = []
     for width in range(20, 20 + 2 * tiny_problem.networks.KEPT):
         network = tiny_problem.networks.for_strategy(strategy(k, head=(width,)), k)
-        kernels.append(weakref.ref(network.own[1].kernel))
+        kernels.append(weakref.ref(network.own[2].kernel))
     del network
     gc.collect()
     assert sum(kernel() is not None for kernel in kernels) == tiny_problem.networks.KEPT
