@@ -161,6 +161,7 @@ function showTrials() {
     if (trials.isBest(row)) line.className = "best";
     for (const i of columns) {
       const cell = line.insertCell(), {name, format} = trials.columns[i];
+      cell.dataset.name = name;
       cell.textContent = trials.format(i, row);
       if (format !== "text") { cell.className = "n"; cell.dataset.value = trials.values[i][row]; }
       if (name === "strategy") {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -109,6 +110,14 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
         page_js=_asset("page.js"),
         parquet_js=_asset("parquet.js"),
         plotly_js=Markup(get_plotlyjs()),
+    )
+
+
+def figure_page(figure: go.Figure, width: int, height: int) -> str:
+    """A page of one figure, of that size in CSS pixels, for printing."""
+    shown = _json(json.loads(figure.to_json()))
+    return _TEMPLATES.get_template("figure.html.j2").render(
+        figure=shown, width=width, height=height, paper=PAPER, plotly_js=Markup(get_plotlyjs())
     )
 
 

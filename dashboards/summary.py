@@ -68,9 +68,16 @@ def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:
     n, accuracy = rows.data["n_validation"], best["val_accuracy"]
     low, high = wilson_interval(round(accuracy * n), n)
     stopped = "" if best["status"] == "complete" else f", although it ended as {_spaced(best['status'])}"
+    trial = (
+        f"{best['label']} (trial {best['number']}): validation accuracy {_reached(best)} of training and "
+        f"{words.seconds(best['seconds_total'])}{stopped}."
+    )
+    baseline = rows.best_baseline()
+    use = f"Use {trial}"
+    if baseline is not None and baseline["val_accuracy"] >= accuracy:
+        use = f"Use the baseline {baseline['name']}, which no trial beats. The best trial is {trial}"
     return (
-        f"Use {best['label']} (trial {best['number']}): validation accuracy {_reached(best)} of training and "
-        f"{words.seconds(best['seconds_total'])}{stopped}.",
+        use,
         f"How sure: {n:,} validation images give a 95 % interval of {low:.3f} to {high:.3f}, and the best of many "
         f"trials looks a little better than it is.",
     )
@@ -123,7 +130,7 @@ def _against_baselines(rows: Rows, best: dict[str, Any]) -> str:
     than = f"the best baseline, {baseline['name']} ({_reached(baseline)})"
     if gain > 0:
         return f"The best trial is {words.points(gain)} above {than}."
-    return f"The best trial is no better than {than}: transfer does not pay here yet."
+    return f"The best trial is no better than {than}: for this budget the search found nothing worth its cost."
 
 
 def _how_many(rows: Rows) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import sqlalchemy
 
+from dashboards.images import write_pdf, write_pngs
 from dashboards.live import serve
 from dashboards.page import write_page
+from dashboards.rows import Rows
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, page_path
 from harness.store import Store
@@ -46,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--port", type=int, default=8080, help="where to serve; 0 takes a free one (default: %(default)s)"
     )
+    parser.add_argument(
+        "--png", type=Path, metavar="DIR", help="also write each figure as a PNG there (needs Chromium or Chrome)"
+    )
+    parser.add_argument("--pdf", type=Path, metavar="FILE", help="also write the page as a PDF (the same)")
     arguments = parser.parse_args(argv)
     study, *compared = arguments.study
     try:
@@ -56,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         page = arguments.out or page_path("-".join(arguments.study))
         write_page(store, study, page, *compared)
         print(f"page: {page}", flush=True)
+        if arguments.png or arguments.pdf:
+            studies = [Rows.read(store, name) for name in arguments.study]
+            for file in write_pngs(studies, arguments.png) if arguments.png else ():
+                print(f"figure: {file}", flush=True)
+            if arguments.pdf:
+                write_pdf(studies, arguments.pdf)
+                print(f"pdf: {arguments.pdf}", flush=True)
         if arguments.serve:
             serve(store, arguments.study, arguments.port)
     except HarnessError as error:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -13,8 +14,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import optuna
 import optuna_dashboard
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
@@ -23,14 +26,18 @@ import dashboards.live
 import dashboards.optuna
 from dashboards import words
 from dashboards.figures import draw
-from dashboards.figures.costs import KINDS_OF_SECONDS, time_info
+from dashboards.figures.costs import KINDS_OF_SECONDS, cost_info, time_info
 from dashboards.figures.curves import curves_figure, curves_info
 from dashboards.figures.depth import depth_info
 from dashboards.figures.front import front_figure, front_info
-from dashboards.figures.points import UNITS, Unit
+from dashboards.figures.importance import CHANCE, importance_info
+from dashboards.figures.parallel import parallel_info
+from dashboards.figures.points import UNITS, Unit, thinned
+from dashboards.figures.scenarios import map_figure, map_info
 from dashboards.page import render, write_page
 from dashboards.rows import Rows
 from dashboards.summary import summarise
+from dashboards.table import trials_table
 from dashboards.theme import COLOURS, DARK
 from harness import dashboard
 from harness.errors import SpecError, StorageError
@@ -173,9 +180,8 @@ def test_depth_takes_the_best_pretrained_trial_of_each_k_and_never_one_from_scra
     checkpoints = rows.checkpoints.copy()
     checkpoints.loc[checkpoints["number"].isin(scratch), "val_accuracy"] = 0.999
     best = {point.trial.k: point.accuracy for point in depth_info(replace(rows, checkpoints=checkpoints)).best}
-    # A diverged trial has no accuracy of its own, yet the checkpoint it reached is drawn.
-    ended = checkpoints[~checkpoints["number"].isin(scratch)].groupby("number")["val_accuracy"].last()
-    assert best == ended.groupby(rows.trials.set_index("number")["frozen_convs"].loc[ended.index]).max().to_dict()
+    complete = rows.trials[(rows.trials["status"] == "complete") & (rows.trials["strategy"] != "from_scratch")]
+    assert best == complete.groupby("frozen_convs")["val_accuracy"].max().to_dict()
 
 
 def test_seconds_add_up_to_what_was_recorded(store: Store, rows: Rows) -> None:
@@ -265,6 +271,198 @@ def test_ten_numbers_of_the_page_equal_sql(store: Store, rows: Rows) -> None:
         assert [held[name][held["number"].index(row[0])] for name in columns] == list(row)
 
 
+def test_seconds_are_the_clock_of_features_and_training(rows: Rows) -> None:
+    info = front_info(rows, "seconds")
+    cnn = next(line for line in info.baselines if line.name == "cnn")
+    stored = rows.baselines[rows.baselines["name"] == "cnn"].iloc[0]
+    assert cnn.cost == stored["seconds_features"] + stored["seconds_train"]
+    assert front_figure(info, 2000).layout.xaxis.title.text.startswith("seconds")
+
+
+def test_thinning_keeps_the_front_whole_and_the_order(rows: Rows) -> None:
+    info = front_info(rows)
+    few = thinned(info.points, 30, info.front)
+    assert len(few) == 30
+    assert set(map(id, info.front)) <= set(map(id, few))
+    assert few == sorted(few, key=info.points.index)
+    assert thinned(info.points, 1, info.front) == [p for p in info.points if p in info.front]
+    assert thinned(info.points, 10_000) == list(info.points)
+    figure = front_figure(info, 30)
+    drawn = sum(len(trace.x) for trace in figure.data if trace.name in KINDS)
+    assert drawn == 30
+    line = next(trace for trace in figure.data if trace.name == "front")
+    assert len(line.x) == len(info.front) + 1
+
+
+def test_the_map_has_the_study_on_its_declared_side_of_a_boundary_from_its_spec(rows: Rows) -> None:
+    info = map_info(rows)
+    assert (info.here.low, info.here.high) == (-1, 0)
+    assert -1 < info.here.similarity < 0
+    assert info.large_at == rows.spec["advice"]["large_at"]
+    assert [place.outcome.study for place in info.others] == [other.study for other in rows.others]
+    figure = map_figure(info, 10)
+    assert any(shape.x0 == shape.x1 == info.large_at for shape in figure.layout.shapes)
+    shown = "".join(figure.data[-1].hovertext) + "".join(figure.data[0].text)
+    assert "<img" not in shown
+    assert "&lt;img" in shown
+    best, advised = rows.best(), rows.trial_of("advice")
+    assert best is not None and advised is not None
+    assert words.points(best["val_accuracy"] - advised["val_accuracy"]) in info.headline
+
+
+def test_spread_at_k_is_that_of_its_complete_trials(rows: Rows) -> None:
+    trials = rows.trials[(rows.trials["status"] == "complete") & (rows.trials["strategy"] != "from_scratch")]
+    for spread in depth_info(rows).spread:
+        accuracies = trials.loc[trials["frozen_convs"] == spread.k, "val_accuracy"]
+        assert spread.n == len(accuracies)
+        assert spread.accuracy == pytest.approx(accuracies.quantile([0.25, 0.5, 0.75]).tolist())
+
+
+def test_predicted_and_actual_cost_are_the_stored_ones(store: Store, rows: Rows) -> None:
+    info = cost_info(rows)
+    with store.engine.connect() as connection:
+        planned, spent = connection.execute(
+            sa.text(
+                "select sum(planned_flops) / 1e12, sum(train_flops) / 1e12 from trial_summary "
+                "where study = 'mnist' and train_flops > 0"
+            )
+        ).one()
+    assert sum(s.predicted for s in info.spendings) == pytest.approx(planned)
+    assert sum(s.actual for s in info.spendings) == pytest.approx(spent)
+    seconds = cost_info(rows, "seconds")
+    slower = sum(s.actual > s.predicted for s in seconds.spendings)
+    assert abs(slower - len(seconds.spendings) / 2) <= len(seconds.spendings) / 2 - 1  # the speed is the median one
+    assert seconds.seconds_a_tflop > 0
+
+
+def test_importance_finds_what_decides_and_nothing_where_nothing_does(rows: Rows) -> None:
+    draw_ = random.Random(1)
+    trials = pd.concat([rows.trials] * 2, ignore_index=True).assign(status="complete")
+    trials["learning_rate"] = [10 ** draw_.uniform(-5, -2) for _ in range(len(trials))]
+    noise = [draw_.gauss(0, 0.01) for _ in range(len(trials))]
+    decided = trials.assign(val_accuracy=0.9 + 0.02 * np.log10(trials["learning_rate"]) + noise)
+    info = importance_info(replace(rows, trials=decided))
+    assert [i.name for i in info.importances if i.above_chance] == ["learning rate"]
+    assert info.importances[0].name == "learning rate"
+    assert CHANCE in {i.name for i in info.importances}
+    blind = importance_info(replace(rows, trials=trials.assign(val_accuracy=np.array(noise) + 0.9)))
+    assert not any(i.above_chance for i in blind.importances)
+    assert blind.headline.startswith("Nothing is above chance")
+    few = importance_info(replace(rows, trials=decided.head(10)))
+    assert few.importances == ()
+    assert few.headline.startswith("10 complete trials")
+
+
+def test_parallel_coordinates_place_each_trial_between_the_ticks_of_its_values(rows: Rows) -> None:
+    info = parallel_info(rows)
+    assert len(info.lines) == rows.trials["val_accuracy"].notna().sum()
+    by_number = rows.trials.set_index("number")
+    names = [name for name, _ in info.scales]
+    at_k = names.index("k, frozen convolutions")
+    depths = sorted((by_number.loc[line.number, "frozen_convs"], line.places[at_k]) for line in info.lines)
+    assert [place for _, place in depths] == sorted(place for _, place in depths)
+    for line in info.lines:
+        assert all(-1e-9 <= place <= 1 + 1e-9 for place in line.places)
+
+
+def test_the_table_holds_every_column_of_trial_summary(store: Store, rows: Rows) -> None:
+    table = trials_table([rows, Rows.read(store, HOSTILE)])
+    with store.engine.connect() as connection:
+        stored = connection.execute(sa.text("select * from trial_summary where study in ('mnist', :h)"), {"h": HOSTILE})
+        columns, count = set(stored.keys()), len(stored.all())
+    assert {column["name"] for column in table["columns"]} == columns
+    assert {len(held["at"] if isinstance(held, dict) else held) for held in table["rows"].values()} == {count}
+    assert table["rows"]["study"]["words"] == ["mnist", HOSTILE]
+    assert next(column for column in table["columns"] if column["name"] == "study")["title"] == "study"
+    assert [name for name, _ in table["best"]] == ["mnist", HOSTILE]
+
+
+def test_a_baseline_that_no_trial_beats_is_what_to_use(rows: Rows) -> None:
+    better = rows.baselines.assign(
+        val_accuracy=rows.baselines["val_accuracy"].where(rows.baselines["name"] != "cnn", 1)
+    )
+    first = summarise(replace(rows, baselines=better)).sentences[0]
+    assert first.startswith("Use the baseline cnn, which no trial beats. The best trial is ")
+
+
+def test_compared_studies_share_a_page_and_no_element_id(store: Store) -> None:
+    text = render([Rows.read(store, name) for name in ("mnist", HOSTILE, "none")])
+    page = Parsed(text)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {"comparison", "frozen-layers", "frozen-layers-2", "frozen-layers-3"} <= set(ids)
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert "3 studies compared" in page.text
+
+
+def test_ten_thousand_trials_keep_the_page_and_optunas_rows_small(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
+    write_study(store, "many", 10_000)
+    rows = Rows.read(store, "many")
+    assert len(front_info(rows).points) > 30_000
+    figures = [view.figure for drawing in draw(rows, 2000) for view in drawing.views.values() if view.figure]
+    assert max(sum(len(trace.x or ()) for trace in figure.data) for figure in figures) < 6000
+    dashboards.optuna.attach(store, "many")
+    study = optuna.load_study(study_name="many", storage=store.optuna_storage())
+    kept = get_plotly_graph_objects(dict(study._storage.get_study_system_attrs(study._study_id)))
+    assert len(kept) == 8
+    assert sum(map(len, kept.values())) < 600_000
+
+
+def ask(app: dashboards.live.Live, path: str, query: str = "", host: str = "127.0.0.1:8080") -> tuple[str, str]:
+    """The status and the body of an answer."""
+    told: list[str] = []
+    environ = {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_HOST": host, "REQUEST_METHOD": "GET"}
+    body = b"".join(app(environ, lambda status, headers: told.append(status)))
+    return told[0], body.decode()
+
+
+def test_the_live_page_has_news_only_where_results_came_in(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
+    write_study(store, "running", 2)
+    app = dashboards.live.Live(store, ["running"])
+    status, page = ask(app, "/")
+    version = re.search(r'data-version="(\w+)"', page)
+    assert status == "200 OK" and version is not None
+    assert "connect-src 'self'" in page
+    assert ask(app, "/content", f"since={version[1]}") == ("204 No Content", "")
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
+    session = int(store.trials("running")["session"].iloc[0])
+    result = TrialResult("complete", 1e12, 1e12, val_accuracy=0.99, curve=(Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.99),))
+    add_trials(store, "running", session, [(2, strategy, "quota", result)])
+    status, content = ask(app, "/content", f"since={version[1]}")
+    assert status == "200 OK"
+    assert "3 trials ended" in content
+    assert "plotly.js v" not in content and "<style>" not in content
+    study = optuna.load_study(study_name="running", storage=store.optuna_storage())
+    assert "3 trials ended" in optuna_dashboard.get_note(study)
+
+
+def test_the_server_answers_to_this_machine_only(store: Store) -> None:
+    app = dashboards.live.Live(store, ["mnist"])
+    for host in ("evil.example", "evil.example:8080", "", "127.0.0.1.evil.example"):
+        for path in ("/", "/content", "/api/studies"):
+            assert ask(app, path, host=host)[0] == "403 Forbidden"
+    assert ask(app, "/", host="localhost:8080")[0] == "200 OK"
+
+
+def test_a_static_page_may_not_connect_anywhere(rows: Rows) -> None:
+    assert "connect-src 'none'" in render([rows])
+
+
+def test_without_chromium_images_are_refused_with_the_remedy(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    page = tmp_path / "page.html"
+    arguments = ["--storage", store.url, "--study", "one", "--out", str(page)]
+    for flag in ("--png", "--pdf"):
+        assert dashboard.main([*arguments, flag, str(tmp_path / "out")]) == 2
+        assert "apt-get install chromium" in capsys.readouterr().err
+    assert page.is_file()
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
 def test_every_colour_that_a_dark_page_must_change_has_a_dark_one(rows: Rows) -> None:
     used = set(
         re.findall(r"#[0-9a-f]{6}\b", "".join(drawing.views["TFLOP"].figure.to_json() for drawing in draw(rows, 2000)))
@@ -332,6 +530,7 @@ def test_a_taken_port_is_a_clear_error(store: Store) -> None:
         (["--study", "mnist", "--storage", "sqlite:///missing.db"], "there is no database 'missing.db'"),
         (["--study", "mnist", "--storage", "nonsense"], "does not parse: give sqlite:///"),
         (["--study", "mnist", "--out", "."], "the page '.' cannot be written"),
+        (["--study", "mnist", "--study", "one", "--study", "mnist"], "names a study twice"),
     ],
 )
 def test_what_the_user_can_mend_ends_with_2_and_one_line(

@@ -200,7 +200,8 @@ def cost_figure(info: CostInfo, most: int) -> go.Figure:
         line={"color": MUTED, "width": 1.5, "dash": "dot"},
         hoverinfo="skip",
     )
-    drawn = thinned(info.spendings, most)
+    # Complete ones first: a legend shows the marker of the first point.
+    drawn = sorted(thinned(info.spendings, most), key=lambda s: s.trial.status != "complete")
     for kind in KINDS:
         mine = [s for s in drawn if s.trial.kind == kind]
         if mine:
@@ -214,9 +215,12 @@ def cost_figure(info: CostInfo, most: int) -> go.Figure:
                 hovertext=list(_hovers(mine, unit)),
                 hoverinfo="text",
             )
-    titles = {"TFLOP": ("planned (TFLOP", "spent (TFLOP"), "seconds": ("predicted (seconds", "measured (seconds")}
+    titles = {
+        "TFLOP": ("planned TFLOP (log)", "spent TFLOP (log)"),
+        "seconds": ("predicted seconds (log)", "measured seconds (log)"),
+    }
     for axis, title in zip(("xaxis", "yaxis"), titles[unit], strict=True):
-        log_axis(figure, axis, low, high, f"{title}, log scale)")
+        log_axis(figure, axis, low, high, title)
     return figure
 
 

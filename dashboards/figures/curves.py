@@ -36,7 +36,8 @@ class CurvesInfo:
             return "No trial has reached a checkpoint."
         ends = Counter(point.trial.status for point in self.stopped)
         told = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in ends.most_common())
-        return f"{words.count(len(self.curves), 'learning curve')}, {told or 'none'} before the last epoch."
+        curves = words.count(len(self.curves), "learning curve")
+        return f"{curves}, {told} before the last epoch." if told else f"{curves}, all to the last epoch."
 
 
 def curves_info(rows: Rows) -> CurvesInfo:

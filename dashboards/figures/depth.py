@@ -30,8 +30,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class DepthInfo:
-    """The last checkpoint of every trial, the best pretrained one of each k by k, and the spread of the complete
-    ones. Costs are in ``unit``."""
+    """The last checkpoint of every trial, and of the pretrained ones that completed the best of each k, by k, and
+    their spread. Costs are in ``unit``."""
 
     unit: Unit
     points: tuple[Point, ...]
@@ -43,31 +43,26 @@ class DepthInfo:
     def headline(self) -> str:
         """What the figure shows, in words."""
         if not self.best:
-            return "No pretrained trial has reached a checkpoint."
+            return "No pretrained trial has completed."
         top = max(self.best, key=lambda point: point.accuracy)
         tried = words.count(len(self.best), "freeze depth")
-        told = f"Of {tried} tried, k = {top.trial.k} did best: validation accuracy {words.accuracy(top.accuracy)}"
-        return f"{told} (trial {top.trial.number})."
+        told = f"validation accuracy {words.accuracy(top.accuracy)} (trial {top.trial.number})"
+        return f"Of {tried} with a complete trial, k = {top.trial.k} did best: {told}."
 
 
 def depth_info(rows: Rows, unit: Unit = "TFLOP") -> DepthInfo:
     """Where trials ended against k, the number of frozen convolutions (0 to 13)."""
     ends = tuple(p for p in points(rows) if p.last)
-    best: dict[int, Point] = {}
     complete: dict[int, list[Point]] = defaultdict(list)
     for point in ends:
-        k = point.trial.k
-        if point.trial.kind == "from_scratch":
-            continue
-        if k not in best or point.accuracy > best[k].accuracy:
-            best[k] = point
-        if point.trial.status == "complete":
-            complete[k].append(point)
+        if point.trial.kind != "from_scratch" and point.trial.status == "complete":
+            complete[point.trial.k].append(point)
+    best = tuple(max(complete[k], key=lambda p: (p.accuracy, -p.cost(unit))) for k in sorted(complete))
     spread = tuple(
         Spread(k, len(mine), _quartiles([p.accuracy for p in mine]), _quartiles([p.cost(unit) for p in mine]))
         for k, mine in sorted(complete.items())
     )
-    return DepthInfo(unit, ends, tuple(best[k] for k in sorted(best)), spread, rows.data["n_validation"])
+    return DepthInfo(unit, ends, best, spread, rows.data["n_validation"])
 
 
 def depth_figure(info: DepthInfo, most: int) -> go.Figure:
@@ -88,8 +83,10 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             showarrow=False,
             font={"size": 10, "color": INK},
         )
+    # Complete ones first: a legend shows the marker of the first point.
+    drawn = sorted(thinned(info.points, most, info.best), key=lambda p: p.trial.status != "complete")
     for kind in KINDS:
-        mine = [p for p in thinned(info.points, most, info.best) if p.trial.kind == kind]
+        mine = [p for p in drawn if p.trial.kind == kind]
         for panel in ("y", "y2") if mine else ():
             above = panel == "y"
             figure.add_scatter(
@@ -110,7 +107,7 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             x=[p.trial.k for p in info.best],
             y=axis.place(p.accuracy for p in info.best),
             mode="lines",
-            name="best pretrained at each k",
+            name="best pretrained, complete",
             line={"color": INK, "width": 1.5},
             hoverinfo="skip",
         )
@@ -166,8 +163,9 @@ def depth_drawing(rows: Rows, most: int) -> Drawing:
         "frozen-layers",
         "Frozen layers",
         "k counts the leading convolutions of VGG16 whose ImageNet weights do not move: 13 is feature extraction, "
-        "at 0 all of them move. Above is the validation accuracy, below what was spent. The line joins the best "
-        "pretrained trial of each k; a grey bar covers the middle half of the trials that completed at that k.",
+        "at 0 all of them move. Above is the validation accuracy, below what was spent. Hollow marks were "
+        "stopped early. The line joins the best pretrained trial that completed at each k, a grey bar covers the "
+        "middle half of them.",
         {unit: _view(depth_info(rows, unit), most) for unit in UNITS},
     )
 
@@ -175,12 +173,10 @@ def depth_drawing(rows: Rows, most: int) -> Drawing:
 def _view(info: DepthInfo, most: int) -> View:
     if not info.points:
         return View(info.headline, None)
-    spread = {s.k: s for s in info.spread}
     told = tuple(
-        (str(p.trial.k), words.accuracy(p.accuracy), cost_in_words(p.cost(info.unit), info.unit),
-         *(_row(spread[p.trial.k], info.unit) if p.trial.k in spread else ("0", "–", "–")))
-        for p in info.best
-    )  # fmt: skip
+        (str(p.trial.k), words.accuracy(p.accuracy), cost_in_words(p.cost(info.unit), info.unit), *_row(s, info.unit))
+        for p, s in zip(info.best, info.spread, strict=True)
+    )
     columns = ("k", "best accuracy", f"its {COST_TITLES[info.unit]}", "completed", "median accuracy", "median cost")
     return View(info.headline, depth_figure(info, most), Numbers(columns, told))
 

@@ -112,7 +112,8 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
     for kind in KINDS:
         mine = [p for p in drawn if p.trial.kind == kind]
         for last in (False, True):
-            shown = [p for p in mine if p.last is last]
+            # Complete ones first: a legend shows the marker of the first point.
+            shown = sorted((p for p in mine if p.last is last), key=lambda p: p.trial.status != "complete")
             if shown:
                 figure.add_scatter(
                     x=rounded(p.cost(unit) for p in shown),

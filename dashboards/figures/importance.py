@@ -24,19 +24,22 @@ LEAST, MOST, HALVES = 20, 400, 12
 
 @dataclass(frozen=True)
 class Importance:
-    """The share of a hyperparameter in what makes accuracies differ: mean, least and most over the random halves."""
+    """The share of a hyperparameter in what makes accuracies differ: mean, least and most over the random halves, and
+    whether it was ``above_chance`` in each of them."""
 
     name: str
     mean: float
     low: float
     high: float
+    above_chance: bool
 
 
 @dataclass(frozen=True)
 class ImportanceInfo:
     """Importances, the largest first, from ``used`` of ``complete`` trials.
 
-    Among them is `CHANCE`, a column of random numbers: what does no better has not been shown to matter.
+    Among them is `CHANCE`, a column of numbers that are drawn anew for each half: what does no better has not been
+    shown to matter.
     """
 
     importances: tuple[Importance, ...]
@@ -50,12 +53,9 @@ class ImportanceInfo:
             return (
                 f"{words.count(self.complete, 'complete trial')}: {LEAST} that differ in accuracy are needed for this."
             )
-        chance = next(i.high for i in self.importances if i.name == CHANCE)
-        sure = [i.name for i in self.importances if i.low > chance]
-        from_ = f"from {words.count(self.used, 'complete trial')}"
-        if not sure:
-            return f"No hyperparameter stands out from chance, {from_}."
-        return f"Surely above chance, {from_}: {', '.join(sure)}."
+        sure = ", ".join(i.name for i in self.importances if i.above_chance)
+        halves = f"in each of {HALVES} random halves of {words.count(self.used, 'complete trial')}"
+        return f"{'Above chance' if sure else 'Nothing is above chance'} {halves}{': ' + sure if sure else ''}."
 
 
 def importance_info(rows: Rows) -> ImportanceInfo:
@@ -66,21 +66,26 @@ def importance_info(rows: Rows) -> ImportanceInfo:
         return ImportanceInfo((), 0, len(complete))
     draw = random.Random(0)
     chosen = sorted(draw.sample(range(len(complete)), min(MOST, len(complete))))
-    frame = _parameters(complete.iloc[chosen]).assign(**{CHANCE: [draw.random() for _ in chosen]})
+    frame = _parameters(complete.iloc[chosen])
     accuracies = complete["val_accuracy"].iloc[chosen].tolist()
-    distributions = _distributions(frame)
-    trials = [
-        optuna.trial.create_trial(
-            params=dict(zip(distributions, params, strict=True)), distributions=distributions, value=accuracy
-        )
-        for params, accuracy in zip(frame[list(distributions)].itertuples(index=False), accuracies, strict=True)
-    ]
-    halves = [_importances(draw.sample(trials, len(trials) // 2), seed) for seed in range(HALVES)]
-    found = [
-        Importance(name, fmean(values), min(values), max(values))
-        for name in distributions
-        if (values := [half.get(name, 0.0) for half in halves])
-    ]
+    distributions = _distributions(frame) | {CHANCE: optuna.distributions.FloatDistribution(0, 1)}
+    known = list(zip(frame.to_dict("records"), accuracies, strict=True))
+    halves = []
+    for seed in range(HALVES):
+        half = [
+            optuna.trial.create_trial(
+                params={name: params.get(name, draw.random()) for name in distributions},
+                distributions=distributions,
+                value=accuracy,
+            )
+            for params, accuracy in draw.sample(known, len(known) // 2)
+        ]
+        halves.append(_importances(half, seed))
+    found = []
+    for name in distributions:
+        shares = [half.get(name, 0.0) for half in halves]
+        above = all(half.get(name, 0.0) > half.get(CHANCE, 0.0) for half in halves)
+        found.append(Importance(name, fmean(shares), min(shares), max(shares), above))
     return ImportanceInfo(tuple(sorted(found, key=lambda i: -i.mean)), len(chosen), len(complete))
 
 
@@ -126,8 +131,9 @@ def importance_drawing(rows: Rows) -> Drawing:
         "hyperparameter-importance",
         "Hyperparameter importance",
         f"Mean decrease of impurity of random forests on complete trials. The whiskers are the range over {HALVES} "
-        "random halves of the trials; a column of random numbers shows what chance alone gives. The sampler looks "
-        "longer where it is good, and k goes with the strategy: read this as a hint where to look, not as a cause.",
+        "random halves of the trials; a column of random numbers, drawn anew for each, shows what chance alone gives. "
+        "The sampler looks longer where it is good, and k goes with the strategy: read this as a hint where to look, "
+        "not as a cause.",
         dict.fromkeys(UNITS, view),
     )
 

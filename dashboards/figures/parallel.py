@@ -44,7 +44,7 @@ class ParallelInfo:
     def headline(self) -> str:
         """What the figure shows, in words."""
         if not self.lines:
-            return "No trial has a validation accuracy."
+            return "Fewer than two trials have a validation accuracy."
         return (
             f"{words.count(len(self.lines), 'trial')} with an accuracy, one line each; the best {len(self.best)} bold."
         )
@@ -53,7 +53,7 @@ class ParallelInfo:
 def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
     """The hyperparameters, cost (in ``unit``) and accuracy of all trials that have one."""
     frame = rows.trials.dropna(subset="val_accuracy")
-    if frame.empty:
+    if len(frame) < 2:
         return ParallelInfo((), ())
     seconds = (frame["seconds_features"] + frame["seconds_train"]).tolist()
     costs = (frame["train_flops"] / 1e12).tolist() if unit == "TFLOP" else seconds
@@ -70,6 +70,9 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
         f"{'training TFLOP' if unit == 'TFLOP' else 'seconds'}, log scale": _logs(costs),
         "validation accuracy": _accuracies(accuracies, rows.data["n_validation"]),
     }
+    scales = {
+        name: scale for name, scale in scales.items() if len(set(scale[1])) > 1
+    }  # a scale of one value says nothing
     places = zip(*(places for places, _ in scales.values()), strict=True)
     columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), accuracies, places, strict=True)
     told = (

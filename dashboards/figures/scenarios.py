@@ -43,7 +43,7 @@ class MapInfo:
             return f"{told} No other study is in this database to set it against."
         right = sum(outcome.regret <= 0 for outcome in (here, *(place.outcome for place in self.others)))
         studies = words.count(1 + len(self.others), "study").replace("studys", "studies")
-        return f"{told} Of {studies} in this database, the advice did best in {right}."
+        return f"{told} Of {studies} in this database, the advice did best in {right or 'none'}."
 
 
 def map_info(rows: Rows) -> MapInfo:
@@ -64,7 +64,7 @@ def map_figure(info: MapInfo, most: int) -> go.Figure:
     ``most`` other studies."""
     figure = themed_figure()
     sizes = [place.outcome.n_images for place in (info.here, *info.others)]
-    low, high = min(*sizes, info.large_at / 30) / 2, max(*sizes, info.large_at * 10) * 2
+    low, high = min(*sizes, info.large_at / 30) / 4, max(*sizes, info.large_at * 10) * 2
     for (large, similar), (number, kind) in SCENARIOS.items():
         figure.add_shape(
             type="rect",
