@@ -326,7 +326,7 @@ class Worker:
 
 def standing(study: optuna.Study) -> Standing:
     """Where the study stands now, over all workers."""
-    trials = study.get_trials(deepcopy=False)
+    trials = patiently(lambda: study.get_trials(deepcopy=False))
     states = Counter(trial.state for trial in trials)
     return Standing(
         finished=sum(trial.state.is_finished() for trial in trials),

@@ -13,6 +13,7 @@ from dashboards.page import write_page
 from dashboards.rows import Rows
 from harness.advice import Advice, advise
 from harness.data import Split, load_split
+from harness.database import patiently
 from harness.errors import SpecError
 from harness.heartbeat import Watch
 from harness.profile import Profile, profile
@@ -63,9 +64,9 @@ def run_study(request: Request) -> Rows:
         if not _complete(store, study, spec):
             _work_together(request, store, study, split)
     finally:
-        write_page(store, spec.name, request.page)
+        patiently(lambda: write_page(store, spec.name, request.page))
     dashboards.optuna.attach(store, spec.name)
-    return Rows.read(store, spec.name)
+    return patiently(lambda: Rows.read(store, spec.name))
 
 
 def _open(request: Request, store: Store, split: Split, found: Profile, advice: Advice) -> None:

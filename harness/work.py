@@ -66,8 +66,8 @@ def work(
     ``split`` is that of the study where the caller has drawn it already. No trial begins after the deadline or once
     ``stop`` says so. Raises HarnessErrors for what the user can mend.
     """
-    store = Store(job.storage)
-    row = store.study(job.study)
+    store = patiently(lambda: Store(job.storage))
+    row = patiently(lambda: store.study(job.study))
     if row is None:
         known = ", ".join(store.study_names()) or "none"
         raise SpecError(f"there is no study {job.study!r} in that database (there: {known}): begin it with harness run")
@@ -82,7 +82,8 @@ def work(
     with _session(job, store, problem) as session:
         if job.baselines:
             _run_baselines(store, problem, session, note)
-        worker = Worker(open_study(store, spec.name), store, problem, session, on_checkpoint)
+        study = patiently(lambda: open_study(store, spec.name))
+        worker = Worker(study, store, problem, session, on_checkpoint)
         worker.run(on_trial, stop=lambda: time.monotonic() > job.deadline or stop())
 
 
@@ -99,7 +100,7 @@ def check_same_images(row: StudyRow, split: Split) -> None:
 def _session(job: Job, store: Store, problem: Problem) -> Iterator[int]:
     """This process's session in the store, alive in the block and then ended with the word for how it went."""
     described = environment.describe(backbone.device()).as_dict() | {"weights": problem.backbone.weights.source}
-    session = begin_session(store, problem.spec, command=job.command, environment=described)
+    session = patiently(lambda: begin_session(store, problem.spec, command=job.command, environment=described))
     how = "crashed"
     try:
         with Heartbeat(store, session):
@@ -109,12 +110,12 @@ def _session(job: Job, store: Store, problem: Problem) -> Iterator[int]:
         how = "interrupted"
         raise
     finally:
-        store.end_session(session, how)
+        patiently(lambda: store.end_session(session, how))
 
 
 def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[], int]:
     """For `supervise`: shows the trials that have finished since the last look, whoever ran them."""
-    seen = set(store.trials(study.study_name)["number"])
+    seen = set(patiently(lambda: store.trials(study.study_name))["number"])
 
     def look() -> int:
         if patiently(lambda: finished(study)) > len(seen):
@@ -130,7 +131,7 @@ def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[]
 
 def _run_baselines(store: Store, problem: Problem, session: int, note: Callable[[str], None]) -> None:
     spec = problem.spec
-    done = set(store.baselines(spec.name)["name"])
+    done = set(patiently(lambda: store.baselines(spec.name))["name"])
     for name in spec.baselines.names:
         if name in done:
             continue

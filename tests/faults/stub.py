@@ -1,0 +1,113 @@
+"""`harness run` with everything real but the training: trials read the cache, sleep and report a made-up curve.
+
+    python -m tests.faults.stub --study tiny.toml --storage URL --workers 4 --trials 30
+    python -m tests.faults.stub --join --study tiny --storage URL        # as `harness worker`, and as another machine
+
+Processes are forked from one that has imported everything, so that a restart takes a moment. The times of the heartbeat
+are shortened. Trials sleep for STUB_SECONDS, and each appends a line to the file STUB_LOG when it has ended.
+"""
+
+import multiprocessing
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dashboards.optuna
+from harness import environment, features, heartbeat, run, search, session, work, worker
+from harness.cost import VGG16, Cost, trial_cost
+from harness.features import FeatureCache
+from harness.problem import Problem
+from harness.results import Checkpoint, Seconds, TrialResult
+from harness.strategy import Strategy
+from harness.trial import OnCheckpoint
+from harness.weights import Weights
+
+SECONDS = float(os.environ.get("STUB_SECONDS", "0.5"))
+LOG = os.environ.get("STUB_LOG", os.devnull)
+
+
+class StubProblem:
+    """What the search asks of a problem, and a cache whose values tell whether they are right."""
+
+    def __init__(self, spec: Any, split: Any, weights: Weights, cache: Path) -> None:
+        self.spec, self.split = spec, split
+        self.backbone: Any = self
+        self.weights, self.image_size, self.architecture = weights, spec.data.image_size, VGG16
+        self.features = StubCache(cache, self, spec.budget.cache_bytes)
+
+    def cost(self, strategy: Strategy) -> Cost:
+        return trial_cost(VGG16, strategy, self.split.n_classes, self.image_size, len(self.split.train), 10**9)
+
+
+class StubExtractor:
+    """Gives every picture its mean, as often as the boundary wants values."""
+
+    def __init__(self, boundary: int) -> None:
+        self.shape = features.feature_shape(VGG16, boundary, 32)
+
+    def predict_on_batch(self, pixels: np.ndarray) -> np.ndarray:
+        means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
+        return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *self.shape))
+
+
+class StubCache(FeatureCache):
+    def _extractor(self, boundary: int, images: Any) -> Any:
+        time.sleep(0.05)
+        return StubExtractor(boundary)
+
+
+def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
+    """The accuracy is made up from the seed, so that whoever runs the trial gets the same."""
+    draw = random.Random(seed)
+    cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
+    boundary = max(1, strategy.frozen_convs)
+    values = problem.features.get(problem.split.train, boundary).values
+    expected = StubExtractor(boundary).predict_on_batch(problem.split.train.pixels)
+    assert np.array_equal(values, expected), "half an entry, or a damaged one"
+    curve: list[Checkpoint] = []
+    for epoch in range(1, epochs + 1):
+        time.sleep(SECONDS / epochs * random.uniform(0.5, 1.5))
+        accuracy = min(0.99, 0.5 + 0.1 * epoch + draw.uniform(0, 0.2))
+        curve.append(Checkpoint(epoch, cost.at(n_train, epoch), epoch, 1 / epoch, 1 / epoch, accuracy))
+        on_checkpoint(tuple(curve))
+    with open(LOG, "a") as log:  # noqa: PTH123
+        log.write(f"{os.getpid()}\n")
+    status = "diverged" if draw.random() < 0.1 else "complete"
+    last = curve[-1]
+    return TrialResult(
+        status, last.train_flops, cost.at(n_train, epochs), last.val_accuracy, last.val_loss, last.train_loss,
+        Seconds(train=SECONDS), reason="" if status == "complete" else "made up", curve=tuple(curve),
+    )  # fmt: skip
+
+
+def install() -> None:
+    weights = Weights(tensors={}, source="stub", notes=(), digest="stub")
+    patches: list[tuple[Any, str, Any]] = [
+        (work, "load_weights", lambda _: weights), (session, "load_weights", lambda _: weights),
+        (Problem, "vgg16", StubProblem), (search, "run_trial", run_trial),
+        (session, "write_page", lambda *_: None), (dashboards.optuna, "attach", lambda *_: None),
+        (run, "print_report", lambda *_: None), (heartbeat, "BEAT", 0.3), (heartbeat, "DEAD_AFTER", 6),
+    ]  # fmt: skip
+    for owner, name, stub in patches:
+        setattr(owner, name, stub)
+    if elsewhere := os.environ.get("STUB_HOST"):
+        environment.host = lambda: elsewhere
+        search.host = environment.host
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.stub"])
+    work._CONTEXT = context
+
+
+install()
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if "--join" in arguments:
+        arguments.remove("--join")
+        raise SystemExit(worker.main(arguments))
+    raise SystemExit(run.main(arguments))
