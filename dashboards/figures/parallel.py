@@ -52,11 +52,12 @@ class ParallelInfo:
 
 def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
     """The hyperparameters, cost (in ``unit``) and accuracy of all trials that have one."""
-    frame = rows.trials.dropna(subset="val_accuracy")
+    seconds = rows.trials["seconds_features"] + rows.trials["seconds_train"]
+    frame = rows.trials.assign(cost=rows.trials["train_flops"] / 1e12 if unit == "TFLOP" else seconds)
+    frame = frame[frame["val_accuracy"].notna() & (frame["cost"] > 0)]  # nought is on no log scale
     if len(frame) < 2:
         return ParallelInfo((), ())
-    seconds = (frame["seconds_features"] + frame["seconds_train"]).tolist()
-    costs = (frame["train_flops"] / 1e12).tolist() if unit == "TFLOP" else seconds
+    costs = frame["cost"].tolist()
     units = [sum(int(width) for width in head.split("-") if width) for head in frame["head"]]
     accuracies = frame["val_accuracy"].tolist()
     scales = {

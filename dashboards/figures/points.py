@@ -85,7 +85,7 @@ def points(rows: Rows) -> tuple[Point, ...]:
     left out."""
     of = trials(rows)
     frame = rows.checkpoints
-    usable = frame[frame["val_accuracy"].notna() & (frame["train_flops"] > 0)]
+    usable = frame[frame["val_accuracy"].notna() & (frame["train_flops"] > 0) & (frame["train_seconds"] > 0)]
     last = ~usable["number"].duplicated(keep="last")
     columns = ["number", "epoch", "train_flops", "train_seconds", "val_accuracy"]
     values = zip(*(usable[name].tolist() for name in columns), last.tolist(), strict=True)
