@@ -1,9 +1,12 @@
 """The article's guidance: four scenarios, the strategy each calls for, and its two MNIST recipes."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.profile import Profile
 from harness.strategy import N_CONVS, Kind, Strategy
+
+if TYPE_CHECKING:  # it reads images, and with them scikit-learn: seconds that a page need not wait
+    from harness.profile import Profile
 
 SCENARIOS: dict[tuple[bool, bool], tuple[int, Kind]] = {  # (large, similar) -> (number in the article, what it advises)
     (False, True): (1, "feature_extraction"),
@@ -22,7 +25,7 @@ class Advice:
     reason: str
 
 
-def advise(profile: Profile, large_at: int) -> Advice:
+def advise(profile: "Profile", large_at: int) -> Advice:
     """What the article would do with such a data set; ``large_at`` training images or more count as large.
 
     The article leaves k and the rates open. For k the middle of the network is taken (7 convolutions: blocks 1 to 3),
