@@ -108,6 +108,10 @@ class Network:
             trained.momentum.assign(np.zeros(trained.variable.shape, np.float32))
             trained.mean_square.assign(np.zeros(trained.variable.shape, np.float32))
 
+    def own_values(self) -> int:
+        """How many weights the layers have that belong to this network alone."""
+        return sum(int(layer.count_params()) for layer in self.own)
+
     def calibrate(self, inputs: Any) -> None:
         """Measure the head's `Scale` on a batch of ``inputs``: one forward pass after a reset, before training.
 
@@ -125,6 +129,8 @@ class Networks:
     """Builds the networks of one study and keeps the last few: a shape that comes again is not compiled again."""
 
     KEPT = 6
+    KEPT_VALUES = 10_000_000
+    """Weights in the heads of all kept networks: the last ones that together have no more, and the last in any case."""
 
     def __init__(self, backbone: Backbone, image_shape: tuple[int, ...], n_classes: int) -> None:
         """``image_shape`` is that of one raw picture, (height, width) or (height, width, 3)."""
@@ -139,7 +145,9 @@ class Networks:
         key = (boundary, strategy.frozen_convs, strategy.pooling, strategy.head)
         network = self._kept.pop(key, None) or self._build(strategy, boundary)
         self._kept[key] = network
-        while len(self._kept) > self.KEPT:
+        while len(self._kept) > self.KEPT or (
+            len(self._kept) > 1 and sum(map(Network.own_values, self._kept.values())) > self.KEPT_VALUES
+        ):
             del self._kept[next(iter(self._kept))]
         return network
 

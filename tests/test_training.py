@@ -126,6 +126,16 @@ def test_networks_of_one_shape_are_shared_and_their_number_is_bounded(tiny_probl
     assert tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13) is not first
 
 
+def test_wide_heads_push_out_others_but_not_themselves(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_problem.networks, "KEPT_VALUES", 500)
+    narrow = tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13)
+    assert tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13) is narrow
+    wide = tiny_problem.networks.for_strategy(strategy(13, head=(64, 64)), 13)
+    assert wide.own_values() > 500
+    assert tiny_problem.networks.for_strategy(strategy(13, head=(64, 64)), 13) is wide
+    assert tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13) is not narrow
+
+
 @pytest.mark.parametrize("k", [0, 10, 13])
 def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, k: int) -> None:
     kernels = []
