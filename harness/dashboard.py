@@ -8,7 +8,6 @@ from pathlib import Path
 import sqlalchemy
 
 from dashboards.images import write_pdf, write_pngs
-from dashboards.live import serve
 from dashboards.page import write_page
 from dashboards.rows import Rows
 from harness.errors import HarnessError, SpecError, StorageError
@@ -70,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 write_pdf(studies, arguments.pdf)
                 print(f"pdf: {arguments.pdf}", flush=True)
         if arguments.serve:
+            from dashboards.live import serve  # optuna-dashboard takes seconds to import
+
             serve(store, arguments.study, arguments.port)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

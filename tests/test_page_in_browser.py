@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -286,7 +287,7 @@ def test_downloads_hold_the_shown_rows_with_every_column(
     file = tmp_path / waiting.value.suggested_filename
     waiting.value.save_as(file)
     if kind == "parquet":
-        frame = pytest.importorskip("pyarrow.parquet").read_table(file).to_pandas()
+        frame = pq.read_table(file).to_pandas()
     else:
         frame = pd.read_csv(file) if kind == "csv" else pd.read_json(file, orient="records", dtype=False)
     stored = store.trials(HOSTILE)

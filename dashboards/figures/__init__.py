@@ -6,7 +6,7 @@ from dashboards.figures.depth import depth_drawing
 from dashboards.figures.drawing import Drawing
 from dashboards.figures.front import front_drawing
 from dashboards.figures.importance import importance_drawing
-from dashboards.figures.parallel import parallel_drawing
+from dashboards.figures.parallel import N_SCALES, parallel_drawing
 from dashboards.figures.scenarios import map_drawing
 from dashboards.rows import Rows
 
@@ -14,16 +14,16 @@ from dashboards.rows import Rows
 def draw(rows: Rows, most: int) -> list[Drawing]:
     """All figures of a study, in the order of the page, with at most ``most`` checkpoints in any of them.
 
-    A line is as long as a study has epochs, and takes as much room as that many points.
+    A line takes as much room as it has points: a learning curve one for each epoch, parallel coordinates one a scale.
     """
-    lines = max(most // max(rows.spec["budget"]["epochs"], 9), 1)
+    curves = max(most // rows.spec["budget"]["epochs"], 1)
     return [
         front_drawing(rows, most),
         map_drawing(rows, most),
         depth_drawing(rows, most // 2),
-        curves_drawing(rows, lines),
+        curves_drawing(rows, curves),
         time_drawing(rows),
         cost_drawing(rows, most // 2),
         importance_drawing(rows),
-        parallel_drawing(rows, lines),
+        parallel_drawing(rows, most // N_SCALES),
     ]

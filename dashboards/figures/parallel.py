@@ -14,6 +14,7 @@ from dashboards.rows import Rows
 from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
 from harness.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
 
+N_SCALES = 9  # at most: strategy, six hyperparameters, cost, accuracy
 Ticks = tuple[tuple[float, str], ...]
 
 
