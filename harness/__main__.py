@@ -9,6 +9,7 @@ from harness import __version__
 
 COMMANDS = {
     "run": "search transfer strategies on a study's images",
+    "studies": "list, show, export, import or delete the studies of a database",
     "worker": "help with a study from this machine",
     "dashboard": "write a study's page and serve optuna-dashboard",
 }

@@ -39,13 +39,14 @@ ORDER = [
     "harness.store",
     "harness.heartbeat",
     "harness.search",
+    "harness.copying",
     "dashboards",
     "harness.report",
     "harness.progress",
     "harness.work",
     "harness.session",
 ]
-TOP = {"harness.dashboard", "harness.run", "harness.worker", "harness.__main__"}
+TOP = {"harness.dashboard", "harness.run", "harness.studies", "harness.worker", "harness.__main__"}
 
 # What answers in a moment: `--help`, `--list`, `--dry-run`, the page. The training modules are imported only to train.
 LIGHT = [

@@ -1,0 +1,136 @@
+"""The studies of a database: `python -m harness.studies list | show | export | import | delete`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.copying import copy_study, nobody_works_on
+from harness.errors import HarnessError, StorageError
+from harness.paths import DEFAULT_STORAGE
+from harness.store import Store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended."""
+    arguments = _parser().parse_args(argv)
+    try:
+        store = Store(arguments.storage)
+        arguments.run(store, arguments)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.studies",
+        description="What a database holds, and moving studies between databases. An exported study is a SQLite database "
+        "that holds this study alone: it can be searched on, looked at and asked in SQL like any other.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, summary: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
+        found.set_defaults(run=run)
+        found.add_argument(
+            "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
+        )
+        return found
+
+    command("list", _list, "list the studies with what has been done")
+    show = command("show", _show, "show one study: its resolved spec, its trials by status, its sessions")
+    export = command("export", _export, "copy a study into a new SQLite file")
+    brought = command("import", _import, "copy a study from an exported file into this database")
+    delete = command("delete", _delete, "delete a study with all its rows; there is no way back")
+    for parsed in (show, export, delete):
+        parsed.add_argument("study", metavar="NAME")
+    export.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
+    brought.add_argument("file", type=Path, metavar="FILE")
+    brought.add_argument("--as", dest="new_name", metavar="NAME", help="another name, where this one is taken")
+    return parser
+
+
+def _list(store: Store, _: argparse.Namespace) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("study", "trials", "finished", "best accuracy", "last finished (UTC)"):
+        table.add_column(column, justify="left" if column == "study" else "right", no_wrap=True)
+    for name in store.study_names():
+        row, trials = store.study(name), store.trials(name)
+        assert row is not None
+        best = trials.loc[trials["status"] == "complete", "val_accuracy"].max()
+        table.add_row(
+            name,
+            str(row.spec.get("budget", {}).get("trials", "")),
+            str(len(trials)),
+            f"{best:.4f}" if best == best else "",
+            f"{trials['finished_at'].max():%Y-%m-%d %H:%M}" if len(trials) else "",
+        )
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(table)
+
+
+def _show(store: Store, arguments: argparse.Namespace) -> None:
+    row = store.study(arguments.study)
+    if row is None:
+        raise _unknown(store, arguments.study)
+    trials, sessions = store.trials(row.name), store.sessions(row.name)
+    shown = {
+        "name": row.name,
+        "created_at": row.created_at.isoformat(timespec="seconds"),
+        "spec": row.spec,
+        "data": row.data,
+        "advice": row.advice,
+        "trials": trials["status"].value_counts().to_dict(),
+        "retries": int(trials["retries"].sum()),
+        "sessions": sessions["outcome"].fillna("open").value_counts().to_dict(),
+        "hosts": sorted({host.partition("/")[0] for host in sessions["host"]}),
+    }
+    print(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+def _export(store: Store, arguments: argparse.Namespace) -> None:
+    if store.study(arguments.study) is None:
+        raise _unknown(store, arguments.study)
+    nobody_works_on(store, arguments.study)
+    if arguments.file.exists():
+        raise StorageError(f"{arguments.file} exists already: give the name of a new file")
+    try:
+        copy_study(store, Store(f"sqlite:///{arguments.file}"), arguments.study)
+    except BaseException:
+        arguments.file.unlink(missing_ok=True)  # half a study would look like a whole one
+        raise
+    print(f"study {arguments.study!r} is in {arguments.file}")
+
+
+def _import(store: Store, arguments: argparse.Namespace) -> None:
+    if not arguments.file.is_file():
+        raise StorageError(f"there is no file {arguments.file}: give one that `harness studies export` wrote")
+    source = Store(f"sqlite:///{arguments.file}")
+    names = source.study_names()
+    if len(names) != 1:
+        raise StorageError(f"{arguments.file} holds {len(names)} studies: export the one you want from it first")
+    copy_study(source, store, names[0], arguments.new_name)
+    print(f"study {arguments.new_name or names[0]!r} is in the database")
+
+
+def _delete(store: Store, arguments: argparse.Namespace) -> None:
+    if store.study(arguments.study) is None:
+        raise _unknown(store, arguments.study)
+    nobody_works_on(store, arguments.study)
+    store.delete_study(arguments.study)
+    print(f"study {arguments.study!r} is deleted")
+
+
+def _unknown(store: Store, name: str) -> StorageError:
+    return StorageError(
+        f"there is no study {name!r} in that database: it has {', '.join(store.study_names()) or 'none'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
