@@ -5,13 +5,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from rich.console import Console
 from rich.table import Table
 
-from harness.copying import copy_study, nobody_works_on
 from harness.errors import HarnessError, StorageError
 from harness.paths import DEFAULT_STORAGE
+from harness.run import silenced
 from harness.store import Store
 
 
@@ -30,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness.studies",
-        description="What a database holds, and moving studies between databases. An exported study is a SQLite database "
-        "that holds this study alone: it can be searched on, looked at and asked in SQL like any other.",
+        description="What a database holds, and moving studies between databases. An exported study is a SQLite "
+        "database that holds this study alone: it can be searched on, looked at and asked in SQL like any other.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -96,11 +97,11 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
 def _export(store: Store, arguments: argparse.Namespace) -> None:
     if store.study(arguments.study) is None:
         raise _unknown(store, arguments.study)
-    nobody_works_on(store, arguments.study)
+    _copying().nobody_works_on(store, arguments.study)
     if arguments.file.exists():
         raise StorageError(f"{arguments.file} exists already: give the name of a new file")
     try:
-        copy_study(store, Store(f"sqlite:///{arguments.file}"), arguments.study)
+        _copying().copy_study(store, Store(f"sqlite:///{arguments.file}"), arguments.study)
     except BaseException:
         arguments.file.unlink(missing_ok=True)  # half a study would look like a whole one
         raise
@@ -114,22 +115,27 @@ def _import(store: Store, arguments: argparse.Namespace) -> None:
     names = source.study_names()
     if len(names) != 1:
         raise StorageError(f"{arguments.file} holds {len(names)} studies: export the one you want from it first")
-    copy_study(source, store, names[0], arguments.new_name)
+    _copying().copy_study(source, store, names[0], arguments.new_name)
     print(f"study {arguments.new_name or names[0]!r} is in the database")
 
 
 def _delete(store: Store, arguments: argparse.Namespace) -> None:
     if store.study(arguments.study) is None:
         raise _unknown(store, arguments.study)
-    nobody_works_on(store, arguments.study)
+    _copying().nobody_works_on(store, arguments.study)
     store.delete_study(arguments.study)
     print(f"study {arguments.study!r} is deleted")
 
 
+def _copying() -> ModuleType:
+    with silenced():
+        from harness import copying  # heavy, as all that drives the search is
+    return copying
+
+
 def _unknown(store: Store, name: str) -> StorageError:
-    return StorageError(
-        f"there is no study {name!r} in that database: it has {', '.join(store.study_names()) or 'none'}"
-    )
+    known = ", ".join(store.study_names()) or "none"
+    return StorageError(f"there is no study {name!r} in that database: it has {known}")
 
 
 if __name__ == "__main__":
