@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,8 +110,8 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
         return
     with clock("compile"):
         on_tensorflow = keras.backend.backend() == "tensorflow"
-        make: Callable[[Network, Rule], _Step] = _TensorFlowStep if on_tensorflow else _JaxStep
-        step = make(network, _RULES[schedule.optimizer])
+        make: Callable[[Network, OptimizerName], _Step] = _TensorFlowStep if on_tensorflow else _JaxStep
+        step = make(network, schedule.optimizer)
         rows, weights = next(_batches(len(train), schedule.batch_size))
         as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
         step.settle()
@@ -194,28 +194,47 @@ def _loss(logits: Any, labels: Any, weights: Any) -> Any:
 
 
 class _TensorFlowStep:
-    """Variables change in place; the optimizer's arithmetic is compiled by XLA into one pass over them."""
+    """Variables change in place, by TensorFlow's own kernels for `adam` and `sgd`: one pass over each.
 
-    def __init__(self, network: Network, rule: Rule) -> None:
+    XLA's are as fast, but it compiles them anew for every network and never gives the compiled code back.
+    """
+
+    def __init__(self, network: Network, optimizer: OptimizerName) -> None:
         import tensorflow as tf
 
         model, trained = network.model, network.trained
         variables = [item.variable.value for item in trained]
 
-        @tf.function(jit_compile=True)
-        def update(gradients: Sequence[Any], rate: Any, step: Any) -> None:
-            for gradient, item in zip(gradients, trained, strict=True):
-                slots = (item.variable, item.momentum, item.mean_square)
-                value, momentum, mean_square = map(ops.convert_to_tensor, slots)
-                for slot, new in zip(slots, rule(gradient, value, momentum, mean_square, rate, step), strict=True):
-                    slot.assign(new)
+        def update(item: Trained, gradient: Any, rate: Any, step: Any) -> None:
+            value, momentum, mean_square = (
+                variable.value.handle for variable in (item.variable, item.momentum, item.mean_square)
+            )
+            if optimizer == "sgd":
+                tf.raw_ops.ResourceApplyKerasMomentum(
+                    var=value, accum=momentum, lr=rate, grad=gradient, momentum=_MOMENTUM, use_nesterov=True
+                )
+                return
+            first, second, epsilon = _ADAM
+            tf.raw_ops.ResourceApplyAdam(
+                var=value,
+                m=momentum,
+                v=mean_square,
+                beta1_power=tf.pow(first, step),
+                beta2_power=tf.pow(second, step),
+                lr=rate,
+                beta1=first,
+                beta2=second,
+                epsilon=epsilon,
+                grad=gradient,
+            )
 
         @tf.function
         def run(inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
                 loss = _loss(model(inputs, training=True), labels, weights)
-            update(tape.gradient(loss, variables), rate, step)
+            for item, gradient in zip(trained, tape.gradient(loss, variables), strict=True):
+                update(item, gradient, rate, step)
             return loss
 
         self._run = run
@@ -234,9 +253,10 @@ class _TensorFlowStep:
 class _JaxStep:
     """State goes in and comes out, donated, so that it is updated in place; the variables get it back on `settle`."""
 
-    def __init__(self, network: Network, rule: Rule) -> None:
+    def __init__(self, network: Network, optimizer: OptimizerName) -> None:
         import jax
 
+        rule = _RULES[optimizer]
         self._trained: list[Trained] = network.trained
         model = network.model
         variables = [item.variable for item in network.trained]

@@ -166,6 +166,25 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
     assert np.allclose(as_numpy(value), as_numpy(variable), atol=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_compiled_step_is_keras_own(tiny_problem: Problem, optimizer: OptimizerName) -> None:
+    train, validation, _ = tiny_problem.parts(10, Clock())
+    network = tiny_problem.networks.for_strategy(strategy(10, head=(5,), optimizer=optimizer), 10)
+    compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-2), Clock())
+    network.reset(seed=2, dropout=0.0)
+    batches = [slice(32 * step, 32 * step + 32) for step in range(3)]
+    for step, rows in enumerate(batches, start=1):
+        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-2, step)
+    ours = [as_numpy(variable) for variable in network.model.trainable_variables]
+    network.reset(seed=2, dropout=0.0)
+    rules = {"adam": keras.optimizers.Adam(1e-2), "sgd": keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True)}
+    network.model.compile(rules[optimizer], keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for rows in batches:
+        network.model.train_on_batch(train.inputs[rows], train.labels[rows])
+    for value, variable in zip(ours, network.model.trainable_variables, strict=True):
+        assert np.allclose(value, as_numpy(variable), atol=1e-6), variable.path
+
+
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
     _, validation, _ = tiny_problem.parts(5, Clock())
