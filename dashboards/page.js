@@ -10,8 +10,7 @@ let figures, trials, shown;
 // --- figures ---
 
 function readFigures() {
-  const themed = (key, value) => (scheme.matches && DARK[value]) || value;
-  figures = JSON.parse($("figures").textContent, themed);
+  figures = JSON.parse($("figures").textContent, scheme.matches ? (key, value) => DARK[value] ?? value : undefined);
 }
 
 const kindButtons = () => Array.from(document.querySelectorAll("button[data-kind]"));
@@ -103,9 +102,9 @@ function readTrials() {
   const count = values[number].length;
   const searched = columns.flatMap(({title, format}, i) => title && (format === "text" || format === "integer") ? [i] : []);
   const format = (i, row) => values[i][row] === null ? "–" : FORMATS[columns[i].format](values[i][row]);
-  const haystack = Array.from({length: count}, (_, row) => searched.map(i => format(i, row)).join("\n").toLowerCase());
+  const text = row => searched.map(i => format(i, row)).join("\n").toLowerCase();
   const bests = new Set(best.map(pair => pair.join("\n")));
-  trials = {columns, values, count, haystack, format, isBest: row => bests.has([values[study][row], values[number][row]].join("\n")),
+  trials = {columns, values, count, text, texts: null, format, isBest: row => bests.has([values[study][row], values[number][row]].join("\n")),
     at: name => columns.findIndex(column => column.name === name)};
 }
 
@@ -113,8 +112,9 @@ function selectTrials() {
   const wanted = state.query.toLowerCase().split(/\s+/).filter(Boolean);
   const kinds = trials.values[trials.at("strategy")], keys = trials.values[trials.at(state.sort)];
   const rows = [];
+  if (wanted.length) trials.texts ??= Array.from({length: trials.count}, (_, row) => trials.text(row));  // for the first search
   for (let row = 0; row < trials.count; row++)
-    if (!state.hidden.has(kinds[row]) && wanted.every(word => trials.haystack[row].includes(word))) rows.push(row);
+    if (!state.hidden.has(kinds[row]) && wanted.every(word => trials.texts[row].includes(word))) rows.push(row);
   const sign = state.up ? 1 : -1;
   const missing = value => value === null || value === "";
   rows.sort((a, b) => {

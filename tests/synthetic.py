@@ -28,10 +28,16 @@ def write_study(store: Store, name: str, trials: int, *, only: Status | None = N
     """Write a study of ``trials`` finished trials, the first hundred also into Optuna; ``only`` is a status that all of
     them end with. The rows are those that a run writes, but in one transaction: ten thousand take seconds."""
     spec, _ = StudySpec.load("mnist", {"name": name})
-    data: dict[str, Any] = {"dataset": "mnist", "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
+    dataset = HOSTILE if name == HOSTILE else "mnist"
+    data: dict[str, Any] = {"dataset": dataset, "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
+    data["class_names"] = [f"{HOSTILE}{label}" for label in range(10)]
     profile = {"n_images": 2000, "n_classes": 10, "smallest_class": 180, "largest_class": 220, "similar": False}
     data["profile"] = profile | {"similarity_source": f"declared {HOSTILE}"}
-    advice = {"scenario": 2, "strategy": "freeze_first_k k=7, average", "reason": "2,000 images count as small"}
+    advice = {
+        "scenario": 2,
+        "strategy": "freeze_first_k k=7, average",
+        "reason": f"2,000 images count as small {HOSTILE}",
+    }
     store.create_study(name, spec=spec.model_dump(mode="json"), data=data, advice=advice)
     session = store.begin_session(
         name,

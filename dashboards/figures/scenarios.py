@@ -64,7 +64,7 @@ def map_figure(info: MapInfo, most: int) -> go.Figure:
     ``most`` other studies."""
     figure = themed_figure()
     sizes = [place.outcome.n_images for place in (info.here, *info.others)]
-    low, high = min(*sizes, info.large_at / 30) / 4, max(*sizes, info.large_at * 10) * 2
+    low, high = min(*sizes, info.large_at / 30) / 12, max(*sizes, info.large_at * 10) * 2
     for (large, similar), (number, kind) in SCENARIOS.items():
         figure.add_shape(
             type="rect",
