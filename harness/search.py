@@ -71,14 +71,16 @@ def _plan(study: optuna.Study, spec: StudySpec, advice: Advice) -> None:
     if missing <= 0:
         return
     wanted: list[tuple[str, dict[str, Any]]] = []
-    if not trials:
-        for origin, strategy in {"advice": advice.strategy, **RECIPES}.items():
-            params = as_params(strategy, spec)
-            problems = outside(params, spec.search)
-            if problems:
-                log.warning("%s is not tried: the study's search space leaves out %s", origin, "; ".join(problems))
-            else:
-                wanted.append((origin, params))
+    planned = {trial.user_attrs["origin"] for trial in trials}
+    for origin, strategy in {"advice": advice.strategy, **RECIPES}.items():
+        if origin in planned:
+            continue
+        params = as_params(strategy, spec)
+        problems = outside(params, spec.search)
+        if problems:
+            log.warning("%s is not tried: the study's search space leaves out %s", origin, "; ".join(problems))
+        else:
+            wanted.append((origin, params))
     counted = Counter(_planned_kind(trial) for trial in trials)
     counted.update(params["strategy"] for _, params in wanted[:missing])
     quota = math.ceil(spec.search.minimum_share * spec.budget.trials - 1e-9)

@@ -83,6 +83,8 @@ def test_few_trials_still_begin_with_the_advice(store: Store, spec: StudySpec) -
     study = open_study(store, spec.name)
     plan(study, store, trials(spec, 2), ADVICE)
     assert origins(study) == ["advice", "recipe_extractor"]
+    plan(study, store, trials(spec, 8), ADVICE)
+    assert origins(study)[:4] == ["advice", "recipe_extractor", "recipe_partial", "quota"]
 
 
 def test_a_recipe_outside_the_space_is_left_out_aloud(
