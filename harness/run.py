@@ -83,6 +83,20 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5), else found by itself"
     )
     where.add_argument("--workers", type=int, default=1, metavar="N", help="processes that run trials (default: 1)")
+    where.add_argument(
+        "--engine",
+        choices=["processes", "ray"],
+        default="processes",
+        help="what workers are: processes of this machine (default), or actors of a Ray cluster (extra [ray]; the "
+        "--storage must be PostgreSQL)",
+    )
+    where.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster (default: one on this machine)")
+    where.add_argument(
+        "--worker-cpus", type=float, default=1.0, metavar="N", help="processors of a Ray worker (default: %(default)s)"
+    )
+    where.add_argument(
+        "--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of a Ray worker (default: %(default)s)"
+    )
     where.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     again = where.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a study that must be there already")
@@ -98,6 +112,11 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         raise SpecError(f"no study given: add --study NAME, one of {', '.join(shipped('studies'))}, or a path")
     if arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers}: give 1 or more")
+    if arguments.engine == "ray" and arguments.storage.startswith("sqlite"):
+        raise SpecError(f"--engine ray: its workers cannot reach {arguments.storage}: give a PostgreSQL --storage")
+    if arguments.worker_cpus <= 0 or arguments.worker_gpus < 0:
+        given = f"--worker-cpus {arguments.worker_cpus} --worker-gpus {arguments.worker_gpus}"
+        raise SpecError(f"{given}: give more than 0 processors, and 0 or more GPUs")
     overrides = {
         key: getattr(arguments, flag) for flag, key in _OVERRIDES.items() if getattr(arguments, flag) is not None
     }
@@ -108,6 +127,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         print_plan(spec, dataset)
         return 0
     with silenced():
+        from harness.on_ray import Placement
         from harness.session import Request, run_study  # heavy: TensorFlow or JAX is loaded
 
     request = Request(
@@ -117,6 +137,11 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         page=arguments.out or page_path(spec.name),
         weights=arguments.weights,
         workers=arguments.workers,
+        placement=(
+            Placement(arguments.address, arguments.worker_cpus, arguments.worker_gpus)
+            if arguments.engine == "ray"
+            else None
+        ),
         fresh=arguments.fresh,
         must_exist=arguments.resume,
         command=command,

@@ -16,6 +16,7 @@ from harness.data import Split, load_split
 from harness.database import patiently
 from harness.errors import SpecError
 from harness.heartbeat import Watch
+from harness.on_ray import Placement, place
 from harness.profile import Profile, profile
 from harness.progress import Progress, outcome
 from harness.results import TrialResult
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Request:
     """What the user asked for. ``weights`` is an explicit path or None; ``fresh`` drops earlier results and
-    ``must_exist`` refuses to begin a new study; ``command`` is recorded."""
+    ``must_exist`` refuses to begin a new study; with a ``placement`` the workers are Ray's; ``command`` is recorded."""
 
     spec: StudySpec
     dataset: DatasetSpec
@@ -40,6 +41,7 @@ class Request:
     page: Path
     weights: Path | None = None
     workers: int = 1
+    placement: Placement | None = None
     fresh: bool = False
     must_exist: bool = False
     command: str = ""
@@ -110,7 +112,7 @@ def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:
 
 
 def _work_together(request: Request, store: Store, study: optuna.Study, split: Split) -> None:
-    """Run the baselines and the trials: in this process, or in ``workers`` others that it looks after."""
+    """Run the baselines and the trials: in this process, or in ``workers`` others that it or Ray looks after."""
     spec = request.spec
     limit = spec.budget.time_limit
     job = Job(
@@ -124,6 +126,9 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
     )
     progress = Progress(spec.budget.trials, lambda: standing(study))
     try:
+        if request.placement:
+            place(job, request.workers, request.placement, look=follow(store, study, progress))
+            return
         if request.workers > 1:
             supervise(job, request.workers, look=follow(store, study, progress))
             return

