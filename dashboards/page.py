@@ -26,7 +26,7 @@ from dashboards.theme import COLOURS, DARK, INK, LINE, MUTED, PAPER
 from harness.errors import StorageError
 from harness.store import Store
 
-MOST_POINTS = 2000
+MOST_POINTS = 1500
 """What a figure of the page draws at most: more marks cannot be told apart, and slow a browser down."""
 
 _HERE = Path(__file__).parent

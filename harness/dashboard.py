@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise SpecError(f"--study {' --study '.join(arguments.study)} names a study twice: give each once")
         _refuse_missing_file(arguments.storage)
         store = Store(arguments.storage)
-        page = arguments.out or page_path("-".join(arguments.study))
+        page = arguments.out or page_path(" against ".join(arguments.study))
         write_page(store, study, page, *compared)
         print(f"page: {page}", flush=True)
         if arguments.png or arguments.pdf:

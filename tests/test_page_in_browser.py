@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 import dashboards.live
+from dashboards import words
 from dashboards.images import FIGURE_SIZE
 from dashboards.page import write_page
 from harness import dashboard
@@ -229,6 +230,15 @@ def test_switch_to_seconds_changes_axes_and_words_together(browser: Any, pages: 
     playwright.expect(visit.page.get_by_role("button", name="seconds", exact=True)).to_have_attribute(
         "aria-pressed", "true"
     )
+    visit.page.close()
+
+
+def test_the_page_writes_numbers_as_the_summary_does(browser: Any, store: Store, pages: dict[str, str]) -> None:
+    visit = Visit(browser, pages["mnist"], WIDE)
+    stored = store.trials("mnist")
+    for name, scale in (("train_flops", 1e-12), ("saved_flops", 1e-12), ("seconds_total", 1.0)):
+        shown = visit.page.locator(f"#trials-table tbody td[data-name={name}]").all_text_contents()
+        assert shown == [words.number(value * scale) for value in stored[name]]
     visit.page.close()
 
 

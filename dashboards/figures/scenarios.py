@@ -9,7 +9,7 @@ from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import UNITS
 from dashboards.rows import Outcome, Rows
-from dashboards.theme import COLOURS, INK, LINE, MARKERS, MUTED, log_axis, themed_figure
+from dashboards.theme import COLOURS, INK, MARKERS, MUTED, log_axis, themed_figure
 from harness.advice import SCENARIOS
 
 
@@ -102,7 +102,7 @@ def map_figure(info: MapInfo, most: int) -> go.Figure:
                 "symmetric": False,
                 "array": [place.high - place.similarity for place in places],
                 "arrayminus": [place.similarity - place.low for place in places],
-                "color": INK if here else LINE,
+                "color": INK if here else MUTED,
                 "thickness": 2 if here else 1,
                 "width": 5 if here else 0,
             },
