@@ -133,8 +133,11 @@ def test_page_is_quiet_self_contained_and_fits(
     visit.page.close()
 
 
-def test_hover_tells_strategy_accuracy_cost_and_why_a_trial_was_stopped(browser: Any, pages: dict[str, str]) -> None:
-    visit = Visit(browser, pages["mnist"], WIDE)
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
+def test_hover_tells_strategy_accuracy_cost_and_why_a_trial_was_stopped(
+    browser: Any, pages: dict[str, str], viewport: dict[str, int]
+) -> None:
+    visit = Visit(browser, pages["mnist"], viewport)
     said = visit.hover("#accuracy-versus-compute .scatterlayer .trace:nth-child(4) path.point")
     for part in ("trial ", "feature_extraction", "k = 13", "adam", "validation accuracy 0.", "TFLOP", "of features"):
         assert part in said
@@ -216,8 +219,11 @@ def test_ten_visible_numbers_equal_sql(browser: Any, store: Store, pages: dict[s
 BEST = "select max(val_accuracy) from trial_summary where study = 'mnist'"
 
 
-def test_switch_to_seconds_changes_axes_and_words_together(browser: Any, pages: dict[str, str]) -> None:
-    visit = Visit(browser, pages["mnist"], WIDE)
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
+def test_switch_to_seconds_changes_axes_and_words_together(
+    browser: Any, pages: dict[str, str], viewport: dict[str, int]
+) -> None:
+    visit = Visit(browser, pages["mnist"], viewport)
     title = visit.page.locator("#accuracy-versus-compute .xtitle")
     caption = visit.page.locator("#accuracy-versus-compute-caption")
     assert "TFLOP" in title.text_content()
@@ -242,9 +248,12 @@ def test_the_page_writes_numbers_as_the_summary_does(browser: Any, store: Store,
     visit.page.close()
 
 
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
 @pytest.mark.parametrize("by", ["legend", "keyboard"])
-def test_a_hidden_strategy_is_hidden_everywhere(browser: Any, pages: dict[str, str], by: str) -> None:
-    visit = Visit(browser, pages["mnist"], WIDE)
+def test_a_hidden_strategy_is_hidden_everywhere(
+    browser: Any, pages: dict[str, str], by: str, viewport: dict[str, int]
+) -> None:
+    visit = Visit(browser, pages["mnist"], viewport)
     page = visit.page
     strategies = {row["strategy"] for row in shown_trials(page)}
     assert "feature_extraction" in strategies
