@@ -50,7 +50,7 @@ def test_the_test_part_comes_from_the_test_rows_and_holds_no_picture(digits: Dat
     assert split.test.rows.ndim == 1
 
 
-@given(n=st.integers(30, 200), classes=st.integers(2, 5), seed=st.integers(0, 99))
+@given(n=st.integers(60, 200), classes=st.integers(2, 5), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
 def test_any_set_without_parts_is_cut_in_three(
     tmp_path_factory: pytest.TempPathFactory, n: int, classes: int, seed: int
