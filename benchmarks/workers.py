@@ -66,9 +66,8 @@ class Waiting:
 def storage_clock() -> Iterator[list[float]]:
     """Collects seconds of every statement, commit and new transaction of every engine of this process."""
     spent: list[float] = []
-    real = {
-        name: getattr(sa.engine.default.DefaultDialect, name) for name in ("do_execute", "do_commit", "do_rollback")
-    }
+    dialect = sa.engine.default.DefaultDialect
+    real = {name: getattr(dialect, name) for name in ("do_execute", "do_commit", "do_rollback")}
 
     def timed(name: str) -> Any:
         def call(*arguments: Any, **keywords: Any) -> Any:

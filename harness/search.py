@@ -1,5 +1,6 @@
 """The search: which strategies are tried, in which order, and what becomes of each. Optuna is used here only."""
 
+import copy
 import hashlib
 import logging
 import math
@@ -7,7 +8,7 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
@@ -291,11 +292,11 @@ class Worker:
     def _begin(self, number: int, seed: int) -> Strategy:
         """Draw the trial's strategy and record that it starts. Parameters drawn in an earlier attempt are kept."""
         spec = self._problem.spec
-        self._study.get_trials(deepcopy=False)  # Optuna takes parameters only for trials it has once read
         trial_id = _set_state(self._study, number, TrialState.RUNNING)
         self._study.sampler = _sampler(spec.seed, number)
-        trial = optuna.Trial(self._study, trial_id)
-        strategy = suggest(trial, spec)
+        with _read_once(self._study):
+            trial = optuna.Trial(self._study, trial_id)
+            strategy = suggest(trial, spec)
         trial.set_user_attr("strategy", strategy.label())
         self._store.begin_trial(
             self._study.study_name,
@@ -425,6 +426,24 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str)
         elif old != new:
             found.append((key, old, new))
     return found
+
+
+@contextmanager
+def _read_once(study: optuna.Study) -> Iterator[None]:
+    """Read the study's trials now and show the sampler these. It would read them anew for every group of parameters,
+    waiting ones too: ten times a trial, most of what many workers then spend in storage."""
+    trials = study.get_trials(deepcopy=False)
+
+    def get_all_trials(_: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        found = [trial for trial in trials if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+    storage: Any = study._storage
+    storage.get_all_trials = get_all_trials
+    try:
+        yield
+    finally:
+        del storage.get_all_trials
 
 
 def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
