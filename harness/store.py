@@ -347,8 +347,8 @@ class Store:
     def record_baseline(self, study: str, *, session: int, name: str, seed: int, result: TrialResult) -> None:
         """Record a baseline's result in place of an earlier one of that name."""
         row = {
-            "study": study, "name": name, "session": session, "seed": seed, "epochs": result.curve[-1].epoch if result.curve else 0,
-            **_ended(result),
+            "study": study, "name": name, "session": session, "seed": seed,
+            "epochs": result.curve[-1].epoch if result.curve else 0, **_ended(result),
         }  # fmt: skip
         earlier = _baseline.delete().where(_baseline.c.study == study, _baseline.c.name == name)
         self._write(earlier, _baseline.insert().values(row))
