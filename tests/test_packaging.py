@@ -121,7 +121,8 @@ def test_locks_satisfy_what_the_package_asks_for() -> None:
 
 def test_every_import_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = declared["dependencies"] + declared["optional-dependencies"]["jax"]
+    extras = declared["optional-dependencies"]
+    lines = declared["dependencies"] + extras["jax"] + extras["ray"]
     names = {canonicalize_name(Requirement(line).name) for line in lines}
     owners = packages_distributions()
     for path in [*ROOT.glob("harness/**/*.py"), *ROOT.glob("dashboards/**/*.py")]:
