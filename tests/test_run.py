@@ -154,7 +154,10 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
         (["--study", "tiny.toml", "--workers", "0"], "--workers 0: give 1 or more"),
         (["--study", "tiny.toml", "--resume"], "there is no study 'tiny'"),
         (["--study", "tiny.toml", "--storage", "sqlite:////nowhere/at/all.db"], "/nowhere/at"),
-        (["--study", "tiny.toml", "--storage", "nonsense"], "nonsense"),
+        (
+            ["--study", "tiny.toml", "--storage", "nonsense"],
+            "the database URL of 8 characters does not parse: give sqlite:",
+        ),
         (["--study", "tiny.toml", "--out", "/proc/page.html"], "nothing can be written to the folder /proc"),
         (["--study", "tiny.toml", "--out", "tiny.toml/page.html"], "nothing can be written to the folder tiny.toml"),
     ],
