@@ -14,7 +14,7 @@ run: .venv/run.stamp
 	$(BIN)/python -m harness.run $(RUN)
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m "not large"
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup -m "not large"
 
 test-large: .venv/dev.stamp
 	$(BIN)/python -m pytest -m large

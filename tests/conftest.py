@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on PostgreSQL stay in one process: two that start their first server at once stand in each other's way."""
+    for item in items:
+        if item.get_closest_marker("postgres"):
+            item.add_marker(pytest.mark.xdist_group("postgres"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data sets and weights, beside the checkout or where HARNESS_SHARED points."""
