@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     stop_on_sigterm()
     try:
-        return _run(arguments, shlex.join(["harness", "run", *map(_shown, sys.argv[1:] if argv is None else argv)]))
+        return _run(
+            arguments, shlex.join(["harness", "run", *map(without_password, sys.argv[1:] if argv is None else argv)])
+        )
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -159,7 +161,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _shown(argument: str) -> str:
+def without_password(argument: str) -> str:
     """An argument as it may be recorded: a database's URL without its password."""
     option, separator, url = argument.rpartition("=")
     return f"{option}{separator}{database.shown(database.parse_url(url))}" if "://" in url and "@" in url else argument

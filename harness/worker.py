@@ -3,14 +3,14 @@
 import argparse
 import logging
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError
-from harness.run import silenced
+from harness.run import silenced, without_password
 from harness.spec import DatasetSpec, shipped
 from harness.store import Store
 
@@ -18,10 +18,12 @@ from harness.store import Store
 def main(argv: Sequence[str] | None = None) -> int:
     """Work on the study until none of its trials is left; exit codes as those of `harness.run`."""
     arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stop_on_sigterm()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        _work(arguments, shlex.join(["harness", "worker", *(sys.argv[1:] if argv is None else argv)]))
+        _work(
+            arguments, shlex.join(["harness", "worker", *map(without_password, sys.argv[1:] if argv is None else argv)])
+        )
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
