@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import SealedTest, load_split
+from harness.data import SealedTest, join, load_split
 from harness.errors import DataError
 from harness.spec import DatasetSpec, DataSpec, StudySpec
 
@@ -137,3 +137,12 @@ def test_majority_counts_the_training_parts_commonest_class(digits: DatasetSpec)
     labels = np.zeros(60, np.int64)
     skewed = replace(split, train=replace(split.train, labels=labels))
     assert skewed.majority_share() == np.mean(split.validation.labels == 0)
+
+
+def test_joined_parts_keep_each_picture_with_its_label(digits: DatasetSpec) -> None:
+    split = load_split(digits, ASKED, seed=0)
+    both = join(split.train, split.validation)
+    assert len(both) == 90 and both.pixels.shape == (90, 12, 12)
+    for start, part in ((0, split.train), (60, split.validation)):
+        assert np.array_equal(both.pixels[start : start + len(part)], part.pixels)
+        assert np.array_equal(both.labels[start : start + len(part)], part.labels)
