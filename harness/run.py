@@ -215,7 +215,9 @@ def _log_to(file: Path) -> None:
     root = logging.getLogger("harness")
     root.setLevel(logging.INFO)
     root.propagate = False
-    root.handlers.clear()
+    for handler in root.handlers[:]:  # of an earlier call in this process
+        root.removeHandler(handler)
+        handler.close()
     details = logging.FileHandler(file, delay=True)
     details.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     root.addHandler(details)

@@ -136,10 +136,8 @@ def test_what_a_killed_builder_left_is_taken_away(tiny_problem: Problem) -> None
     assert not left.exists() and folder.exists()
 
 
-def test_several_processes_compute_an_entry_once(tmp_path: Path) -> None:
+def test_two_processes_compute_an_entry_once(tmp_path: Path) -> None:
     script = """
-import sys
-import subprocess
 import sys
 from pathlib import Path
 import numpy as np
@@ -153,8 +151,8 @@ print(found.cached, float(found.values.sum()))
 """
     processes = [
         subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        for _ in range(2)
     ]
     answers = [process.communicate()[0].split() for process in processes]
-    assert sorted(answer[0] for answer in answers) == ["False", "True", "True"]
+    assert sorted(answer[0] for answer in answers) == ["False", "True"]
     assert len({answer[1] for answer in answers}) == 1

@@ -83,10 +83,10 @@ class Visit:
         self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(address)
-        if settle:  # a live page asks for news for ever
-            self.page.wait_for_load_state("networkidle")
         if self.page.locator("body[data-drawn]").count():
             self.page.wait_for_selector("body[data-drawn=true]")
+        elif settle:  # a live page asks for news for ever
+            self.page.wait_for_load_state("networkidle")
 
     def overflow(self) -> int:
         """Pixels by which the page is wider than its window."""
@@ -113,13 +113,21 @@ def live(store: Store, *studies: str) -> Iterator[str]:
         server.server_close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
+@pytest.mark.parametrize(
+    ("viewport", "scheme"),
+    [
+        pytest.param(WIDE, "light", id="1280-light"),
+        pytest.param(NARROW, "dark", id="390-dark"),
+        pytest.param(WIDE, "dark", id="1280-dark", marks=pytest.mark.large),
+        pytest.param(NARROW, "light", id="390-light", marks=pytest.mark.large),
+    ],
+)
 @pytest.mark.parametrize("study", STUDIES)
 def test_page_is_quiet_self_contained_and_fits(
     browser: Any, pages: dict[str, str], study: str, viewport: dict[str, int], scheme: str
 ) -> None:
     visit = Visit(browser, pages[study], viewport, scheme)
+    visit.page.wait_for_load_state("networkidle")
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith(("data:", "blob:"))] == [pages[study]]
     assert visit.overflow() <= 0
@@ -133,7 +141,7 @@ def test_page_is_quiet_self_contained_and_fits(
     visit.page.close()
 
 
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
+@pytest.mark.parametrize("viewport", [WIDE, pytest.param(NARROW, marks=pytest.mark.large)], ids=["1280", "390"])
 def test_hover_tells_strategy_accuracy_cost_and_why_a_trial_was_stopped(
     browser: Any, pages: dict[str, str], viewport: dict[str, int]
 ) -> None:
@@ -219,7 +227,7 @@ def test_ten_visible_numbers_equal_sql(browser: Any, store: Store, pages: dict[s
 BEST = "select max(val_accuracy) from trial_summary where study = 'mnist'"
 
 
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
+@pytest.mark.parametrize("viewport", [WIDE, pytest.param(NARROW, marks=pytest.mark.large)], ids=["1280", "390"])
 def test_switch_to_seconds_changes_axes_and_words_together(
     browser: Any, pages: dict[str, str], viewport: dict[str, int]
 ) -> None:
@@ -248,8 +256,9 @@ def test_the_page_writes_numbers_as_the_summary_does(browser: Any, store: Store,
     visit.page.close()
 
 
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
-@pytest.mark.parametrize("by", ["legend", "keyboard"])
+@pytest.mark.parametrize(
+    ("by", "viewport"), [("legend", WIDE), ("keyboard", NARROW)], ids=["legend-1280", "keyboard-390"]
+)
 def test_a_hidden_strategy_is_hidden_everywhere(
     browser: Any, pages: dict[str, str], by: str, viewport: dict[str, int]
 ) -> None:
@@ -294,30 +303,30 @@ def test_search_finds_all_words_and_says_how_many(browser: Any, store: Store, pa
     visit.page.close()
 
 
-@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 def test_downloads_hold_the_shown_rows_with_every_column(
-    browser: Any, store: Store, pages: dict[str, str], kind: str, tmp_path: Path
+    browser: Any, store: Store, pages: dict[str, str], tmp_path: Path
 ) -> None:
     visit = Visit(browser, pages[HOSTILE], WIDE)
     page = visit.page
     page.get_by_role("searchbox").fill("freeze_first_k")
     page.locator("th[data-name=train_flops] button").click()
-    with page.expect_download() as waiting:
-        page.locator(f"button[data-download={kind}]").click()
-    file = tmp_path / waiting.value.suggested_filename
-    waiting.value.save_as(file)
-    if kind == "parquet":
-        frame = pq.read_table(file).to_pandas()
-    else:
-        frame = pd.read_csv(file) if kind == "csv" else pd.read_json(file, orient="records", dtype=False)
     stored = store.trials(HOSTILE)
     stored = stored[stored["strategy"] == "freeze_first_k"].sort_values(["train_flops", "number"])
-    assert set(frame.columns) == set(stored.columns)
-    assert frame["number"].tolist() == stored["number"].tolist()
-    for name in ("val_accuracy", "train_flops", "learning_rate", "seconds_total"):
-        assert frame[name].tolist() == pytest.approx(stored[name].tolist(), rel=1e-15, nan_ok=True)
-    assert frame["study"].eq(HOSTILE).all()
-    assert frame["reason"].fillna("").tolist() == stored["reason"].fillna("").tolist()
+    for kind in ("csv", "json", "parquet"):
+        with page.expect_download() as waiting:
+            page.locator(f"button[data-download={kind}]").click()
+        file = tmp_path / waiting.value.suggested_filename
+        waiting.value.save_as(file)
+        if kind == "parquet":
+            frame = pq.read_table(file).to_pandas()
+        else:
+            frame = pd.read_csv(file) if kind == "csv" else pd.read_json(file, orient="records", dtype=False)
+        assert set(frame.columns) == set(stored.columns)
+        assert frame["number"].tolist() == stored["number"].tolist()
+        for name in ("val_accuracy", "train_flops", "learning_rate", "seconds_total"):
+            assert frame[name].tolist() == pytest.approx(stored[name].tolist(), rel=1e-15, nan_ok=True)
+        assert frame["study"].eq(HOSTILE).all()
+        assert frame["reason"].fillna("").tolist() == stored["reason"].fillna("").tolist()
     assert visit.complaints == []
     page.close()
 
@@ -360,7 +369,7 @@ def test_numbers_of_a_figure_can_be_read_as_a_table(browser: Any, store: Store, 
     visit.page.close()
 
 
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1280", "390"])
+@pytest.mark.parametrize("viewport", [WIDE, pytest.param(NARROW, marks=pytest.mark.large)], ids=["1280", "390"])
 def test_ten_thousand_trials_page_search_and_sort(
     browser: Any, tmp_path_factory: pytest.TempPathFactory, viewport: dict[str, int]
 ) -> None:
@@ -450,6 +459,7 @@ def test_the_live_page_takes_in_results_and_keeps_what_the_reader_chose(browser:
     page.close()
 
 
+@pytest.mark.large
 def test_images_and_pdf_are_printed(store: Store, tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium on the path: apt-get install chromium")

@@ -197,7 +197,7 @@ def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], mon
     def small(self: Store, url: str) -> None:
         real(self, url)
         with self.engine.connect() as connection:
-            connection.exec_driver_sql(f"pragma max_page_count = {pages + 3}")
+            connection.exec_driver_sql(f"pragma max_page_count = {pages + 1}")
 
     with monkeypatch.context() as patched:
         patched.setattr(Store, "__init__", small)
@@ -254,22 +254,9 @@ def no_trial_is_lost_or_repeated(n: int) -> None:
     assert len({row[1] for row in params}) == n
 
 
-def test_killed_and_run_again(tmp_path: Path) -> None:
-    for killed_after in (2, 5):
-        process = real_process("--trials", "12", folder=tmp_path)
-        wait_for_trials(killed_after, process)
-        process.kill()
-        process.communicate()
-    process = real_process("--trials", "12", folder=tmp_path)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    assert "Accuracy-versus-compute front" in out
-    no_trial_is_lost_or_repeated(12)
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_run_again(tmp_path: Path, how: signal.Signals) -> None:
-    process = real_process("--trials", "12", folder=tmp_path)
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)])
+def test_interrupted_then_killed_then_run_to_the_end(tmp_path: Path, how: signal.Signals) -> None:
+    process = real_process("--trials", "9", folder=tmp_path)
     wait_for_trials(2, process)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
@@ -278,11 +265,18 @@ def test_interrupted_and_run_again(tmp_path: Path, how: signal.Signals) -> None:
     states = Counter(row[0] for row in database().execute("select state from trials"))
     assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] >= 2
     assert Path("results/tiny.html").exists()
-    process = real_process("--trials", "12", folder=tmp_path)
-    assert process.wait(timeout=240) == 0, process.communicate()[1]
-    no_trial_is_lost_or_repeated(12)
+    process = real_process("--trials", "9", folder=tmp_path)
+    wait_for_trials(4, process)
+    process.kill()
+    process.communicate()
+    process = real_process("--trials", "9", folder=tmp_path)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "Accuracy-versus-compute front" in out
+    no_trial_is_lost_or_repeated(9)
 
 
+@pytest.mark.large
 def test_two_workers_share_one_study(tmp_path: Path) -> None:
     process = real_process("--trials", "12", "--workers", "2", folder=tmp_path)
     _, err = process.communicate(timeout=300)

@@ -92,18 +92,21 @@ def parallel_figure(info: ParallelInfo, most: int) -> go.Figure:
     """
     figure = themed_figure()
     heights = range(len(info.scales) - 1, -1, -1)
+    # All at once: Plotly checks the whole list again for each one that is added.
+    shapes, annotations = [], []
     for height, (name, ticks) in zip(heights, info.scales, strict=True):
-        figure.add_shape(type="line", x0=0, x1=1, y0=height, y1=height, line={"color": LINE, "width": 2}, layer="below")
-        figure.add_annotation(
-            x=0, y=height, text=f"<b>{name}</b>", xanchor="left", yanchor="bottom", yshift=5, showarrow=False,
-            font={"size": 11, "color": INK}, bgcolor=PAPER,
-        )  # fmt: skip
-        for place, label in ticks:
-            figure.add_annotation(
-                x=place, y=height, text=label, yanchor="top", yshift=-3, showarrow=False,
-                xanchor="left" if place < 0.04 else "right" if place > 0.96 else "center",
-                font={"size": 10, "color": MUTED}, bgcolor=PAPER,
-            )  # fmt: skip
+        line = {"color": LINE, "width": 2}
+        shapes.append({"type": "line", "x0": 0, "x1": 1, "y0": height, "y1": height, "line": line, "layer": "below"})
+        label = {"y": height, "showarrow": False, "bgcolor": PAPER}
+        annotations.append(label | {
+            "x": 0, "text": f"<b>{name}</b>", "xanchor": "left", "yanchor": "bottom", "yshift": 5,
+            "font": {"size": 11, "color": INK},
+        })  # fmt: skip
+        annotations += [label | {
+            "x": place, "text": text, "yanchor": "top", "yshift": -3, "font": {"size": 10, "color": MUTED},
+            "xanchor": "left" if place < 0.04 else "right" if place > 0.96 else "center",
+        } for place, text in ticks]  # fmt: skip
+    figure.update_layout(shapes=shapes, annotations=annotations)
     best = set(map(id, info.best))
     drawn = thinned(info.lines, most, info.best)
     for kind in KINDS:
