@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import SpecError
+from harness.results import METRIC_NAMES, Metric
 from harness.store import Store, StudyRow
 from harness.strategy import Strategy
 
@@ -17,7 +18,8 @@ class Outcome:
     """How a study came out: its data as the four scenarios see them, the advice, and the trials that matter.
 
     ``n_images`` are training images, ``large_at`` the boundary above which they count as many. ``best`` and
-    ``advised`` (the advice's own trial) are rows of ``trial_summary``, None where there is no accuracy.
+    ``advised`` (the advice's own trial) are rows of ``trial_summary``, None where there is no score; ``score`` is the
+    column that they are judged by.
     """
 
     study: str
@@ -29,18 +31,19 @@ class Outcome:
     scenario: int
     best: dict[str, Any] | None
     advised: dict[str, Any] | None
+    score: str
 
     @property
     def regret(self) -> float:
-        """Accuracy that following the advice costs: best found minus the advice's; NaN where one is missing."""
+        """The score that following the advice costs: best found minus the advice's; NaN where one is missing."""
         if self.best is None or self.advised is None:
             return math.nan
-        return float(self.best["val_accuracy"] - self.advised["val_accuracy"])
+        return float(self.best[self.score] - self.advised[self.score])
 
     @classmethod
     def of(cls, study: StudyRow, trials: pd.DataFrame) -> "Outcome":
         """From a study and its finished trials."""
-        profile = study.data["profile"]
+        profile, score = study.data["profile"], f"val_{study.metric}"
         return cls(
             study.name,
             study.data["dataset"],
@@ -49,8 +52,9 @@ class Outcome:
             profile["similarity_source"],
             study.spec["advice"]["large_at"],
             study.advice["scenario"],
-            _most_accurate(trials),
-            _most_accurate(trials[trials["origin"] == "advice"]),
+            _best(trials, score),
+            _best(trials[trials["origin"] == "advice"], score),
+            score,
         )
 
 
@@ -58,15 +62,16 @@ class Outcome:
 class Rows:
     """One study as stored.
 
-    ``spec``, ``data`` and ``advice`` are as in ``StudyRow``. ``trials`` are the finished ones, with ``label`` (the
-    strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP. ``outcome`` is
-    the study's, ``others`` those of the other studies in the same database.
+    ``spec``, ``data``, ``advice`` and ``metric`` are as in ``StudyRow``. ``trials`` are the finished ones, with
+    ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
+    ``outcome`` is the study's, ``others`` those of the other studies in the same database.
     """
 
     name: str
     spec: dict[str, Any]
     data: dict[str, Any]
     advice: dict[str, Any]
+    metric: Metric
     trials: pd.DataFrame
     checkpoints: pd.DataFrame
     baselines: pd.DataFrame
@@ -89,6 +94,7 @@ class Rows:
             study.spec,
             study.data,
             study.advice,
+            study.metric,
             trials.assign(label=[_label(row) for row in trials.to_dict("records")]),
             checkpoints[checkpoints["number"].isin(trials["number"])],
             store.baselines(study_name),
@@ -96,13 +102,23 @@ class Rows:
             tuple(others),
         )
 
+    @property
+    def score(self) -> str:
+        """The column of ``trials``, ``checkpoints`` and ``baselines`` that the study is judged by."""
+        return f"val_{self.metric}"
+
+    @property
+    def score_name(self) -> str:
+        """The same in words: ``validation accuracy``."""
+        return f"validation {METRIC_NAMES[self.metric]}"
+
     def best(self) -> dict[str, Any] | None:
-        """The trial of the highest validation accuracy, the cheaper one of equals; None where no trial has any."""
-        return _most_accurate(self.trials)
+        """The trial of the highest score, the cheaper one of equals; None where no trial has any."""
+        return _best(self.trials, self.score)
 
     def best_baseline(self) -> dict[str, Any] | None:
-        """The baseline of the highest validation accuracy, if any ended with one."""
-        return _most_accurate(self.baselines)
+        """The baseline of the highest score, if any ended with one."""
+        return _best(self.baselines, self.score)
 
     def trial_of(self, origin: str) -> dict[str, Any] | None:
         """The finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
@@ -114,9 +130,9 @@ def stopped(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["status"].isin(["pruned", "over_budget"])]
 
 
-def _most_accurate(frame: pd.DataFrame) -> dict[str, Any] | None:
-    scored = frame.dropna(subset="val_accuracy")
-    return _first(scored.sort_values(["val_accuracy", "train_flops"], ascending=[False, True]))
+def _best(frame: pd.DataFrame, score: str) -> dict[str, Any] | None:
+    scored = frame.dropna(subset=score)
+    return _first(scored.sort_values([score, "train_flops"], ascending=[False, True]))
 
 
 def _first(frame: pd.DataFrame) -> dict[str, Any] | None:

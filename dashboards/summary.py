@@ -34,7 +34,7 @@ def summarise(rows: Rows) -> Summary:
     """What a reader with a minute has to know."""
     best = rows.best()
     if best is None:
-        nothing = "No trial has a validation accuracy yet: there is nothing to recommend."
+        nothing = f"No trial has a {rows.score_name} yet: there is nothing to recommend."
         return Summary(_facts(rows, best), (nothing, _how_many(rows), *_reasons(rows)))
     sentences = (
         *_best(rows, best),
@@ -51,48 +51,48 @@ def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
     planned = f"of {rows.spec['budget']['trials']:,} planned"
     trials = Fact("Trials", f"{len(rows.trials):,}", planned)
     if best is None:
-        return (Fact("Best validation accuracy", "–", "no trial has one"), trials)
+        return (Fact(f"Best {rows.score_name}", "–", "no trial has one"), trials)
     facts = [
-        Fact("Best validation accuracy", words.accuracy(best["val_accuracy"]), f"trial {best['number']}"),
+        Fact(f"Best {rows.score_name}", words.accuracy(best[rows.score]), f"trial {best['number']}"),
         Fact("Its training cost", words.tflop(best["train_flops"]), f"{words.seconds(best['seconds_total'])} in all"),
     ]
     advice, baseline = rows.trial_of("advice"), rows.best_baseline()
     if advice is not None:
-        facts.append(Fact("The advice reached", words.accuracy(advice["val_accuracy"]), _cost_or_status(advice)))
+        facts.append(Fact("The advice reached", words.accuracy(advice[rows.score]), _cost_or_status(rows, advice)))
     if baseline is not None:
-        facts.append(Fact("Best baseline", words.accuracy(baseline["val_accuracy"]), baseline["name"]))
+        facts.append(Fact("Best baseline", words.accuracy(baseline[rows.score]), baseline["name"]))
     return (*facts, trials)
 
 
 def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:
-    n, accuracy = rows.data["n_validation"], best["val_accuracy"]
-    low, high = wilson_interval(round(accuracy * n), n)
+    n, score = rows.data["n_validation"], best[rows.score]
     stopped = "" if best["status"] == "complete" else f", although it ended as {_spaced(best['status'])}"
     trial = (
-        f"{best['label']} (trial {best['number']}): validation accuracy {_reached(best)} of training and "
+        f"{best['label']} (trial {best['number']}): {rows.score_name} {_reached(rows, best)} of training and "
         f"{words.seconds(best['seconds_total'])}{stopped}."
     )
     baseline = rows.best_baseline()
     use = f"Use {trial}"
-    if baseline is not None and baseline["val_accuracy"] >= accuracy:
+    if baseline is not None and baseline[rows.score] >= score:
         use = f"Use the baseline {baseline['name']}, which no trial beats. The best trial is {trial}"
-    return (
-        use,
-        f"How sure: {n:,} validation images give a 95 % interval of {low:.3f} to {high:.3f}, and the best of many "
-        f"trials looks a little better than it is.",
-    )
+    if rows.metric == "accuracy":
+        low, high = wilson_interval(round(score * n), n)
+        measured = f"{n:,} validation images give a 95 % interval of {low:.3f} to {high:.3f}"
+    else:
+        measured = f"it was measured on {n:,} validation images, of some classes on few of them"
+    return use, f"How sure: {measured}, and the best of many trials looks a little better than it is."
 
 
 def _cheaper(rows: Rows, best: dict[str, Any]) -> list[str]:
-    scored = rows.trials.dropna(subset="val_accuracy").reset_index(drop=True)
-    on_front = scored.iloc[front(scored["train_flops"].tolist(), scored["val_accuracy"].tolist())]
-    cheapest = on_front[on_front["val_accuracy"] >= best["val_accuracy"] - NEARLY].iloc[0]
+    scored = rows.trials.dropna(subset=rows.score).reset_index(drop=True)
+    on_front = scored.iloc[front(scored["train_flops"].tolist(), scored[rows.score].tolist())]
+    cheapest = on_front[on_front[rows.score] >= best[rows.score] - NEARLY].iloc[0]
     if cheapest["number"] == best["number"]:
         return []
     share = cheapest["train_flops"] / best["train_flops"]
     return [
-        f"Nearly as good for less: {cheapest['label']} (trial {cheapest['number']}) reached {_reached(cheapest)}, "
-        f"{words.percent(share)} of the compute."
+        f"Nearly as good for less: {cheapest['label']} (trial {cheapest['number']}) reached "
+        f"{_reached(rows, cheapest)}, {words.percent(share)} of the compute."
     ]
 
 
@@ -101,22 +101,22 @@ def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
     advice = f"The advice (scenario {rows.advice['scenario']}: {rows.advice['strategy']})"
     if trial is None:
         return f"{advice} has not been run yet."
-    if math.isnan(trial["val_accuracy"]):
-        return f"{advice} has no validation accuracy: its trial {_cost_or_status(trial)}."
+    if math.isnan(trial[rows.score]):
+        return f"{advice} has no {rows.score_name}: its trial {_cost_or_status(rows, trial)}."
     if trial["number"] == best["number"]:
         return f"{advice} did best: no trial of the search beat it."
-    gain = best["val_accuracy"] - trial["val_accuracy"]
+    gain = best[rows.score] - trial[rows.score]
     found = f"{words.points(gain)} more" if gain else "the same"
     ratio = best["train_flops"] / trial["train_flops"]
     compute = words.percent(ratio) if ratio < 1 else f"{words.number(ratio)} times"
-    return f"{advice} reached {_reached(trial)}: the search found {found} for {compute} of its compute."
+    return f"{advice} reached {_reached(rows, trial)}: the search found {found} for {compute} of its compute."
 
 
 def _recipes(rows: Rows) -> list[str]:
     names = {"recipe_extractor": "extractor", "recipe_partial": "partial freezing"}
     run = {name: trial for origin, name in names.items() if (trial := rows.trial_of(origin)) is not None}
     told = [
-        f"{name} {_cost_or_status(trial) if math.isnan(trial['val_accuracy']) else _reached(trial)}"
+        f"{name} {_cost_or_status(rows, trial) if math.isnan(trial[rows.score]) else _reached(rows, trial)}"
         for name, trial in run.items()
     ]
     return [f"The article's recipes: {'; '.join(told)}."] if told else []
@@ -126,8 +126,8 @@ def _against_baselines(rows: Rows, best: dict[str, Any]) -> str:
     baseline = rows.best_baseline()
     if baseline is None:
         return "No baseline has finished."
-    gain = best["val_accuracy"] - baseline["val_accuracy"]
-    than = f"the best baseline, {baseline['name']} ({_reached(baseline)})"
+    gain = best[rows.score] - baseline[rows.score]
+    than = f"the best baseline, {baseline['name']} ({_reached(rows, baseline)})"
     if gain > 0:
         return f"The best trial is {words.points(gain)} above {than}."
     return f"The best trial is no better than {than}: for this budget the search found nothing worth its cost."
@@ -152,12 +152,12 @@ def _reasons(rows: Rows) -> list[str]:
     return [f"Most frequent reason: {given.index[0]} ({words.count(int(given.iloc[0]), 'trial')})."]
 
 
-def _reached(row: Any) -> str:
-    return f"{words.accuracy(row['val_accuracy'])} for {words.tflop(row['train_flops'])}"
+def _reached(rows: Rows, row: Any) -> str:
+    return f"{words.accuracy(row[rows.score])} for {words.tflop(row['train_flops'])}"
 
 
-def _cost_or_status(trial: dict[str, Any]) -> str:
-    if not math.isnan(trial["val_accuracy"]):
+def _cost_or_status(rows: Rows, trial: dict[str, Any]) -> str:
+    if not math.isnan(trial[rows.score]):
         return words.tflop(trial["train_flops"])
     return f"ended as {_spaced(trial['status'])}" + (f" ({trial['reason']})" if trial["reason"] else "")
 

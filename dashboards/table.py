@@ -1,12 +1,13 @@
 """The trials as the page's table and downloads hold them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from dashboards.rows import Rows
+from harness.results import METRIC_NAMES
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ _SHOWN = (
     Column("number", "trial", "integer"),
     Column("strategy", "strategy", "text"),
     Column("frozen_convs", "k", "integer"),
-    Column("val_accuracy", "validation accuracy", "accuracy"),
+    *(Column(f"val_{metric}", f"validation {name}", "accuracy") for metric, name in METRIC_NAMES.items()),
     Column("train_flops", "training TFLOP", "tflop"),
     Column("saved_flops", "unspent TFLOP", "tflop"),
     Column("seconds_total", "total s", "number"),
@@ -47,7 +48,11 @@ def trials_table(studies: Sequence[Rows]) -> dict[str, Any]:
     """
     frame = pd.concat([rows.trials.drop(columns="label") for rows in studies], ignore_index=True)
     study = Column("study", "study" if len(studies) > 1 else "", "text")
-    known = {column.name: column for column in (study, *_SHOWN)}
+    judged = {"val_accuracy", *(rows.score for rows in studies)}
+    known = {
+        column.name: replace(column, title="") if column.format == "accuracy" and column.name not in judged else column
+        for column in (study, *_SHOWN)
+    }
     rest = [Column(name, "", _format(frame[name])) for name in frame.columns if name not in known]
     columns = [*known.values(), *rest]
     return {

@@ -93,7 +93,7 @@ class AccuracyAxis:
     """Accuracy on a log scale of the error: the top, where the good trials crowd, gets the room.
 
     Plotly has no such scale: the error is drawn on a reversed log axis and its ticks are labelled with the accuracy. An
-    accuracy of 1 is drawn at half an image's error.
+    accuracy of 1 is drawn at half an image's error. Another score that ends at 1 is drawn in the same way.
     """
 
     def __init__(self, accuracies: Sequence[float], n_validation: int) -> None:
@@ -113,7 +113,7 @@ class AccuracyAxis:
         """Where to draw what lies on the lower edge."""
         return float(f"{10 ** self._range[0]:.6g}")
 
-    def apply(self, figure: go.Figure) -> None:
+    def apply(self, figure: go.Figure, title: str) -> None:
         """Make this the figure's y axis."""
         ticks = self._ticks()
         figure.update_yaxes(
@@ -121,7 +121,7 @@ class AccuracyAxis:
             range=self._range,
             tickvals=ticks,
             ticktext=[f"{1 - tick:.6g}" for tick in ticks],
-            title_text="validation accuracy",
+            title_text=title,
         )
 
     def shares(self, accuracies: Iterable[float]) -> tuple[list[float], list[tuple[float, str]]]:

@@ -6,7 +6,7 @@ import textwrap
 
 
 def accuracy(value: float) -> str:
-    """Four decimals; a dash where there is none."""
+    """An accuracy, or another score: four decimals; a dash where there is none."""
     return "–" if math.isnan(value) else f"{value:.4f}"
 
 
@@ -40,7 +40,7 @@ def seconds(value: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two accuracies in points (0.01 is one point)."""
+    """A difference of two scores in points (0.01 is one point)."""
     return f"{round(abs(difference) * 100, 2):g} points"
 
 

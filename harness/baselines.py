@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from harness.clock import Clock
 from harness.cost import cnn_cost, mlp_cost, prefix_cost
+from harness.metrics import Scores
 from harness.models import CNN_DROPOUT, Network, cnn_pool
 from harness.problem import Problem
 from harness.results import BaselineName, Checkpoint, TrialResult
@@ -21,15 +22,23 @@ _PROBE_ITERATIONS = 1000
 
 
 def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialResult:
-    """Train and evaluate one baseline. ``val_accuracy`` is its accuracy on the study's validation part."""
+    """Train and evaluate one baseline, on the study's own training and validation part."""
     if name == "majority":
-        return TrialResult("complete", 0.0, 0.0, val_accuracy=problem.split.majority_share())
+        return _majority(problem)
     if name == "linear_probe":
         return _linear_probe(problem, seed)
     size, n_classes = problem.spec.data.image_size, problem.split.n_classes
     if name == "mlp":
         return _trained(problem.networks.mlp(), mlp_cost(size, n_classes), 0.0, problem, seed)
     return _trained(problem.networks.cnn(), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed)
+
+
+def _majority(problem: Problem) -> TrialResult:
+    """The training part's commonest class, whatever the picture."""
+    split = problem.split
+    commonest = np.bincount(split.train.labels).argmax()
+    scores = Scores.of(split.validation.labels, np.full(len(split.validation), commonest))
+    return TrialResult("complete", 0.0, 0.0, **scores.columns())
 
 
 def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
@@ -51,13 +60,13 @@ def _trained(network: Network, flops_per_image: float, dropout: float, problem: 
         train_seconds=clock.seconds().train,
         train_loss=end.train_loss,
         val_loss=end.val_loss,
-        val_accuracy=end.val_accuracy,
+        **end.scores.columns(),
     )
     return TrialResult(
         "complete",
         flops,
         flops,
-        val_accuracy=end.val_accuracy,
+        **end.scores.columns(),
         val_loss=end.val_loss,
         train_loss=end.train_loss,
         seconds=clock.seconds(),
@@ -77,10 +86,10 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
         probe = LogisticRegression(max_iter=_PROBE_ITERATIONS, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            probe.fit(scaler.transform(_averages(train)), train.labels)
+            probe.fit(scaler.transform(_averages(train)), train.labels, sample_weight=train.weights)
     with clock("evaluation"):
         probabilities = probe.predict_proba(scaler.transform(_averages(validation)))
-        correct = probe.classes_[probabilities.argmax(axis=1)] == validation.labels
+        scores = Scores.of(validation.labels, probe.classes_[probabilities.argmax(axis=1)])
     features, classes = probe.coef_.shape[1], problem.split.n_classes
     iterations = int(np.max(probe.n_iter_))
     flops = len(train) * (prefix_cost(problem.backbone.architecture, problem.spec.data.image_size))
@@ -89,7 +98,7 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
         "complete",
         flops,
         flops,
-        val_accuracy=float(correct.mean()),
+        **scores.columns(),
         val_loss=float(log_loss(validation.labels, probabilities, labels=probe.classes_)),
         seconds=clock.seconds(),
         features_cached=cached,

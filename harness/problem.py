@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.backbone import Backbone, on_gpu
 from harness.clock import Clock
@@ -71,10 +73,19 @@ class Problem:
         clock.add("features", train.seconds)
         clock.add("evaluation", validation.seconds)
         return (
-            Part(train.values, self.split.train.labels),
+            Part(train.values, self.split.train.labels, self._weights()),
             Part(validation.values, self.split.validation.labels),
             train.cached and validation.cached,
         )
+
+    def _weights(self) -> NDArray[np.float32] | None:
+        """What each training image counts in the loss: with the study's ``class_weights`` the classes weigh the same
+        together, whatever their sizes, and images one on average."""
+        if not self.spec.class_weights:
+            return None
+        labels = self.split.train.labels
+        counts = np.bincount(labels, minlength=self.split.n_classes)
+        return (len(labels) / (len(counts) * counts[labels])).astype(np.float32)
 
 
 def set_precision(spec: StudySpec) -> None:

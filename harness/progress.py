@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from dashboards import words
-from harness.results import Checkpoint, Standing
+from harness.results import METRIC_NAMES, Checkpoint, Metric, Standing
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 class Progress:
     """Shows how a study goes on, on stderr."""
 
-    def __init__(self, total: int, standing: Callable[[], Standing]) -> None:
-        """``standing`` is asked each time, so that the work of other processes shows too."""
-        self._total = total
+    def __init__(self, total: int, metric: Metric, standing: Callable[[], Standing]) -> None:
+        """``metric`` is the study's. ``standing`` is asked each time, so that the work of other processes shows too."""
+        self._total, self._metric = total, metric
         self._standing = standing
         self._stream: TextIO = sys.stderr
         self._terminal = self._stream.isatty()
@@ -32,7 +32,7 @@ class Progress:
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """A running trial has reached a checkpoint."""
         if self._terminal:
-            self._rewrite(f"{self._line()} | epoch {checkpoint.epoch}: {checkpoint.val_accuracy:.4f}")
+            self._rewrite(f"{self._line()} | epoch {checkpoint.epoch}: {checkpoint.score(self._metric):.4f}")
 
     def trial(self, number: int, strategy: str, how: str) -> None:
         """A trial of ``strategy`` has finished; ``how`` in words."""
@@ -71,8 +71,8 @@ class Progress:
         self._stream.flush()
 
 
-def outcome(status: str, val_accuracy: float | None, seconds: float) -> str:
+def outcome(status: str, metric: Metric, score: float | None, seconds: float) -> str:
     """How a trial or baseline ended, in a few words: ``complete, validation accuracy 0.9710, 12.3 s``."""
-    known = val_accuracy is not None and not math.isnan(val_accuracy)
-    accuracy = f", validation accuracy {val_accuracy:.4f}" if known else ""
-    return f"{status}{accuracy}, {words.seconds(seconds)}"
+    known = score is not None and not math.isnan(score)
+    scored = f", validation {METRIC_NAMES[metric]} {score:.4f}" if known else ""
+    return f"{status}{scored}, {words.seconds(seconds)}"

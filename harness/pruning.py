@@ -12,7 +12,7 @@ from itertools import accumulate
 from numpy.typing import ArrayLike
 
 from harness.pareto import best_at
-from harness.results import Checkpoint
+from harness.results import METRIC_NAMES, Checkpoint, Metric
 
 ONE_IN = 10
 """Of so many comparable trials one may improve faster than forecast: the forecast is the best of nine finished trials,
@@ -23,7 +23,8 @@ of a trial that would have come onto the front; with nine it was one in 4,000.
 """
 
 _CHANCE = 0.95
-"""A trial is at chance level while its error is at least this share of that of guessing among the classes."""
+"""A trial is at chance level while its error is at least this share of that of guessing among the classes. One that
+gives every image the same class has that balanced accuracy, and no more macro F1."""
 
 
 def steepest_fall(epoch: int, later: int) -> float:
@@ -37,19 +38,23 @@ def steepest_fall(epoch: int, later: int) -> float:
 
 
 def upper_bounds(
-    curve: Sequence[Checkpoint], epochs: int, history: Sequence[Sequence[Checkpoint]], n_classes: int
+    curve: Sequence[Checkpoint],
+    epochs: int,
+    history: Sequence[Sequence[Checkpoint]],
+    n_classes: int,
+    metric: Metric = "accuracy",
 ) -> list[float]:
-    """An optimistic validation accuracy for each epoch that ``curve`` lacks of ``epochs``; never under its best so far.
+    """An optimistic validation score for each epoch that ``curve`` lacks of ``epochs``; never under its best so far.
 
     ``history`` holds curves of finished trials of the same study. Trials still at chance level are a kind of their own:
     training from scratch often stays there for an epoch or two, and then takes off or never does. They are compared
     with trials that were at chance level after as many epochs, and for want of these taken to start now.
     """
     now = len(curve)
-    errors = _lowest_errors(curve)
+    errors = _lowest_errors(curve, metric)
     chance = _CHANCE * (1 - 1 / n_classes)
     stuck = errors[-1] >= chance
-    finished = [_lowest_errors(other) for other in history if len(other) == epochs]
+    finished = [_lowest_errors(other, metric) for other in history if len(other) == epochs]
     alike = [other for other in finished if other[now - 1] > 0 and (other[now - 1] >= chance) == stuck]
     bounds = []
     for later in range(now + 1, epochs + 1):
@@ -68,19 +73,20 @@ def should_stop(
     epochs: int,
     future_flops: Sequence[float],
     front_costs: ArrayLike,
-    front_accuracies: ArrayLike,
+    front_scores: ArrayLike,
     history: Sequence[Sequence[Checkpoint]],
     margin: float,
     n_classes: int,
+    metric: Metric = "accuracy",
 ) -> str | None:
     """A reason in words to stop the trial with this ``curve`` (one checkpoint at least), or None to go on.
 
     It stops when after none of its remaining epochs, which bring its compute to ``future_flops``, the forecast plus
-    ``margin`` (in accuracy) exceeds what the front reaches for as much. After its last epoch, or where the front has
-    nothing as cheap, there is no reason to.
+    ``margin`` (in the metric) exceeds what the front reaches for as much. After its last epoch, or where the front
+    has nothing as cheap, there is no reason to.
     """
-    bounds = upper_bounds(curve, epochs, history, n_classes)
-    rivals = [best_at(front_costs, front_accuracies, flops) for flops in future_flops]
+    bounds = upper_bounds(curve, epochs, history, n_classes, metric)
+    rivals = [best_at(front_costs, front_scores, flops) for flops in future_flops]
     chances = [
         (bound - rival, bound, rival, flops) for bound, rival, flops in zip(bounds, rivals, future_flops, strict=True)
     ]
@@ -88,11 +94,11 @@ def should_stop(
         return None
     _, bound, rival, flops = max(chances)
     return (
-        f"accuracy {curve[-1].val_accuracy:.3f} at {curve[-1].train_flops / 1e12:.3g} TFLOP; even the optimistic "
-        f"forecast of {bound:.3f} at {flops / 1e12:.3g} TFLOP stays under the front's {rival:.3f}"
+        f"{METRIC_NAMES[metric]} {curve[-1].score(metric):.3f} at {curve[-1].train_flops / 1e12:.3g} TFLOP; "
+        f"even the optimistic forecast of {bound:.3f} at {flops / 1e12:.3g} TFLOP stays under the front's {rival:.3f}"
     )
 
 
-def _lowest_errors(curve: Sequence[Checkpoint]) -> list[float]:
-    """The lowest error up to each epoch: a dip in the accuracy counts neither against a trial nor for others."""
-    return list(accumulate((1 - point.val_accuracy for point in curve), min))
+def _lowest_errors(curve: Sequence[Checkpoint], metric: Metric) -> list[float]:
+    """The lowest error up to each epoch: a dip in the score counts neither against a trial nor for others."""
+    return list(accumulate((1 - point.score(metric) for point in curve), min))

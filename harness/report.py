@@ -17,28 +17,29 @@ from harness import database
 from harness.cost import VGG16, trial_cost
 from harness.data import load_split
 from harness.pareto import front
+from harness.results import METRIC_NAMES, METRICS
 from harness.spec import DatasetSpec, StudySpec
 from harness.strategy import KINDS, N_CONVS, Strategy
 
 
 def print_report(rows: Rows, storage: str, page: Path) -> None:
     """Print what the search found: strategies, baselines, the front, the verdict, and where everything is."""
-    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    console, name = Console(width=None if Console().is_terminal else 120, highlight=False), METRIC_NAMES[rows.metric]
     console.print(_table(
-        "Strategies (validation accuracy; compute is training FLOPs)",
-        ("strategy", "trials", "complete", "best accuracy", "its compute", "its seconds", "all compute", "all seconds"),
+        f"Strategies ({rows.score_name}; compute is training FLOPs)",
+        ("strategy", "trials", "complete", f"best {name}", "its compute", "its seconds", "all compute", "all seconds"),
         (_strategy_row(rows, kind) for kind in KINDS if kind in set(rows.trials["strategy"])),
     ))  # fmt: skip
     console.print(_table(
         "Baselines",
-        ("baseline", "status", "accuracy", "compute", "seconds"),
-        ((row["name"], row["status"], words.accuracy(row["val_accuracy"]), words.tflop(row["train_flops"]),
+        ("baseline", "status", name, "compute", "seconds"),
+        ((row["name"], row["status"], words.accuracy(row[rows.score]), words.tflop(row["train_flops"]),
           words.seconds(row["seconds_total"])) for row in rows.baselines.to_dict("records")),
     ))  # fmt: skip
     console.print(_table(
-        "Accuracy-versus-compute front (each checkpoint counts)",
-        ("compute", "accuracy", "trial", "epoch", "strategy"),
-        ((words.tflop(point["train_flops"]), words.accuracy(point["val_accuracy"]), str(point["number"]),
+        f"{name[0].upper()}{name[1:]}-versus-compute front (each checkpoint counts)",
+        ("compute", name, "trial", "epoch", "strategy"),
+        ((words.tflop(point["train_flops"]), words.accuracy(point[rows.score]), str(point["number"]),
           str(point["epoch"]), point["label"]) for point in _front(rows).to_dict("records")),
     ))  # fmt: skip
     for sentence in summarise(rows).sentences:
@@ -54,7 +55,8 @@ def print_report(rows: Rows, storage: str, page: Path) -> None:
 
 
 def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
-    """The same for scripts: plain values, accuracies as shares, FLOPs, seconds."""
+    """The same for scripts: plain values, scores as shares, FLOPs, seconds."""
+    scores = [f"val_{metric}" for metric in METRICS]
 
     def records(frame: Any) -> Any:
         return json.loads(frame.to_json(orient="records", date_format="iso"))
@@ -68,7 +70,7 @@ def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
         "best": records(rows.trials[rows.trials["number"] == best["number"]])[0] if (best := rows.best()) else None,
         "trials": records(rows.trials),
         "baselines": records(rows.baselines),
-        "front": records(_front(rows)[["number", "epoch", "train_flops", "val_accuracy", "label"]]),
+        "front": records(_front(rows)[["number", "epoch", "train_flops", *scores, "label"]]),
         "summary": list(summarise(rows).sentences),
     }
 
@@ -101,13 +103,13 @@ def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
 
 def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
     trials = rows.trials[rows.trials["strategy"] == kind]
-    scored = trials.dropna(subset="val_accuracy").sort_values("val_accuracy", ascending=False)
+    scored = trials.dropna(subset=rows.score).sort_values(rows.score, ascending=False)
     best = scored.iloc[0] if len(scored) else None
     return (
         kind,
         str(len(trials)),
         str(int((trials["status"] == "complete").sum())),
-        "–" if best is None else words.accuracy(best["val_accuracy"]),
+        "–" if best is None else words.accuracy(best[rows.score]),
         "–" if best is None else words.tflop(best["train_flops"]),
         "–" if best is None else words.seconds(best["seconds_total"]),
         words.tflop(trials["train_flops"].sum()),
@@ -118,7 +120,7 @@ def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
 def _front(rows: Rows) -> pd.DataFrame:
     """The checkpoints on the front, cheapest first, each with its trial's label."""
     points = rows.checkpoints.merge(rows.trials[["number", "label"]], on="number")
-    return points.iloc[front(points["train_flops"].tolist(), points["val_accuracy"].tolist())]
+    return points.iloc[front(points["train_flops"].tolist(), points[rows.score].tolist())]
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

@@ -1,5 +1,6 @@
 """What a trial or a baseline leaves behind. Plain values, so that storage and pages need no machine learning."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -8,6 +9,13 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 BaselineName = Literal["majority", "mlp", "cnn", "linear_probe"]
 BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
+
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+"""What a study is judged by; its results hold all of them, as ``val_accuracy`` and so on: see `harness.metrics`."""
+METRICS: tuple[Metric, ...] = get_args(Metric)
+METRIC_NAMES: dict[Metric, str] = {
+    "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,8 @@ class Seconds:
 class Checkpoint:
     """One point of a learning curve: validation figures after ``epoch`` epochs (1, 2, …).
 
-    ``train_flops`` and ``train_seconds`` are cumulative and include the frozen prefix.
+    ``train_flops`` and ``train_seconds`` are cumulative and include the frozen prefix. NaN where a figure was not
+    recorded yet when the trial ran.
     """
 
     epoch: int
@@ -39,16 +48,24 @@ class Checkpoint:
     train_loss: float
     val_loss: float
     val_accuracy: float
+    val_balanced_accuracy: float = math.nan
+    val_macro_f1: float = math.nan
+
+    def score(self, metric: Metric) -> float:
+        """The figure that a study judged by ``metric`` compares."""
+        value: float = getattr(self, f"val_{metric}")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
     """How a trial or a baseline ended.
 
-    ``val_accuracy`` is that of the last checkpoint, on the validation part (never the test part), None where there is
-    no checkpoint. ``train_flops`` is what was spent and ``planned_flops`` what the whole budget would have cost
-    (1 multiply-add = 2 FLOPs); their difference is what stopping early saved. ``reason`` says in words why a trial did
-    not complete. ``features_cached`` tells whether the activations were found in the cache.
+    ``val_accuracy`` and the other ``val_`` figures are those of the last checkpoint, on the validation part (never the
+    test part), None where there is no checkpoint. ``train_flops`` is what was spent and ``planned_flops`` what the
+    whole budget would have cost (1 multiply-add = 2 FLOPs); their difference is what stopping early saved. ``reason``
+    says in words why a trial did not complete. ``features_cached`` tells whether the activations were found in the
+    cache.
     """
 
     status: Status
@@ -61,6 +78,13 @@ class TrialResult:
     features_cached: bool = False
     reason: str = ""
     curve: tuple[Checkpoint, ...] = ()
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
+
+    def score(self, metric: Metric) -> float | None:
+        """The figure that a study judged by ``metric`` compares."""
+        value: float | None = getattr(self, f"val_{metric}")
+        return value
 
     @property
     def saved_flops(self) -> float:
@@ -70,7 +94,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a study stands, over all its workers."""
+    """Where a study stands, over all its workers; ``best`` by the study's metric."""
 
     finished: int
     running: int

@@ -16,6 +16,7 @@ from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
 from harness.report import as_json, print_plan, print_report
+from harness.results import METRICS
 from harness.spec import StudySpec, shipped
 
 _OVERRIDES = {
@@ -31,6 +32,8 @@ _OVERRIDES = {
     "test_size": "data.test_size",
     "image_size": "data.image_size",
     "seed": "seed",
+    "metric": "metric",
+    "class_weights": "class_weights",
 }
 
 
@@ -73,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("--batch-size", type=int, metavar="N", help="images a step")
     change.add_argument("--precision", choices=["auto", "float32", "bfloat16"], help="of the arithmetic in training")
     change.add_argument("--seed", type=int, metavar="N", help="seed of split, search and training")
+    change.add_argument("--metric", choices=METRICS, help="validation score that is searched for and pruned by")
+    change.add_argument(
+        "--class-weights", action="store_true", default=None, help="weigh the loss by inverse class frequency"
+    )
     change.add_argument("--time-limit", type=float, metavar="SECONDS", help="no trial starts after that many seconds")
     change.add_argument("--max-trial-cost", type=float, metavar="TFLOP", help="do not begin trials predicted dearer")
     change.add_argument("--no-pruning", action="store_true", help="let every trial use its whole budget")

@@ -44,12 +44,14 @@ OnTrial = Callable[[int, Strategy, TrialResult], None]
 
 
 def open_study(store: Store, name: str) -> optuna.Study:
-    """The Optuna study of that name, made if there is none: validation accuracy up, training FLOPs down."""
+    """The Optuna study of that name, made if there is none: the study's metric up, training FLOPs down."""
+    row = store.study(name)
+    assert row is not None, f"no study {name!r} has been created"
     study = optuna.create_study(
         storage=store.optuna_storage(), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
     )
     with _experimental():
-        study.set_metric_names(["val_accuracy", "train_flops"])
+        study.set_metric_names([f"val_{row.metric}", "train_flops"])
     return study
 
 
@@ -173,11 +175,12 @@ def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
     running = {trial.number for trial in unfinished if trial.state == TrialState.RUNNING}
     for number in running & store.free_numbers(name):
         _set_state(study, number, TrialState.WAITING)
-    recorded = store.trials(name).to_dict("records") if unfinished else []
-    rows: dict[int, dict[Hashable, Any]] = {row["number"]: row for row in recorded}
-    for trial in unfinished:
-        if (row := rows.get(trial.number)) is not None:
-            _tell(study, trial.number, row["status"], row["reason"], row["val_accuracy"], row["train_flops"])
+    if unfinished and (begun := store.study(name)) is not None:
+        rows: dict[int, dict[Hashable, Any]] = {row["number"]: row for row in store.trials(name).to_dict("records")}
+        for trial in unfinished:
+            if (row := rows.get(trial.number)) is not None:
+                score = row[f"val_{begun.metric}"]
+                _tell(study, trial.number, row["status"], row["reason"], score, row["train_flops"])
     return len(taken)
 
 
@@ -191,7 +194,7 @@ def _set_state(study: optuna.Study, number: int, state: TrialState) -> int:
 
 
 def _tell(
-    study: optuna.Study, number: int, status: Status, reason: str, val_accuracy: float | None, train_flops: float
+    study: optuna.Study, number: int, status: Status, reason: str, score: float | None, train_flops: float
 ) -> None:
     """Close the trial in Optuna. What was stopped early is PRUNED there, so that it has no values to compare.
 
@@ -203,8 +206,8 @@ def _tell(
         if reason:
             study._storage.set_trial_user_attr(trial_id, "reason", reason)
         if status == "complete":
-            assert val_accuracy is not None
-            study.tell(number, [val_accuracy, train_flops], skip_if_finished=True)
+            assert score is not None
+            study.tell(number, [score, train_flops], skip_if_finished=True)
         else:
             state = TrialState.FAIL if status == "failed" else TrialState.PRUNED
             study.tell(number, state=state, skip_if_finished=True)
@@ -284,7 +287,8 @@ class Worker:
 
         def end() -> None:
             store.end_trial(name, number, result, session=self._session)
-            _tell(self._study, number, result.status, result.reason, result.val_accuracy, result.train_flops)
+            score = result.score(self._problem.spec.metric)
+            _tell(self._study, number, result.status, result.reason, score, result.train_flops)
 
         patiently(end)
         return strategy, result
@@ -350,15 +354,16 @@ class Judge:
     def __init__(self, store: Store, problem: Problem, number: int, cost: Cost) -> None:
         """``cost`` is that of the trial ``number``."""
         spec, name = problem.spec, problem.spec.name
-        self._pruning, self._epochs = spec.pruning, spec.budget.epochs
+        self._pruning, self._epochs, self._metric = spec.pruning, spec.budget.epochs, spec.metric
         self._n_classes = problem.split.n_classes
         self._flops = [cost.at(len(problem.split.train), epoch) for epoch in range(1, self._epochs + 1)]
         if not self._pruning.enabled:
             return
         curves = store.checkpoints(name)
         curves = curves[curves["number"] != number]
-        best = front(curves["train_flops"].to_numpy(), curves["val_accuracy"].to_numpy())
-        self._front = curves.iloc[best]
+        costs, scores = curves["train_flops"].to_numpy(), curves[f"val_{spec.metric}"].to_numpy()
+        best = front(costs, scores)
+        self._front = costs[best], scores[best]
         trials = store.trials(name)
         complete = set(trials.loc[trials["status"] == "complete", "number"])
         self._history = [
@@ -375,11 +380,11 @@ class Judge:
             curve,
             self._epochs,
             self._flops[len(curve) :],
-            self._front["train_flops"].to_numpy(),
-            self._front["val_accuracy"].to_numpy(),
+            *self._front,
             self._history,
             self._pruning.margin,
             self._n_classes,
+            self._metric,
         )
 
 
@@ -404,9 +409,13 @@ _FREE_TO_CHANGE = {
 
 
 def check_same_problem(before: Mapping[str, Any], spec: StudySpec) -> None:
-    """Refuse to go on with a study whose results would no longer be comparable. Raises SpecError naming each key."""
+    """Refuse to go on with a study whose results would no longer be comparable. Raises SpecError naming each key.
+
+    What a study did not say yet when it was begun, ``before``, was then what is now the default.
+    """
+    then = StudySpec.model_validate(before).model_dump(mode="json")
     changed = [
-        f"{key} was {old!r}, now {new!r}" for key, old, new in _differences(before, spec.model_dump(mode="json"), "")
+        f"{key} was {old!r}, now {new!r}" for key, old, new in _differences(then, spec.model_dump(mode="json"), "")
     ]
     if changed:
         raise SpecError(

@@ -124,7 +124,7 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
         baselines=True,
         deadline=math.inf if limit is None else time.monotonic() + limit,
     )
-    progress = Progress(spec.budget.trials, lambda: standing(study))
+    progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study))
     try:
         if request.placement:
             place(job, request.workers, request.placement, look=follow(store, study, progress))
@@ -134,7 +134,8 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
             return
 
         def on_trial(number: int, strategy: Strategy, result: TrialResult) -> None:
-            progress.trial(number, strategy.label(), outcome(result.status, result.val_accuracy, result.seconds.total))
+            how = outcome(result.status, spec.metric, result.score(spec.metric), result.seconds.total)
+            progress.trial(number, strategy.label(), how)
 
         work(job, split, on_trial=on_trial, on_checkpoint=progress.checkpoint, note=progress.note)
     finally:

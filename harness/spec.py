@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import SpecError
-from harness.results import BaselineName
+from harness.results import BaselineName, Metric
 from harness.strategy import KINDS, N_CONVS, Kind, OptimizerName, Pooling
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -138,11 +138,17 @@ class AdviceSpec(_Declared):
 
 
 class StudySpec(_Declared):
-    """One study, whole: what is searched, on which images, for how much."""
+    """One study, whole: what is searched, on which images, for how much.
+
+    ``metric``, on the validation part, is what the search raises, stops trials by and draws the front of; with
+    ``class_weights`` the loss weighs an image by the inverse of its class's frequency: both for unbalanced classes.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    metric: Metric = "accuracy"
+    class_weights: bool = False
     data: DataSpec
     search: SearchSpace
     budget: Budget = Budget()

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from harness import database
 from harness.errors import StorageError
 from harness.migrations import migrate
-from harness.results import Checkpoint, TrialResult
+from harness.results import Checkpoint, Metric, TrialResult
 from harness.strategy import Strategy
 
 Origin = Literal["advice", "recipe_extractor", "recipe_partial", "quota", "sampler"]
@@ -54,13 +54,13 @@ def _columns(kinds: dict[str, Any]) -> list[sa.Column[Any]]:
 
 # What queries need to know of the tables; their keys and constraints are in the migrations.
 _SECONDS = {f"seconds_{kind}": _Real for kind in ("features", "compile", "train", "evaluation")}
-_LOSSES = {"train_loss": _Real, "val_loss": _Real, "val_accuracy": _Real}
+_SCORES = {"val_accuracy": _Real, "val_balanced_accuracy": _Real, "val_macro_f1": _Real}
 _STRATEGY = {
     "strategy": sa.Text, "frozen_convs": sa.Integer, "pooling": sa.Text, "head": sa.Text, "dropout": _Real,
-    "optimizer": sa.Text, "learning_rate": _Real,
+    "optimizer": sa.Text, "learning_rate": _Real, "head_epochs": sa.Integer, "rate_factor": _Real,
 }  # fmt: skip
 _OUTCOME = {
-    "status": sa.Text, "reason": sa.Text, "val_accuracy": _Real, "val_loss": _Real, "train_loss": _Real,
+    "status": sa.Text, "reason": sa.Text, **_SCORES, "val_loss": _Real, "train_loss": _Real,
     "train_flops": _Real, "planned_flops": _Real,
 }  # fmt: skip
 _metadata = sa.MetaData()
@@ -77,12 +77,12 @@ _ticket = sa.Table("harness_ticket", _metadata, *_columns({
 }))  # fmt: skip
 _trial = sa.Table("harness_trial", _metadata, *_columns({
     "study": sa.Text, "number": sa.Integer, "session": sa.Integer, **_STRATEGY, "origin": sa.Text,
-    "seed": sa.BigInteger, "started_at": _Utc, **_OUTCOME, **_SECONDS, "features_cached": sa.Boolean,
-    "finished_at": _Utc,
+    "seed": sa.BigInteger, "started_at": _Utc, **_OUTCOME, **_SECONDS, "predicted_seconds": _Real,
+    "features_cached": sa.Boolean, "finished_at": _Utc,
 }))  # fmt: skip
 _checkpoint = sa.Table("harness_checkpoint", _metadata, *_columns({
     "study": sa.Text, "number": sa.Integer, "epoch": sa.Integer, "train_flops": _Real, "train_seconds": _Real,
-    **_LOSSES,
+    "train_loss": _Real, "val_loss": _Real, **_SCORES,
 }))  # fmt: skip
 _baseline = sa.Table("harness_baseline", _metadata, *_columns({
     "study": sa.Text, "name": sa.Text, "session": sa.Integer, "seed": sa.BigInteger, **_OUTCOME, "epochs": sa.Integer,
@@ -90,9 +90,9 @@ _baseline = sa.Table("harness_baseline", _metadata, *_columns({
 }))  # fmt: skip
 _trial_summary = sa.Table("trial_summary", _metadata, *_columns({
     "study": sa.Text, "number": sa.Integer, **_STRATEGY, "origin": sa.Text, **_OUTCOME, "saved_flops": _Real,
-    "epochs": sa.Integer, **_SECONDS, "seconds_total": _Real, "features_cached": sa.Boolean, "seed": sa.BigInteger,
-    "started_at": _Utc, "finished_at": _Utc, "retries": sa.Integer, "session": sa.Integer,
-    "commit_hash": sa.Text, "device": sa.Text,
+    "epochs": sa.Integer, **_SECONDS, "seconds_total": _Real, "predicted_seconds": _Real,
+    "features_cached": sa.Boolean, "seed": sa.BigInteger, "started_at": _Utc, "finished_at": _Utc,
+    "retries": sa.Integer, "session": sa.Integer, "commit_hash": sa.Text, "device": sa.Text,
 }))  # fmt: skip
 
 
@@ -105,6 +105,12 @@ class StudyRow:
     data: dict[str, Any]
     advice: dict[str, Any]
     created_at: datetime
+
+    @property
+    def metric(self) -> Metric:
+        """What the study is judged by; one that was begun before there was a choice, by accuracy."""
+        found: Metric = self.spec.get("metric", "accuracy")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +379,7 @@ class Store:
         """Every point of every learning curve, of running trials too, by trial number and epoch.
 
         Columns: study, number, epoch, train_flops and train_seconds (both cumulative), train_loss, val_loss,
-        val_accuracy.
+        val_accuracy, val_balanced_accuracy, val_macro_f1.
         """
         return self._frame(_of(_checkpoint, study).order_by("number", "epoch"))
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.backbone import as_numpy
 from harness.clock import Clock
+from harness.metrics import Scores
 from harness.models import Network, Trained
 from harness.strategy import OptimizerName
 
@@ -25,10 +26,12 @@ _MOMENTUM = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a network is fed: ``inputs`` (n, …) activations or raw pictures, maybe memory-mapped; ``labels`` (n,)."""
+    """What a network is fed: ``inputs`` (n, …) activations or raw pictures, maybe memory-mapped; ``labels`` (n,);
+    ``weights`` (n,) what each counts in the loss that is trained on, None for one each."""
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,12 +57,12 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class EpochEnd:
-    """Figures after an epoch (counted from 1): mean training loss over it, validation loss and accuracy."""
+    """Figures after an epoch (counted from 1): mean training loss over it, validation loss and scores."""
 
     epoch: int
     train_loss: float
     val_loss: float
-    val_accuracy: float
+    scores: Scores
 
 
 class Diverged(Exception):
@@ -89,6 +92,7 @@ def fit(
             shuffled = order.permutation(len(train))
             for rows, weights in _batches(len(train), schedule.batch_size):
                 rows = shuffled[rows]
+                weights = weights if train.weights is None else weights * train.weights[rows]
                 rate = schedule.rate(done, steps)
                 done += 1
                 losses.append(step.run(train.inputs[rows], train.labels[rows], weights, rate, done))
@@ -97,10 +101,10 @@ def fit(
             train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
             step.settle()
         with clock("evaluation"):
-            val_loss, val_accuracy = evaluate(network.model, validation)
+            val_loss, scores = evaluate(network.model, validation)
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
             raise Diverged(epoch)
-        yield EpochEnd(epoch, train_loss, val_loss, val_accuracy)
+        yield EpochEnd(epoch, train_loss, val_loss, scores)
 
 
 def compile_step(network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock) -> None:
@@ -120,17 +124,17 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
         network.model.predict_on_batch(validation.inputs[rows])
 
 
-def evaluate(model: keras.Model, part: Part) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of ``model`` on ``part``, in float32."""
-    losses, hits = 0.0, 0.0
+def evaluate(model: keras.Model, part: Part) -> tuple[float, Scores]:
+    """Mean cross-entropy and scores of ``model`` on ``part``, every picture counting one."""
+    losses, predicted = 0.0, np.empty(len(part), np.int64)
     for rows, weights in _batches(len(part), EVALUATION_BATCH):
         logits = np.asarray(model.predict_on_batch(part.inputs[rows]), np.float64)
         labels = part.labels[rows]
         top = logits.max(axis=1, keepdims=True)
         log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
         losses += float(weights @ (log_sum - logits[np.arange(len(labels)), labels]))
-        hits += float(weights @ (logits.argmax(axis=1) == labels))
-    return losses / len(part), hits / len(part)
+        predicted[rows] = logits.argmax(axis=1)
+    return losses / len(part), Scores.of(part.labels, predicted)
 
 
 def _even(n: int, batch_size: int) -> list[tuple[int, int]]:
@@ -190,7 +194,8 @@ class _Step(Protocol):
 
 def _loss(logits: Any, labels: Any, weights: Any) -> Any:
     losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    return ops.sum(losses * weights) / ops.sum(weights)
+    rows = ops.sum(ops.cast(weights > 0, losses.dtype))  # a row that fills up a batch weighs nothing
+    return ops.sum(losses * weights) / rows
 
 
 class _TensorFlowStep:

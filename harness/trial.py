@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from harness.clock import Clock
 from harness.problem import Problem
-from harness.results import Checkpoint, Status, TrialResult
+from harness.results import METRICS, Checkpoint, Status, TrialResult
 from harness.strategy import Strategy
 from harness.training import Diverged, Schedule, compile_step, fit, is_out_of_memory
 
@@ -56,7 +56,7 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
                     train_seconds=seconds.features + seconds.train,
                     train_loss=end.train_loss,
                     val_loss=end.val_loss,
-                    val_accuracy=end.val_accuracy,
+                    **end.scores.columns(),
                 )
             )
             stop = on_checkpoint(tuple(curve))
@@ -76,7 +76,7 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
         reason=reason,
         train_flops=cost.at(n_train, epochs) if epochs else 0.0,
         planned_flops=planned,
-        val_accuracy=last.val_accuracy if last else None,
+        **{f"val_{metric}": last.score(metric) if last else None for metric in METRICS},
         val_loss=last.val_loss if last else None,
         train_loss=last.train_loss if last else None,
         seconds=clock.seconds(),

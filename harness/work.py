@@ -115,14 +115,18 @@ def _session(job: Job, store: Store, problem: Problem) -> Iterator[int]:
 
 def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[], int]:
     """For `supervise`: shows the trials that have finished since the last look, whoever ran them."""
-    seen = set(patiently(lambda: store.trials(study.study_name))["number"])
+    name = study.study_name
+    seen = set(patiently(lambda: store.trials(name))["number"])
+    begun = patiently(lambda: store.study(name))
+    assert begun is not None
+    metric = begun.metric
 
     def look() -> int:
         if patiently(lambda: finished(study)) > len(seen):
-            rows = patiently(lambda: store.trials(study.study_name))
+            rows = patiently(lambda: store.trials(name))
             for row in rows[~rows["number"].isin(seen)].to_dict("records"):
                 seen.add(row["number"])
-                how = outcome(row["status"], row["val_accuracy"], row["seconds_total"])
+                how = outcome(row["status"], metric, row[f"val_{metric}"], row["seconds_total"])
                 progress.trial(row["number"], row["strategy"], how)
         return len(seen)
 
@@ -141,7 +145,8 @@ def _run_baselines(store: Store, problem: Problem, session: int, note: Callable[
             store.record_baseline(spec.name, session=session, name=name, seed=spec.seed, result=result)  # noqa: B023
 
         patiently(record)
-        note(f"baseline {name}: {outcome(result.status, result.val_accuracy, result.seconds.total)}")
+        how = outcome(result.status, spec.metric, result.score(spec.metric), result.seconds.total)
+        note(f"baseline {name}: {how}")
 
 
 def supervise(job: Job, workers: int, *, look: Callable[[], int]) -> None:

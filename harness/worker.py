@@ -63,8 +63,9 @@ def _work(arguments: argparse.Namespace, command: str) -> None:
     job = Job(arguments.study, arguments.storage, dataset, command, arguments.weights)
     if arguments.time_limit is not None:
         job = Job(**{**vars(job), "deadline": time.monotonic() + arguments.time_limit})
-    study = open_study(store, arguments.study)
-    progress = Progress(len(study.get_trials(deepcopy=False)), lambda: standing(study))
+    study, row = open_study(store, arguments.study), store.study(arguments.study)
+    assert row is not None
+    progress = Progress(len(study.get_trials(deepcopy=False)), row.metric, lambda: standing(study))
     try:
         supervise(job, arguments.workers, look=follow(store, study, progress))
     finally:

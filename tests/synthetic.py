@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 
-from harness.results import Checkpoint, Seconds, Status, TrialResult
+from harness.results import METRICS, Checkpoint, Seconds, Status, TrialResult
 from harness.spec import StudySpec
 from harness.store import Store
 from harness.strategy import KINDS, Kind, Strategy
@@ -24,10 +24,13 @@ _CEILING: dict[Kind, float] = {
 _FORWARD, _IMAGES, _EPOCHS = 0.626e9, 2000, 5
 
 
-def write_study(store: Store, name: str, trials: int, *, only: Status | None = None, baselines: bool = True) -> None:
+def write_study(
+    store: Store, name: str, trials: int, *, only: Status | None = None, baselines: bool = True, **changes: Any
+) -> None:
     """Write a study of ``trials`` finished trials, the first hundred also into Optuna; ``only`` is a status that all of
-    them end with. The rows are those that a run writes, but in one transaction: ten thousand take seconds."""
-    spec, _ = StudySpec.load("mnist", {"name": name})
+    them end with, ``changes`` are to the study's spec. Macro F1 is what an accuracy lacks of 1. The rows are those that
+    a run writes, but in one transaction: ten thousand take seconds."""
+    spec, _ = StudySpec.load("mnist", {"name": name, **changes})
     dataset = HOSTILE if name == HOSTILE else "mnist"
     data: dict[str, Any] = {"dataset": dataset, "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
     data["class_names"] = [f"{HOSTILE}{label}" for label in range(10)]
@@ -60,7 +63,10 @@ def write_study(store: Store, name: str, trials: int, *, only: Status | None = N
             ("majority", 0.112, 0.0), ("mlp", 0.905, 4e11), ("cnn", 0.958, 5e12), ("linear_probe", 0.921, 1.3e12),
         ):  # fmt: skip
             seconds = Seconds(train=flops / 1e11, evaluation=0.4)
-            result = TrialResult("complete", flops, flops, val_accuracy=accuracy, val_loss=0.3, seconds=seconds)
+            result = TrialResult(
+                "complete", flops, flops, val_accuracy=accuracy, val_loss=0.3, seconds=seconds,
+                val_balanced_accuracy=accuracy, val_macro_f1=accuracy,
+            )  # fmt: skip
             store.record_baseline(name, session=session, name=baseline, seed=0, result=result)
 
 
@@ -78,7 +84,8 @@ def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, St
             "pooling": strategy.pooling, "head": "-".join(map(str, strategy.head)), "dropout": strategy.dropout,
             "optimizer": strategy.optimizer, "learning_rate": strategy.learning_rate, "origin": origin, "seed": number,
             "started_at": now, "finished_at": now, "status": result.status, "reason": result.reason,
-            "val_accuracy": result.val_accuracy, "val_loss": result.val_loss, "train_loss": result.train_loss,
+            "val_accuracy": result.val_accuracy, "val_balanced_accuracy": result.val_balanced_accuracy,
+            "val_macro_f1": result.val_macro_f1, "val_loss": result.val_loss, "train_loss": result.train_loss,
             "train_flops": result.train_flops, "planned_flops": result.planned_flops,
             "features_cached": result.features_cached,
             **{f"seconds_{kind}": value for kind, value in asdict(result.seconds).items()},
@@ -130,12 +137,13 @@ def _result(draw: random.Random, strategy: Strategy, only: Status | None) -> Tri
     epochs = {"complete": _EPOCHS, "pruned": draw.randint(1, 3), "diverged": 1}.get(status, 0)
     good = _CEILING[strategy.kind] - abs(draw.gauss(0, 0.02 if strategy.optimizer == "adam" else 0.08))
     speed = draw.uniform(0.6, 1.6) * (0.5 if status == "pruned" else 1)
+    accuracies = [round(0.1 + (good - 0.1) * (1 - math.exp(-speed * epoch)), 3) for epoch in range(1, epochs + 1)]
     curve = tuple(
         Checkpoint(
             epoch, prefix + epoch * epoch_flops, epoch * epoch_flops / 1.5e11, 1.0 / epoch, 1.1 / epoch,
-            round(0.1 + (good - 0.1) * (1 - math.exp(-speed * epoch)), 3),
+            accuracy, accuracy - 0.01, 1 - accuracy,
         )
-        for epoch in range(1, epochs + 1)
+        for epoch, accuracy in enumerate(accuracies, start=1)
     )  # fmt: skip
     spent = curve[-1].train_flops if curve else 0.0
     seconds = Seconds(prefix / 1.5e11, 1.1, spent / 1.5e11, 0.8 * epochs) if curve else Seconds()
@@ -144,7 +152,8 @@ def _result(draw: random.Random, strategy: Strategy, only: Status | None) -> Tri
     )
     if curve and status in ("complete", "pruned"):
         end = curve[-1]
-        result = replace(result, val_accuracy=end.val_accuracy, val_loss=end.val_loss, train_loss=end.train_loss)
+        scores = {f"val_{metric}": end.score(metric) for metric in METRICS}
+        result = replace(result, **scores, val_loss=end.val_loss, train_loss=end.train_loss)
     return result
 
 

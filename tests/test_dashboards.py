@@ -92,13 +92,13 @@ class Parsed(HTMLParser):
 @pytest.mark.parametrize("unit", UNITS)
 def test_front_holds_exactly_the_checkpoints_that_nothing_beats(rows: Rows, unit: Unit) -> None:
     info = front_info(rows, unit)
-    places = {(p.cost(unit), p.accuracy) for p in info.points}
+    places = {(p.cost(unit), p.score) for p in info.points}
     alone = {
         (cost, accuracy)
         for cost, accuracy in places
         if not any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in places)
     }
-    assert {(p.cost(unit), p.accuracy) for p in info.front} == alone
+    assert {(p.cost(unit), p.score) for p in info.front} == alone
     assert [p.cost(unit) for p in info.front] == sorted(p.cost(unit) for p in info.front)
 
 
@@ -111,7 +111,7 @@ def test_every_checkpoint_is_a_point_with_the_stored_numbers(store: Store, rows:
             )
         ).all()
     points = front_info(rows).points
-    assert {(p.trial.number, p.epoch, p.flops, p.seconds, p.accuracy) for p in points} == {tuple(r) for r in stored}
+    assert {(p.trial.number, p.epoch, p.flops, p.seconds, p.score) for p in points} == {tuple(r) for r in stored}
 
 
 def test_a_running_trial_is_left_out(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_front_figure_draws_accuracy_on_the_axis_it_labels(rows: Rows) -> None:
     assert [1 - float(label) for label in axis.ticktext] == pytest.approx(list(axis.tickvals))
     front = next(trace for trace in figure.data if trace.name == "front")
     assert front.line.shape == "hv"
-    assert [1 - y for y in front.y[:-1]] == pytest.approx([p.accuracy for p in info.front], abs=1e-5)
+    assert [1 - y for y in front.y[:-1]] == pytest.approx([p.score for p in info.front], abs=1e-5)
     low, high = (10**end for end in axis.range[::-1])
     assert all(low <= y <= high * 1.00001 for trace in figure.data for y in trace.y)
 
@@ -179,7 +179,7 @@ def test_depth_takes_the_best_pretrained_trial_of_each_k_and_never_one_from_scra
     scratch = rows.trials.loc[rows.trials["strategy"] == "from_scratch", "number"]
     checkpoints = rows.checkpoints.copy()
     checkpoints.loc[checkpoints["number"].isin(scratch), "val_accuracy"] = 0.999
-    best = {point.trial.k: point.accuracy for point in depth_info(replace(rows, checkpoints=checkpoints)).best}
+    best = {point.trial.k: point.score for point in depth_info(replace(rows, checkpoints=checkpoints)).best}
     complete = rows.trials[(rows.trials["status"] == "complete") & (rows.trials["strategy"] != "from_scratch")]
     assert best == complete.groupby("frozen_convs")["val_accuracy"].max().to_dict()
 
@@ -225,6 +225,24 @@ def test_a_cheaper_trial_is_named_when_it_is_nearly_as_good(rows: Rows) -> None:
     assert any("(trial 1) reached 0.9650 for 2.00 TFLOP, 20 % of the compute" in s for s in summarise(near).sentences)
     trials["val_accuracy"] = [0.97, 0.95]
     assert not any("Nearly as good" in s for s in summarise(near).sentences)
+
+
+def test_a_study_judged_by_another_score_shows_that_one_everywhere(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
+    write_study(store, "rare", 30, metric="macro_f1")
+    rows = Rows.read(store, "rare")
+    best = rows.best()
+    assert best is not None and best["val_macro_f1"] == rows.trials["val_macro_f1"].max()
+    assert best["val_accuracy"] < rows.trials["val_accuracy"].max()
+    info = front_info(rows)
+    assert max(point.score for point in info.front) == rows.checkpoints["val_macro_f1"].max()
+    assert front_figure(info, 2000).layout.yaxis.title.text == "validation macro F1"
+    text = Parsed(render([rows])).text
+    assert f"validation macro F1 {best['val_macro_f1']:.4f} for" in text
+    assert "95 %" not in text, "that interval is one of accuracies"
+    assert not any("95 %" in hover for point in info.points for hover in [point.hover])
+    titles = {column["name"]: column["title"] for column in trials_table([rows])["columns"]}
+    assert titles["val_macro_f1"] == "validation macro F1" and titles["val_balanced_accuracy"] == ""
 
 
 @pytest.mark.parametrize(
@@ -315,7 +333,7 @@ def test_spread_at_k_is_that_of_its_complete_trials(rows: Rows) -> None:
     for spread in depth_info(rows).spread:
         accuracies = trials.loc[trials["frozen_convs"] == spread.k, "val_accuracy"]
         assert spread.n == len(accuracies)
-        assert spread.accuracy == pytest.approx(accuracies.quantile([0.25, 0.5, 0.75]).tolist())
+        assert spread.score == pytest.approx(accuracies.quantile([0.25, 0.5, 0.75]).tolist())
 
 
 def test_predicted_and_actual_cost_are_the_stored_ones(store: Store, rows: Rows) -> None:

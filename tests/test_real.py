@@ -48,3 +48,27 @@ def test_a_small_search_on_mnist(weights_file: Path, tmp_path: Path, monkeypatch
         "select val_accuracy from harness_baseline where name = 'majority'"
     )
     assert max(accuracy for accuracy in rows.values() if accuracy is not None) > 0.6 > majority.fetchone()[0]
+
+
+def test_class_weights_and_macro_f1_on_unbalanced_x_rays(
+    shared: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    file = shared / "datasets" / "chest_xray.npz"
+    Path("xray.toml").write_text(f'name = "xray"\nfile = "{file}"\nsimilar_to_imagenet = false\n')
+    Path("study.toml").write_text(
+        'name = "xray"\nmetric = "macro_f1"\nclass_weights = true\n'
+        '[data]\ndataset = "xray.toml"\ntrain_size = 500\nvalidation_size = 300\nimage_size = 32\n'
+        '[search]\nstrategies = ["feature_extraction"]\noptimizer = ["adam"]\n'
+        "learning_rate.feature_extraction = [1e-3, 1e-2]\n[budget]\ntrials = 4\nepochs = 4\n"
+    )
+    assert run.main(["--study", "study.toml", "--weights", str(weights_file)]) == 0
+    database = sqlite3.connect("results/harness.db")
+    majority = database.execute(
+        "select val_accuracy, val_balanced_accuracy, val_macro_f1 from harness_baseline where name = 'majority'"
+    ).fetchone()
+    assert majority[1] == pytest.approx(1 / 3) and majority[0] > 0.4 > majority[2]
+    best = database.execute("select max(val_macro_f1) from trial_summary").fetchone()[0]
+    told = database.execute("select max(value) from trial_values where objective = 0").fetchone()[0]
+    assert best == told > 0.5

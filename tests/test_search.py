@@ -15,7 +15,7 @@ from harness.environment import host
 from harness.errors import SpecError
 from harness.heartbeat import Watch
 from harness.problem import Problem
-from harness.results import TrialResult
+from harness.results import Checkpoint, TrialResult
 from harness.search import (
     Worker,
     as_params,
@@ -273,6 +273,10 @@ class TestWorker:
             ["search.dropout was [0.0, 0.6], now [0.0, 0.9]", "seed was 0, now 4"],
         ),
         ({"budget.epochs": 7}, ["budget.epochs was 2, now 7"]),
+        (
+            {"metric": "macro_f1", "class_weights": True},
+            ["metric was 'accuracy', now 'macro_f1'", "class_weights was False, now True"],
+        ),
     ],
 )
 def test_a_changed_problem_is_refused_key_by_key(study_file: Path, changes: dict[str, Any], named: list[str]) -> None:
@@ -286,6 +290,40 @@ def test_what_leaves_results_comparable_may_change(study_file: Path) -> None:
     before = StudySpec.load(str(study_file))[0].model_dump(mode="json")
     changes = {"budget.trials": 90, "budget.time_limit": 3.0, "pruning.margin": 0.1, "budget.max_trial_cost": 2.0}
     check_same_problem(before, StudySpec.load(str(study_file), changes)[0])
+
+
+def test_a_study_from_before_there_was_a_choice_goes_on_as_it_was(study_file: Path) -> None:
+    before = StudySpec.load(str(study_file))[0].model_dump(mode="json")
+    del before["metric"], before["class_weights"]
+    check_same_problem(before, StudySpec.load(str(study_file))[0])
+    with pytest.raises(SpecError, match="metric was 'accuracy', now 'macro_f1'"):
+        check_same_problem(before, StudySpec.load(str(study_file), {"metric": "macro_f1"})[0])
+
+
+def test_what_is_searched_for_and_pruned_by_is_the_study_s_metric(
+    tmp_path: Path, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_problem.spec.model_copy(update={"metric": "macro_f1"})
+    problem = Problem(spec, *list(vars(tiny_problem).values())[1:])
+    store = Store(f"sqlite:///{tmp_path}/study.db")
+    store.create_study("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
+    study = open_study(store, "tiny")
+    plan(study, store, spec, ADVICE)
+    seen: list[str | None] = []
+
+    def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: Any) -> TrialResult:
+        first = not seen
+        curve = [Checkpoint(1, 1e6, 1.0, 1.0, 1.0, val_accuracy=0.3 if first else 0.99, val_macro_f1=0.9 * first)]
+        seen.append(on_checkpoint(curve))
+        return TrialResult("complete", 1e6, 1e6, val_accuracy=0.5, val_macro_f1=0.25)
+
+    monkeypatch.setattr(search, "run_trial", run_trial)
+    worker = Worker(study, store, problem, session(store, spec), lambda _: None)
+    worker.run(lambda *_: None, stop=lambda: len(seen) >= 2)
+    assert study.metric_names == ["val_macro_f1", "train_flops"]
+    assert [trial.values[0] for trial in study.get_trials()[:2]] == [0.25, 0.25]
+    assert seen[0] is None
+    assert seen[1] is not None and "macro F1 0.000" in seen[1] and "the front's 0.900" in seen[1]
 
 
 def test_different_trials_have_different_seeds() -> None:

@@ -37,10 +37,12 @@ def strategy(kind: str = "freeze_first_k", head: tuple[int, ...] = (512, 256)) -
 
 
 def checkpoint(epoch: int, accuracy: float = 0.5) -> Checkpoint:
-    return Checkpoint(epoch, epoch * TERA, epoch * 2.5, 1.0 / epoch, 1.5 / epoch, accuracy)
+    losses = 1.0 / epoch, 1.5 / epoch
+    return Checkpoint(epoch, epoch * TERA, epoch * 2.5, *losses, accuracy, accuracy / 2, accuracy / 4)
 
 
 def result(status: str = "complete", accuracy: float | None = 0.9, flops: float = TERA, **more: Any) -> TrialResult:
+    more = {"val_balanced_accuracy": 0.8, "val_macro_f1": 0.7, **more}
     return TrialResult(status, flops, 4 * TERA, accuracy, 0.3, 0.2, Seconds(1.0, 2.0, 4.0, 8.0), **more)  # type: ignore[arg-type]
 
 
@@ -166,6 +168,7 @@ class StoreContract:
         assert len(frame) == 1
         row = frame.iloc[0].to_dict()
         began, ended = row.pop("started_at"), row.pop("finished_at")
+        assert math.isnan(row.pop("predicted_seconds"))
         assert timedelta(0) <= ended - began < timedelta(minutes=5)
         assert abs(datetime.now(UTC) - ended) < timedelta(minutes=5)
         assert row == {
@@ -178,10 +181,14 @@ class StoreContract:
             "dropout": 0.25,
             "optimizer": "adam",
             "learning_rate": 3e-4,
+            "head_epochs": 0,
+            "rate_factor": 1.0,
             "origin": "sampler",
             "status": "pruned",
             "reason": "cannot reach the front",
             "val_accuracy": 0.9,
+            "val_balanced_accuracy": 0.8,
+            "val_macro_f1": 0.7,
             "val_loss": 0.3,
             "train_loss": 0.2,
             "train_flops": TERA,
@@ -272,10 +279,11 @@ class StoreContract:
         curve = opened.checkpoints("mnist")
         assert list(curve.columns) == [
             "study", "number", "epoch", "train_flops", "train_seconds", "train_loss", "val_loss", "val_accuracy",
+            "val_balanced_accuracy", "val_macro_f1",
         ]  # fmt: skip
         assert curve.to_numpy().tolist() == [
-            ["mnist", 0, 1, TERA, 2.5, 1.0, 1.5, 0.1],
-            ["mnist", 0, 2, 2 * TERA, 5.0, 0.5, 0.75, 0.2],
+            ["mnist", 0, 1, TERA, 2.5, 1.0, 1.5, 0.1, 0.05, 0.025],
+            ["mnist", 0, 2, 2 * TERA, 5.0, 0.5, 0.75, 0.2, 0.1, 0.05],
         ]
 
     def test_a_trial_that_did_not_finish_starts_over(self, opened: Store) -> None:

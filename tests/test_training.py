@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import keras
 import numpy as np
@@ -104,7 +105,7 @@ def test_the_head_starts_at_unit_scale(tiny_problem: Problem, k: int) -> None:
 def test_training_learns(tiny_problem: Problem) -> None:
     _, curve = trained(tiny_problem, strategy(0, rate=1e-2), 0, epochs=8)
     assert curve[-1].train_loss < 0.5 * curve[0].train_loss
-    assert curve[-1].val_accuracy > 0.8
+    assert curve[-1].scores.accuracy > 0.8
 
 
 def test_divergence_is_raised_at_once(tiny_problem: Problem) -> None:
@@ -188,11 +189,11 @@ def test_a_compiled_step_is_keras_own(tiny_problem: Problem, optimizer: Optimize
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
     _, validation, _ = tiny_problem.parts(5, Clock())
-    loss, accuracy = evaluate(network.model, validation)
+    loss, scores = evaluate(network.model, validation)
     logits = network.model.predict(validation.inputs, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
     assert loss == pytest.approx(float(np.mean(as_numpy(losses))), rel=1e-5)
-    assert accuracy == np.mean(logits.argmax(axis=1) == validation.labels)
+    assert scores.accuracy == np.mean(logits.argmax(axis=1) == validation.labels)
 
 
 @given(n=st.integers(1, 500), batch_size=st.integers(1, 130))
@@ -221,7 +222,26 @@ def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
     network.reset(seed=0, dropout=0.0)
     part = Part(validation.inputs[:7], validation.labels[:7])
     twice = Part(np.repeat(part.inputs, 2, axis=0), np.repeat(part.labels, 2))
-    assert evaluate(network.model, part) == pytest.approx(evaluate(network.model, twice))
+    (loss, scores), (loss_of_two, scores_of_two) = evaluate(network.model, part), evaluate(network.model, twice)
+    assert loss == pytest.approx(loss_of_two)
+    assert asdict(scores) == pytest.approx(asdict(scores_of_two))
+
+
+def test_a_weight_counts_as_so_many_pictures(tiny_problem: Problem) -> None:
+    train, validation, _ = tiny_problem.parts(13, Clock())
+    once = Part(train.inputs[:8], train.labels[:8], np.repeat(np.float32([1.5, 0.5]), 4))
+    thrice = np.repeat(np.arange(8), [3] * 4 + [1] * 4)
+    as_many = Part(train.inputs[thrice], train.labels[thrice])
+    network = tiny_problem.networks.for_strategy(strategy(13, optimizer="sgd"), 13)
+    schedule = Schedule(1, 16, "sgd", 1e-2)
+    ends = []
+    for part in (once, as_many):
+        network.steps.clear()  # another batch size: another compiled step
+        compile_step(network, part, validation, schedule, Clock())
+        network.reset(seed=0, dropout=0.0)
+        ends += fit(network, part, validation, schedule, Clock(), seed=0)
+    assert ends[0].train_loss == pytest.approx(ends[1].train_loss, rel=1e-5)
+    assert ends[0].val_loss == pytest.approx(ends[1].val_loss, rel=1e-5)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from dashboards.figures.front import front_info
 from dashboards.figures.points import COST_TITLES, UNITS, Point, Unit, rounded
 from dashboards.rows import Rows
 from dashboards.theme import AccuracyAxis, log_axis, themed_figure
+from harness.results import METRIC_NAMES
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -18,11 +19,13 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 @dataclass(frozen=True)
 class CompareInfo:
-    """The front of each study, by name; ``n_validation`` is the largest validation part."""
+    """The front of each study, by name; ``n_validation`` is the largest validation part, ``score_name`` what all of
+    them are judged by, where that is the same."""
 
     unit: Unit
     fronts: tuple[tuple[str, tuple[Point, ...]], ...]
     n_validation: int
+    score_name: str
 
     @property
     def headline(self) -> str:
@@ -36,21 +39,23 @@ class CompareInfo:
 def compare_info(studies: Sequence[Rows], unit: Unit = "TFLOP") -> CompareInfo:
     """The front of each study."""
     fronts = tuple((rows.name, front_info(rows, unit).front) for rows in studies)
-    return CompareInfo(unit, fronts, max(rows.data["n_validation"] for rows in studies))
+    names = {rows.score_name for rows in studies}
+    score_name = names.pop() if len(names) == 1 else "each study's own validation score"
+    return CompareInfo(unit, fronts, max(rows.data["n_validation"] for rows in studies), score_name)
 
 
 def compare_figure(info: CompareInfo) -> go.Figure:
     """One stepped line a study, each with its own colour and dash."""
     figure = themed_figure()
     points = [p for _, front in info.fronts for p in front]
-    axis = AccuracyAxis([p.accuracy for p in points], info.n_validation)
+    axis = AccuracyAxis([p.score for p in points], info.n_validation)
     low, high = min(p.cost(info.unit) for p in points) / 1.3, max(p.cost(info.unit) for p in points) * 1.3
     for i, (name, front) in enumerate(info.fronts):
         if front:
             shown = words.plotly_text(name, 40)
             figure.add_scatter(
                 x=rounded([*(p.cost(info.unit) for p in front), high]),
-                y=axis.place([*(p.accuracy for p in front), front[-1].accuracy]),
+                y=axis.place([*(p.score for p in front), front[-1].score]),
                 mode="lines+markers",
                 name=shown,
                 line={"color": PALETTE[i % 6], "dash": DASHES[i // 6 % 6], "width": 2, "shape": "hv"},
@@ -59,14 +64,14 @@ def compare_figure(info: CompareInfo) -> go.Figure:
                 hoverinfo="text",
             )
     log_axis(figure, "xaxis", low, high, f"{COST_TITLES[info.unit]} (log)")
-    axis.apply(figure)
+    axis.apply(figure, info.score_name)
     return figure
 
 
 def compare_drawing(studies: Sequence[Rows]) -> Drawing:
     """The comparison of several studies."""
     numbers = Numbers(
-        ("study", "data set", "training images", "trials", "best accuracy", "its cost", "its strategy",
+        ("study", "data set", "training images", "trials", "judged by", "best", "its cost", "its strategy",
          "advice gave up", "best baseline"),
         tuple(map(_row, studies)),
     )  # fmt: skip
@@ -78,7 +83,7 @@ def compare_drawing(studies: Sequence[Rows]) -> Drawing:
     return Drawing(
         "comparison",
         "The studies compared",
-        "Each line is the front of a study: the best validation accuracy reached for that cost. Accuracies on "
+        "Each line is the front of a study: the best validation score reached for that cost. Scores on "
         "different data sets do not compare; their shapes, and what the advice gives up, do.",
         views,
     )
@@ -91,8 +96,9 @@ def _row(rows: Rows) -> tuple[str, ...]:
         outcome.dataset,
         f"{outcome.n_images:,}",
         f"{len(rows.trials):,}",
+        METRIC_NAMES[rows.metric],
         *(("–",) * 3 if best is None else (
-            words.accuracy(best["val_accuracy"]),
+            words.accuracy(best[rows.score]),
             f"{words.tflop(best['train_flops'])}, {words.seconds(best['seconds_total'])}",
             best["label"],
         )),

@@ -23,6 +23,7 @@ class CurvesInfo:
     curves: tuple[Curve, ...]
     on_front: tuple[Curve, ...]
     n_validation: int
+    score_name: str
 
     @property
     def stopped(self) -> tuple[Point, ...]:
@@ -41,22 +42,24 @@ class CurvesInfo:
 
 
 def curves_info(rows: Rows) -> CurvesInfo:
-    """Validation accuracy by epoch."""
+    """Validation score by epoch."""
     curves: dict[int, list[Point]] = {}
     all_points = points(rows)
     for point in all_points:
         curves.setdefault(point.trial.number, []).append(point)
-    best = front([p.flops for p in all_points], [p.accuracy for p in all_points])
+    best = front([p.flops for p in all_points], [p.score for p in all_points])
     found = {number: tuple(curve) for number, curve in curves.items()}
     on_front = dict.fromkeys(all_points[i].trial.number for i in best)
-    return CurvesInfo(tuple(found.values()), tuple(found[number] for number in on_front), rows.data["n_validation"])
+    return CurvesInfo(
+        tuple(found.values()), tuple(found[number] for number in on_front), rows.data["n_validation"], rows.score_name
+    )
 
 
 def curves_figure(info: CurvesInfo, most: int) -> go.Figure:
     """One line a trial, in its strategy's colour; stopped ends crossed. At most ``most`` curves, and all those that
     hold a point of the front."""
     figure = themed_figure()
-    axis = AccuracyAxis([p.accuracy for curve in info.curves for p in curve], info.n_validation)
+    axis = AccuracyAxis([p.score for curve in info.curves for p in curve], info.n_validation)
     drawn = thinned(info.curves, most, info.on_front)
     for kind in KINDS:
         mine = [curve for curve in drawn if curve[0].trial.kind == kind]
@@ -68,7 +71,7 @@ def curves_figure(info: CurvesInfo, most: int) -> go.Figure:
         hover: list[str] = []
         for curve in mine:
             x += [*(p.epoch for p in curve), None]
-            y += [*axis.place(p.accuracy for p in curve), None]
+            y += [*axis.place(p.score for p in curve), None]
             hover += [*(p.hover for p in curve), ""]
         figure.add_scatter(
             x=x,
@@ -89,7 +92,7 @@ def curves_figure(info: CurvesInfo, most: int) -> go.Figure:
         if ends:
             figure.add_scatter(
                 x=[p.epoch for p in ends],
-                y=axis.place(p.accuracy for p in ends),
+                y=axis.place(p.score for p in ends),
                 mode="markers",
                 name="ended early",
                 legendgroup=kind,
@@ -102,7 +105,7 @@ def curves_figure(info: CurvesInfo, most: int) -> go.Figure:
     last = max((p.epoch for curve in info.curves for p in curve), default=1)
     whole = {"dtick": 1} if last <= 12 else {"tickformat": "d"}
     figure.update_xaxes(title_text="epoch", range=[0.8, last + 0.2], **whole)
-    axis.apply(figure)
+    axis.apply(figure, info.score_name)
     return figure
 
 

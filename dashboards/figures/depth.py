@@ -20,11 +20,11 @@ SHIFTS: dict[Kind, float] = {"fine_tune_all": 0.12, "from_scratch": -0.12}  # bo
 
 @dataclass(frozen=True)
 class Spread:
-    """Pretrained trials of one ``k`` that completed: how many, quartiles of their accuracy and of their cost."""
+    """Pretrained trials of one ``k`` that completed: how many, quartiles of their score and of their cost."""
 
     k: int
     n: int
-    accuracy: tuple[float, float, float]
+    score: tuple[float, float, float]
     cost: tuple[float, float, float]
 
 
@@ -38,15 +38,16 @@ class DepthInfo:
     best: tuple[Point, ...]
     spread: tuple[Spread, ...]
     n_validation: int
+    score_name: str
 
     @property
     def headline(self) -> str:
         """What the figure shows, in words."""
         if not self.best:
             return "No pretrained trial has completed."
-        top = max(self.best, key=lambda point: point.accuracy)
+        top = max(self.best, key=lambda point: point.score)
         tried = words.count(len(self.best), "freeze depth")
-        told = f"validation accuracy {words.accuracy(top.accuracy)} (trial {top.trial.number})"
+        told = f"{self.score_name} {words.accuracy(top.score)} (trial {top.trial.number})"
         return f"Of {tried} with a complete trial, k = {top.trial.k} did best: {told}."
 
 
@@ -57,19 +58,19 @@ def depth_info(rows: Rows, unit: Unit = "TFLOP") -> DepthInfo:
     for point in ends:
         if point.trial.kind != "from_scratch" and point.trial.status == "complete":
             complete[point.trial.k].append(point)
-    best = tuple(max(complete[k], key=lambda p: (p.accuracy, -p.cost(unit))) for k in sorted(complete))
+    best = tuple(max(complete[k], key=lambda p: (p.score, -p.cost(unit))) for k in sorted(complete))
     spread = tuple(
-        Spread(k, len(mine), _quartiles([p.accuracy for p in mine]), _quartiles([p.cost(unit) for p in mine]))
+        Spread(k, len(mine), _quartiles([p.score for p in mine]), _quartiles([p.cost(unit) for p in mine]))
         for k, mine in sorted(complete.items())
     )
-    return DepthInfo(unit, ends, best, spread, rows.data["n_validation"])
+    return DepthInfo(unit, ends, best, spread, rows.data["n_validation"], rows.score_name)
 
 
 def depth_figure(info: DepthInfo, most: int) -> go.Figure:
-    """Above, accuracy: a marker a trial, bars over the middle half, a line through the best pretrained trial of each k.
+    """Above, scores: a marker a trial, bars over the middle half, a line through the best pretrained trial of each k.
     Below, what they cost, and VGG16's blocks. At most ``most`` trials are drawn, the best ones whole."""
     figure = themed_figure()
-    axis = AccuracyAxis([p.accuracy for p in info.points], info.n_validation)
+    axis = AccuracyAxis([p.score for p in info.points], info.n_validation)
     for block, (first, last, channels) in enumerate(BLOCKS, start=1):
         span = {"x0": first - 0.5, "x1": last + 0.5, "line": {"width": 0}, "layer": "below", "yref": "paper"}
         figure.add_shape(type="rect", y0=0.12, y1=1, fillcolor=LINE if block % 2 else PAPER, opacity=0.45, **span)
@@ -91,7 +92,7 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             above = panel == "y"
             figure.add_scatter(
                 x=[p.trial.k + SHIFTS.get(kind, 0.0) for p in mine],
-                y=axis.place(p.accuracy for p in mine) if above else rounded(p.cost(info.unit) for p in mine),
+                y=axis.place(p.score for p in mine) if above else rounded(p.cost(info.unit) for p in mine),
                 yaxis=panel,
                 mode="markers",
                 name=kind,
@@ -105,7 +106,7 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
     if len(info.best) > 1:
         figure.add_scatter(
             x=[p.trial.k for p in info.best],
-            y=axis.place(p.accuracy for p in info.best),
+            y=axis.place(p.score for p in info.best),
             mode="lines",
             name="best pretrained, complete",
             line={"color": INK, "width": 1.5},
@@ -114,7 +115,7 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
     several = [s for s in info.spread if s.n > 1]
     for panel in ("y", "y2") if several else ():
         above = panel == "y"
-        quartiles = [axis.place(s.accuracy) if above else rounded(s.cost) for s in several]
+        quartiles = [axis.place(s.score) if above else rounded(s.cost) for s in several]
         figure.add_scatter(
             x=[s.k + 0.28 for s in several],
             y=[middle for _, middle, _ in quartiles],
@@ -127,7 +128,7 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             error_y={
                 "type": "data",
                 "symmetric": False,
-                # An accuracy's place is its error: the lower quartile is drawn at the larger value.
+                # A score's place is its error: the lower quartile is drawn at the larger value.
                 "array": [max(ends) - ends[1] for ends in quartiles],
                 "arrayminus": [ends[1] - min(ends) for ends in quartiles],
                 "width": 0,
@@ -137,7 +138,7 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             hovertext=[_spread_in_words(s, info.unit) for s in several],
             hoverinfo="text",
         )
-    axis.apply(figure)
+    axis.apply(figure, info.score_name)
     costs = [p.cost(info.unit) for p in info.points]
     log_axis(figure, "yaxis2", min(costs, default=0.1) / 1.3, max(costs, default=10) * 1.3, info.unit)
     figure.update_layout(
@@ -158,12 +159,12 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
 
 
 def depth_drawing(rows: Rows, most: int) -> Drawing:
-    """Accuracy and compute against k."""
+    """Score and compute against k."""
     return Drawing(
         "frozen-layers",
         "Frozen layers",
         "k counts the leading convolutions of VGG16 whose ImageNet weights do not move: 13 is feature extraction, "
-        "at 0 all of them move. Above is the validation accuracy, below what was spent. Hollow marks were "
+        f"at 0 all of them move. Above is the {rows.score_name}, below what was spent. Hollow marks were "
         "stopped early. The line joins the best pretrained trial that completed at each k, a grey bar covers the "
         "middle half of them.",
         {unit: _view(depth_info(rows, unit), most) for unit in UNITS},
@@ -174,23 +175,30 @@ def _view(info: DepthInfo, most: int) -> View:
     if not info.points:
         return View(info.headline, None)
     told = tuple(
-        (str(p.trial.k), words.accuracy(p.accuracy), cost_in_words(p.cost(info.unit), info.unit), *_row(s, info.unit))
+        (str(p.trial.k), words.accuracy(p.score), cost_in_words(p.cost(info.unit), info.unit), *_row(s, info.unit))
         for p, s in zip(info.best, info.spread, strict=True)
     )
-    columns = ("k", "best accuracy", f"its {COST_TITLES[info.unit]}", "completed", "median accuracy", "median cost")
+    columns = (
+        "k",
+        f"best {info.score_name}",
+        f"its {COST_TITLES[info.unit]}",
+        "completed",
+        "its median",
+        "median cost",
+    )
     return View(info.headline, depth_figure(info, most), Numbers(columns, told))
 
 
 def _row(spread: Spread, unit: Unit) -> tuple[str, str, str]:
-    return str(spread.n), words.accuracy(spread.accuracy[1]), cost_in_words(spread.cost[1], unit)
+    return str(spread.n), words.accuracy(spread.score[1]), cost_in_words(spread.cost[1], unit)
 
 
 def _spread_in_words(spread: Spread, unit: Unit) -> str:
-    low, middle, high = map(words.accuracy, spread.accuracy)
+    low, middle, high = map(words.accuracy, spread.score)
     least, median, most = (cost_in_words(value, unit) for value in spread.cost)
     return (
         f"<b>k = {spread.k}: {words.count(spread.n, 'complete trial')}</b>"
-        f"<br>accuracy {middle} (middle half {low} to {high})<br>cost {median} (middle half {least} to {most})"
+        f"<br>score {middle} (middle half {low} to {high})<br>cost {median} (middle half {least} to {most})"
     )
 
 

@@ -33,11 +33,11 @@ MARKS = {  # by a trial's origin: its name here and its marker
 
 @dataclass(frozen=True)
 class BaselineLine:
-    """A baseline reaches ``accuracy`` once ``cost`` is spent."""
+    """A baseline reaches ``score`` once ``cost`` is spent."""
 
     name: str
     cost: float
-    accuracy: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class FrontInfo:
     baselines: tuple[BaselineLine, ...]
     marks: tuple[tuple[str, Point], ...]
     n_validation: int
+    score_name: str
 
     @property
     def headline(self) -> str:
@@ -67,20 +68,21 @@ class FrontInfo:
 
 
 def front_info(rows: Rows, unit: Unit = "TFLOP") -> FrontInfo:
-    """Accuracy versus compute; checkpoints without a finite accuracy (diverged) are left out."""
+    """Score versus compute; checkpoints without a finite score (diverged) are left out."""
     all_points = points(rows)
-    best = front([p.cost(unit) for p in all_points], [p.accuracy for p in all_points])
-    lines = rows.baselines.dropna(subset="val_accuracy").sort_values("val_accuracy")
+    best = front([p.cost(unit) for p in all_points], [p.score for p in all_points])
+    lines = rows.baselines.dropna(subset=rows.score).sort_values(rows.score)
     # The same clock as a checkpoint's: features and training, not evaluation.
     seconds = lines["seconds_features"] + lines["seconds_train"]
     costs = lines["train_flops"] / 1e12 if unit == "TFLOP" else seconds.where(lines["train_flops"] > 0, 0.0)
-    baselines = map(BaselineLine, lines["name"], costs, lines["val_accuracy"])
+    baselines = map(BaselineLine, lines["name"], costs, lines[rows.score])
     ends = {point.trial.number: point for point in all_points if point.last}
     special = {origin: rows.trial_of(origin) for origin in MARKS}
     marks = tuple((o, ends[t["number"]]) for o, t in special.items() if t is not None and t["number"] in ends)
     return FrontInfo(
-        unit, all_points, tuple(all_points[i] for i in best), tuple(baselines), marks, rows.data["n_validation"]
-    )
+        unit, all_points, tuple(all_points[i] for i in best), tuple(baselines), marks, rows.data["n_validation"],
+        rows.score_name,
+    )  # fmt: skip
 
 
 def front_figure(info: FrontInfo, most: int) -> go.Figure:
@@ -89,7 +91,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
     At most ``most`` checkpoints are drawn, and the whole front.
     """
     figure, unit = themed_figure(), info.unit
-    axis = AccuracyAxis([*(p.accuracy for p in info.points), *(b.accuracy for b in info.baselines)], info.n_validation)
+    axis = AccuracyAxis([*(p.score for p in info.points), *(b.score for b in info.baselines)], info.n_validation)
     costs = [p.cost(unit) for p in info.points] + [b.cost for b in info.baselines if b.cost > 0]
     low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
     if info.front:
@@ -99,7 +101,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
         figure.add_scatter(x=x, y=[axis.bottom] * len(x), legendgroup="front", **hidden)
         figure.add_scatter(
             x=x,
-            y=axis.place(p.accuracy for p in steps),
+            y=axis.place(p.score for p in steps),
             mode="lines",
             name="front",
             legendgroup="front",
@@ -117,7 +119,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
             if shown:
                 figure.add_scatter(
                     x=rounded(p.cost(unit) for p in shown),
-                    y=axis.place(p.accuracy for p in shown),
+                    y=axis.place(p.score for p in shown),
                     mode="markers",
                     name=kind,
                     legendgroup=kind,
@@ -133,7 +135,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
         figure.add_scatter(
             # The middle point carries the name and can be hovered over: a line alone has only its ends.
             x=rounded([start, math.sqrt(start * high), high]),
-            y=axis.place([baseline.accuracy] * 3),
+            y=axis.place([baseline.score] * 3),
             mode="lines+markers+text",
             name="baselines",
             legendgroup="baselines",
@@ -143,7 +145,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
             textfont={"size": 12, "color": MUTED},
             line={"color": MUTED, "width": 1.5, "dash": "dot"},
             marker={"symbol": "line-ns-open", "size": [9 if baseline.cost > 0 else 0, 0, 0], "color": MUTED},
-            hovertext=f"baseline {name}: validation accuracy {words.accuracy(baseline.accuracy)}"
+            hovertext=f"baseline {name}: {info.score_name} {words.accuracy(baseline.score)}"
             f"<br>{cost_in_words(baseline.cost, unit)}",
             hoverinfo="text",
         )
@@ -151,14 +153,14 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
         name, symbol = MARKS[origin]
         figure.add_scatter(
             x=rounded([point.cost(unit)]),
-            y=axis.place([point.accuracy]),
+            y=axis.place([point.score]),
             mode="markers",
             name=name,
             marker={"symbol": symbol, "size": 18, "color": INK, "line": {"width": 1.5}},
             hoverinfo="skip",
         )
     log_axis(figure, "xaxis", low, high, f"{COST_TITLES[unit]} (log)")
-    axis.apply(figure)
+    axis.apply(figure, info.score_name)
     return figure
 
 
@@ -168,8 +170,8 @@ def front_drawing(rows: Rows, most: int) -> Drawing:
         "accuracy-versus-compute",
         "Accuracy versus compute",
         "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early). The line is the "
-        "front: the best validation accuracy reached for that cost; what lies in its shade is beaten. A baseline's "
-        "line starts at its own cost. The accuracy axis is stretched towards 1, so that the difference between 0.97 "
+        f"front: the best {rows.score_name} reached for that cost; what lies in its shade is beaten. A baseline's "
+        "line starts at its own cost. The vertical axis is stretched towards 1, so that the difference between 0.97 "
         "and 0.98 can be seen.",
         {unit: _view(front_info(rows, unit), most) for unit in UNITS},
     )
@@ -181,9 +183,9 @@ def _view(info: FrontInfo, most: int) -> View:
     if not info.points and not info.baselines:
         return View(headline, None)
     told = tuple(
-        (cost_in_words(p.cost(info.unit), info.unit), words.accuracy(p.accuracy), str(p.trial.number), str(p.epoch),
+        (cost_in_words(p.cost(info.unit), info.unit), words.accuracy(p.score), str(p.trial.number), str(p.epoch),
          p.trial.label)
         for p in info.front
     )  # fmt: skip
-    numbers = Numbers(("cost", "validation accuracy", "trial", "epoch", "strategy"), told)
+    numbers = Numbers(("cost", info.score_name, "trial", "epoch", "strategy"), told)
     return View(headline, front_figure(info, most), numbers)

@@ -1,4 +1,4 @@
-"""Which hyperparameters move the accuracy, and how sure that is."""
+"""Which hyperparameters move the score, and how sure that is."""
 
 import random
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LEAST, MOST, HALVES = 20, 400, 12
 
 @dataclass(frozen=True)
 class Importance:
-    """The share of a hyperparameter in what makes accuracies differ: mean, least and most over the random halves, and
+    """The share of a hyperparameter in what makes scores differ: mean, least and most over the random halves, and
     whether it was ``above_chance`` in each of them."""
 
     name: str
@@ -50,9 +50,7 @@ class ImportanceInfo:
     def headline(self) -> str:
         """What the figure shows, in words."""
         if not self.importances:
-            return (
-                f"{words.count(self.complete, 'complete trial')}: {LEAST} that differ in accuracy are needed for this."
-            )
+            return f"{words.count(self.complete, 'complete trial')}: {LEAST} that differ in score are needed for this."
         sure = ", ".join(i.name for i in self.importances if i.above_chance)
         halves = f"in each of {HALVES} random halves of {words.count(self.used, 'complete trial')}"
         return f"{'Above chance' if sure else 'Nothing is above chance'} {halves}{': ' + sure if sure else ''}."
@@ -62,23 +60,23 @@ def importance_info(rows: Rows) -> ImportanceInfo:
     """Mean decrease of impurity in random forests (Breiman 2001; Optuna's evaluator) on random halves of the complete
     trials; of more than `MOST` complete trials a random sample is looked at."""
     complete = rows.trials[rows.trials["status"] == "complete"]
-    if len(complete) < LEAST or complete["val_accuracy"].nunique() < 2:
+    if len(complete) < LEAST or complete[rows.score].nunique() < 2:
         return ImportanceInfo((), 0, len(complete))
     draw = random.Random(0)
     chosen = sorted(draw.sample(range(len(complete)), min(MOST, len(complete))))
     frame = _parameters(complete.iloc[chosen])
-    accuracies = complete["val_accuracy"].iloc[chosen].tolist()
+    scores = complete[rows.score].iloc[chosen].tolist()
     distributions = _distributions(frame) | {CHANCE: optuna.distributions.FloatDistribution(0, 1)}
-    known = list(zip(frame.to_dict("records"), accuracies, strict=True))
+    known = list(zip(frame.to_dict("records"), scores, strict=True))
     halves = []
     for seed in range(HALVES):
         half = [
             optuna.trial.create_trial(
                 params={name: params.get(name, draw.random()) for name in distributions},
                 distributions=distributions,
-                value=accuracy,
+                value=score,
             )
-            for params, accuracy in draw.sample(known, len(known) // 2)
+            for params, score in draw.sample(known, len(known) // 2)
         ]
         halves.append(_importances(half, seed))
     found = []
@@ -112,7 +110,7 @@ def importance_figure(info: ImportanceInfo) -> go.Figure:
         hoverinfo="text",
         showlegend=False,
     )
-    figure.update_xaxes(title_text="share of the spread of accuracy", tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(title_text="share of the spread of the score", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix=" ")
     figure.update_layout(bargap=0.35)
     return figure

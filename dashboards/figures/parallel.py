@@ -1,4 +1,4 @@
-"""Parallel coordinates: every hyperparameter of a trial beside its cost and its accuracy."""
+"""Parallel coordinates: every hyperparameter of a trial beside its cost and its score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from dashboards.rows import Rows
 from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
 from harness.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
 
-N_SCALES = 9  # at most: strategy, six hyperparameters, cost, accuracy
+N_SCALES = 9  # at most: strategy, six hyperparameters, cost, score
 Ticks = tuple[tuple[float, str], ...]
 
 
@@ -24,43 +24,43 @@ class Line:
 
     number: int
     kind: Kind
-    accuracy: float
+    score: float
     places: tuple[float, ...]
     label: str
 
 
 @dataclass(frozen=True)
 class ParallelInfo:
-    """Every trial with an accuracy as a line, and the scales it crosses, each with its ticks."""
+    """Every trial with a score as a line, and the scales it crosses, each with its ticks."""
 
     lines: tuple[Line, ...]
     scales: tuple[tuple[str, Ticks], ...]
+    score_name: str
 
     @property
     def best(self) -> tuple[Line, ...]:
-        """The lines of the highest accuracy, at most 20."""
-        return tuple(sorted(self.lines, key=lambda line: -line.accuracy)[:20])
+        """The lines of the highest score, at most 20."""
+        return tuple(sorted(self.lines, key=lambda line: -line.score)[:20])
 
     @property
     def headline(self) -> str:
         """What the figure shows, in words."""
         if not self.lines:
-            return "Fewer than two trials have a validation accuracy."
-        return (
-            f"{words.count(len(self.lines), 'trial')} with an accuracy, one line each; the best {len(self.best)} bold."
-        )
+            return f"Fewer than two trials have a {self.score_name}."
+        told = f"{words.count(len(self.lines), 'trial')} with a {self.score_name}, one line each"
+        return f"{told}; the best {len(self.best)} bold."
 
 
 def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
-    """The hyperparameters, cost (in ``unit``) and accuracy of all trials that have one."""
+    """The hyperparameters, cost (in ``unit``) and score of all trials that have one."""
     seconds = rows.trials["seconds_features"] + rows.trials["seconds_train"]
     frame = rows.trials.assign(cost=rows.trials["train_flops"] / 1e12 if unit == "TFLOP" else seconds)
-    frame = frame[frame["val_accuracy"].notna() & (frame["cost"] > 0)]  # nought is on no log scale
+    frame = frame[frame[rows.score].notna() & (frame["cost"] > 0)]  # nought is on no log scale
     if len(frame) < 2:
-        return ParallelInfo((), ())
+        return ParallelInfo((), (), rows.score_name)
     costs = frame["cost"].tolist()
     units = [sum(int(width) for width in head.split("-") if width) for head in frame["head"]]
-    accuracies = frame["val_accuracy"].tolist()
+    scores = frame[rows.score].tolist()
     scales = {
         "strategy": _names(frame["strategy"].tolist(), KINDS),
         "k, frozen convolutions": _numbers(frame["frozen_convs"].tolist(), (0, 2, 4, 7, 10, 13)),
@@ -70,19 +70,19 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
         "optimizer": _names(frame["optimizer"].tolist(), OPTIMIZERS),
         "learning rate, log scale": _logs(frame["learning_rate"].tolist()),
         f"{'training TFLOP' if unit == 'TFLOP' else 'seconds'}, log scale": _logs(costs),
-        "validation accuracy": _accuracies(accuracies, rows.data["n_validation"]),
+        rows.score_name: _scores(scores, rows.data["n_validation"]),
     }
     scales = {
         name: scale for name, scale in scales.items() if len(set(scale[1])) > 1
     }  # a scale of one value says nothing
     places = zip(*(places for places, _ in scales.values()), strict=True)
-    columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), accuracies, places, strict=True)
+    columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), scores, places, strict=True)
     told = (
-        f"{label}<br>validation accuracy {words.accuracy(accuracy)} for {cost_in_words(cost, unit)}"
-        for label, accuracy, cost in zip(frame["label"], accuracies, costs, strict=True)
+        f"{label}<br>{rows.score_name} {words.accuracy(score)} for {cost_in_words(cost, unit)}"
+        for label, score, cost in zip(frame["label"], scores, costs, strict=True)
     )
     lines = tuple(Line(*row, label) for row, label in zip(columns, told, strict=True))
-    return ParallelInfo(lines, tuple((name, ticks) for name, (_, ticks) in scales.items()))
+    return ParallelInfo(lines, tuple((name, ticks) for name, (_, ticks) in scales.items()), rows.score_name)
 
 
 def parallel_figure(info: ParallelInfo, most: int) -> go.Figure:
@@ -124,7 +124,7 @@ def parallel_figure(info: ParallelInfo, most: int) -> go.Figure:
                 opacity=1 if bold else 0.35,
                 line={"color": COLOURS[kind], "width": 2 if bold else 0.8},
                 marker={"size": 4 if bold else 2, "color": COLOURS[kind]},
-                hovertext=[text for line in mine for text in _hovers(line, len(info.scales))],
+                hovertext=[text for line in mine for text in _hovers(line, len(info.scales), info.score_name)],
                 hoverinfo="text",
             )
     figure.update_xaxes(visible=False, range=[-0.01, 1.01], fixedrange=True)
@@ -143,14 +143,14 @@ def parallel_drawing(rows: Rows, most: int) -> Drawing:
         "parallel-coordinates",
         "Parallel coordinates",
         "Each line is a trial and runs from its strategy, at the top, through its hyperparameters and cost to its "
-        "accuracy, at the bottom. The table of trials below holds the same numbers.",
+        "score, at the bottom. The table of trials below holds the same numbers.",
         views,
     )
 
 
-def _hovers(line: Line, n_scales: int) -> list[str]:
-    # The whole story once, at the accuracy: nine times would make the page large.
-    short = f"trial {line.number}, validation accuracy {words.accuracy(line.accuracy)}"
+def _hovers(line: Line, n_scales: int, score_name: str) -> list[str]:
+    # The whole story once, at the score: nine times would make the page large.
+    short = f"trial {line.number}, {score_name} {words.accuracy(line.score)}"
     return [*[short] * (n_scales - 1), f"<b>trial {line.number}</b><br>{words.plotly_text(line.label)}", ""]
 
 
@@ -179,6 +179,6 @@ def _logs(values: Sequence[float], names: Mapping[float, str] = MappingProxyType
     return [(math.log10(value) - low) / width for value in values], labels
 
 
-def _accuracies(values: Sequence[float], n_validation: int) -> tuple[list[float], Ticks]:
+def _scores(values: Sequence[float], n_validation: int) -> tuple[list[float], Ticks]:
     places, ticks = AccuracyAxis(values, n_validation).shares(values)
     return places, tuple(ticks)

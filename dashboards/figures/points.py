@@ -31,17 +31,18 @@ class Trial:
     reason: str
     epochs: int
     n_validation: int
+    score_name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A checkpoint of ``trial``: what was spent so far, the validation accuracy, whether it is the ``last`` one."""
+    """A checkpoint of ``trial``: what was spent so far, the validation score, whether it is the ``last`` one."""
 
     trial: Trial
     epoch: int
     flops: float
     seconds: float
-    accuracy: float
+    score: float
     last: bool
 
     def cost(self, unit: Unit) -> float:
@@ -50,18 +51,21 @@ class Point:
 
     def in_words(self, unit: Unit) -> str:
         """``0.9740 for 3.21 TFLOP``."""
-        return f"{words.accuracy(self.accuracy)} for {cost_in_words(self.cost(unit), unit)}"
+        return f"{words.accuracy(self.score)} for {cost_in_words(self.cost(unit), unit)}"
 
     @property
     def hover(self) -> str:
         """All that there is to say, as Plotly's kind of HTML."""
         trial, n = self.trial, self.trial.n_validation
-        low, high = wilson_interval(round(self.accuracy * n), n)
+        sure = ""
+        if trial.score_name == "validation accuracy":  # of the other scores no interval is known from the share alone
+            low, high = wilson_interval(round(self.score * n), n)
+            sure = f" (95 %: {low:.3f} to {high:.3f})"
         lines = [
             f"<b>trial {trial.number}, epoch {self.epoch} of {trial.epochs}</b>",
             words.plotly_text(trial.label),
             f"k = {trial.k}, dropout {trial.dropout:.2g}",
-            f"validation accuracy {words.accuracy(self.accuracy)} (95 %: {low:.3f} to {high:.3f})",
+            f"{trial.score_name} {words.accuracy(self.score)}{sure}",
             f"{words.tflop(self.flops)}, {words.seconds(self.seconds)} of features and training",
         ]
         if self.last and trial.status != "complete":
@@ -75,19 +79,19 @@ def trials(rows: Rows) -> dict[int, Trial]:
     columns = ["number", "strategy", "frozen_convs", "label", "dropout", "status", "reason"]
     values = zip(*(rows.trials[name].tolist() for name in columns), strict=True)
     return {
-        number: Trial(number, kind, k, label, dropout, status, reason, epochs, n)
+        number: Trial(number, kind, k, label, dropout, status, reason, epochs, n, rows.score_name)
         for number, kind, k, label, dropout, status, reason in values
     }
 
 
 def points(rows: Rows) -> tuple[Point, ...]:
-    """Every checkpoint of every finished trial by trial and epoch; those without a finite accuracy or any cost are
+    """Every checkpoint of every finished trial by trial and epoch; those without a finite score or any cost are
     left out."""
     of = trials(rows)
     frame = rows.checkpoints
-    usable = frame[frame["val_accuracy"].notna() & (frame["train_flops"] > 0) & (frame["train_seconds"] > 0)]
+    usable = frame[frame[rows.score].notna() & (frame["train_flops"] > 0) & (frame["train_seconds"] > 0)]
     last = ~usable["number"].duplicated(keep="last")
-    columns = ["number", "epoch", "train_flops", "train_seconds", "val_accuracy"]
+    columns = ["number", "epoch", "train_flops", "train_seconds", rows.score]
     values = zip(*(usable[name].tolist() for name in columns), last.tolist(), strict=True)
     return tuple(Point(of[number], *rest) for number, *rest in values)
 

@@ -150,10 +150,10 @@ def map_drawing(rows: Rows, most: int) -> Drawing:
 
 def _verdict(outcome: Outcome) -> str:
     if outcome.best is None:
-        return "No trial has an accuracy yet."
+        return "No trial has a score yet."
     won = f"{outcome.best['strategy']} did best"
     if outcome.advised is None:
-        return f"{won}; the advice has no accuracy to compare."
+        return f"{won}; the advice has no score to compare."
     if outcome.regret <= 0:
         return f"{won}: the advice itself."
     return f"{won}; following the advice gives up {words.points(outcome.regret)}."
