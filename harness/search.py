@@ -10,6 +10,8 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, cast
 
 import optuna
@@ -366,11 +368,9 @@ class Judge:
         self._front = costs[best], scores[best]
         trials = store.trials(name)
         complete = set(trials.loc[trials["status"] == "complete", "number"])
-        self._history = [
-            [Checkpoint(*point) for point in curve[list(Checkpoint.__slots__)].itertuples(index=False)]
-            for other, curve in curves.groupby("number")
-            if other in complete
-        ]
+        points = map(Checkpoint, *(curves[name].tolist() for name in Checkpoint.__slots__))
+        by_trial = groupby(zip(curves["number"].tolist(), points, strict=True), key=itemgetter(0))
+        self._history = [[point for _, point in curve] for other, curve in by_trial if other in complete]
 
     def verdict(self, curve: Sequence[Checkpoint]) -> str | None:
         """A reason to stop the trial whose curve so far is ``curve``, or None."""
