@@ -16,10 +16,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on PostgreSQL stay in one process: two that start their first server at once stand in each other's way."""
+    """Tests on PostgreSQL stay in one process: two that start their first server at once stand in each other's way.
+    So do those in a browser: one browser and one set of pages serve them all."""
     for item in items:
-        if item.get_closest_marker("postgres"):
-            item.add_marker(pytest.mark.xdist_group("postgres"))
+        for name in ("postgres", "browser"):
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
