@@ -1,6 +1,6 @@
 """Resident memory over many trials: does the process grow?
 
-    python benchmarks/memory.py [--trials 200]
+    python -m benchmarks.memory [--trials 200]
 
 Small trials (64 MNIST images, one epoch) of every strategy with a head of a new shape each time, which is the worst
 case: nothing compiled can be re-used. Prints and keeps the curve (benchmarks/results/memory.json).
@@ -8,13 +8,10 @@ case: nothing compiled can be re-used. Prints and keeps the curve (benchmarks/re
 
 import argparse
 import gc
-import sys
 import tempfile
 from pathlib import Path
 
 import psutil
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.record import machine, write
 from harness.data import load_split

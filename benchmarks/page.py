@@ -1,6 +1,6 @@
 """How long the page of a study takes: to write, to open in Chromium, and to answer a reader.
 
-    python benchmarks/page.py [TRIALS]
+    python -m benchmarks.page [TRIALS]
 
 A study of made-up numbers is written by the tests' own generator. Opening is from the navigation to the last of the
 figures being drawn; the summary and the table are there before. The answers are from an action to the next painted
@@ -12,13 +12,10 @@ import argparse
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import Page, sync_playwright
 

@@ -1,6 +1,6 @@
 """The loop a user would write (Optuna's objective around Keras's ``fit``, nothing re-used) against the harness's trial.
 
-    python benchmarks/plain_loop.py [--repeats 3] [--epochs 5]
+    python -m benchmarks.plain_loop [--repeats 3] [--epochs 5]
 
 Same images, split, epochs, batch, head and learning rates; the two in turn, trial by trial, in one run, so that a
 machine whose speed drifts treats both alike. Prints and keeps (benchmarks/results/plain_loop.json) the seconds of a
@@ -9,16 +9,12 @@ trial by strategy, their ratio and both accuracies. Needs VGG16's weights (see R
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 import keras
+import numpy as np
 
 from benchmarks.record import machine, write
 from harness.backbone import resized

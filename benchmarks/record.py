@@ -17,7 +17,7 @@ def machine() -> dict[str, Any]:
     return {
         **found.as_dict(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "command": " ".join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
     }
 
 

@@ -1,6 +1,6 @@
 """How many workers one database carries: 1 to 64 of them with real storage and trials that only wait.
 
-    python benchmarks/workers.py [--seconds 20] [--workers 1 4 16 64]
+    python -m benchmarks.workers [--seconds 20] [--workers 1 4 16 64]
 
 A trial waits for --seconds, in three epochs with a checkpoint each; all else is real: claim, TPE, records, heartbeat,
 pruning's look at the curves. The ideal wall time is that of the waiting alone. Storage seconds are those between a

@@ -1,0 +1,64 @@
+"""Two workers against one on this machine: the same trials, really trained.
+
+    python -m benchmarks.two_workers [--trials 10] [--train-size 1000] [--rounds 3]
+
+Runs `harness run --study mnist` with one worker and with two in turn, each time on a new database, without pruning and
+baselines, over activations that a first run (not counted) has stored. Up to ten trials are drawn without regard to
+earlier ones, so that all runs train the same list; this is checked. The wall time is that of the whole command, with
+the start of its processes.
+"""
+
+import argparse
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import record
+
+
+def run(folder: Path, name: str, workers: int, study: Path, sizes: Sequence[str]) -> tuple[float, list[tuple[object]]]:
+    """Seconds of one run, and what it trained."""
+    file = folder / f"{name}.db"
+    command = [sys.executable, "-m", "harness.run", "--study", str(study), "--no-pruning", "--workers", str(workers)]
+    command += ["--storage", f"sqlite:///{file}", "--out", str(folder / f"{name}.html"), *sizes]
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HARNESS_CACHE": str(folder / "cache")})
+    seconds = time.monotonic() - start
+    query = "select number, strategy, frozen_convs, head, optimizer, learning_rate from trial_summary order by number"
+    return seconds, sqlite3.connect(file).execute(query).fetchall()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10, choices=range(1, 11), metavar="1..10")
+    parser.add_argument("--train-size", type=int, default=1000, help="training images (default: 1000)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs with one and with two workers (default: 3)")
+    asked = parser.parse_args(argv)
+    sizes = ["--trials", str(asked.trials), "--train-size", str(asked.train_size)]
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        study = folder / "mnist.toml"
+        declared = (Path(__file__).parent.parent / "studies" / "mnist.toml").read_text(encoding="utf-8")
+        study.write_text(declared.replace('names = ["majority", "mlp", "cnn", "linear_probe"]', "names = []"))
+        _, listed = run(folder, "first", 1, study, sizes)
+        for round_ in range(asked.rounds):
+            for workers in (1, 2) if round_ % 2 == 0 else (2, 1):
+                took, trained = run(folder, f"{round_}-{workers}", workers, study, sizes)
+                assert trained == listed, "the runs trained different trials"
+                seconds[workers].append(took)
+                print(f"round {round_ + 1}, {workers} workers: {took:.1f} s", flush=True)
+    ratios = [two / one for one, two in zip(seconds[1], seconds[2], strict=True)]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n {len(ratios)}"
+    print(f"two workers take {statistics.median(ratios):.2f} of one's time ({spread})")
+    record.write("two_workers", {**record.machine(), **vars(asked), "seconds": seconds, "ratios": ratios})
+
+
+if __name__ == "__main__":
+    main()
