@@ -1,33 +1,43 @@
-"""A data set's images, split for a study; the test part stays sealed."""
+"""A data set's images, split for a study; the test part stays sealed. `python -m harness.data` checks one."""
 
+import argparse
 import hashlib
-import zipfile
+import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
-from harness.errors import DataError
+from harness.checks import Report, check, print_check
+from harness.errors import DataError, HarnessError
+from harness.facts import look
+from harness.listing import PART_NAMES, Listing, PartName, printable, shown
+from harness.pictures import squares
+from harness.sources import read_images, read_listing
 from harness.spec import DatasetSpec, DataSpec
-
-DEFAULT_VALIDATION_SHARE = 0.2
+from harness.split import Parts, draw_parts
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Labelled pictures: ``pixels`` (n, height, width) or (n, height, width, 3) uint8, ``labels`` (n,) int64."""
+    """Labelled pictures: ``pixels`` (n, height, width) or (n, height, width, 3) uint8, maybe memory-mapped, ``labels``
+    (n,) int64. ``key`` stands for the pixels where reading them all to tell would take long."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    key: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def digest(self) -> str:
-        """sha256 of the pixels, their shape included: the key of everything computed from them."""
+        """sha256 of the pixels, their shape included, or of what they were decoded from: the key of everything computed
+        from them."""
+        if self.key:
+            return self.key
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()
@@ -40,18 +50,18 @@ def join(first: Images, second: Images) -> Images:
 
 @dataclass(frozen=True, slots=True)
 class SealedTest:
-    """Where the test part lies: a file and its rows. It holds no image; only confirming finalists may open it."""
+    """Where the test part lies: rows of a listing. It holds no image; only confirming finalists may open it."""
 
-    file: Path
+    listing: Listing
     rows: NDArray[np.int64]
+    image_size: int
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def open(self) -> Images:
         """Read the test images. The search never calls this."""
-        arrays = _read(self.file)
-        return Images(arrays["images"][self.rows], arrays["labels"][self.rows].astype(np.int64))
+        return _images(self.listing, self.image_size, self.rows)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,130 +88,111 @@ class Split:
         return float(np.mean(self.validation.labels == commonest))
 
 
-def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
-    """Read ``dataset`` and draw the study's parts from it: stratified by class, the same for the same seed.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A study's parts as rows of a listing; nothing is decoded yet."""
 
-    Train and validation come from the data set's own train part and the test part from its test part; a data set
-    without parts is cut in three. Raises DataError for a missing, corrupt, empty or one-class data set and for sizes
-    over what there is.
+    listing: Listing
+    parts: Parts
+    image_size: int
+
+    def load(self) -> Split:
+        """Read or decode the training and the validation part. Raises DataError, StorageError."""
+        train, validation = _images(self.listing, self.image_size, self.parts.train, self.parts.validation)
+        test = SealedTest(self.listing, self.parts.test, self.image_size)
+        return Split(train, validation, test, self.listing.class_names)
+
+    def report(self) -> Report:
+        """The checks of the whole data set, with these parts in place of its own."""
+        parts = np.full(len(self.listing), "", self.listing.parts.dtype)
+        for name in PART_NAMES:
+            parts[getattr(self.parts, name)] = name
+        return check(self.listing, look(self.listing), parts)
+
+    def members(self) -> dict[PartName, list[tuple[str, str]]]:
+        """For each part the files (absolute) or row numbers in the order drawn, each with its class."""
+
+        def member(row: int) -> tuple[str, str]:
+            listing = self.listing
+            where = str(row) if listing.files is None else printable(str(listing.path(row).absolute()))
+            return where, listing.class_names[listing.labels[row]]
+
+        return {name: [member(row) for row in getattr(self.parts, name).tolist()] for name in PART_NAMES}
+
+
+def draw(dataset: DatasetSpec, data: DataSpec, seed: int) -> Drawn:
+    """Draw a study's parts from ``dataset``: stratified by class, no group on two sides, the same for the same seed.
+
+    Parts that the data set has are kept; those it lacks are cut from its training part. Files that cannot be read are
+    left out. Raises DataError for what is no data set, for sizes over what there is, and for classes and groups that
+    cannot be split.
     """
-    arrays = _read(dataset.file)
-    if dataset.sha256 is not None:
-        digest = hashlib.sha256(dataset.file.read_bytes()).hexdigest()
-        if digest != dataset.sha256:
-            raise DataError(
-                f"{dataset.file} is not the file that {dataset.name}'s TOML declares (sha256 {digest}, declared "
-                f"{dataset.sha256}): restore it, or declare the new digest"
-            )
-    images, labels, class_names = _checked(arrays, dataset)
-    rows = np.arange(len(labels))
-    if "split" in arrays:
-        is_test = arrays["split"] == "test"
-        train_rows, test_rows = rows[~is_test], rows[is_test]
-        if data.test_size is not None and data.test_size < len(test_rows):
-            test_rows = _draw(test_rows, labels, data.test_size, seed)[0]
-        elif data.test_size is not None and data.test_size > len(test_rows):
-            raise DataError(
-                f"data.test_size = {data.test_size}, but {dataset.name} has {len(test_rows)} test images: "
-                f"ask for {len(test_rows)} or fewer"
-            )
+    listing = read_listing(dataset)
+    if listing.files is None:
+        readable = np.arange(len(listing))
     else:
-        test_size = data.test_size if data.test_size is not None else int(len(rows) * DEFAULT_VALIDATION_SHARE)
-        _check_sizes(dataset.name, len(rows), train=data.train_size, validation=data.validation_size, test=test_size)
-        test_rows, train_rows = _draw(rows, labels, test_size, seed)
-    default_validation = int(len(train_rows) * DEFAULT_VALIDATION_SHARE)
-    n_validation = data.validation_size if data.validation_size is not None else default_validation
-    n_train = data.train_size if data.train_size is not None else len(train_rows) - n_validation
-    _check_sizes(dataset.name, len(train_rows), train=n_train, validation=n_validation)
-    validation_rows, others = _draw(train_rows, labels, n_validation, seed + 1)
-    if n_train < len(others):
-        others = _draw(others, labels, n_train, seed + 2)[0]
-    missing = [name for label, name in enumerate(class_names) if label not in labels[others]]
-    if missing:
-        raise DataError(f"{dataset.name} has no training image of class {missing[0]!r}: leave it out of class_names")
-
-    def part(chosen: NDArray[np.int64]) -> Images:
-        return Images(images[chosen], labels[chosen])
-
-    return Split(part(others), part(validation_rows), SealedTest(dataset.file, test_rows), class_names)
+        facts = look(listing)
+        readable = facts.readable()
+        if len(readable) == 0:
+            raise DataError(
+                f"none of the {len(listing):,} pictures of {listing.name} can be read; the first, "
+                f"{shown(listing.files[0])}: {facts.errors[0]}"
+            )
+    return Drawn(listing, draw_parts(listing, readable, data, seed), data.image_size)
 
 
-def _read(file: Path) -> dict[str, NDArray[Any]]:
+def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
+    """`draw` the parts and load them. Pictures of an ``.npz`` keep their size; files become squares of
+    ``data.image_size``."""
+    return draw(dataset, data, seed).load()
+
+
+def _images(listing: Listing, image_size: int, *parts: NDArray[np.int64]) -> list[Images]:
+    if listing.files is None:
+        pixels = read_images(listing.home)
+        return [Images(pixels[rows], listing.labels[rows]) for rows in parts]
+    facts = look(listing)
+    grey = bool(facts.grey[facts.readable()].all())  # of all parts, so that they have one shape
+    found = []
+    for rows in parts:
+        digests = facts.digests[rows].astype(np.str_).tolist()
+        pixels, key = squares([listing.path(row) for row in rows.tolist()], digests, image_size, grey=grey)
+        found.append(Images(pixels, listing.labels[rows], key))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended."""
+    arguments = _parser().parse_args(argv)
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"there is no file {file}: check `file` in the data set's TOML") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise DataError(f"{file} cannot be read as an .npz of plain arrays ({error}): write it again") from None
+        listing = read_listing(DatasetSpec.load(arguments.path, Path.cwd()))
+        report = check(listing, look(listing), listing.parts)
+        if arguments.json:
+            print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            print_check(report)
+        if arguments.strict:
+            report.refuse_unreadable()
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
-def _checked(
-    arrays: dict[str, NDArray[Any]], dataset: DatasetSpec
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
-    where = f"{dataset.name} ({dataset.file.name})"
-    for name in ("images", "labels"):
-        if name not in arrays:
-            raise DataError(f"{where} has no array {name!r}, only {sorted(arrays)}: add it")
-    images, labels = arrays["images"], arrays["labels"]
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
-        raise DataError(
-            f"{where}: images are {images.dtype} {images.shape}; "
-            "give uint8 (n, height, width) or (n, height, width, 3), values 0 to 255"
-        )
-    if len(images) == 0:
-        raise DataError(f"{where} is empty: it has 0 images")
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            f"{where}: labels are {labels.dtype} {labels.shape}; give one integer for each of the {len(images)} images"
-        )
-    if "split" in arrays and arrays["split"].shape != labels.shape:
-        raise DataError(
-            f"{where}: split has shape {arrays['split'].shape}, labels {labels.shape}: give one for each image"
-        )
-    if "split" in arrays and not set(np.unique(arrays["split"])) <= {"train", "test"}:
-        words = ", ".join(map(repr, map(str, np.unique(arrays["split"]))))
-        raise DataError(f"{where}: split says {words}: only 'train' and 'test' are known")
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise DataError(
-            f"{where} has one class only (label {present[0]}): there is nothing to tell apart, give two or more"
-        )
-    if "class_names" in arrays:
-        class_names = tuple(str(name) for name in arrays["class_names"])
-    else:
-        class_names = tuple(str(label) for label in range(int(present[-1]) + 1))
-    if present[0] < 0 or present[-1] >= len(class_names):
-        raise DataError(
-            f"{where}: labels run from {present[0]} to {present[-1]}, but there are {len(class_names)} classes: "
-            f"number them 0 to {len(class_names) - 1}"
-        )
-    return (
-        images.reshape(images.shape[:3]) if images.shape[3:] == (1,) else images,
-        labels.astype(np.int64),
-        class_names,
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.data", description="Look at a data set before a study is run on it."
     )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    summary = "counts, sizes, unreadable files, duplicates, conflicting labels, imbalance, constant images"
+    looked = commands.add_parser("check", help=summary, description=f"Report {summary}.")
+    looked.add_argument("path", metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set")
+    looked.add_argument("--strict", action="store_true", help="exit code 2 where a file cannot be read")
+    looked.add_argument("--json", action="store_true", help="print everything as JSON, each file by name")
+    return parser
 
 
-def _check_sizes(name: str, available: int, **asked: int | None) -> None:
-    total = sum(size or 0 for size in asked.values())
-    if total > available or 0 in asked.values():
-        sizes = " + ".join(f"data.{part}_size {size}" for part, size in asked.items() if size is not None)
-        raise DataError(
-            f"{sizes} asked of {name}, which has {available} images for them: every part needs some, lower the sizes"
-        )
-
-
-def _draw(
-    rows: NDArray[np.int64], labels: NDArray[np.int64], size: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """``size`` of ``rows`` with every class in its share, and the others; both in a shuffled order."""
-    classes, counts = np.unique(labels[rows], return_counts=True)
-    if counts.min() < 2 or size < len(classes) or len(rows) - size < len(classes):
-        smallest = classes[counts.argmin()]
-        raise DataError(
-            f"{size} of {len(rows)} images cannot be drawn with all {len(classes)} classes on both sides "
-            f"(the smallest, label {smallest}, has {counts.min()}): give each class 2 images, and each part one of each"
-        )
-    drawn, others = train_test_split(rows, train_size=size, stratify=labels[rows], random_state=seed)
-    return drawn, others
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,9 @@
-"""Where results go unless the command line says otherwise. Relative paths are relative to the current folder."""
+"""Where results and caches go unless the user says otherwise. Relative paths are relative to the current folder."""
 
 import hashlib
+import os
 import re
+import sys
 from pathlib import Path
 
 RESULTS = Path("results")
@@ -18,3 +20,12 @@ def page_path(study_name: str) -> Path:
     if slug != study_name:
         slug = f"{slug}-{hashlib.sha256(study_name.encode()).hexdigest()[:8]}"
     return RESULTS / f"{slug}.html"
+
+
+def user_cache() -> Path:
+    """The folder for what can be had again: HARNESS_CACHE, else ``transfer-harness`` among the user's caches
+    ($XDG_CACHE_HOME, ~/.cache; on macOS ~/Library/Caches)."""
+    if chosen := os.environ.get("HARNESS_CACHE"):
+        return Path(chosen).expanduser()
+    platform_default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or platform_default).expanduser() / "transfer-harness"

@@ -28,6 +28,6 @@ def profile(split: Split, dataset: DatasetSpec) -> Profile:
         n_classes=split.n_classes,
         smallest_class=int(counts.min()),
         largest_class=int(counts.max()),
-        similar=dataset.similar_to_imagenet,
+        similar=bool(dataset.similar_to_imagenet),
         similarity_source=dataset.similarity_source,
     )

@@ -15,7 +15,7 @@ from dashboards.rows import Rows
 from dashboards.summary import summarise
 from harness import database
 from harness.cost import VGG16, trial_cost
-from harness.data import load_split
+from harness.data import draw
 from harness.pareto import front
 from harness.results import METRIC_NAMES, METRICS
 from harness.spec import DatasetSpec, StudySpec
@@ -78,7 +78,9 @@ def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
 def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
     """Print the resolved study and what one whole trial of each strategy would cost. Reads the data set, so that a
     study that cannot be run is refused here already."""
-    split = load_split(dataset, spec.data, spec.seed)
+    drawn = draw(dataset, spec.data, spec.seed)
+    n_train, n_classes = len(drawn.parts.train), len(drawn.listing.class_names)
+    n_searched = n_train + len(drawn.parts.validation)
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
     console.print(json.dumps(spec.model_dump(mode="json"), indent=2), markup=False)
     strategies = [
@@ -89,15 +91,13 @@ def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
     ]
 
     def row(strategy: Strategy) -> tuple[str, str, str]:
-        size, n_classes, most = spec.data.image_size, split.n_classes, spec.budget.cache_bytes
-        cost = trial_cost(VGG16, strategy, n_classes, size, split.n_searched(), most)
+        size, most = spec.data.image_size, spec.budget.cache_bytes
+        cost = trial_cost(VGG16, strategy, n_classes, size, n_searched, most)
         depth = f" k={strategy.frozen_convs}" if strategy.kind == "freeze_first_k" else ""
-        whole = cost.at(len(split.train), spec.budget.epochs)
-        return strategy.kind + depth, words.tflop(cost.prefix * len(split.train)), words.tflop(whole)
+        whole = cost.at(n_train, spec.budget.epochs)
+        return strategy.kind + depth, words.tflop(cost.prefix * n_train), words.tflop(whole)
 
-    title = (
-        f"Predicted cost of a whole trial ({len(split.train):,} images, {spec.budget.epochs} epochs, no hidden layer)"
-    )
+    title = f"Predicted cost of a whole trial ({n_train:,} images, {spec.budget.epochs} epochs, no hidden layer)"
     console.print(_table(title, ("strategy", "of it frozen, once", "training compute"), map(row, strategies)))
 
 

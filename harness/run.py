@@ -17,7 +17,9 @@ from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
 from harness.report import as_json, print_plan, print_report
 from harness.results import METRICS
-from harness.spec import StudySpec, shipped
+from harness.spec import DatasetSpec, StudySpec, shipped
+
+_ANY_IMAGES = "images"  # the shipped study that names no data set
 
 _OVERRIDES = {
     "name": "name",
@@ -61,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         "where it stopped and adds only the trials that are missing.",
     )
     parser.add_argument("--study", help="a shipped study (see --list) or the path of a .toml file")
+    parser.add_argument(
+        "--data",
+        metavar="PATH",
+        help="your images: a folder of class folders, a manifest (.csv, .parquet), an .npz, a data set's .toml or "
+        "name; with --study, that study's settings on them (default: those of the study images)",
+    )
     parser.add_argument("--list", action="store_true", help="list the shipped studies and end")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved study and predicted costs, run nothing"
@@ -117,8 +125,11 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     if arguments.list:
         _list_studies()
         return 0
-    if arguments.study is None:
-        raise SpecError(f"no study given: add --study NAME, one of {', '.join(shipped('studies'))}, or a path")
+    if arguments.study is None and arguments.data is None:
+        raise SpecError(
+            f"no study given: add --study NAME, one of {', '.join(shipped('studies'))}, or a path; or your images with "
+            "--data PATH"
+        )
     if arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers}: give 1 or more")
     if arguments.engine == "ray" and arguments.storage.startswith("sqlite"):
@@ -131,7 +142,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     }
     if arguments.no_pruning:
         overrides["pruning.enabled"] = False
-    spec, dataset = StudySpec.load(arguments.study, overrides)
+    spec, dataset = _study(arguments.study, arguments.data, overrides)
     if arguments.dry_run:
         print_plan(spec, dataset)
         return 0
@@ -168,6 +179,17 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     return 0
 
 
+def _study(study: str | None, data: str | None, overrides: dict[str, object]) -> tuple[StudySpec, DatasetSpec]:
+    """The study asked for, on the images ``data`` where they are given; then it is named after them."""
+    if data is None:
+        return StudySpec.load(study or _ANY_IMAGES, overrides)
+    dataset = DatasetSpec.load(data, Path.cwd())
+    own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
+    is_path = data not in shipped("datasets") and Path(data).exists()
+    where = str(Path(data).absolute()) if is_path else data
+    return StudySpec.load(study or _ANY_IMAGES, {"name": own, **overrides, "data.dataset": where})
+
+
 def without_password(argument: str) -> str:
     """An argument as it may be recorded: a database's URL without its password."""
     option, separator, url = argument.rpartition("=")
@@ -195,8 +217,9 @@ def silenced() -> Iterator[None]:
 
 def _list_studies() -> None:
     for name, path in shipped("studies").items():
-        spec, dataset = StudySpec.load(name)
-        print(f"{name:<14} {spec.description} ({dataset.name}, {spec.budget.trials} trials; {path.name})")
+        spec, dataset = StudySpec.load(name, {"data.dataset": "mnist"} if name == _ANY_IMAGES else None)
+        data = "--data PATH" if name == _ANY_IMAGES else dataset.name
+        print(f"{name:<14} {spec.description} ({data}, {spec.budget.trials} trials; {path.name})")
 
 
 def _prepare_output(page: Path, storage: str) -> None:

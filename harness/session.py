@@ -12,7 +12,7 @@ import dashboards.optuna
 from dashboards.page import write_page
 from dashboards.rows import Rows
 from harness.advice import Advice, advise
-from harness.data import Split, load_split
+from harness.data import Drawn, Split, draw
 from harness.database import patiently
 from harness.errors import SpecError
 from harness.heartbeat import Watch
@@ -54,11 +54,12 @@ def run_study(request: Request) -> Rows:
     again goes on from there.
     """
     spec = request.spec
-    split = load_split(request.dataset, spec.data, spec.seed)
+    drawn = draw(request.dataset, spec.data, spec.seed)
+    split = drawn.load()
     store = Store(request.storage)
     found = profile(split, request.dataset)
     advice = advise(found, spec.advice.large_at)
-    _open(request, store, split, found, advice)
+    _open(request, store, drawn, split, found, advice)
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
     plan(study, store, spec, advice)
@@ -71,7 +72,7 @@ def run_study(request: Request) -> Rows:
     return patiently(lambda: Rows.read(store, spec.name))
 
 
-def _open(request: Request, store: Store, split: Split, found: Profile, advice: Advice) -> None:
+def _open(request: Request, store: Store, drawn: Drawn, split: Split, found: Profile, advice: Advice) -> None:
     """Create the study's row, or check that the study there is this one."""
     spec = request.spec
     if request.fresh:
@@ -87,10 +88,12 @@ def _open(request: Request, store: Store, split: Split, found: Profile, advice: 
         raise SpecError(
             f"there is no study {spec.name!r} in {request.storage} to resume: leave out --resume to begin it"
         )
-    declared = request.dataset.model_copy(update={"file": request.dataset.file.absolute()})
+    report = drawn.report()
+    for warning in report.warnings():
+        log.warning("%s: %s", request.dataset.name, warning)
     data = {
         "dataset": request.dataset.name,
-        "declared": declared.model_dump(mode="json"),
+        "declared": request.dataset.model_dump(mode="json"),
         "source": request.dataset.source,
         "digest": split.train.digest(),
         "classes": split.n_classes,
@@ -101,9 +104,10 @@ def _open(request: Request, store: Store, split: Split, found: Profile, advice: 
         "image_size": spec.data.image_size,
         "majority": split.majority_share(),
         "profile": asdict(found),
+        "check": report.as_dict(most=20),
     }
     words = {"scenario": advice.scenario, "strategy": advice.strategy.label(), "reason": advice.reason}
-    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=words)
+    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=words, split=drawn.members())
 
 
 def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:

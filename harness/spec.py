@@ -1,6 +1,7 @@
 """Studies and data sets as declared in TOML, read into frozen, validated objects."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -23,39 +24,77 @@ class _Declared(BaseModel):
 
 
 class DatasetSpec(_Declared):
-    """A data set: where its arrays are, where they come from and how they stand to ImageNet.
+    """A data set: where its images are, where they come from and how they stand to ImageNet.
 
-    ``file`` is an ``.npz`` beside the TOML file with ``images`` (n, height, width[, 3]) uint8, ``labels`` (n,) integers
-    and, where there are any, ``class_names`` and ``split`` ("train" or "test" for each row).
+    ``file`` (in TOML also ``path``), relative to the TOML file, is a folder of class folders, a manifest (``.csv`` or
+    ``.parquet``: filename, label and maybe split, group), or an ``.npz`` with ``images`` (n, height, width[, 3]) uint8,
+    ``labels`` (n,) integers and, where there are any, ``class_names``, ``split`` ("train", "validation" or "test" for
+    each row) and ``groups``. In its stead ``download`` names a set to be had elsewhere: ``keras:NAME``
+    (keras.datasets) or ``tfds:NAME`` (TensorFlow Datasets).
     """
 
     name: str
-    file: Path
+    file: Path | None = None
+    download: Annotated[str, Field(pattern=r"^(keras|tfds):[A-Za-z0-9][A-Za-z0-9_/.+-]*$")] | None = None
     sha256: str | None = None
     source: str = ""
     licence: str = ""
-    similar_to_imagenet: bool
+    similar_to_imagenet: bool | None = None
     similarity_source: str = "declared by the data set's file"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_file(cls, declared: Any) -> Any:
+        if isinstance(declared, dict) and "path" in declared and "file" not in declared:
+            declared = {**declared, "file": declared["path"]}
+            del declared["path"]
+        return declared
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.download is None):
+            raise ValueError("give either file (or path) or download, to say where the images are")
+        return self
 
     @classmethod
     def load(cls, name: str, beside: Path) -> Self:
-        """Read the data set ``name``: one of the shipped ones, or a path to a TOML file, from the folder ``beside``.
+        """Read the data set ``name``: a shipped one, the path of a TOML file or of a data set itself (see above), from
+        the folder ``beside``, or one to download.
 
         Raises SpecError where there is no such data set or its file cannot be read as one.
         """
-        path = _find("data set", name, "datasets", beside)
-        spec = _validated(cls, _read_toml(path), path)
-        return spec.model_copy(update={"file": path.parent / spec.file})
+        if not name.isprintable():
+            raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
+        path = beside / name
+        if name in shipped("datasets") or path.suffix == ".toml":
+            path = _find("data set", name, "datasets", beside)
+            spec = _validated(cls, _read_toml(path), path)
+            return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})
+        if path.exists():
+            given: dict[str, Any] = {"file": path.absolute(), "source": "given by its path"}
+            label = re.sub(r"[^\w.-]+", "-", path.absolute().stem).strip(".-")[:60] or "data"
+        elif name in KERAS_DATASETS or name.startswith(("keras:", "tfds:")):
+            given = {"download": name if ":" in name else f"keras:{name}", "source": "downloaded by its name"}
+            label = name.partition(":")[2] or name
+        else:
+            _find("data set", name, "datasets", beside)
+        return _validated(cls, {"name": label, **given}, path)
+
+
+KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+"""The sets of images in keras.datasets."""
 
 
 class DataSpec(_Declared):
     """Which images a study uses. Sizes are numbers of images; a missing train size means all that are left, a missing
-    validation size 20 % of the training part, a missing test size the whole test part."""
+    validation size 20 % of the training part, a missing test size the whole test part, or 20 % of the training part
+    where there is none. ``max_images`` bounds training and validation images together where their sizes are missing."""
 
     dataset: str
     train_size: Annotated[int, Field(ge=1)] | None = None
     validation_size: Annotated[int, Field(ge=1)] | None = None
     test_size: Annotated[int, Field(ge=1)] | None = None
+    max_images: Annotated[int, Field(ge=10)] | None = None
     image_size: Annotated[int, Field(ge=32, le=512)] = 224
 
 
@@ -160,12 +199,14 @@ class StudySpec(_Declared):
     def load(cls, name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Self, DatasetSpec]:
         """Read the study ``name`` (a shipped one, or a path to a TOML file) and its data set.
 
-        ``overrides`` maps dotted keys to values that replace the file's, such as ``{"budget.trials": 10}``.
+        ``overrides`` maps dotted keys to values that replace the file's, such as ``{"budget.trials": 10}``; a data set
+        in them is looked for from the current folder, one in the file from the file's.
         Raises SpecError for an unknown study, an unknown key (naming the nearest one) or a value out of range.
         """
+        overrides = overrides or {}
         path = _find("study", name, "studies", Path.cwd())
         declared = _read_toml(path)
-        for key, value in (overrides or {}).items():
+        for key, value in overrides.items():
             *sections, last = key.split(".")
             target = declared
             for section in sections:
@@ -173,8 +214,10 @@ class StudySpec(_Declared):
                 if not isinstance(target, dict):
                     raise SpecError(f"{path.name}: {section} = {target!r}: make it a section, [{section}]")
             target[last] = value
+        if isinstance(declared.get("data"), dict) and "dataset" not in declared["data"]:
+            raise SpecError(f"study {name!r} names no images: give yours with --data PATH, or data.dataset in the file")
         spec = _validated(cls, declared, path)
-        return spec, DatasetSpec.load(spec.data.dataset, path.parent)
+        return spec, DatasetSpec.load(spec.data.dataset, Path.cwd() if "data.dataset" in overrides else path.parent)
 
 
 def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:

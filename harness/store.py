@@ -1,7 +1,7 @@
 """Everything a study leaves behind, in one SQL database beside Optuna's own tables. See docs/database.md."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -67,6 +67,7 @@ _metadata = sa.MetaData()
 _study = sa.Table("harness_study", _metadata, *_columns({
     "name": sa.Text, "spec": sa.JSON, "data": sa.JSON, "advice": sa.JSON, "created_at": _Utc,
 }))  # fmt: skip
+_split = sa.Table("harness_split", _metadata, *_columns({"study": sa.Text, "part": sa.Text, "members": sa.JSON}))
 _session = sa.Table("harness_session", _metadata, sa.Column("id", sa.Integer, primary_key=True), *_columns({
     "study": sa.Text, "command": sa.Text, "spec": sa.JSON, "environment": sa.JSON, "commit_hash": sa.Text,
     "device": sa.Text, "host": sa.Text, "pid": sa.Integer, "process_started": _Real, "started_at": _Utc,
@@ -176,12 +177,21 @@ class Store:
         """Keep other processes that ask for the same waiting, on whatever machine: see `database.one_at_a_time`."""
         return database.one_at_a_time(self.engine)
 
-    def create_study(self, name: str, *, spec: dict[str, Any], data: dict[str, Any], advice: dict[str, Any]) -> None:
-        """Record a new study: its resolved ``spec``, the profile of its ``data`` and the
-        ``advice`` for it. Raises StorageError where there is one of that name."""
+    def create_study(
+        self,
+        name: str,
+        *,
+        spec: dict[str, Any],
+        data: dict[str, Any],
+        advice: dict[str, Any],
+        split: Mapping[Any, Sequence[tuple[str, str]]] | None = None,
+    ) -> None:
+        """Record a new study: its resolved ``spec``, the profile of its ``data``, the ``advice`` for it, and its
+        ``split``: the members of each part, picture and class. Raises StorageError where there is one of that name."""
         row = {"name": name, "spec": spec, "data": data, "advice": advice, "created_at": _now()}
+        parts = [{"study": name, "part": part, "members": list(members)} for part, members in (split or {}).items()]
         try:
-            self._write(_study.insert().values(row))
+            self._write(_study.insert().values(row), *(_split.insert().values(part) for part in parts))
         except sa.exc.IntegrityError:
             raise StorageError(
                 f"there is already a study {name!r} in {database.shown(self._url)}: resume it, or start it --fresh"
@@ -195,6 +205,12 @@ class Store:
         """The study ``name``, None where there is none."""
         rows = self._read(_study.select().where(_study.c.name == name))
         return StudyRow(**rows[0]._asdict()) if rows else None
+
+    def split(self, name: str) -> dict[str, list[tuple[str, str]]]:
+        """The parts of the study ``name``: of each the pictures (file or row number) in the order drawn, with their
+        classes. Empty for a study of a harness that did not store them."""
+        rows = self._read(_split.select().where(_split.c.study == name))
+        return {row.part: [(picture, label) for picture, label in row.members] for row in rows}
 
     def study_names(self) -> list[str]:
         """The names of all studies, sorted."""

@@ -26,6 +26,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from harness.errors import StorageError, WeightsError
+from harness.paths import user_cache
 
 Tensors = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Layer name ("block1_conv1") -> kernel (height, width, in, out), bias (out,)."""
@@ -86,15 +87,6 @@ def load_weights(path: Path | None = None) -> Weights:
         return _weights(_read_h5(cache), "cache", [])
     except WeightsError:
         return _fill(cache)
-
-
-def user_cache() -> Path:
-    """The folder for what can be had again: HARNESS_CACHE, else ``transfer-harness`` among the user's caches
-    ($XDG_CACHE_HOME, ~/.cache; on macOS ~/Library/Caches)."""
-    if chosen := os.environ.get("HARNESS_CACHE"):
-        return Path(chosen).expanduser()
-    platform_default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or platform_default).expanduser() / "transfer-harness"
 
 
 def _given(path: Path, source: str) -> Weights:

@@ -21,13 +21,14 @@ from harness.data import Split, load_split
 from harness.database import patiently
 from harness.errors import DataError, HarnessError, SpecError
 from harness.heartbeat import Heartbeat
+from harness.paths import user_cache
 from harness.problem import Problem
 from harness.progress import Progress, outcome
 from harness.results import Checkpoint
 from harness.search import OnTrial, Worker, begin_session, finished, open_study
 from harness.spec import DatasetSpec, StudySpec
 from harness.store import Store, StudyRow
-from harness.weights import load_weights, user_cache
+from harness.weights import load_weights
 
 RESTARTS = 10
 """Processes that may die one after the other without a trial finished in between, for each worker."""

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes here (default: 1)")
     parser.add_argument("--weights", type=Path, metavar="PATH", help="VGG16 weights, as for `harness run`")
     parser.add_argument(
-        "--dataset", metavar="TOML", help="the data set's file here, where it lies elsewhere than for `harness run`"
+        "--dataset", metavar="PATH", help="the data set here, where it lies elsewhere than for `harness run`"
     )
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="no trial starts after that many seconds")
     return parser
@@ -87,8 +87,8 @@ def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
     if name in shipped("datasets"):
         return DatasetSpec.load(name, Path.cwd())
     declared = DatasetSpec.model_validate(row.data["declared"])
-    if not declared.file.is_file():
-        raise SpecError(f"the images {declared.file} of study {study!r} are not here: give their .toml with --dataset")
+    if declared.file is not None and not declared.file.exists():
+        raise SpecError(f"the images {declared.file} of study {study!r} are not here: give them with --dataset")
     return declared
 
 

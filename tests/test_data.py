@@ -46,8 +46,9 @@ def test_the_seed_decides_the_split(digits: DatasetSpec) -> None:
 def test_the_test_part_comes_from_the_test_rows_and_holds_no_picture(digits: DatasetSpec) -> None:
     split = load_split(digits, ASKED, seed=0)
     assert split.test.rows.min() >= 180  # the data set's own test part
-    assert {type(getattr(split.test, name)) for name in SealedTest.__slots__} <= {type(digits.file), np.ndarray}
-    assert split.test.rows.ndim == 1
+    assert SealedTest.__slots__ == ("listing", "rows", "image_size") and split.test.rows.ndim == 1
+    arrays = [value for value in vars(split.test.listing).values() if isinstance(value, np.ndarray)]
+    assert {array.ndim for array in arrays} == {1} and not {np.dtype(np.uint8)} & {array.dtype for array in arrays}
 
 
 @given(n=st.integers(60, 200), classes=st.integers(2, 5), seed=st.integers(0, 99))
@@ -68,7 +69,7 @@ def test_any_set_without_parts_is_cut_in_three(
     [
         ({"train_size": 500}, "data.train_size 500 + data.validation_size 30 asked of digits, which has 180 images"),
         ({"test_size": 500}, "data.test_size = 500, but digits has 60 test images: ask for 60 or fewer"),
-        ({"train_size": 2}, "2 of 150 images cannot be drawn with all 3 classes on both sides"),
+        ({"train_size": 2}, "2 of 150 images of digits cannot be drawn with all 3 classes on both sides"),
         ({"validation_size": 1}, "cannot be drawn with all 3 classes on both sides"),
     ],
 )
@@ -90,8 +91,8 @@ def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[s
         ({"images": pictures(9), "labels": np.arange(9), "class_names": np.array(["a"])}, "but there are 1 classes"),
         ({"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train"])}, "split has shape (1,)"),
         (
-            {"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train", "val", "Test"] * 3)},
-            "split says 'Test', 'train', 'val': only 'train' and 'test' are known",
+            {"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train", "val", "tset"] * 3)},
+            "split says 'train', 'tset', 'val': only 'train', 'validation' (or 'val') and 'test' are known",
         ),
         (
             {"images": pictures(60), "labels": np.arange(60) % 2, "class_names": np.array(["a", "b", "c"])},
@@ -105,7 +106,7 @@ def test_what_is_not_a_data_set_is_refused(tmp_path: Path, arrays: dict[str, Any
 
 
 def test_a_missing_or_broken_or_pickled_file_is_refused(tmp_path: Path, digits: DatasetSpec) -> None:
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(DataError, match="there is no file or folder"):
         load_split(digits.model_copy(update={"file": tmp_path / "none.npz"}), ASKED, seed=0)
     digits.file.write_bytes(digits.file.read_bytes()[:500])
     with pytest.raises(DataError, match="cannot be read"):

@@ -1,0 +1,120 @@
+"""What a data set holds, without a pixel of it: names, labels, parts and groups."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import DataError
+
+PartName = Literal["train", "validation", "test"]
+PART_NAMES: tuple[PartName, ...] = ("train", "validation", "test")
+_OTHER_WORDS: dict[str, PartName] = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The rows of a data set, n of them.
+
+    ``home`` is the ``.npz`` whose rows these are, or the folder in which ``files`` (n) are; ``files`` is None for an
+    ``.npz``. ``labels`` (n,) index ``class_names``; ``parts`` (n,) says "train", "validation" or "test", "train" for
+    all where the data set has no parts of its own; ``groups`` (n,) numbers what must stay on one side of a split, None
+    where nothing must. ``notes`` say in words what was left out and what looks odd.
+    """
+
+    name: str
+    home: Path
+    files: tuple[str, ...] | None
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    parts: NDArray[np.str_]
+    groups: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, row: int) -> Path:
+        """The file of a row; only for a listing of files."""
+        assert self.files is not None
+        return self.home / self.files[row]
+
+    def row_name(self, row: int) -> str:
+        """A row in words that can be shown and stored: its file as in the listing, or its number."""
+        return str(int(row)) if self.files is None else printable(self.files[row])
+
+    @classmethod
+    def of_words(
+        cls,
+        name: str,
+        home: Path,
+        files: Sequence[str],
+        words: Sequence[str],
+        parts: Sequence[str],
+        groups: Sequence[str] | None = None,
+        notes: Iterable[str] = (),
+    ) -> "Listing":
+        """From one class name, part and maybe group a file. Classes are sorted by name, by number where all are
+        numbers. A file without a group ("") is a group of its own. Raises DataError for fewer than two classes."""
+        notes = list(notes)
+        found = set(words)
+        class_names = sorted(found, key=int) if all(word.isdecimal() for word in found) else sorted(found)
+        if len(class_names) < 2:
+            what = f"one class only ({shown(class_names[0])})" if class_names else "no labelled image"
+            raise DataError(
+                "; ".join([f"{name} ({home}) has {what}: give two classes or more, each with images", *notes])
+            )
+        notes += [
+            f"the classes {', '.join(map(shown, twins))} differ in upper and lower case only: they are kept apart; if "
+            "they are one class, put them together"
+            for twins in _twins(class_names)
+        ]
+        number = {word: label for label, word in enumerate(class_names)}
+        return cls(
+            name,
+            home,
+            tuple(files),
+            np.array([number[word] for word in words], np.int64),
+            tuple(printable(word) for word in class_names),
+            np.array(parts, np.str_),
+            None if groups is None or not any(groups) else _numbered(groups),
+            tuple(notes),
+        )
+
+
+def part_name(word: str) -> PartName | None:
+    """The part that ``word`` (a folder's name, a manifest's entry) means, None where it means none."""
+    word = word.strip().lower()
+    return _OTHER_WORDS.get(word) or next((part for part in PART_NAMES if part == word), None)
+
+
+def printable(name: str) -> str:
+    """A name from a file system as text that every database takes: what is not Unicode is escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def shown(name: str) -> str:
+    """A name from data as it may be printed: quoted, on one line, no control characters, not too long."""
+    quoted = repr(printable(name))
+    return quoted if len(quoted) <= 100 else f"{quoted[:60]}…{quoted[-39:]}"
+
+
+def examples(names: Sequence[str], most: int = 3) -> str:
+    """The first few of ``names``, printable, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(shown, names[:most])) + more
+
+
+def _twins(class_names: Iterable[str]) -> list[list[str]]:
+    by_folded: dict[str, list[str]] = {}
+    for word in class_names:
+        by_folded.setdefault(word.casefold(), []).append(word)
+    return [twins for twins in by_folded.values() if len(twins) > 1]
+
+
+def _numbered(groups: Sequence[str]) -> NDArray[np.int64]:
+    known: dict[object, int] = {}
+    return np.array([known.setdefault(group or row, len(known)) for row, group in enumerate(groups)], np.int64)

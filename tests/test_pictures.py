@@ -1,0 +1,201 @@
+"""Files to pixels: every format, what is turned, what is refused, and the cache of whole parts."""
+
+import hashlib
+import io
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness import pictures
+from harness.errors import DataError, StorageError
+from harness.pictures import Unreadable, decode, squares
+
+GREY = np.add.outer(np.arange(40) * 3, np.arange(60) * 2).astype(np.uint8)  # lighter to the right and downwards
+COLOURS = np.stack([GREY, GREY[::-1], np.full_like(GREY, 90)], axis=2)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
+def decoded(image: Image.Image, kind: str, size: int = 32, **options: object) -> np.ndarray:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    file.seek(0)
+    return decode(file, size)[0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+def test_every_format_gives_the_same_picture(kind: str) -> None:
+    wanted = decoded(Image.fromarray(COLOURS), "PNG")
+    found = decoded(Image.fromarray(COLOURS), kind, **({"quality": 95} if kind in ("JPEG", "WEBP") else {}))
+    assert found.shape == (32, 32, 3) and found.dtype == np.uint8
+    assert np.abs(found.astype(int) - wanted).mean() < (8 if kind == "GIF" else 4)
+
+
+def test_grey_stays_grey_and_the_middle_is_cut_out() -> None:
+    found = decoded(Image.fromarray(GREY), "PNG", size=40)
+    assert found.shape == (40, 40) and np.array_equal(found, GREY[:, 10:50])
+
+
+def test_the_whole_is_squeezed_for_fingerprints() -> None:
+    file = io.BytesIO()
+    Image.fromarray(GREY).save(file, "PNG")
+    found, size = decode(file, 32, crop=False)
+    assert size == (60, 40) and found[0, 0] < 4 and found[-1, -1] > GREY[-1, -1] - 4
+
+
+def test_sixteen_bits_become_eight() -> None:
+    wide = GREY.astype(np.uint16) * 257
+    assert np.array_equal(decoded(Image.fromarray(wide), "PNG", size=40), GREY[:, 10:50])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_becomes_white(mode: str) -> None:
+    if mode == "P":
+        image = Image.new("P", (60, 40), 3)
+        image.putpalette([0, 0, 0] * 8)
+        options = {"transparency": 3}
+    else:
+        image = Image.fromarray(COLOURS).convert("RGBA")
+        image.putalpha(0)
+        image, options = image.convert(mode), {}
+    assert (decoded(image, "PNG", **options) == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_turned_as_its_exif_entry_says(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned = decoded(Image.fromarray(GREY).convert("RGB"), kind, exif=exif)
+    upright = decoded(Image.fromarray(np.rot90(GREY, -1)).convert("RGB"), kind)
+    assert np.abs(turned.astype(int) - upright).mean() < 3
+
+
+def test_the_first_frame_of_a_gif_is_taken() -> None:
+    frames = [Image.new("L", (40, 40), value) for value in (10, 200)]
+    assert (decoded(frames[0], "GIF", save_all=True, append_images=frames[1:]) == 10).all()
+
+
+def test_one_pixel_is_a_picture_of_one_value() -> None:
+    assert (decoded(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG") == (9, 8, 7)).all()
+
+
+def test_a_photo_of_108_million_pixels_is_decoded_small() -> None:
+    file = io.BytesIO()
+    Image.new("L", (12000, 9000), 120).save(file, "JPEG")
+    tracemalloc.start()
+    found, size = decode(file, 64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size == (12000, 9000) and found.shape == (64, 64) and abs(int(found[0, 0]) - 120) < 3
+    assert peak < 20e6
+
+
+def test_more_pixels_than_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 1000)
+    with pytest.raises(Unreadable, match=r"60 x 40 pixels are more than the 1,000 that are read at once"):
+        decoded(Image.fromarray(GREY), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"these are words", "no picture in a format that is known here"),
+        (b"\xff\xd8\xff\xe0 and then nothing of the kind", "Truncated"),
+        (b"", "no picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        decode(io.BytesIO(content), 32)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+def test_half_a_picture_is_refused(kind: str) -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, kind)
+    with pytest.raises(Unreadable):
+        decode(io.BytesIO(file.getvalue()[: len(file.getvalue()) // 2]), 32)
+
+
+def test_a_damaged_picture_is_read_or_refused_and_nothing_else() -> None:
+    draws = np.random.default_rng(5)
+    whole = []
+    for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):
+        file = io.BytesIO()
+        Image.fromarray(COLOURS).save(file, kind)
+        whole.append(file.getvalue())
+    outcomes = set()
+    for _ in range(600):
+        damaged = bytearray(whole[draws.integers(len(whole))])
+        for at in draws.integers(min(300, len(damaged)), size=3):
+            damaged[at] = draws.integers(256)
+        try:
+            outcomes.add(decode(io.BytesIO(bytes(damaged)), 32)[0].shape[:2])
+        except Unreadable as error:
+            outcomes.add(bool(str(error)))
+    assert outcomes == {(32, 32), True}
+
+
+def written(folder: Path, n: int) -> tuple[list[Path], list[str]]:
+    draws = np.random.default_rng(1)
+    paths = [folder / f"{i}.png" for i in range(n)]
+    for path in paths:
+        Image.fromarray(draws.integers(0, 255, (9, 12), dtype=np.uint8)).save(path)
+    return paths, [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def test_a_part_is_decoded_once_and_memory_mapped(tmp_path: Path) -> None:
+    paths, digests = written(tmp_path, 700)  # more than are in memory at once
+    first, key = squares(paths, digests, 32, grey=True)
+    assert isinstance(first, np.memmap) and first.shape == (700, 32, 32) and not first.flags.writeable
+    for row in (0, 300, 699):
+        with paths[row].open("rb") as file:
+            assert np.array_equal(first[row], decode(file, 32)[0])
+    for path in paths:
+        path.unlink()
+    again, same = squares(paths, digests, 32, grey=True)  # from the cache
+    assert same == key and np.array_equal(first, again)
+
+
+def test_the_key_is_of_contents_order_size_and_colours(tmp_path: Path) -> None:
+    paths, digests = written(tmp_path, 3)
+    keys = [
+        squares(paths, digests, 32, grey=True)[1],
+        squares(paths[::-1], digests[::-1], 32, grey=True)[1],
+        squares(paths, digests, 48, grey=True)[1],
+        squares(paths, digests, 32, grey=False)[1],
+    ]
+    assert len(set(keys)) == 4
+    colours, _ = squares(paths, digests, 32, grey=False)
+    assert colours.shape == (3, 32, 32, 3) and (colours[..., 0] == colours[..., 2]).all()
+
+
+def test_half_an_entry_of_the_cache_is_made_anew(tmp_path: Path) -> None:
+    paths, digests = written(tmp_path, 3)
+    whole, _ = squares(paths, digests, 32, grey=True)
+    whole = np.array(whole)
+    (entry,) = (tmp_path / "cache" / "images").glob("*.npy")
+    entry.write_bytes(entry.read_bytes()[:1000])
+    assert np.array_equal(squares(paths, digests, 32, grey=True)[0], whole)
+
+
+def test_a_file_that_changes_meanwhile_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    paths, digests = written(tmp_path, 3)
+    paths[1].write_bytes(paths[0].read_bytes())
+    with pytest.raises(DataError, match=r"1\.png' is not what it was when it was checked \(it has changed\)"):
+        squares(paths, digests, 32, grey=True)
+    assert [path.suffix for path in (tmp_path / "cache" / "images").iterdir()] == [".lock"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    paths, digests = written(tmp_path, 3)
+    (tmp_path / "cache").write_text("a file in its place")
+    with pytest.raises(StorageError, match="set HARNESS_CACHE to another folder"):
+        squares(paths, digests, 32, grey=True)
