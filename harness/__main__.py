@@ -10,7 +10,7 @@ from harness import __version__
 COMMANDS = {
     "run": "search transfer strategies on a study's images",
     "data": "check a data set: counts, unreadable files, duplicates, labels",
-    "studies": "list, show, export, import or delete the studies of a database",
+    "studies": "list, show, split, export, import or delete the studies of a database",
     "worker": "help with a study from this machine",
     "dashboard": "write a study's page and serve optuna-dashboard",
 }

@@ -123,7 +123,8 @@ def print_check(report: Report) -> None:
     """Print the report on standard output. Names from the data are quoted, and never read as markup."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False, emoji=False)
     part_names = [part for part in (*PART_NAMES, "unused") if any(parts[part] for parts in report.counts.values())]
-    table = Table(title=f"{report.name}: {report.images:,} images, {len(report.counts)} classes", title_justify="left")
+    console.print(f"{report.name}: {report.images:,} images, {len(report.counts)} classes", style="bold")
+    table = Table(header_style="bold")
     table.add_column("class")
     for part in part_names:
         table.add_column(part, justify="right")

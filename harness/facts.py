@@ -23,6 +23,7 @@ THUMBNAIL = 16
 _SIDE = 32  # of what files are squeezed into
 _VERSION = "v1"  # part of every key: change it with what is computed here
 _CHUNK = 2048
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # what red, green and blue add to grey (ITU-R BT.601)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,7 @@ def _of_array(images: NDArray[np.uint8]) -> Facts:
 
 def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(n, 16, 16) grey, of pictures (n, height, width[, 3]): each cell the mean of what it covers."""
-    grey = images.astype(np.float32) if images.ndim == 3 else images.mean(axis=3, dtype=np.float32)
+    grey = images.astype(np.float32) if images.ndim == 3 else images @ _LUMA
     down, across = _means(grey.shape[1], THUMBNAIL), _means(grey.shape[2], THUMBNAIL)
     shrunk: NDArray[np.float32] = np.einsum("rh,nhc->nrc", down, grey @ across.T, optimize=True)
     return shrunk.round().astype(np.uint8)

@@ -11,7 +11,8 @@ from harness.listing import Listing, shown
 from harness.spec import DataSpec
 
 DEFAULT_SHARE = 0.2
-"""Of the training part: the validation part and the test part, where the data set has none and no size is asked for."""
+"""Of the training part (one image a class at least): the validation part and the test part, where the data set has none
+and no size is asked for."""
 
 Rows = NDArray[np.int64]
 
@@ -39,16 +40,16 @@ def draw_parts(listing: Listing, readable: Rows, data: DataSpec, seed: int) -> P
     if len(test):
         test = _at_most(listing, test, data.test_size, seed, "test")
     else:
-        n_test = data.test_size if data.test_size is not None else _default_size(len(train), data)
+        n_test = data.test_size if data.test_size is not None else _default_size(listing, len(train), data)
         _check_sizes(listing.name, len(train), train=data.train_size, validation=data.validation_size, test=n_test)
         test, train = _draw(listing, train, n_test, seed)
     if len(validation):
-        capped = min(len(validation), _default_size(len(train), data)) if data.max_images else None
+        capped = min(len(validation), _default_size(listing, len(train), data)) if data.max_images else None
         size = data.validation_size if data.validation_size is not None else capped
         validation = _at_most(listing, validation, size, seed + 1, "validation")
         _check_sizes(listing.name, len(train), train=data.train_size)
     else:
-        n = data.validation_size if data.validation_size is not None else _default_size(len(train), data)
+        n = data.validation_size if data.validation_size is not None else _default_size(listing, len(train), data)
         _check_sizes(listing.name, len(train), train=_train_size(len(train) - n, n, data), validation=n)
         validation, train = _draw(listing, train, n, seed + 1)
     n_train = _train_size(len(train), len(validation), data)
@@ -63,8 +64,8 @@ def draw_parts(listing: Listing, readable: Rows, data: DataSpec, seed: int) -> P
     return Parts(train, validation, test)
 
 
-def _default_size(available: int, data: DataSpec) -> int:
-    return int(min(available, data.max_images or available) * DEFAULT_SHARE)
+def _default_size(listing: Listing, available: int, data: DataSpec) -> int:
+    return max(len(listing.class_names), int(min(available, data.max_images or available) * DEFAULT_SHARE))
 
 
 def _train_size(left: int, n_validation: int, data: DataSpec) -> int:

@@ -1,6 +1,7 @@
-"""The studies of a database: `python -m harness.studies list | show | export | import | delete`."""
+"""The studies of a database: `python -m harness.studies list | show | split | export | import | delete`."""
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -46,10 +47,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command("list", _list, "list the studies with what has been done")
     show = command("show", _show, "show one study: its resolved spec, its trials by status, its sessions")
+    parts = command(
+        "split", _split, "print a study's parts as a manifest, which --data takes where the images are files"
+    )
     export = command("export", _export, "copy a study into a new SQLite file")
     brought = command("import", _import, "copy a study from an exported file into this database")
     delete = command("delete", _delete, "delete a study with all its rows; there is no way back")
-    for parsed in (show, export, delete):
+    for parsed in (show, parts, export, delete):
         parsed.add_argument("study", metavar="NAME")
     export.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
     brought.add_argument("file", type=Path, metavar="FILE")
@@ -92,6 +96,15 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         "hosts": sorted({host.partition("/")[0] for host in sessions["host"]}),
     }
     print(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+def _split(store: Store, arguments: argparse.Namespace) -> None:
+    if store.study(arguments.study) is None:
+        raise _unknown(store, arguments.study)
+    manifest = csv.writer(sys.stdout, lineterminator="\n")
+    manifest.writerow(("filename", "label", "split"))
+    for part, members in store.split(arguments.study).items():
+        manifest.writerows((picture, label, part) for picture, label in members)
 
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:

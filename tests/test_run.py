@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import run, session, work
+from harness import run, session, studies, work
 from harness.problem import Problem
+from harness.spec import DatasetSpec
 from harness.store import Store
 from tests.conftest import ROOT
+from tests.exported import export
 from tests.tiny import tiny_backbone, tiny_weights
 
 
@@ -62,6 +64,48 @@ def test_a_whole_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert store.sessions("tiny")["outcome"].tolist() == ["done"]
     study = store.study("tiny")
     assert study is not None and study.advice["scenario"] == 2 and study.data["n_train"] == 96
+
+
+def test_a_folder_of_images_is_a_study_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: DatasetSpec
+) -> None:
+    export(digits.file, tmp_path / "my digits", "folders")
+    (tmp_path / "my digits" / "train" / "a" / "words.png").write_text("these are words")
+    (tmp_path / "my digits" / "train" / "b" / "copy.png").write_bytes(
+        next((tmp_path / "my digits" / "train" / "b").iterdir()).read_bytes()
+    )
+    few = ("--trials", "2", "--epochs", "1", "--image-size", "32")
+    assert run.main(["--data", "my digits", *few]) == 0
+    err = capsys.readouterr().err
+    assert "WARNING: my-digits: files that cannot be read, left out: 1 ('train/a/words.png'" in err
+    assert "WARNING: my-digits: exact copies of other pictures: 1" in err
+    store = Store("sqlite:///results/harness.db")
+    study = store.study("my-digits")
+    assert study is not None and study.data["check"]["found"]["unreadable"] == 1
+    assert (study.data["n_train"], study.data["n_validation"], study.data["n_test"]) == (145, 36, 60)
+    assert len(store.trials("my-digits")) == 2
+    assert run.main(["--data", "my digits", *few]) == 0  # nothing to do, nothing said again
+    assert "WARNING" not in capsys.readouterr().err
+    assert studies.main(["split", "my-digits"]) == 0
+    Path("again.csv").write_text(capsys.readouterr().out)
+    assert run.main(["--data", "again.csv", *few]) == 0
+    split, again = store.split("my-digits"), store.split("again")
+    assert {part: sorted(members) for part, members in split.items()} == {
+        part: sorted(members) for part, members in again.items()
+    }
+    (tmp_path / "my digits" / "train" / "a" / "words.png").unlink()
+    next((tmp_path / "my digits" / "train" / "a").iterdir()).unlink()
+    assert run.main(["--data", "my digits", *few, "--trials", "3"]) == 2
+    assert "are not those that study 'my-digits' was begun with" in capsys.readouterr().err
+
+
+def test_a_study_s_settings_on_other_images(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: DatasetSpec
+) -> None:
+    manifest = export(digits.file, tmp_path / "other", "manifest")
+    assert call(capsys, "--data", str(manifest), "--trials", "1")[0] == 0
+    study = Store("sqlite:///results/harness.db").study("manifest_tiny")
+    assert study is not None and study.data["n_train"] == 96 and study.spec["data"]["dataset"] == str(manifest)
 
 
 def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +192,10 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--study", "mnits"], "unknown study 'mnits': did you mean 'mnist'?"),
         ([], "no study given: add --study NAME"),
+        (["--study", "images"], "study 'images' names no images: give yours with --data PATH"),
+        (["--data", "nowhere"], "unknown data set 'nowhere'"),
+        (["--data", "tiny.toml"], "tiny.toml: "),
+        (["--data", "results.txt"], "unknown data set 'results.txt'"),
         (["--study", "tiny.toml", "--trials", "0"], "budget.trials = 0"),
         (["--study", "tiny.toml", "--image-size", "31"], "data.image_size = 31"),
         (["--study", "tiny.toml", "--train-size", "5000"], "data.train_size 5000"),

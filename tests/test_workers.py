@@ -379,7 +379,7 @@ class TestJoining:
         assert worker.dataset_of(store, "shipped", None).name == "mnist"
         assert worker.dataset_of(store, "own", None) == digits
         digits.file.rename(tmp_path / "moved.npz")
-        with pytest.raises(SpecError, match=r"digits.npz of study 'own' are not here: give their .toml with --dataset"):
+        with pytest.raises(SpecError, match=r"digits.npz of study 'own' are not here: give them with --dataset"):
             worker.dataset_of(store, "own", None)
 
     def test_other_images_are_refused(self, store: Store, tiny_problem: Problem) -> None:

@@ -1,0 +1,182 @@
+"""What the checks of a data set find, say and store; the command that runs them."""
+
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from harness import __main__, data
+from harness.checks import Report, check
+from harness.duplicates import near
+from harness.facts import look, thumbnails
+from harness.sources import read_listing
+from harness.spec import DatasetSpec, DataSpec
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def photo(seed: int, size: int = 64) -> Image.Image:
+    """Something smooth with edges, as a photo is."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Eight photos each of cats and of dogs, in a train and a test part."""
+    for part in ("train", "test"):
+        for label, name in enumerate(("cat", "dog")):
+            folder = tmp_path / "set" / part / name
+            folder.mkdir(parents=True)
+            for i in range(8):
+                photo(100 * label + i + (50 if part == "test" else 0)).save(folder / f"{i}.png")
+    return tmp_path / "set"
+
+
+def reported(path: Path) -> Report:
+    listing = read_listing(DatasetSpec(name="set", file=path))
+    return check(listing, look(listing), listing.parts)
+
+
+def test_nothing_odd_is_nothing_said(root: Path) -> None:
+    report = reported(root)
+    assert report.warnings() == []
+    assert report.counts == {name: {"train": 8, "validation": 0, "test": 8, "unused": 0} for name in ("cat", "dog")}
+    assert report.sizes == {"width": [64, 64, 64], "height": [64, 64, 64], "different sizes": 1}
+
+
+def test_every_oddity_is_found_and_nothing_else_is_lost(root: Path) -> None:
+    cats, dogs = root / "train" / "cat", root / "train" / "dog"
+    file = io.BytesIO()
+    photo(1).save(file, "JPEG")
+    (cats / "half.jpg").write_bytes(file.getvalue()[:-200])
+    (cats / "words.jpg").write_text("these are words")
+    (cats / "empty.png").touch()
+    Image.new("RGB", (1, 1), (5, 5, 5)).save(cats / "pixel.png")
+    Image.new("L", (12000, 9000), 90).save(dogs / "huge.jpg")
+    (dogs / "copy.png").write_bytes((dogs / "3.png").read_bytes())
+    (dogs / "a cat.png").write_bytes((cats / "3.png").read_bytes())
+    (root / "test" / "cat" / "seen.png").write_bytes((cats / "4.png").read_bytes())
+    photo(5).save(root / "test" / "cat" / "nearly.jpg", quality=40)
+    (root / "train" / "rare").mkdir()
+    photo(777).save(root / "train" / "rare" / "only.png")
+    report = reported(root)
+    assert [name for name, _ in report.unreadable] == [
+        f"train/cat/{name}" for name in ("empty.png", "half.jpg", "words.jpg")
+    ]
+    assert report.unreadable[0][1] == "it is empty" and "truncated" in report.unreadable[1][1]
+    assert report.constant == ["train/cat/pixel.png", "train/dog/huge.jpg"] and report.tiny == ["train/cat/pixel.png"]
+    assert sorted(report.exact) == [
+        ["test/cat/seen.png", "train/cat/4.png"],
+        ["train/cat/3.png", "train/dog/a cat.png"],
+        ["train/dog/3.png", "train/dog/copy.png"],
+    ]
+    assert report.near == [["test/cat/nearly.jpg", "train/cat/5.png"]]
+    assert report.across == [report.exact[0], report.near[0]]
+    assert report.conflicts == [["train/cat/3.png", "train/dog/a cat.png"]]
+    assert report.sizes["width"] == [1, 64, 12000] and report.images == 32 + 10
+    said = "\n".join(report.warnings())
+    for words in (
+        "files that cannot be read, left out: 3 ('train/cat/empty.png' (it is empty); 'train/cat/half.jpg'",
+        "pictures in more than one part, exact or near copies: 2 ('test/cat/seen.png' = 'train/cat/4.png' and others)",
+        "pictures under more than one class: 1 ('train/cat/3.png' = 'train/dog/a cat.png')",
+        "exact copies of other pictures: 3",
+        "pictures of one value only: 2 ('train/cat/pixel.png', 'train/dog/huge.jpg')",
+        "pictures less than 8 pixels high or wide: 1 ('train/cat/pixel.png')",
+        "classes of fewer than 3 images, one for each part: 1 ('rare 1')",
+        "the classes are unbalanced: 11 training images of 'dog', 1 of 'rare'",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.resize((40, 40)),
+        lambda image: image.convert("L"),
+        lambda image: ImageEnhance.Brightness(image).enhance(0.8),
+    ],
+    ids=["smaller", "grey", "darker"],
+)
+def test_near_duplicates_are_found_by_what_they_show(root: Path, change: object) -> None:
+    change(photo(2)).save(root / "train" / "dog" / "copy.png")
+    assert reported(root).near == [["train/cat/2.png", "train/dog/copy.png"]]
+
+
+def test_many_copies_of_one_picture_stay_affordable(tmp_path: Path) -> None:
+    base = np.asarray(photo(0).convert("L")).astype(int)
+    images = np.stack([np.clip(base + i % 50, 0, 255) for i in range(1000)]).astype(np.uint8)
+    np.savez(tmp_path / "same.npz", images=images, labels=np.arange(1000) % 2)
+    listing = read_listing(DatasetSpec(name="same", file=tmp_path / "same.npz"))
+    found = near(look(listing), np.arange(1000))
+    assert len(found) <= 8 * 1000
+
+
+def test_a_thumbnail_is_the_mean_of_what_each_cell_covers() -> None:
+    image = np.arange(48 * 32, dtype=np.float64).reshape(1, 48, 32) % 251
+    wanted = image.reshape(16, 3, 16, 2).mean(axis=(1, 3))
+    assert np.abs(thumbnails(image.astype(np.uint8))[0] - wanted).max() <= 0.51
+    assert (thumbnails(np.full((2, 5, 7, 3), 9, np.uint8)) == 9).all()
+
+
+def test_facts_are_kept_until_a_file_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = read_listing(DatasetSpec(name="set", file=root))
+    first = look(listing)
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.facts.decode", lambda *_, **__: pytest.fail("decoded again"))
+        assert (look(listing).digests == first.digests).all()
+    photo(999, 70).save(root / "train" / "cat" / "0.png")
+    again = look(listing)
+    assert (again.digests != first.digests).sum() == 1 and (again.sizes == 70).all(axis=1).sum() == 1
+
+
+def test_a_study_stores_the_checks_of_its_own_parts(root: Path) -> None:
+    drawn = data.draw(DatasetSpec(name="set", file=root), DataSpec(dataset="set", test_size=4, image_size=32), 0)
+    report = drawn.report()
+    assert {name: parts["unused"] for name, parts in report.counts.items()} == {"cat": 6, "dog": 6}
+    stored = report.as_dict(most=1)
+    assert json.loads(json.dumps(stored)) == json.loads(json.dumps(stored, allow_nan=False))
+    members = drawn.members()
+    assert [len(members[part]) for part in ("train", "validation", "test")] == [13, 3, 4]
+    assert all(Path(file).is_file() and Path(file).parent.name == label for file, label in members["train"])
+
+
+def test_the_command_prints_a_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "train" / "cat" / "[red]\n.jpg").write_text("words")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert __main__.main(["data", "check", "set"]) == 0
+    out = capsys.readouterr().out
+    assert "set: 33 images, 2 classes" in out and "unreadable files, left out: 1" in out
+    assert r"'train/cat/[red]\n.jpg': no picture in a format that is known here" in out
+    assert "exact duplicates: none" in out and "width: smallest 64, median 64, largest 64" in out
+
+
+def test_strict_refuses_unreadable_files_and_json_names_them(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.main(["check", "set", "--strict"]) == 0
+    (root / "train" / "cat" / "0.png").write_text("words")
+    capsys.readouterr()
+    assert data.main(["check", "set", "--strict", "--json"]) == 2
+    output = capsys.readouterr()
+    assert json.loads(output.out)["unreadable"][0][0] == "train/cat/0.png"
+    assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (no picture")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("nowhere", "unknown data set 'nowhere'"), ("set/test/cat/0.png", "is no data set")]
+)
+def test_what_cannot_be_checked_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str], path: str, message: str
+) -> None:
+    assert data.main(["check", path]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1
+    assert output.out == ""
