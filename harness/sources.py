@@ -70,12 +70,16 @@ class _Walk:
         """The folders in ``folder``, by name."""
         return [Path(entry.path) for entry, is_folder in self._entries(folder) if is_folder]
 
+    def own_pictures(self, folder: Path) -> list[str]:
+        """The pictures in ``folder`` itself."""
+        return [entry.name for entry, is_folder in self._entries(folder) if not is_folder and _is_picture(entry.name)]
+
     def pictures(self, folder: Path) -> Iterator[str]:
         """The pictures in ``folder`` and below, by name, relative to the root."""
         for entry, is_folder in self._entries(folder):
             if is_folder:
                 yield from self.pictures(Path(entry.path))
-            elif entry.name.startswith(".") or Path(entry.name).suffix.lower() not in SUFFIXES:
+            elif not _is_picture(entry.name):
                 self.ignored.append(os.path.relpath(entry.path, self.root))
             else:
                 yield os.path.relpath(entry.path, self.root)
@@ -110,12 +114,18 @@ class _Walk:
         return shown(os.path.relpath(path, self.root))
 
 
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
 def _folder(dataset: DatasetSpec, root: Path) -> Listing:
     """``root/class/…`` or ``root/part/class/…``: a folder called train is a part where it holds folders and no picture
     of its own, else it is a class of trains."""
     walk = _Walk(root)
     parts = {folder: part_name(folder.name) for folder in walk.folders(root)}
-    has_parts = any(part == "train" and _holds_classes(folder) for folder, part in parts.items())
+    has_parts = any(
+        part == "train" and walk.folders(folder) and not walk.own_pictures(folder) for folder, part in parts.items()
+    )
     files: list[str] = []
     words: list[str] = []
     of_part: list[str] = []
@@ -131,22 +141,14 @@ def _folder(dataset: DatasetSpec, root: Path) -> Listing:
             files += found
             words += [folder.name] * len(found)
             of_part += [part if has_parts and part else "train"] * len(found)
-    outside = [path.name for top in ([root, *parts] if has_parts else [root]) for path in _own_pictures(top)]
+    outside = [name for top in ([root, *parts] if has_parts else [root]) for name in walk.own_pictures(top)]
     if outside:
         walk.notes.append(f"{len(outside):,} pictures lie in no class folder and are left out: {examples(outside)}")
     if walk.ignored:
         walk.notes.append(
             f"{len(walk.ignored):,} files are no pictures by their names and are left out: {examples(walk.ignored)}"
         )
-    return Listing.of_words(dataset.name, root, files, words, of_part, notes=walk.notes)
-
-
-def _holds_classes(folder: Path) -> bool:
-    return not _own_pictures(folder) and any(path.is_dir() for path in folder.iterdir())
-
-
-def _own_pictures(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    return Listing.of_words(dataset.name, root, files, words, of_part, notes=dict.fromkeys(walk.notes))
 
 
 def _beside(train: Path) -> list[Path]:
@@ -174,7 +176,8 @@ def _manifests(name: str, manifests: Sequence[Path]) -> Listing:
         frame["filename"] = _found(home, frame["filename"].tolist(), part)
         frames.append(frame)
     rows = pd.concat(frames, ignore_index=True)
-    unlabelled = rows["label"].str.strip() == ""
+    rows["label"] = rows["label"].str.strip()
+    unlabelled = rows["label"] == ""
     if unlabelled.any():
         without = rows["filename"][unlabelled].tolist()
         notes.append(f"{len(without):,} files have no label and are left out: {examples(without)}")
