@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archives import read_images
 from harness.checks import Report, check, print_check
 from harness.errors import DataError, HarnessError
 from harness.facts import look
 from harness.listing import PART_NAMES, Listing, PartName, printable, shown
 from harness.pictures import squares
-from harness.sources import read_images, read_listing
+from harness.sources import read_listing
 from harness.spec import DatasetSpec, DataSpec
 from harness.split import Parts, draw_parts
 

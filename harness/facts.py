@@ -13,11 +13,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from harness.archives import read_images
 from harness.errors import StorageError
 from harness.listing import Listing
 from harness.paths import user_cache
 from harness.pictures import Unreadable, decode, in_parallel
-from harness.sources import read_images
 
 THUMBNAIL = 16
 _SIDE = 32  # of what files are squeezed into
