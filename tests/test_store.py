@@ -145,6 +145,13 @@ class StoreContract:
         assert (row.spec, row.data, row.advice) == ({"a": [1, 2.5, None, True]}, {"n": {}}, {"k": "é"})
         assert before <= row.created_at <= datetime.now(UTC)
 
+    def test_the_parts_of_a_study_come_back_in_their_order(self, opened: Store) -> None:
+        parts = {"train": [("b.png", "é"), ("a.png", "x")], "test": [("7", "new\nline")], "validation": []}
+        opened.create_study("mnist", spec={}, data={}, advice={}, split=parts)
+        assert opened.split("mnist") == parts and opened.split("other") == {}
+        opened.delete_study("mnist")
+        assert opened.split("mnist") == {}
+
     def test_a_second_study_of_the_same_name_is_refused(self, opened: Store) -> None:
         begin(opened)
         with pytest.raises(StorageError, match=r"already a study 'mnist'.*--fresh"):

@@ -32,10 +32,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     server.cleanup()
 
 
+PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test": [("d.png", "x")]}
+
+
 def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
     """A complete trial, a waiting one and one whose process is gone, by two sessions of this host."""
     spec = {"name": name, "data": {"dataset": "mnist"}, "budget": {"trials": 3}}
-    store.create_study(name, spec=spec, data={"digest": "d", "n": [1.5, None]}, advice={"é": 1})
+    store.create_study(name, spec=spec, data={"digest": "d", "n": [1.5, None]}, advice={"é": 1}, split=PARTS)
     study = open_study(store, name)
     for number in range(3):
         study.enqueue_trial({"x": number / 3}, user_attrs={"origin": "quota"})
@@ -81,7 +84,7 @@ def everything(store: Store, name: str) -> dict[str, Any]:
     attributes = (study.user_attrs, study._storage.get_study_system_attrs(study._study_id), study.directions)
     return {
         **{what: repr(frame.to_dict("records")) for what, frame in frames.items()},
-        "tickets": tickets, "optuna": trials, "row": row, "attributes": attributes,
+        "split": store.split(name), "tickets": tickets, "optuna": trials, "row": row, "attributes": attributes,
     }  # fmt: skip
 
 
@@ -157,3 +160,13 @@ def test_bad_input(
     where = [] if "--storage" in arguments else ["--storage", "sqlite:///study.db"]
     assert studies.main([*arguments, *where]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_parts_are_printed_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(f"sqlite:///{tmp_path}/source.db")
+    fill(store, "one")
+    assert studies.main(["split", "one", "--storage", store.url]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["filename,label,split", '"a, b.png",é,train', "c.png,x,train", "d.png,x,test"]
+    assert studies.main(["split", "two", "--storage", store.url]) == 2
+    assert "there is no study 'two' in that database: it has one" in capsys.readouterr().err
