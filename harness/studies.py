@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.errors import HarnessError, StorageError
+from harness.listing import PART_NAMES
 from harness.paths import DEFAULT_STORAGE
 from harness.run import silenced
 from harness.store import Store
@@ -103,8 +104,9 @@ def _split(store: Store, arguments: argparse.Namespace) -> None:
         raise _unknown(store, arguments.study)
     manifest = csv.writer(sys.stdout, lineterminator="\n")
     manifest.writerow(("filename", "label", "split"))
-    for part, members in store.split(arguments.study).items():
-        manifest.writerows((picture, label, part) for picture, label in members)
+    members = store.split(arguments.study)
+    for part in PART_NAMES:
+        manifest.writerows((picture, label, part) for picture, label in members.get(part, []))
 
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:
