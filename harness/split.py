@@ -44,8 +44,9 @@ def draw_parts(listing: Listing, readable: Rows, data: DataSpec, seed: int) -> P
         _check_sizes(listing.name, len(train), train=data.train_size, validation=data.validation_size, test=n_test)
         test, train = _draw(listing, train, n_test, seed)
     if len(validation):
-        capped = min(len(validation), _default_size(listing, len(train), data)) if data.max_images else None
-        size = data.validation_size if data.validation_size is not None else capped
+        size = data.validation_size
+        if size is None and data.max_images is not None and len(train) + len(validation) > data.max_images:
+            size = min(len(validation), _default_size(listing, data.max_images, data))
         validation = _at_most(listing, validation, size, seed + 1, "validation")
         _check_sizes(listing.name, len(train), train=data.train_size)
     else:
