@@ -12,6 +12,8 @@ COMMANDS = {
     "data": "check a data set: counts, unreadable files, duplicates, labels",
     "studies": "list, show, split, export, import or delete the studies of a database",
     "worker": "help with a study from this machine",
+    "export": "write a study's winner as a model that needs no harness",
+    "predict": "print what an exported model says of pictures",
     "dashboard": "write a study's page and serve optuna-dashboard",
 }
 

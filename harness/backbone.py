@@ -14,7 +14,7 @@ from harness.weights import Weights
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each function that is traced for a new shape
 
-_IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 _IMAGENET_DEVIATION = 58.0  # of the pixels, about the same in each channel
 
 
@@ -32,7 +32,7 @@ class Prepare(keras.layers.Layer):  # type: ignore[misc]
     def call(self, pixels: Any) -> Any:
         """Resize (bilinear), repeat a grey channel, turn to BGR and centre."""
         values = resized(pixels, self.image_size)
-        return values[..., ::-1] - ops.convert_to_tensor(np.asarray(_IMAGENET_MEAN_BGR, np.float32))
+        return values[..., ::-1] - ops.convert_to_tensor(np.asarray(IMAGENET_MEAN_BGR, np.float32))
 
 
 def resized(pixels: Any, image_size: int) -> Any:

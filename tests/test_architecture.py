@@ -42,6 +42,8 @@ ORDER = [
     "harness.backbone",
     "harness.features",
     "harness.models",
+    "harness.exported",
+    "harness.standalone",
     "harness.training",
     "harness.problem",
     "harness.baselines",
@@ -52,14 +54,24 @@ ORDER = [
     "harness.heartbeat",
     "harness.search",
     "harness.copying",
+    "harness.winner",
     "dashboards",
+    "harness.card",
     "harness.report",
     "harness.progress",
     "harness.work",
     "harness.on_ray",
     "harness.session",
 ]
-TOP = {"harness.dashboard", "harness.run", "harness.studies", "harness.worker", "harness.__main__"}
+TOP = {
+    "harness.dashboard",
+    "harness.export",
+    "harness.predict",
+    "harness.run",
+    "harness.studies",
+    "harness.worker",
+    "harness.__main__",
+}
 
 # What answers in a moment: `--help`, `--list`, `--dry-run`, the page. The training modules are imported only to train.
 LIGHT = [
@@ -79,6 +91,8 @@ LIGHT = [
     "harness.store",
     "harness.report",
     "harness.dashboard",
+    "harness.export",
+    "harness.predict",
     "harness.run",
     "harness.__main__",
 ]

@@ -122,7 +122,7 @@ def test_locks_satisfy_what_the_package_asks_for() -> None:
 def test_every_import_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = declared["optional-dependencies"]
-    lines = declared["dependencies"] + extras["jax"] + extras["ray"]
+    lines = declared["dependencies"] + extras["jax"] + extras["ray"] + extras["onnx"]
     names = {canonicalize_name(Requirement(line).name) for line in lines}
     owners = packages_distributions()
     for path in [*ROOT.glob("harness/**/*.py"), *ROOT.glob("dashboards/**/*.py")]:

@@ -1,0 +1,224 @@
+"""A study's winner as a model to use elsewhere: `python -m harness.export --study NAME --out DIR`."""
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dashboards import words
+from harness.data import load_split
+from harness.environment import describe, stop_on_sigterm
+from harness.errors import HarnessError, SpecError, StorageError
+from harness.paths import DEFAULT_STORAGE
+from harness.results import Checkpoint
+from harness.run import silenced
+from harness.spec import DatasetSpec
+from harness.store import Store
+from harness.worker import dataset_of
+
+if TYPE_CHECKING:  # heavy
+    import keras
+
+    from harness.exported import Signature
+
+_FORMATS = {"keras": "model.keras", "saved_model": "saved_model", "onnx": "model.onnx"}
+_PACKAGES = {"keras": (), "saved_model": ("tensorflow",), "onnx": ("onnx", "tf2onnx")}
+FILES = {
+    "model.keras": "the model, for Keras 3 and any of its backends; class names inside, as JSON, in `harness.json`",
+    "saved_model": "the model as a TensorFlow SavedModel, whose signature gives `class_name`, `probability` and "
+    "`probabilities`",
+    "model.onnx": "the model as ONNX, for pictures of {height} x {width} pixels only",
+    "spec.toml": "the study, the strategy and the seed that make this model",
+    "README.md": "this card",
+}
+_HOW = "# What makes this model again: python -m harness.export --spec spec.toml --out DIR\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    stop_on_sigterm()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        _export(arguments)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; nothing was exported.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.export",
+        description="Write a study's winner as a model that needs no harness: Keras and, where the packages are there, "
+        "TensorFlow SavedModel and ONNX, preprocessing inside, with a model card and the spec that makes it again. A "
+        "search keeps no trained weights, so the winner is trained anew, on the training and the validation images and "
+        "for the study's epochs; the test images stay sealed.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--study", metavar="NAME", help="the study's name in the database")
+    what.add_argument("--spec", type=Path, metavar="FILE", help="the spec.toml of an export, to make the same again")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the folder to write, with its model card"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in DIR")
+    parser.add_argument(
+        "--trial", type=int, metavar="N", help="export this trial (default: the complete one that validates best)"
+    )
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=list(_FORMATS),
+        metavar="FORMAT",
+        help="of keras, saved_model and onnx (default: all whose packages are there)",
+    )
+    parser.add_argument(
+        "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
+    )
+    parser.add_argument("--weights", type=Path, metavar="PATH", help="VGG16 weights, as for `harness run`")
+    parser.add_argument("--dataset", metavar="TOML", help="the data set's file here, where it has moved")
+    return parser
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    _check_target(arguments.out, arguments.overwrite)
+    if arguments.spec and arguments.trial is not None:
+        raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
+    with silenced():
+        from harness.backbone import device  # heavy: TensorFlow or JAX is loaded
+        from harness.card import model_card
+        from harness.exported import Signature
+        from harness.weights import load_weights
+        from harness.winner import Winner, train
+
+    formats = _formats(arguments.formats)
+    if arguments.spec:
+        winner = Winner.load(arguments.spec)
+        beside = arguments.spec.parent if arguments.dataset is None else Path.cwd()
+        dataset = DatasetSpec.load(arguments.dataset or winner.study.data.dataset, beside)
+    else:
+        store = Store(arguments.storage)
+        winner = Winner.of(store, arguments.study, arguments.trial)
+        dataset = dataset_of(store, arguments.study, arguments.dataset)
+    split = load_split(dataset, winner.study.data, winner.study.seed)
+    weights = load_weights(arguments.weights)
+    _say(
+        f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "
+        "training and the validation part"
+    )
+
+    def on_epoch(checkpoint: Checkpoint) -> None:
+        _say(
+            f"epoch {checkpoint.epoch} of {winner.study.budget.epochs}: training loss {checkpoint.train_loss:.4f}, "
+            f"{words.seconds(checkpoint.train_seconds)}"
+        )
+
+    model, result = train(winner, split, weights, on_epoch)
+    height, width = split.train.pixels.shape[1:3]
+    channels = 3 if split.train.pixels.ndim == 4 else 1
+    signature = Signature(class_names=list(split.class_names), height=height, width=width, channels=channels)
+    with _new_folder(arguments.out) as folder:
+        _write(model, folder, formats, signature)
+        (folder / "spec.toml").write_text(_HOW + winner.toml() + "\n", encoding="utf-8")
+        files = {name: FILES[name].format(height=height, width=width) for name in FILES if (folder / name).exists()}
+        card = model_card(winner, dataset, split, result, describe(device()).as_dict(), files)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    print(f"exported to {arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
+
+
+def _formats(asked: Sequence[str] | None) -> list[str]:
+    """Those asked for, or all that can be written here. Raises SpecError where one asked for cannot."""
+    formats = []
+    for name in asked or _FORMATS:
+        lacks = _lacks(name)
+        if lacks and asked:
+            raise SpecError(f"--formats {name}: it {lacks}")
+        if lacks:
+            _say(f"{name} is left out: it {lacks}")
+        else:
+            formats.append(name)
+    return formats
+
+
+def _lacks(form: str) -> str:
+    """What this environment lacks to write that format, in words; empty where it lacks nothing."""
+    import keras
+
+    absent = [package for package in _PACKAGES[form] if find_spec(package) is None]
+    if absent:
+        return f"needs {' and '.join(absent)}, not installed here"
+    if _PACKAGES[form] and keras.backend.backend() != "tensorflow":
+        return f"needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}"
+    return ""
+
+
+def _write(model: "keras.Model", folder: Path, formats: Sequence[str], signature: "Signature") -> None:
+    from harness.standalone import save_keras, save_onnx, save_saved_model
+
+    with silenced():
+        for form in formats:
+            target = folder / _FORMATS[form]
+            if form == "keras":
+                save_keras(model, target, signature)
+            elif form == "saved_model":
+                save_saved_model(model, target, signature.class_names)
+            else:
+                save_onnx(model, target, signature)
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    """Raises StorageError where ``out`` cannot become an export, before anything is trained."""
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"--out {out} is a file: give the name of a folder")
+    there = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    others = [name for name in there if name not in FILES]
+    if others:
+        raise StorageError(f"--out {out} holds {others[0]}, which no export wrote: give the name of a new folder")
+    if there and not overwrite:
+        raise StorageError(
+            f"--out {out} holds an earlier export: add --overwrite to replace it, or give another folder"
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise StorageError(f"nothing can be written to {out.parent} ({error}): choose another --out") from None
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A folder that appears as ``target`` whole or not at all, in place of what is there."""
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    new, old = building / "new", building / "old"
+    try:
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.replace(old)
+        new.replace(target)
+    except OSError as error:
+        raise StorageError(
+            f"the export cannot be written to {target} ({error}): free space or choose another --out"
+        ) from None
+    finally:
+        if old.exists() and not target.exists():
+            old.replace(target)
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

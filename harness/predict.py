@@ -1,0 +1,148 @@
+"""What an exported model says of pictures: `python -m harness.predict MODEL IMAGES…`."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.environment import available_cores, stop_on_sigterm
+from harness.errors import DataError, HarnessError, SpecError, StorageError
+from harness.folders import SUFFIXES
+from harness.pictures import Unreadable, decode
+from harness.run import silenced
+
+if TYPE_CHECKING:  # heavy
+    from harness.exported import Exported, Signature
+
+_BATCH = 64
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    stop_on_sigterm()
+    try:
+        _predict(arguments)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.predict",
+        description="Print as CSV what a model that `harness export` wrote says of pictures: file, label, probability. "
+        "Pictures are read as those of a training folder are. One that cannot be read is named on standard error, the "
+        "others are predicted, and the exit code is 2.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the folder of an export, or its model.keras")
+    parser.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGES", help="pictures, and folders of them at any depth"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the CSV here, not to standard output")
+    parser.add_argument(
+        "--top", type=int, default=1, metavar="K", help="the K most probable classes, as label_2, probability_2, …"
+    )
+    return parser
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    if arguments.top < 1:
+        raise SpecError(f"--top {arguments.top}: give 1 or more")
+    files = _files(arguments.images)
+    with silenced():
+        from harness.exported import Exported  # heavy: TensorFlow or JAX is loaded
+
+        exported = Exported.load(arguments.model)
+    top = min(arguments.top, len(exported.signature.class_names))
+    if arguments.out is None:
+        failed = _write(sys.stdout, exported, files, top)
+    else:
+        try:
+            with arguments.out.open("w", encoding="utf-8", newline="") as stream:
+                failed = _write(stream, exported, files, top)
+        except OSError as error:
+            raise StorageError(f"--out {arguments.out} cannot be written: {error}") from None
+    if failed:
+        raise DataError(f"{failed} of {len(files)} pictures could not be read: they are named above and left out")
+
+
+def _files(given: Sequence[Path]) -> list[Path]:
+    """The pictures themselves and those in the folders, in the order of their names."""
+    files: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise DataError(f"there is no picture or folder {path}")
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(found for found in path.rglob("*") if found.suffix.lower() in SUFFIXES and found.is_file())
+        inside = [found for found in inside if not found.name.startswith(".")]
+        if not inside:
+            raise DataError(f"the folder {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
+        files += inside
+    return files
+
+
+def _read(
+    files: Sequence[Path], signature: "Signature"
+) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8] | str]]]:
+    """The files in batches with the picture of each, or why there is none. The next batch is read meanwhile."""
+    batches = [files[first : first + _BATCH] for first in range(0, len(files), _BATCH)]
+    with ThreadPoolExecutor(available_cores()) as pool:
+
+        def begin(batch: Sequence[Path]) -> list[Future[NDArray[np.uint8] | str]]:
+            return [pool.submit(_picture, file, signature) for file in batch]
+
+        coming = begin(batches[0])
+        for index, batch in enumerate(batches):
+            here, coming = coming, begin(batches[index + 1]) if index + 1 < len(batches) else []
+            yield batch, [picture.result() for picture in here]
+
+
+def _picture(file: Path, signature: "Signature") -> NDArray[np.uint8] | str:
+    try:
+        with file.open("rb") as opened:
+            pixels, _ = decode(opened, signature.side)
+    except (OSError, Unreadable) as error:
+        return str(error)
+    if signature.channels == 1 and pixels.ndim == 3:
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int) -> int:
+    """Write the header and a row for each file that can be read; gives how many cannot."""
+    names = exported.signature.class_names
+    writer = csv.writer(stream, lineterminator="\n")
+    ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
+    writer.writerow(["file", *(f"{column}{rank}" for rank in ranks for column in ("label", "probability"))])
+    failed = 0
+    for chunk, pictures in _read(files, exported.signature):
+        read = [(file, picture) for file, picture in zip(chunk, pictures, strict=True) if not isinstance(picture, str)]
+        failed += len(chunk) - len(read)
+        for file, picture in zip(chunk, pictures, strict=True):
+            if isinstance(picture, str):
+                print(f"not read: {file}: {picture}", file=sys.stderr)
+        if not read:
+            continue
+        batch = np.stack([picture for _, picture in read])
+        for (file, _), row in zip(read, exported.probabilities(batch), strict=True):
+            best = np.argsort(-row, kind="stable")[:top]
+            writer.writerow([file, *(value for index in best for value in (names[index], f"{row[index]:.6f}"))])
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
