@@ -17,7 +17,7 @@ from benchmarks.record import machine, write
 from harness.data import load_split
 from harness.problem import Problem
 from harness.spec import StudySpec
-from harness.strategy import KINDS, N_CONVS, Strategy
+from harness.strategy import ARTICLE_KINDS, N_CONVS, Strategy
 from harness.trial import run_trial
 from harness.weights import load_weights
 
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), Path(folder))
         for number in range(1, arguments.trials + 1):
-            kind = KINDS[number % len(KINDS)]
+            kind = ARTICLE_KINDS[number % len(ARTICLE_KINDS)]  # two_phase builds no network that these do not
             frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 1 + number % (N_CONVS - 1)}.get(kind, 0)
             strategy = Strategy(kind, frozen, "average", (64 + number, 64), 0.1, "adam", 1e-4)
             run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)

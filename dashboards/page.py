@@ -98,7 +98,11 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
         nonce=secrets.token_urlsafe(16),
         theme={"ink": INK, "muted": MUTED, "line": LINE, "paper": PAPER},
         dark=DARK,
-        colours=COLOURS,
+        colours={
+            kind: colour
+            for kind, colour in COLOURS.items()
+            if any(kind in rows.spec["search"]["strategies"] for rows in studies)
+        },
         sizes={drawing.id: _SIZES.get(drawing.id, "") for study in told for drawing in study.drawings}
         | {"comparison": ""},
         version=version,

@@ -95,7 +95,7 @@ class Rows:
             study.data,
             study.advice,
             study.metric,
-            trials.assign(label=[_label(row) for row in trials.to_dict("records")]),
+            trials.assign(label=[Strategy.from_row(row).label() for row in trials.to_dict("records")]),
             checkpoints[checkpoints["number"].isin(trials["number"])],
             store.baselines(study_name),
             Outcome.of(study, trials),
@@ -137,19 +137,6 @@ def _best(frame: pd.DataFrame, score: str) -> dict[str, Any] | None:
 
 def _first(frame: pd.DataFrame) -> dict[str, Any] | None:
     return None if frame.empty else {str(key): value for key, value in frame.iloc[0].items()}
-
-
-def _label(row: dict[Any, Any]) -> str:
-    head = tuple(int(width) for width in row["head"].split("-") if width)
-    return Strategy(
-        row["strategy"],
-        int(row["frozen_convs"]),
-        row["pooling"],
-        head,
-        row["dropout"],
-        row["optimizer"],
-        row["learning_rate"],
-    ).label()
 
 
 def _unknown(name: str, known: list[str]) -> str:

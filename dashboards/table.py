@@ -35,6 +35,8 @@ _SHOWN = (
     Column("dropout", "dropout", "rate"),
     Column("optimizer", "optimizer", "text"),
     Column("learning_rate", "learning rate", "rate"),
+    Column("head_epochs", "epochs on the head", "integer"),
+    Column("rate_factor", "rate factor", "rate"),
     Column("seed", "seed", "integer"),
     Column("reason", "reason", "text"),
 )
@@ -48,11 +50,10 @@ def trials_table(studies: Sequence[Rows]) -> dict[str, Any]:
     """
     frame = pd.concat([rows.trials.drop(columns="label") for rows in studies], ignore_index=True)
     study = Column("study", "study" if len(studies) > 1 else "", "text")
-    judged = {"val_accuracy", *(rows.score for rows in studies)}
-    known = {
-        column.name: replace(column, title="") if column.format == "accuracy" and column.name not in judged else column
-        for column in (study, *_SHOWN)
-    }
+    untold = {f"val_{metric}" for metric in METRIC_NAMES} - {"val_accuracy", *(rows.score for rows in studies)}
+    if not (frame["head_epochs"] > 0).any():
+        untold |= {"head_epochs", "rate_factor"}
+    known = {c.name: replace(c, title="") if c.name in untold else c for c in (study, *_SHOWN)}
     rest = [Column(name, "", _format(frame[name])) for name in frame.columns if name not in known]
     columns = [*known.values(), *rest]
     return {

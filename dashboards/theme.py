@@ -20,12 +20,14 @@ COLOURS: dict[Kind, str] = {
     "freeze_first_k": "#E69F00",
     "fine_tune_all": "#009E73",
     "from_scratch": "#CC79A7",
+    "two_phase": "#D55E00",
 }
 MARKERS: dict[Kind, str] = {
     "feature_extraction": "circle",
     "freeze_first_k": "square",
     "fine_tune_all": "diamond",
     "from_scratch": "triangle-up",
+    "two_phase": "cross",
 }
 
 TEMPLATE = go.layout.Template(

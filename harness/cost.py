@@ -5,6 +5,7 @@ gradients. Counted by neither are ReLU, dropout, resizing and the optimizer's up
 as one operation for each value and not at all by the profiler. Evaluation is not training and is not counted.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -109,14 +110,22 @@ def cache_boundary(
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """FLOPs of training on one image: ``prefix`` once, up to the stored activations, and ``per_image`` every epoch."""
+    """FLOPs of training on one image: ``prefix`` once, up to the stored activations, and ``per_image`` every epoch.
+
+    That is a phase; where there is another, ``then``, it begins after ``epochs`` epochs.
+    """
 
     prefix: float
     per_image: float
+    epochs: float = math.inf
+    then: "Cost | None" = None
 
     def at(self, n_images: int, epochs: float) -> float:
         """FLOPs of training on ``n_images`` images for so many epochs, the prefix included."""
-        return n_images * (self.prefix + epochs * self.per_image)
+        spent = n_images * (self.prefix + min(epochs, self.epochs) * self.per_image)
+        if self.then is None or epochs <= self.epochs:
+            return spent
+        return spent + self.then.at(n_images, epochs - self.epochs)
 
 
 def trial_cost(
@@ -125,14 +134,18 @@ def trial_cost(
     """What ``strategy`` costs on its own, whichever activations other trials have left behind.
 
     The frozen prefix is charged once an image as far as its output can be stored (see `cache_boundary`), and from there
-    on forward in every epoch.
+    on forward in every epoch. Phases are charged each for itself, and their prefixes too.
     """
-    frozen = strategy.frozen_convs
-    boundary = cache_boundary(architecture, frozen, image_size, n_images, max_bytes)
-    return Cost(
-        prefix=prefix_cost(architecture, image_size, boundary),
-        per_image=step_cost(architecture, strategy, n_classes, image_size, boundary),
-    )
+
+    def phase(part: Strategy) -> Cost:
+        boundary = cache_boundary(architecture, part.frozen_convs, image_size, n_images, max_bytes)
+        return Cost(
+            prefix=prefix_cost(architecture, image_size, boundary),
+            per_image=step_cost(architecture, part, n_classes, image_size, boundary),
+        )
+
+    first, *second = map(phase, strategy.phases)
+    return replace(first, epochs=strategy.head_epochs, then=second[0]) if second else first
 
 
 def step_cost(

@@ -108,6 +108,12 @@ class Network:
             trained.momentum.assign(np.zeros(trained.variable.shape, np.float32))
             trained.mean_square.assign(np.zeros(trained.variable.shape, np.float32))
 
+    def take_head(self, other: "Network") -> None:
+        """Go on with the head that ``other``, whose head has the same shape, has been trained to."""
+        for mine, theirs in zip(self.own, other.own, strict=True):
+            for variable, found in zip(mine.variables, theirs.variables, strict=True):
+                variable.assign(found.value)
+
     def own_values(self) -> int:
         """How many weights the layers have that belong to this network alone."""
         return sum(int(layer.count_params()) for layer in self.own)

@@ -88,14 +88,17 @@ def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
         *(Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in (10, 7, 5, 2)),
         Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
         Strategy("from_scratch", 0, "average", (), 0.0, "adam", 1e-4),
+        *(Strategy("two_phase", k, "average", (), 0.0, "adam", 1e-2, spec.head_epochs[0], 0.1) for k in (10, 7, 5, 0)),
     ]
+    strategies = [strategy for strategy in strategies if strategy.kind in spec.search.strategies]
 
     def row(strategy: Strategy) -> tuple[str, str, str]:
         size, most = spec.data.image_size, spec.budget.cache_bytes
         cost = trial_cost(VGG16, strategy, n_classes, size, n_searched, most)
-        depth = f" k={strategy.frozen_convs}" if strategy.kind == "freeze_first_k" else ""
+        depth = f" k={strategy.frozen_convs}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
+        prefix = cost.prefix + (cost.then.prefix if cost.then else 0)
         whole = cost.at(n_train, spec.budget.epochs)
-        return strategy.kind + depth, words.tflop(cost.prefix * n_train), words.tflop(whole)
+        return strategy.kind + depth, words.tflop(prefix * n_train), words.tflop(whole)
 
     title = f"Predicted cost of a whole trial ({n_train:,} images, {spec.budget.epochs} epochs, no hidden layer)"
     console.print(_table(title, ("strategy", "of it frozen, once", "training compute"), map(row, strategies)))

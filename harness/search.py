@@ -18,7 +18,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.advice import RECIPES, Advice
-from harness.cost import Cost
 from harness.database import patiently
 from harness.environment import host, process_started
 from harness.errors import SpecError, StorageError
@@ -27,7 +26,7 @@ from harness.pareto import front
 from harness.problem import Problem
 from harness.pruning import should_stop
 from harness.results import Checkpoint, Standing, Status, TrialResult
-from harness.spec import SearchSpace, StudySpec
+from harness.spec import StudySpec
 from harness.store import Store, Ticket, TicketLost
 from harness.strategy import N_CONVS, Kind, OptimizerName, Pooling, Strategy
 from harness.trial import OUT_OF_MEMORY, run_trial
@@ -81,7 +80,7 @@ def _plan(study: optuna.Study, spec: StudySpec, advice: Advice) -> None:
         if origin in planned:
             continue
         params = as_params(strategy, spec)
-        problems = outside(params, spec.search)
+        problems = outside(params, spec)
         if problems:
             log.warning("%s is not tried: the study's search space leaves out %s", origin, "; ".join(problems))
         else:
@@ -102,12 +101,15 @@ def _plan(study: optuna.Study, spec: StudySpec, advice: Advice) -> None:
 
 def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     """Draw a strategy from the study's space. A parameter is asked for only where it means something: k only for
-    ``freeze_first_k``, dropout only behind a hidden layer, pooling only where the last map is larger than one point."""
+    ``freeze_first_k`` and ``two_phase``, dropout only behind a hidden layer, pooling only where the last map is larger
+    than one point."""
     space = spec.search
     kind = cast(Kind, trial.suggest_categorical("strategy", space.strategies))
     frozen = {"feature_extraction": N_CONVS}.get(kind, 0)
     if kind == "freeze_first_k":
         frozen = trial.suggest_int("frozen_convs", *space.frozen_convs)
+    if kind == "two_phase":
+        frozen = trial.suggest_int("frozen_convs_two_phase", 0, space.frozen_convs[1])
     pooling = space.pooling[0]
     if _pooling_matters(spec):
         pooling = cast(Pooling, trial.suggest_categorical("pooling", space.pooling))
@@ -116,7 +118,11 @@ def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     dropout = trial.suggest_float("dropout", *space.dropout) if hidden else 0.0
     optimizer = cast(OptimizerName, trial.suggest_categorical("optimizer", space.optimizer))
     rate = trial.suggest_float(f"learning_rate_{kind}", *space.learning_rate[kind], log=True)
-    return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate)
+    if kind != "two_phase":
+        return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate)
+    epochs = trial.suggest_int("head_epochs", *spec.head_epochs)
+    factor = trial.suggest_float("rate_factor", *space.rate_factor, log=True)
+    return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, epochs, factor)
 
 
 def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
@@ -124,6 +130,9 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
     params: dict[str, Any] = {"strategy": strategy.kind}
     if strategy.kind == "freeze_first_k":
         params["frozen_convs"] = strategy.frozen_convs
+    if strategy.kind == "two_phase":
+        params["frozen_convs_two_phase"] = strategy.frozen_convs
+        params |= {"head_epochs": strategy.head_epochs, "rate_factor": strategy.rate_factor}
     if _pooling_matters(spec):
         params["pooling"] = strategy.pooling
     params["hidden_layers"] = len(strategy.head)
@@ -135,22 +144,26 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
     return params
 
 
-def outside(params: Mapping[str, Any], space: SearchSpace) -> list[str]:
-    """Which of ``params`` the space does not hold, in words. Optuna would take them with a warning, or drop them."""
-    problems = []
+def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
+    """Which of ``params`` the study's space does not hold, in words. Optuna would take them with a warning, or drop
+    them."""
+    space, problems = spec.search, []
+    choices: dict[str, Sequence[Any]] = {
+        "strategy": space.strategies, "pooling": space.pooling, "optimizer": space.optimizer,
+    }  # fmt: skip
+    ranges: dict[str, tuple[float, float]] = {
+        "frozen_convs": space.frozen_convs, "frozen_convs_two_phase": (0, space.frozen_convs[1]),
+        "hidden_layers": space.hidden_layers, **{f"width_{i}": space.head_width for i in (1, 2, 3)},
+        "dropout": space.dropout, "head_epochs": spec.head_epochs, "rate_factor": space.rate_factor,
+        **{f"learning_rate_{kind}": range_ for kind, range_ in space.learning_rate.items()},
+    }  # fmt: skip
     for name, value in params.items():
-        choices: dict[str, Sequence[Any]] = {
-            "strategy": space.strategies, "pooling": space.pooling, "optimizer": space.optimizer,
-        }  # fmt: skip
         if name in choices:
             if value not in choices[name]:
                 problems.append(f"{name} {value}")
             continue
-        if name.startswith("learning_rate_"):
-            ranges = [range_ for kind, range_ in space.learning_rate.items() if name == f"learning_rate_{kind}"]
-        else:
-            ranges = [space.head_width if name.startswith("width_") else getattr(space, name)]
-        if not all(low <= value <= high for low, high in ranges):
+        low, high = ranges.get(name, (value, value))  # a strategy that is left out may have no range of rates
+        if not low <= value <= high:
             problems.append(f"{name} {value}")
     return problems
 
@@ -270,15 +283,14 @@ class Worker:
         store, name, number = self._store, self._study.study_name, ticket.number
         seed = _seed(self._problem.spec.seed, number)
         strategy = patiently(lambda: self._begin(number, seed))
-        cost = self._problem.cost(strategy)
-        planned = cost.at(len(self._problem.split.train), self._problem.spec.budget.epochs)
+        planned = self._problem.cost(strategy).at(len(self._problem.split.train), self._problem.spec.budget.epochs)
         if ticket.retries > MAX_RETRIES:
             died = f"its process died {ticket.retries} times in this trial"
             result = TrialResult("failed", 0.0, planned, reason=died)
         elif too_large := patiently(lambda: self._too_large(strategy)):
             result = TrialResult("over_budget", 0.0, planned, reason=too_large)
         else:
-            judge = patiently(lambda: Judge(store, self._problem, number, cost))
+            judge = patiently(lambda: Judge(store, self._problem, number, strategy))
 
             def on_checkpoint(curve: Sequence[Checkpoint]) -> str | None:
                 patiently(lambda: store.record_checkpoint(name, number, curve[-1], session=self._session))
@@ -351,11 +363,16 @@ def finished(study: optuna.Study) -> int:
 
 
 class Judge:
-    """Whether a running trial can still reach the front, from all curves there were when it began."""
+    """Whether a running trial can still reach the front, from all curves there were when it began.
 
-    def __init__(self, store: Store, problem: Problem, number: int, cost: Cost) -> None:
-        """``cost`` is that of the trial ``number``."""
-        spec, name = problem.spec, problem.spec.name
+    The first of two phases is left alone: how good a head on the frozen network is says little about what follows. The
+    second is judged by itself, against those of trials with as long a first one.
+    """
+
+    def __init__(self, store: Store, problem: Problem, number: int, strategy: Strategy) -> None:
+        """``strategy`` is that of the trial ``number``."""
+        spec, name, cost = problem.spec, problem.spec.name, problem.cost(strategy)
+        self._head_epochs = strategy.head_epochs
         self._pruning, self._epochs, self._metric = spec.pruning, spec.budget.epochs, spec.metric
         self._n_classes = problem.split.n_classes
         self._flops = [cost.at(len(problem.split.train), epoch) for epoch in range(1, self._epochs + 1)]
@@ -367,18 +384,20 @@ class Judge:
         best = front(costs, scores)
         self._front = costs[best], scores[best]
         trials = store.trials(name)
-        complete = set(trials.loc[trials["status"] == "complete", "number"])
+        alike = (trials["status"] == "complete") & (trials["head_epochs"] == strategy.head_epochs)
+        complete = set(trials.loc[alike, "number"])
         points = map(Checkpoint, *(curves[name].tolist() for name in Checkpoint.__slots__))
         by_trial = groupby(zip(curves["number"].tolist(), points, strict=True), key=itemgetter(0))
-        self._history = [[point for _, point in curve] for other, curve in by_trial if other in complete]
+        whole = ([point for _, point in curve] for other, curve in by_trial if other in complete)
+        self._history = [curve[self._head_epochs :] for curve in whole]
 
     def verdict(self, curve: Sequence[Checkpoint]) -> str | None:
         """A reason to stop the trial whose curve so far is ``curve``, or None."""
-        if not self._pruning.enabled:
+        if not self._pruning.enabled or len(curve) <= self._head_epochs:
             return None
         return should_stop(
-            curve,
-            self._epochs,
+            curve[self._head_epochs :],
+            self._epochs - self._head_epochs,
             self._flops[len(curve) :],
             *self._front,
             self._history,

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.errors import SpecError
 from harness.results import BaselineName, Metric
-from harness.strategy import KINDS, N_CONVS, Kind, OptimizerName, Pooling
+from harness.strategy import ARTICLE_KINDS, N_CONVS, Kind, OptimizerName, Pooling
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
@@ -101,10 +101,12 @@ class DataSpec(_Declared):
 class SearchSpace(_Declared):
     """What the sampler may choose. Ranges hold both ends; ``learning_rate`` is by strategy.
 
-    ``minimum_share`` is the share of all trials that each strategy gets before the sampler is free.
+    ``minimum_share`` is the share of all trials that each strategy gets before the sampler is free. Of ``two_phase``,
+    which a study must list to have it searched, ``head_share`` is the share of the epochs in which the head alone
+    trains, and ``rate_factor`` what the learning rate is then multiplied by; its k begins at 0.
     """
 
-    strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
+    strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     frozen_convs: tuple[int, int] = (1, N_CONVS - 1)
     pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("average", "max", "flatten")
@@ -113,6 +115,8 @@ class SearchSpace(_Declared):
     dropout: Range = (0.0, 0.6)
     optimizer: Annotated[tuple[OptimizerName, ...], Field(min_length=1)] = ("adam", "sgd")
     learning_rate: dict[Kind, Range]
+    head_share: Range = (0.2, 0.6)
+    rate_factor: Range = (0.003, 0.3)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -121,6 +125,8 @@ class SearchSpace(_Declared):
             "hidden_layers": (self.hidden_layers, (0, 3)),
             "head_width": (self.head_width, (1, 8192)),
             "dropout": (self.dropout, (0.0, 0.95)),
+            "head_share": (self.head_share, (0.0, 1.0)),
+            "rate_factor": (self.rate_factor, (1e-6, 1.0)),
         }
         for kind in self.strategies:
             if kind not in self.learning_rate:
@@ -194,6 +200,19 @@ class StudySpec(_Declared):
     pruning: Pruning = Pruning()
     baselines: BaselinesSpec = BaselinesSpec()
     advice: AdviceSpec = AdviceSpec()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if "two_phase" in self.search.strategies and self.budget.epochs < 2:
+            raise ValueError(f"two_phase needs budget.epochs of 2 or more, but got {self.budget.epochs}")
+        return self
+
+    @property
+    def head_epochs(self) -> tuple[int, int]:
+        """The least and the most epochs of a ``two_phase`` trial's first phase: each phase has one at least."""
+        low, high = (round(share * self.budget.epochs) for share in self.search.head_share)
+        most = self.budget.epochs - 1
+        return max(1, min(low, most)), max(1, min(high, most))
 
     @classmethod
     def load(cls, name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Self, DatasetSpec]:

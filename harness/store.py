@@ -331,11 +331,8 @@ class Store:
         """Record that a trial starts. A row of that number that did not finish, and its checkpoints, are replaced; a
         finished one never is (IntegrityError). Raises TicketLost where the session does not hold its ticket."""
         row = {
-            "study": study, "number": number, "session": session, "strategy": strategy.kind,
-            "frozen_convs": strategy.frozen_convs, "pooling": strategy.pooling,
-            "head": "-".join(map(str, strategy.head)), "dropout": strategy.dropout, "optimizer": strategy.optimizer,
-            "learning_rate": strategy.learning_rate, "origin": origin, "seed": seed, "started_at": _now(),
-            "planned_flops": planned_flops,
+            "study": study, "number": number, "session": session, **strategy.as_row(), "origin": origin, "seed": seed,
+            "started_at": _now(), "planned_flops": planned_flops,
         }  # fmt: skip
         with self.engine.begin() as connection:
             _hold(connection, study, number, session)
@@ -382,14 +379,8 @@ class Store:
     def failed(self, study: str, reason: str) -> list[tuple[int, Strategy]]:
         """Number and strategy of the failed trials whose reason begins with ``reason``."""
         which = (_trial.c.study == study, _trial.c.status == "failed", _trial.c.reason.startswith(reason))
-        found = []
-        for row in self._read(_trial.select().where(*which).order_by(_trial.c.number)):
-            head = tuple(int(width) for width in row.head.split("-") if width)
-            strategy = Strategy(
-                row.strategy, row.frozen_convs, row.pooling, head, row.dropout, row.optimizer, row.learning_rate
-            )
-            found.append((row.number, strategy))
-        return found
+        found = self._read(_trial.select().where(*which).order_by(_trial.c.number))
+        return [(row.number, Strategy.from_row(row._mapping)) for row in found]
 
     def checkpoints(self, study: str) -> pd.DataFrame:
         """Every point of every learning curve, of running trials too, by trial number and epoch.

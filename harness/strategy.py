@@ -1,13 +1,16 @@
 """What one trial tries: how much of VGG16 is kept, the head put on it and how both are trained."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
-Kind = Literal["feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch"]
+Kind = Literal["feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch", "two_phase"]
 Pooling = Literal["average", "max", "flatten"]
 OptimizerName = Literal["adam", "sgd"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+ARTICLE_KINDS: tuple[Kind, ...] = KINDS[:4]
+"""The four of the article's guidance."""
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
@@ -20,8 +23,11 @@ class Strategy:
     """One point of the search space.
 
     ``frozen_convs`` is k, the number of leading convolutions that do not move: 13 for feature extraction, 1 to 12 for
-    ``freeze_first_k``, 0 for the other two. ``head`` holds the widths of the hidden dense layers, first to last.
-    ``learning_rate`` is the peak of the schedule. The four kinds are those of the article's guidance.
+    ``freeze_first_k``, 0 for fine-tuning all and from scratch. ``head`` holds the widths of the hidden dense layers,
+    first to last. ``learning_rate`` is the peak of the schedule.
+
+    ``two_phase`` trains the head on the frozen network for ``head_epochs`` epochs; then all behind k = ``frozen_convs``
+    (0 to 12) trains too, at a peak of ``learning_rate`` times ``rate_factor``. The others have one phase: 0 and 1.
     """
 
     kind: Kind
@@ -31,23 +37,40 @@ class Strategy:
     dropout: float
     optimizer: OptimizerName
     learning_rate: float
+    head_epochs: int = 0
+    rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        expected = {"feature_extraction": (N_CONVS, N_CONVS), "freeze_first_k": (1, N_CONVS - 1)}
+        expected = {
+            "feature_extraction": (N_CONVS, N_CONVS), "freeze_first_k": (1, N_CONVS - 1), "two_phase": (0, N_CONVS - 1),
+        }  # fmt: skip
         low, high = expected.get(self.kind, (0, 0))
         if not low <= self.frozen_convs <= high:
             raise ValueError(f"{self.kind} wants {low} <= frozen_convs <= {high}, but got {self.frozen_convs=}")
+        if (self.head_epochs > 0) != (self.kind == "two_phase") or (self.rate_factor != 1 and not self.head_epochs):
+            raise ValueError(f"{self.kind} cannot have {self.head_epochs=} and {self.rate_factor=}")
 
     @property
     def pretrained(self) -> bool:
         """Whether the convolutions start from ImageNet."""
         return self.kind != "from_scratch"
 
+    @property
+    def phases(self) -> tuple["Strategy", ...]:
+        """What is trained one after the other, each of one phase and with the head that the one before leaves."""
+        if self.kind != "two_phase":
+            return (self,)
+        first = replace(self, kind="feature_extraction", frozen_convs=N_CONVS, head_epochs=0, rate_factor=1.0)
+        kind: Kind = "freeze_first_k" if self.frozen_convs else "fine_tune_all"
+        rate = self.learning_rate * self.rate_factor
+        return first, replace(first, kind=kind, frozen_convs=self.frozen_convs, learning_rate=rate)
+
     def needs_memory_of(self, other: "Strategy") -> bool:
         """Whether training this certainly takes no less memory than ``other`` in the same study: nothing that costs
         memory is smaller here. Most pairs are not comparable; then the answer is no."""
         return (
-            self.frozen_convs <= other.frozen_convs
+            len(self.phases) >= len(other.phases)
+            and self.frozen_convs <= other.frozen_convs
             and (self.pooling == "flatten" or other.pooling != "flatten")
             and (self.optimizer == "adam" or other.optimizer == "sgd")
             and len(self.head) >= len(other.head)
@@ -56,6 +79,21 @@ class Strategy:
 
     def label(self) -> str:
         """A few words for tables and hovers: ``freeze_first_k k=5, average, 512-256, adam 0.0003``."""
-        depth = f" k={self.frozen_convs}" if self.kind == "freeze_first_k" else ""
+        depth = f" k={self.frozen_convs}" if self.kind in ("freeze_first_k", "two_phase") else ""
         head = "-".join(map(str, self.head)) or "no hidden layer"
-        return f"{self.kind}{depth}, {self.pooling}, {head}, {self.optimizer} {self.learning_rate:.2g}"
+        rates = f"{self.learning_rate:.2g}"
+        if self.head_epochs:
+            epochs = f"{self.head_epochs} epoch{'s' if self.head_epochs > 1 else ''}"
+            rates = f"{rates} on the head for {epochs}, then {self.learning_rate * self.rate_factor:.2g}"
+        return f"{self.kind}{depth}, {self.pooling}, {head}, {self.optimizer} {rates}"
+
+    def as_row(self) -> dict[str, Any]:
+        """As a result is stored: ``kind`` as ``strategy``, the widths as ``512-256``."""
+        fields = {name: getattr(self, name) for name in self.__slots__ if name != "kind"}
+        return {"strategy": self.kind, **fields, "head": "-".join(map(str, self.head))}
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> "Strategy":
+        """The strategy of a stored result; what else ``row`` holds is left alone."""
+        fields = {name: row[name] for name in cls.__slots__ if name not in ("kind", "head")}
+        return cls(kind=row["strategy"], head=tuple(int(width) for width in row["head"].split("-") if width), **fields)

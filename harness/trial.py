@@ -1,12 +1,14 @@
 """One trial, top to bottom."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from harness.clock import Clock
+from harness.models import Network
 from harness.problem import Problem
 from harness.results import METRICS, Checkpoint, Status, TrialResult
 from harness.strategy import Strategy
-from harness.training import Diverged, Schedule, compile_step, fit, is_out_of_memory
+from harness.training import Diverged, EpochEnd, Schedule, compile_step, fit, is_out_of_memory
 
 OUT_OF_MEMORY = "out of memory"
 """How the reason begins of a trial that failed for it: `harness.search` begins none that needs as much."""
@@ -32,21 +34,12 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
 
     clock = Clock()
     curve: list[Checkpoint] = []
+    cached: list[bool] = []
     epochs = 0.0
     status: Status = "complete"
     reason = ""
-    cached = False
     try:
-        boundary = problem.boundary(strategy)
-        train, validation, cached = problem.parts(boundary, clock)
-        with clock("compile"):
-            network = problem.networks.for_strategy(strategy, boundary)
-        schedule = Schedule(budget.epochs, budget.batch_size, strategy.optimizer, strategy.learning_rate)
-        compile_step(network, train, validation, schedule, clock)
-        network.reset(seed=seed, dropout=strategy.dropout, pretrained=strategy.pretrained)
-        with clock("train"):
-            network.calibrate(train.inputs[: budget.batch_size])
-        for end in fit(network, train, validation, schedule, clock, seed=seed):
+        for end in _train(strategy, problem, clock, cached, seed):
             epochs = end.epoch
             seconds = clock.seconds()
             curve.append(
@@ -80,6 +73,35 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
         val_loss=last.val_loss if last else None,
         train_loss=last.train_loss if last else None,
         seconds=clock.seconds(),
-        features_cached=cached,
+        features_cached=bool(cached) and all(cached),
         curve=tuple(curve),
     )
+
+
+def _train(strategy: Strategy, problem: Problem, clock: Clock, cached: list[bool], seed: int) -> Iterator[EpochEnd]:
+    """The epochs of all phases, counted through; ``cached`` is told of each whether its activations were there."""
+    budget = problem.spec.budget
+    before: Network | None = None
+    done = 0
+    phases = strategy.phases
+    for number, phase in enumerate(phases, start=1):
+        boundary = problem.boundary(phase)
+        train, validation, found = problem.parts(boundary, clock)
+        cached.append(found)
+        with clock("compile"):
+            network = problem.networks.for_strategy(phase, boundary)
+        epochs = budget.epochs - done if number == len(phases) else strategy.head_epochs
+        schedule = Schedule(epochs, budget.batch_size, phase.optimizer, phase.learning_rate)
+        compile_step(network, train, validation, schedule, clock)
+        network.reset(seed=seed, dropout=phase.dropout, pretrained=phase.pretrained)
+        with clock("train"):
+            if before is None:
+                network.calibrate(train.inputs[: budget.batch_size])
+            else:
+                network.take_head(before)
+        try:
+            for end in fit(network, train, validation, schedule, clock, seed=seed):
+                yield replace(end, epoch=done + end.epoch)
+        except Diverged as error:
+            raise Diverged(done + error.epochs) from None
+        before, done = network, done + epochs

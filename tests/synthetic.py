@@ -20,6 +20,7 @@ _CEILING: dict[Kind, float] = {
     "freeze_first_k": 0.975,
     "fine_tune_all": 0.97,
     "from_scratch": 0.94,
+    "two_phase": 0.985,
 }
 _FORWARD, _IMAGES, _EPOCHS = 0.626e9, 2000, 5
 
@@ -30,7 +31,8 @@ def write_study(
     """Write a study of ``trials`` finished trials, the first hundred also into Optuna; ``only`` is a status that all of
     them end with, ``changes`` are to the study's spec. Macro F1 is what an accuracy lacks of 1. The rows are those that
     a run writes, but in one transaction: ten thousand take seconds."""
-    spec, _ = StudySpec.load("mnist", {"name": name, **changes})
+    space = {"search.strategies": KINDS, "search.learning_rate.two_phase": (5e-4, 5e-2)}
+    spec, _ = StudySpec.load("mnist", {"name": name, **space, **changes})
     dataset = HOSTILE if name == HOSTILE else "mnist"
     data: dict[str, Any] = {"dataset": dataset, "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
     data["class_names"] = [f"{HOSTILE}{label}" for label in range(10)]
@@ -80,9 +82,7 @@ def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, St
         key = {"study": name, "number": number}
         rows["harness_ticket"].append(key | {"session": session, "retries": 0})
         rows["harness_trial"].append({
-            **key, "session": session, "strategy": strategy.kind, "frozen_convs": strategy.frozen_convs,
-            "pooling": strategy.pooling, "head": "-".join(map(str, strategy.head)), "dropout": strategy.dropout,
-            "optimizer": strategy.optimizer, "learning_rate": strategy.learning_rate, "origin": origin, "seed": number,
+            **key, "session": session, **strategy.as_row(), "origin": origin, "seed": number,
             "started_at": now, "finished_at": now, "status": result.status, "reason": result.reason,
             "val_accuracy": result.val_accuracy, "val_balanced_accuracy": result.val_balanced_accuracy,
             "val_macro_f1": result.val_macro_f1, "val_loss": result.val_loss, "train_loss": result.train_loss,
@@ -109,12 +109,13 @@ def _strategy(draw: random.Random, number: int) -> tuple[Strategy, Any]:
         return Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3), "recipe_extractor"
     if number == 2:
         return Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3), "recipe_partial"
-    kind = KINDS[number % 4] if number < 23 else draw.choice(["freeze_first_k", "freeze_first_k", *KINDS])
-    depth = {"feature_extraction": 13, "freeze_first_k": draw.randint(1, 12)}.get(kind, 0)
+    kind = KINDS[number % len(KINDS)] if number < 23 else draw.choice(["freeze_first_k", "freeze_first_k", *KINDS])
+    depth = {"feature_extraction": 13, "freeze_first_k": draw.randint(1, 12), "two_phase": number % 13}.get(kind, 0)
+    phases = (1 + number % 3, 0.1) if kind == "two_phase" else (0, 1.0)
     head = tuple(draw.choice([64, 128, 256, 512]) for _ in range(draw.randint(0, 2)))
     strategy = Strategy(
         kind, depth, draw.choice(["average", "max", "flatten"]), head, round(draw.uniform(0, 0.6), 3),
-        draw.choice(["adam", "sgd"]), 10 ** draw.uniform(-4.5, -2),
+        draw.choice(["adam", "sgd"]), 10 ** draw.uniform(-4.5, -2), *phases,
     )  # fmt: skip
     return strategy, "quota" if number < 23 else "sampler"
 

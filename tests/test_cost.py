@@ -140,6 +140,23 @@ def test_wider_heads_cost_more(k: int, size: int, head: tuple[int, ...]) -> None
     assert costs[0] < costs[1]
 
 
+@given(
+    st.integers(0, N_CONVS - 1), poolings, heads, sizes, st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**11)
+)
+def test_two_phases_cost_what_each_does(
+    k: int, pooling: Pooling, head: tuple[int, ...], size: int, first: int, second: int, most: int
+) -> None:
+    """What a phase costs is held against TensorFlow's profiler below."""
+
+    def cost(what: Strategy) -> Cost:
+        return trial_cost(VGG16, what, 10, size, 2000, most)
+
+    both = cost(Strategy("two_phase", k, pooling, head, 0.0, "adam", 1e-2, first, 0.1))
+    head_alone, then = cost(strategy(N_CONVS, pooling, head)), cost(strategy(k, pooling, head))
+    assert both.at(2000, first) == head_alone.at(2000, first)
+    assert both.at(2000, first + second) == pytest.approx(head_alone.at(2000, first) + then.at(2000, second))
+
+
 def test_cost_at() -> None:
     assert Cost(prefix=100, per_image=7).at(n_images=3, epochs=2) == 342
     assert Cost(prefix=100, per_image=7).at(n_images=3, epochs=0.5) == 310.5

@@ -17,6 +17,7 @@ from harness.heartbeat import Watch
 from harness.problem import Problem
 from harness.results import Checkpoint, TrialResult
 from harness.search import (
+    Judge,
     Worker,
     as_params,
     begin_session,
@@ -29,7 +30,7 @@ from harness.search import (
 )
 from harness.spec import StudySpec
 from harness.store import Store, Ticket
-from harness.strategy import KINDS, N_CONVS, Strategy
+from harness.strategy import ARTICLE_KINDS, KINDS, N_CONVS, Strategy
 
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
 
@@ -64,7 +65,7 @@ def test_the_plan_is_advice_recipes_quota_sampler(store: Store, spec: StudySpec)
     plan(study, store, trials(spec, 50), ADVICE)
     assert origins(study)[:3] == ["advice", "recipe_extractor", "recipe_partial"]
     planned = Counter(trial.system_attrs["fixed_params"].get("strategy") for trial in study.get_trials())
-    assert {kind: planned[kind] for kind in KINDS} == dict.fromkeys(KINDS, 5)
+    assert {kind: planned[kind] for kind in ARTICLE_KINDS} == dict.fromkeys(ARTICLE_KINDS, 5)
     assert planned[None] == 30
     assert {trial.state for trial in study.get_trials()} == {TrialState.WAITING}
 
@@ -75,7 +76,7 @@ def test_planning_again_adds_only_what_is_missing(store: Store, spec: StudySpec)
         plan(study, store, trials(spec, n), ADVICE)
         assert len(study.get_trials()) == expected
     planned = Counter(trial.system_attrs["fixed_params"].get("strategy") for trial in study.get_trials())
-    assert min(planned[kind] for kind in KINDS) >= 2  # a tenth of 20, counted anew
+    assert min(planned[kind] for kind in ARTICLE_KINDS) >= 2  # a tenth of 20, counted anew
     assert origins(study).count("advice") == 1
 
 
@@ -105,7 +106,7 @@ def test_suggest_gives_back_a_strategy_put_in_as_parameters(
 ) -> None:
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"image_size": image_size})})
     params = as_params(strategy, spec)
-    assert outside(params, spec.search) == []
+    assert outside(params, spec) == []
     found = suggest(optuna.trial.FixedTrial(params), spec)  # type: ignore[arg-type]
     if image_size == 32:  # a single point is left to pool: whichever way is the same
         found = Strategy(**{**_fields(found), "pooling": strategy.pooling})
@@ -116,18 +117,27 @@ def _fields(strategy: Strategy) -> dict[str, Any]:
     return {name: getattr(strategy, name) for name in Strategy.__slots__}
 
 
-def test_every_drawn_strategy_lies_in_the_space(spec: StudySpec) -> None:
+def test_every_drawn_strategy_lies_in_the_space(study_file: Path) -> None:
+    rates = dict.fromkeys(KINDS, (1e-05, 0.01))
+    changes = {"search.strategies": KINDS, "search.learning_rate": rates, "budget.epochs": 5}
+    spec = StudySpec.load(str(study_file), changes)[0]
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(0))
     drawn = []
     for _ in range(200):
         trial = study.ask()
         drawn.append(suggest(trial, spec))
-        assert outside(trial.params, spec.search) == []
+        assert outside(trial.params, spec) == []
         assert ("frozen_convs" in trial.params) == (drawn[-1].kind == "freeze_first_k")
         assert ("dropout" in trial.params) == bool(drawn[-1].head)
+        assert ("head_epochs" in trial.params) == (drawn[-1].kind == "two_phase")
+        assert as_params(drawn[-1], spec) == trial.params
     assert {strategy.kind for strategy in drawn} == set(KINDS)
     assert {strategy.frozen_convs for strategy in drawn if strategy.kind == "freeze_first_k"} == set(range(1, N_CONVS))
     assert {len(strategy.head) for strategy in drawn} == {0, 1, 2, 3}
+    two_phase = [strategy for strategy in drawn if strategy.kind == "two_phase"]
+    assert {strategy.head_epochs for strategy in two_phase} == {1, 2, 3}
+    assert min(strategy.frozen_convs for strategy in two_phase) == 0
+    assert max(strategy.rate_factor for strategy in two_phase) <= 0.3
 
 
 class TestWorker:
@@ -160,7 +170,7 @@ class TestWorker:
         assert states == {TrialState.COMPLETE: 8}
         assert store.trials("tiny")["number"].tolist() == list(range(8))
         counts = Counter(strategy.kind for strategy in self.ran)
-        assert min(counts[kind] for kind in KINDS) >= math.ceil(0.1 * 8)
+        assert min(counts[kind] for kind in ARTICLE_KINDS) >= math.ceil(0.1 * 8)
 
     def test_a_resumed_study_draws_what_an_uninterrupted_one_does(
         self, tmp_path: Path, spec: StudySpec, tiny_problem: Problem
@@ -324,6 +334,35 @@ def test_what_is_searched_for_and_pruned_by_is_the_study_s_metric(
     assert [trial.values[0] for trial in study.get_trials()[:2]] == [0.25, 0.25]
     assert seen[0] is None
     assert seen[1] is not None and "macro F1 0.000" in seen[1] and "the front's 0.900" in seen[1]
+
+
+def test_the_second_phase_is_judged_by_itself(tmp_path: Path, tiny_problem: Problem) -> None:
+    spec = tiny_problem.spec.model_copy(update={"budget": tiny_problem.spec.budget.model_copy(update={"epochs": 5})})
+    problem = Problem(spec, *list(vars(tiny_problem).values())[1:])
+    store = Store(f"sqlite:///{tmp_path}/study.db")
+    store.create_study("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
+    mine = session(store, spec)
+    one_phase = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
+    two_phase = Strategy("two_phase", 5, "average", (), 0.0, "adam", 1e-2, 2, 0.1)
+    falls = {one_phase: [0.6, 0.62, 0.64, 0.64, 0.64], two_phase: [0.6, 0.6, 0.6, 0.97, 0.98]}
+    store.add_tickets("tiny", range(30))
+
+    def curve(accuracies: list[float]) -> list[Checkpoint]:
+        return [Checkpoint(i, i * 1e3, i, 1.0, 1.0, accuracy) for i, accuracy in enumerate(accuracies, start=1)]
+
+    for number, strategy in enumerate([one_phase] * 10 + [two_phase] * 10):
+        store.claim("tiny", mine, 30)
+        store.begin_trial(
+            "tiny", number, session=mine, strategy=strategy, origin="quota", seed=1, planned_flops=1.0
+        )  # fmt: skip
+        for point in curve(falls[strategy]):
+            store.record_checkpoint("tiny", number, point, session=mine)
+        store.end_trial("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.9), session=mine)
+    one, two = Judge(store, problem, 99, one_phase), Judge(store, problem, 99, two_phase)
+    assert one.verdict(curve([0.6])) is not None, "no trial of one phase has come far from there"
+    assert two.verdict(curve([0.6])) is None and two.verdict(curve([0.1, 0.1])) is None
+    assert two.verdict(curve([0.6, 0.6, 0.6])) is None, "others have come far from there"
+    assert two.verdict(curve([0.6, 0.6, 0.6, 0.7])) is not None
 
 
 def test_different_trials_have_different_seeds() -> None:

@@ -59,6 +59,8 @@ def test_an_unknown_study_names_the_nearest(name: str, message: str) -> None:
         ("search.learning_rate", {"from_scratch": [1e-3, 1e-2]}, "learning_rate.feature_extraction is missing"),
         ("search.strategies", ["freeze_all"], "'freeze_all'"),
         ("seed.more", 1, "seed = "),
+        ("metric", "f1", "metric = 'f1'"),
+        ("search.head_share", [0.5, 1.5], "head_share must hold 0.0 <= low <= high <= 1.0"),
         ("budget.time_limit", float("inf"), "budget.time_limit = inf: Input should be a finite number"),
     ],
 )
@@ -71,3 +73,11 @@ def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(SpecError, match=r"broken.toml is not valid TOML"):
         StudySpec.load(str(tmp_path / "broken.toml"))
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(2, (1, 1)), (3, (1, 2)), (5, (1, 3)), (20, (4, 12))])
+def test_each_of_two_phases_has_an_epoch(study_file: Path, epochs: int, expected: tuple[int, int]) -> None:
+    two = {"search.strategies": ["two_phase"], "search.learning_rate.two_phase": [1e-3, 1e-2]}
+    assert StudySpec.load(str(study_file), {**two, "budget.epochs": epochs})[0].head_epochs == expected
+    with pytest.raises(SpecError, match=r"two_phase needs budget\.epochs of 2 or more, but got 1"):
+        StudySpec.load(str(study_file), {**two, "budget.epochs": 1})

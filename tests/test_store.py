@@ -17,7 +17,9 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from harness import migrations, store
 from harness.errors import StorageError
@@ -33,7 +35,8 @@ TERA = 1e12
 
 def strategy(kind: str = "freeze_first_k", head: tuple[int, ...] = (512, 256)) -> Strategy:
     frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5}.get(kind, 0)
-    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4)  # type: ignore[arg-type]
+    phases = (2, 0.125) if kind == "two_phase" else (0, 1.0)
+    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4, *phases)  # type: ignore[arg-type]
 
 
 def checkpoint(epoch: int, accuracy: float = 0.5) -> Checkpoint:
@@ -383,9 +386,9 @@ class StoreContract:
         for number, (status, reason) in enumerate(
             [("failed", "out of memory: 8 GB"), ("failed", "its process died"), ("pruned", "out of memory")]
         ):
-            start(opened, number, run)
+            start(opened, number, run, "two_phase")
             opened.end_trial("mnist", number, result(status, reason=reason), session=run)
-        assert opened.failed("mnist", "out of memory") == [(0, strategy())]
+        assert opened.failed("mnist", "out of memory") == [(0, strategy("two_phase"))]
 
     def test_a_baseline_is_replaced_when_run_again(self, opened: Store) -> None:
         run = begin(opened)
@@ -551,7 +554,9 @@ class StoreContract:
         """The migrations of a later harness: ours and one more."""
         folder = tmp_path / "50% newer"
         shutil.copytree(migrations.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        head = max(path.name for path in (folder / "versions").glob("*.py"))[:4]
+        config = Config()
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        head = ScriptDirectory.from_config(config).get_current_head()
         (folder / "versions" / "9999_note.py").write_text(
             "import sqlalchemy as sa\n"
             "from alembic import op\n"
@@ -579,10 +584,10 @@ class StoreContract:
         with opened.engine.connect() as connection:
             strategies, front, saved = ([tuple(row) for row in connection.exec_driver_sql(query)] for query in queries)
         assert sorted(strategies) == sorted(
-            (kind, 2, 0.9 + (index + 4) / 100, (2 * index + 6) * TERA) for index, kind in enumerate(KINDS)
+            (kind, 2, 0.9 + (index + 5) / 100, (2 * index + 7) * TERA) for index, kind in enumerate(KINDS)
         )
-        assert [row[0] for row in front] == [0, 1, 2, 3]
-        assert saved == [("complete", 4, 6.0, 0.375), ("pruned", 4, 0.0, 0.0)]
+        assert [row[0] for row in front] == [0, 1, 2, 3, 4]
+        assert saved == [("complete", 5, 6.0, 0.3), ("pruned", 5, 0.0, 0.0)]
 
 
 class TestSqlite(StoreContract):
@@ -600,7 +605,7 @@ class TestSqlite(StoreContract):
         query = "select strategy, count(*), max(val_accuracy), sum(train_flops) from trial_summary group by 1"
         command = [shell, opened.engine.url.database or "", query]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert "feature_extraction|2|0.94|6000000000000.0" in printed.splitlines()
+        assert "feature_extraction|2|0.95|7000000000000.0" in printed.splitlines()
         assert len(printed.splitlines()) == len(KINDS)
 
     def test_a_transaction_keeps_other_writers_waiting_from_its_first_read_on(self, opened: Store) -> None:

@@ -1,10 +1,13 @@
 """One trial: every way it can end, and what it is charged."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import trial
+from harness.backbone import as_numpy
 from harness.baselines import run_baseline
 from harness.models import cnn_pool
 from harness.problem import Problem
@@ -15,8 +18,9 @@ from harness.trial import run_trial
 
 
 def strategy(kind: Kind = "feature_extraction", rate: float = 3e-3) -> Strategy:
-    frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5}.get(kind, 0)
-    return Strategy(kind, frozen, "average", (16,), 0.2, "adam", rate)
+    frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5, "two_phase": 5}.get(kind, 0)
+    phases = (1, 0.3) if kind == "two_phase" else (0, 1.0)
+    return Strategy(kind, frozen, "average", (16,), 0.2, "adam", rate, *phases)
 
 
 def go_on(_: Sequence[Checkpoint]) -> None:
@@ -103,6 +107,46 @@ def test_a_diverged_trial_is_charged_for_what_it_ran(tiny_problem: Problem, monk
     result = run_trial(strategy("fine_tune_all"), tiny_problem, seed=1, on_checkpoint=go_on)
     assert result.status == "diverged" and result.val_accuracy is None
     assert result.train_flops == pytest.approx(result.planned_flops / 4)  # half of one epoch of two
+
+
+class TestTwoPhases:
+    def test_the_first_is_feature_extraction_and_the_second_goes_on_from_it(self, tiny_problem: Problem) -> None:
+        problem = with_budget(tiny_problem, epochs=4)
+        two = Strategy("two_phase", 10, "average", (16,), 0.2, "adam", 3e-3, 3, 1e-4)
+        result = run_trial(two, problem, seed=1, on_checkpoint=go_on)
+        alone = run_trial(strategy(), with_budget(tiny_problem, epochs=3), seed=1, on_checkpoint=go_on)
+        assert [point.val_loss for point in result.curve[:3]] == [point.val_loss for point in alone.curve]
+        assert [point.train_flops for point in result.curve[:3]] == [point.train_flops for point in alone.curve]
+        assert result.curve[3].val_loss == pytest.approx(result.curve[2].val_loss, rel=1e-2), "the head was lost"
+        second = run_trial(two.phases[1], with_budget(tiny_problem, epochs=1), seed=1, on_checkpoint=go_on)
+        assert result.curve[3].train_flops - result.curve[2].train_flops == pytest.approx(second.train_flops)
+
+    def test_the_convolutions_behind_k_move_in_the_second_only(self, tiny_problem: Problem) -> None:
+        run_trial(strategy("two_phase"), tiny_problem, seed=1, on_checkpoint=lambda _: "enough")
+        assert moved(tiny_problem) == [False] * N_CONVS
+        run_trial(strategy("two_phase"), tiny_problem, seed=1, on_checkpoint=go_on)
+        assert moved(tiny_problem) == [False] * 5 + [True] * 8
+
+    def test_a_second_that_diverges_is_charged_for_the_first_too(
+        self, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, calls = trial.fit, []
+
+        def fit(*arguments: Any, **named: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 2:
+                raise trial.Diverged(0.5)
+            yield from real(*arguments, **named)
+
+        monkeypatch.setattr(trial, "fit", fit)
+        result = run_trial(strategy("two_phase"), tiny_problem, seed=1, on_checkpoint=go_on)
+        assert (result.status, result.reason) == ("diverged", "the loss is not finite after 1.5 epochs")
+        assert result.curve[0].train_flops < result.train_flops < result.planned_flops
+
+
+def moved(problem: Problem) -> list[bool]:
+    tensors = problem.backbone.weights.tensors
+    return [not np.array_equal(as_numpy(conv.kernel), tensors[conv.name][0]) for conv in problem.backbone.convs]
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -15,7 +15,7 @@ from harness.strategy import KINDS, N_CONVS, Kind
 
 BLOCKS = ((1, 2, 64), (3, 4, 128), (5, 7, 256), (8, 10, 512), (11, 13, 512))
 """VGG16's blocks: first and last convolution, channels (Simonyan and Zisserman 2015, configuration D)."""
-SHIFTS: dict[Kind, float] = {"fine_tune_all": 0.12, "from_scratch": -0.12}  # both have k = 0: side by side
+SHIFTS: dict[Kind, float] = {"fine_tune_all": 0.12, "from_scratch": -0.12, "two_phase": -0.24}  # side by side at a k
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,8 @@ def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
         "dropout": trials["dropout"].tolist(),
         "optimizer": trials["optimizer"].tolist(),
         "learning rate": trials["learning_rate"].tolist(),
+        "epochs on the head": trials["head_epochs"].tolist(),
+        "rate factor": trials["rate_factor"].tolist(),
     })  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def _distributions(frame: pd.DataFrame) -> dict[str, optuna.distributions.BaseDi
             found[name] = optuna.distributions.IntDistribution(int(column.min()), int(column.max()))
         else:
             found[name] = optuna.distributions.FloatDistribution(
-                float(column.min()), float(column.max()), log=name == "learning rate"
+                float(column.min()), float(column.max()), log=name in ("learning rate", "rate factor")
             )
     return found
 

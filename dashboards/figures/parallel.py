@@ -14,7 +14,7 @@ from dashboards.rows import Rows
 from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
 from harness.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
 
-N_SCALES = 9  # at most: strategy, six hyperparameters, cost, score
+N_SCALES = 11  # at most: strategy, eight hyperparameters, cost, score
 Ticks = tuple[tuple[float, str], ...]
 
 
@@ -69,6 +69,8 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
         "dropout": _numbers(frame["dropout"].tolist(), (0, 0.2, 0.4, 0.6, 0.8)),
         "optimizer": _names(frame["optimizer"].tolist(), OPTIMIZERS),
         "learning rate, log scale": _logs(frame["learning_rate"].tolist()),
+        "epochs on the head alone": _numbers(frame["head_epochs"].tolist(), (0, 1, 2, 3, 5, 10, 20)),
+        "rate factor, log scale": _logs(frame["rate_factor"].tolist(), {1: "1"}),
         f"{'training TFLOP' if unit == 'TFLOP' else 'seconds'}, log scale": _logs(costs),
         rows.score_name: _scores(scores, rows.data["n_validation"]),
     }
