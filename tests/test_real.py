@@ -9,7 +9,11 @@ import pytest
 
 from harness import run
 from harness.backbone import Backbone, as_numpy
+from harness.data import draw
+from harness.spec import StudySpec
+from harness.store import Store
 from harness.weights import load_weights
+from tests.exported import export
 
 pytestmark = pytest.mark.large
 
@@ -72,3 +76,33 @@ def test_class_weights_and_macro_f1_on_unbalanced_x_rays(
     best = database.execute("select max(val_macro_f1) from trial_summary").fetchone()[0]
     told = database.execute("select max(value) from trial_values where objective = 0").fetchone()[0]
     assert best == told > 0.5
+
+
+@pytest.mark.parametrize("name", ["scene15", "clothing", "sign_digits", "chest_xray"])
+def test_real_images_as_folders_and_as_a_manifest(
+    name: str, shared: Path, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    flags = ["--trials", "2", "--train-size", "90", "--validation-size", "45", "--test-size", "45", "--epochs", "1"]
+    flags += ["--image-size", "32", "--weights", str(weights_file)]
+    for layout in ("folders", "manifest"):
+        images = export(shared / "datasets" / f"{name}.npz", tmp_path / layout, layout, limit=60)
+        assert run.main(["--data", str(images), "--name", layout, *flags]) == 0
+    studies = [Store("sqlite:///results/harness.db").study(layout) for layout in ("folders", "manifest")]
+    assert all(study is not None and study.data["n_train"] == 90 for study in studies)
+    found = [study.data["check"] for study in studies if study is not None]
+    assert found[0]["images"] == found[1]["images"] and found[0]["found"] == found[1]["found"]
+    assert not found[0]["unreadable"] and found[0]["counts"] == found[1]["counts"]
+
+
+@pytest.mark.parametrize(
+    "study", sorted((Path(__file__).parent / "studies").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_the_studies_of_the_shared_sets_can_be_drawn(
+    study: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    spec, dataset = StudySpec.load(str(study), {"data.dataset": str(shared / "datasets" / f"{study.stem}.npz")})
+    drawn = draw(dataset, spec.data, spec.seed)
+    assert spec.name == study.stem and min(map(len, drawn.members().values())) > 0
