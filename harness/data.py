@@ -105,7 +105,7 @@ class Drawn:
 
     def report(self) -> Report:
         """The checks of the whole data set, with these parts in place of its own."""
-        parts = np.full(len(self.listing), "", self.listing.parts.dtype)
+        parts = np.full(len(self.listing), "", f"U{max(map(len, PART_NAMES))}")
         for name in PART_NAMES:
             parts[getattr(self.parts, name)] = name
         return check(self.listing, look(self.listing), parts)

@@ -15,9 +15,8 @@ import numpy as np
 from filelock import FileLock
 
 from harness.errors import DataError, StorageError
+from harness.listing import part_name
 from harness.paths import user_cache
-
-KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 
 
 def fetch(download: str) -> Path:
@@ -85,8 +84,10 @@ def _from_tfds(name: str, target: Path) -> None:
         with (target / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
             manifest = csv.writer(file)
             manifest.writerow(("filename", "label", "split"))
-            for split, rows in splits.items():
-                for number, row in enumerate(tfds.as_numpy(rows)):
+            for split in filter(part_name, splits):  # some have others, without labels
+                for number, row in enumerate(tfds.as_numpy(splits[split])):
+                    if row["label"] < 0:  # kept back by its publisher
+                        continue
                     picture = f"{split}-{number:07d}"
                     (target / picture).write_bytes(row["image"])
                     manifest.writerow((picture, class_names[int(row["label"])], split))

@@ -55,12 +55,14 @@ def look(listing: Listing) -> Facts:
     """
     target = user_cache() / "facts" / f"{_key(listing)}.npz"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            found = _kept(target)
-            if found is None:
-                found = _of_array(read_images(listing.home)) if listing.files is None else _of_files(listing)
-                _keep(target, found)
+        found = _kept(target)
+        if found is None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{target}.lock"):
+                found = _kept(target)  # another process may have looked meanwhile
+                if found is None:
+                    found = _of_array(read_images(listing.home)) if listing.files is None else _of_files(listing)
+                    _keep(target, found)
     except OSError as error:
         raise StorageError(
             f"what is known of the pictures cannot be kept in {target.parent} ({error}): free space or set "

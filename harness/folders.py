@@ -97,9 +97,9 @@ def list_folder(name: str, root: Path) -> Listing:
             of_part += [part if has_parts and part else "train"] * len(found)
     outside = [name for top in ([root, *parts] if has_parts else [root]) for name in walk.own_pictures(top)]
     if outside:
-        walk.notes.append(f"{len(outside):,} pictures lie in no class folder and are left out: {examples(outside)}")
+        walk.notes.append(f"pictures in no class folder, left out: {len(outside):,} ({examples(outside)})")
     if walk.ignored:
         walk.notes.append(
-            f"{len(walk.ignored):,} files are no pictures by their names and are left out: {examples(walk.ignored)}"
+            f"files that are no pictures by their names, left out: {len(walk.ignored):,} ({examples(walk.ignored)})"
         )
     return Listing.of_words(name, root, files, words, of_part, notes=dict.fromkeys(walk.notes))

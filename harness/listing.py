@@ -61,7 +61,9 @@ class Listing:
         numbers. A file without a group ("") is a group of its own. Raises DataError for fewer than two classes."""
         notes = list(notes)
         found = set(words)
-        class_names = sorted(found, key=int) if all(word.isdecimal() for word in found) else sorted(found)
+        class_names = sorted(found)
+        if all(word.isdecimal() and len(word) <= 18 for word in found):
+            class_names.sort(key=int)
         if len(class_names) < 2:
             what = f"one class only ({shown(class_names[0])})" if class_names else "no labelled image"
             raise DataError(
@@ -92,8 +94,8 @@ def part_name(word: str) -> PartName | None:
 
 
 def printable(name: str) -> str:
-    """A name from a file system as text that every database takes: what is not Unicode is escaped."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A name from data as text that every database takes: what is not Unicode is escaped, and NUL."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
 
 
 def shown(name: str) -> str:

@@ -36,18 +36,18 @@ def list_manifests(name: str, manifests: Sequence[Path]) -> Listing:
             frame["split"] = part or "train"
         frame["filename"] = _found(home, frame["filename"].tolist(), part)
         frames.append(frame)
-    rows = pd.concat(frames, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True).fillna("")
     rows["label"] = rows["label"].str.strip()
     unlabelled = rows["label"] == ""
     if unlabelled.any():
         without = rows["filename"][unlabelled].tolist()
-        notes.append(f"{len(without):,} files have no label and are left out: {examples(without)}")
+        notes.append(f"files without a label, left out: {len(without):,} ({examples(without)})")
         rows = rows[~unlabelled]
     parts = [part_name(word) for word in rows["split"]]
     if None in parts:
         word = rows["split"].iloc[parts.index(None)]
         raise DataError(f"{manifests[0]}: split says {shown(word)}: only train, validation (or val) and test are known")
-    groups = rows["group"].fillna("").tolist() if "group" in rows else None
+    groups = rows["group"].tolist() if "group" in rows else None
     return Listing.of_words(
         name, home, rows["filename"].tolist(), rows["label"].tolist(), [part or "" for part in parts], groups, notes
     )
@@ -57,12 +57,13 @@ def _table(manifest: Path) -> pd.DataFrame:
     """The manifest as text, whatever it looks like: "007" and "NA" are labels too."""
     try:
         if manifest.suffix.lower() == ".csv":
-            return pd.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-        frame = pd.read_parquet(manifest)
-        return frame.where(frame.notna(), "").astype(str)
+            frame = pd.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        else:
+            frame = pd.read_parquet(manifest).astype(object)
+        return frame.where(frame.notna(), "").astype(str).rename(columns=lambda column: str(column).strip())
     except ImportError:
         raise DataError(f"{manifest} is a Parquet file: `pip install pyarrow` to read it, or give a .csv") from None
-    except (OSError, ValueError, UnicodeDecodeError) as error:  # pandas' and Arrow's errors are ValueErrors or OSErrors
+    except (OSError, ValueError) as error:  # pandas' and Arrow's are of these kinds too
         raise DataError(f"{manifest} cannot be read as a table ({error}): write it again, as UTF-8") from None
 
 

@@ -35,7 +35,7 @@ _LARGE = 20_000_000  # pixels; pictures of more are decoded one at a time, so th
 _large = threading.Lock()
 _CHUNK = 256  # pictures written at once
 
-# Pillow warns of large pictures before it knows how much of them is going to be read; `_reduced` knows.
+# Pillow warns of large pictures before it knows how much of them is going to be read; `decode` knows.
 Image.MAX_IMAGE_PIXELS = None
 
 _Result = TypeVar("_Result")
@@ -62,12 +62,12 @@ def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.
                 opened.load()
                 ImageOps.exif_transpose(opened, in_place=True)
                 image = _plain(opened)
-            side = (size, size)
-            if crop:
-                image = ImageOps.fit(image, side, Image.Resampling.BICUBIC)
-            else:
-                image = image.resize(side, Image.Resampling.BOX)
-            return np.asarray(image), (width, height)
+                if crop:
+                    square = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+                else:
+                    square = image.resize((size, size), Image.Resampling.BOX)
+                del image
+            return np.asarray(square), (width, height)
     except UnidentifiedImageError:
         raise Unreadable("no picture in a format that is known here: JPEG, PNG, WebP, BMP, GIF") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # Pillow's, on damaged files
@@ -114,10 +114,12 @@ def squares(paths: Sequence[Path], digests: Sequence[str], size: int, *, grey: b
     key = hashlib.sha256("\n".join((_VERSION, repr(shape), *digests)).encode()).hexdigest()
     target = user_cache() / "images" / f"{key[:32]}.npy"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            if _opened(target, shape) is None:
-                _write(target, paths, digests, shape)
+        found = _opened(target, shape)
+        if found is None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{target}.lock"):
+                if _opened(target, shape) is None:  # another process may have made it meanwhile
+                    _write(target, paths, digests, shape)
             found = _opened(target, shape)
     except OSError as error:
         raise StorageError(

@@ -185,7 +185,7 @@ def _study(study: str | None, data: str | None, overrides: dict[str, object]) ->
         return StudySpec.load(study or _ANY_IMAGES, overrides)
     dataset = DatasetSpec.load(data, Path.cwd())
     own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
-    is_path = data not in shipped("datasets") and Path(data).exists()
+    is_path = dataset.file is not None and data not in shipped("datasets")
     where = str(Path(data).absolute()) if is_path else data
     return StudySpec.load(study or _ANY_IMAGES, {"name": own, **overrides, "data.dataset": where})
 

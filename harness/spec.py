@@ -1,6 +1,7 @@
 """Studies and data sets as declared in TOML, read into frozen, validated objects."""
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -54,6 +55,9 @@ class DatasetSpec(_Declared):
     def _one_source(self) -> Self:
         if (self.file is None) == (self.download is None):
             raise ValueError("give either file (or path) or download, to say where the images are")
+        source, _, name = (self.download or "").partition(":")
+        if source == "keras" and name not in KERAS_DATASETS:
+            raise ValueError(f"keras.datasets has no images {name!r}, but {', '.join(KERAS_DATASETS)}")
         return self
 
     @classmethod
@@ -70,7 +74,7 @@ class DatasetSpec(_Declared):
             path = _find("data set", name, "datasets", beside)
             spec = _validated(cls, _read_toml(path), path)
             return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})
-        if path.exists():
+        if os.path.exists(path):  # noqa: PTH110 - it is no error to ask for a name that is too long
             given: dict[str, Any] = {"file": path.absolute(), "source": "given by its path"}
             label = re.sub(r"[^\w.-]+", "-", path.absolute().stem).strip(".-")[:60] or "data"
         elif name in KERAS_DATASETS or name.startswith(("keras:", "tfds:")):

@@ -78,14 +78,15 @@ def tfds_stand_in(rows: list[dict[str, Any]]) -> SimpleNamespace:
         assert with_info and decoders == {"image": "skip"}
         if name != "cats_vs_dogs":
             raise ValueError(f"no dataset {name}")
-        return {"train": rows}, info
+        return {"train": rows, "extra": [{"image": b"x", "label": np.int64(0)}]}, info
 
     return SimpleNamespace(load=load, as_numpy=iter, decode=SimpleNamespace(SkipDecoding=lambda: "skip"))
 
 
 def test_a_set_of_tensorflow_datasets_becomes_files(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"image": encoded(i, "JPEG" if i % 3 else "PNG"), "label": np.int64(i % 2)} for i in range(40)]
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", tfds_stand_in(rows))
+    hidden = {"image": b"x", "label": np.int64(-1)}
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", tfds_stand_in([*rows, hidden]))
     listing = read_listing(DatasetSpec.load("cats_vs_dogs", Path.cwd()))
     assert listing.class_names == ("cat/s", "dog") and len(listing) == 40
     assert listing.path(5).read_bytes() == rows[5]["image"]

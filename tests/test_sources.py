@@ -55,9 +55,9 @@ class TestFolders:
         assert names(listing)[0] == ("cat/0.png", "cat") and set(listing.parts) == {"train"} and listing.notes == ()
 
     def test_classes_of_numbers_are_in_their_order(self, tmp_path: Path) -> None:
-        for name in ("10", "9", "2"):
+        for name in ("10", "9", "2", "02"):
             picture(tmp_path / "set" / name / "a.jpg")
-        assert listed(tmp_path / "set").class_names == ("2", "9", "10")
+        assert listed(tmp_path / "set").class_names == ("02", "2", "9", "10")
 
     def test_folders_within_a_class_belong_to_it(self, root: Path) -> None:
         picture(root / "cat" / "patient 7" / "deep.JPEG")
@@ -134,8 +134,8 @@ class TestFolders:
         listing = listed(root)
         assert len(listing) == 12
         assert listing.notes == (
-            "1 pictures lie in no class folder and are left out: 'stray.png'",
-            "2 files are no pictures by their names and are left out: 'cat/.DS_Store', 'cat/notes.txt'",
+            "pictures in no class folder, left out: 1 ('stray.png')",
+            "files that are no pictures by their names, left out: 2 ('cat/.DS_Store', 'cat/notes.txt')",
         )
 
     def test_a_folder_without_two_classes_is_refused(self, tmp_path: Path) -> None:
@@ -164,9 +164,10 @@ class TestManifests:
         assert listed(self.manifest(root, text)).groups.tolist() == [0, 1, 2, 0]
 
     def test_parquet_lists_the_same(self, root: Path) -> None:
-        frame = pd.DataFrame({"filename": ["cat/0.png", "dog/0.png"], "label": [0, 1]})
-        frame.to_parquet(root / "set.parquet")
-        assert names(listed(root / "set.parquet")) == [("cat/0.png", "0"), ("dog/0.png", "1")]
+        frame = pd.DataFrame({"filename": ["cat/0.png", "dog/0.png", "dog/1.png"], "label": [0, 1, 1]})
+        for labels in (frame["label"], frame["label"].astype(str).astype("category")):
+            frame.assign(label=labels).to_parquet(root / "set.parquet")
+            assert names(listed(root / "set.parquet")) == [("cat/0.png", "0"), ("dog/0.png", "1"), ("dog/1.png", "1")]
 
     def test_the_articles_layout(self, root: Path) -> None:
         for part, n in (("train", 4), ("test", 2)):
@@ -183,10 +184,10 @@ class TestManifests:
         assert listing.parts.tolist() == ["train"] * 4 + ["test"] * 2 and len(look(listing).readable()) == 6
 
     def test_files_that_are_not_there_are_unreadable_and_unlabelled_ones_named(self, root: Path) -> None:
-        text = "filename,label\ncat/0.png,a\ndog/0.png,b\ngone.png,b\ncat/1.png,\n"
+        text = "filename,label\ncat/0.png,a\ndog/0.png,b\ngone.png,b\ncat/1.png,\ncat/2.png\n"
         listing = listed(self.manifest(root, text))
         assert look(listing).errors.tolist() == ["", "", "there is no such file"]
-        assert listing.notes == ("1 files have no label and are left out: 'cat/1.png'",)
+        assert listing.notes == ("files without a label, left out: 2 ('cat/1.png', 'cat/2.png')",)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -261,6 +262,8 @@ def test_a_data_set_is_found_by_path_name_or_toml(root: Path, tmp_path: Path) ->
         ("nowhere", "unknown data set 'nowhere'"),
         ("new\nline", "cannot be stored with a study"),
         ("tfds:../up", "download"),
+        ("keras:imdb", "keras.datasets has no images 'imdb', but mnist"),
+        ("x" * 5000, "unknown data set"),
     ):
         with pytest.raises(SpecError, match=message):
             DatasetSpec.load(name, tmp_path)
