@@ -69,15 +69,7 @@ class Winner:
         row = chosen.to_dict("records")[0]
         return cls(
             StudySpec.model_validate(study.spec),
-            Strategy(
-                row["strategy"],
-                row["frozen_convs"],
-                row["pooling"],
-                tuple(int(width) for width in row["head"].split("-") if width),
-                row["dropout"],
-                row["optimizer"],
-                row["learning_rate"],
-            ),
+            Strategy.from_row(row),
             row["seed"],
             study.data["digest"],
             Evidence(
@@ -140,7 +132,8 @@ def train(
             f"training {winner.strategy.label()} on all images but the test part ended as {result.status} "
             f"({result.reason}): choose another with --trial"
         )
-    network = problem.networks.for_strategy(winner.strategy, problem.boundary(winner.strategy))
+    last = winner.strategy.phases[-1]
+    network = problem.networks.for_strategy(last, problem.boundary(last))  # the one just trained
     return standalone(network, problem.backbone), result
 
 

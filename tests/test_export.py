@@ -15,7 +15,8 @@ from harness.exported import Exported
 from harness.problem import Problem
 from harness.results import METRICS, TrialResult
 from harness.store import Store
-from harness.winner import Winner
+from harness.strategy import Strategy
+from harness.winner import Evidence, Winner
 from tests.tiny import tiny_backbone, tiny_weights
 
 STORAGE = "sqlite:///results/harness.db"
@@ -139,6 +140,26 @@ def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setattr(export, "find_spec", lambda _: None)
     code, _, err = call(capsys, "--study", "tiny", "--out", "new", "--formats", "onnx")
     assert code == 2 and "needs onnx and tf2onnx" in err
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Strategy("feature_extraction", 13, "flatten", (8,), 0.2, "adam", 1e-2),
+        Strategy("two_phase", 7, "average", (), 0.0, "sgd", 1e-2, head_epochs=1, rate_factor=0.1),
+    ],
+)
+def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Problem) -> None:
+    split, evidence = tiny_problem.split, Evidence(0, 1, 0.5, 48, 1e9)
+    chosen = Winner(tiny_problem.spec, strategy, 3, split.train.digest(), evidence)
+    losses: list[float] = []
+    model, result = winner.train(chosen, split, tiny_weights(), lambda checkpoint: losses.append(checkpoint.train_loss))
+    assert len(losses) == 2
+    # What the fit loop measured last, which is on images that this training has seen.
+    assert result.val_loss is not None
+    pixels, labels = split.validation.pixels, split.validation.labels
+    found = model.predict_on_batch(np.repeat(pixels[..., None], 3, axis=3))
+    assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
 
 
 def test_a_name_cannot_break_the_card() -> None:
