@@ -103,8 +103,12 @@ def _rows(
         ),
         ("metric", f"{METRIC_NAMES[study.metric]} of the most probable class"),
         (f"validation {METRIC_NAMES[study.metric]}", _score(winner)),
-        ("training", f"{study.budget.epochs} epochs, batch {study.budget.batch_size}, {winner.strategy.label()}, "
-                     f"dropout {winner.strategy.dropout:.2g}"),
+        ("best baseline of the search", _baseline(winner)),
+        (
+            "training",
+            f"{words.count(study.budget.epochs, 'epoch')}, batch {study.budget.batch_size}, "
+            f"{winner.strategy.label()}, dropout {winner.strategy.dropout:.2g}",
+        ),
         (
             "cost",
             f"{words.tflop(result.train_flops)} and {words.seconds(result.seconds.total)} for this training on "
@@ -126,6 +130,15 @@ def _score(winner: Winner) -> str:
         f"{words.accuracy(found.score)}{interval} on {found.n_validation:,} images, of trial {found.trial}, trained on "
         f"the training part alone. Optimistic where it is the best of {words.count(found.trials, 'trial')}"
     )
+
+
+def _baseline(winner: Winner) -> str:
+    found = winner.evidence
+    if found.baseline_score is None:
+        return "none was run"
+    better = found.score is None or found.baseline_score >= found.score
+    verdict = "this model is no better" if better else "this model is better"
+    return f"{found.baseline}, {words.accuracy(found.baseline_score)} on the same images: {verdict}"
 
 
 def text(value: str) -> str:

@@ -104,7 +104,10 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.spec:
         winner = Winner.load(arguments.spec)
         beside = arguments.spec.parent if arguments.dataset is None else Path.cwd()
-        dataset = DatasetSpec.load(arguments.dataset or winner.study.data.dataset, beside)
+        try:
+            dataset = DatasetSpec.load(arguments.dataset or winner.study.data.dataset, beside)
+        except SpecError as error:
+            raise SpecError(f"{error}. Give the data set of {arguments.spec} with --dataset") from None
     else:
         store = Store(arguments.storage)
         winner = Winner.of(store, arguments.study, arguments.trial)
@@ -155,7 +158,7 @@ def _lacks(form: str) -> str:
 
     absent = [package for package in _PACKAGES[form] if find_spec(package) is None]
     if absent:
-        return f"needs {' and '.join(absent)}, not installed here"
+        return f"needs {' and '.join(absent)}: pip install {' '.join(absent)}"
     if _PACKAGES[form] and keras.backend.backend() != "tensorflow":
         return f"needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}"
     return ""

@@ -96,8 +96,8 @@ def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str
 
 
 def save_onnx(model: keras.Model, file: Path, signature: Signature) -> None:
-    """Write ``model`` for pictures of the size in ``signature`` alone as ONNX, with
-    ``signature`` in its metadata. Keras's TensorFlow backend and tf2onnx only."""
+    """Write ``model`` as ONNX, for pictures of the size in ``signature`` alone, which is kept in its metadata. Keras's
+    TensorFlow backend and tf2onnx only."""
     import onnx
 
     fixed = _of_one_size(model, signature.height, signature.width)

@@ -26,13 +26,15 @@ from harness.weights import Weights
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Why this one: trial ``trial`` of ``trials``, its score in the study's metric on ``n_validation`` images that it
-    had not seen, and the FLOPs that finding it took, baselines included."""
+    had not seen, that of the best baseline there, and the FLOPs that finding it took, baselines included."""
 
     trial: int
     trials: int
     score: float | None
     n_validation: int
     search_flops: float
+    baseline: str | None = None
+    baseline_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Winner:
                 f"study {name!r} has {which}: `harness run` adds trials, `harness studies show` counts them"
             )
         row = chosen.to_dict("records")[0]
+        baselines = store.baselines(name)
+        scored = baselines.dropna(subset=score).sort_values(score, ascending=False).to_dict("records")
         return cls(
             StudySpec.model_validate(study.spec),
             Strategy.from_row(row),
@@ -77,7 +81,8 @@ class Winner:
                 len(trials),
                 row[score] if row[score] == row[score] else None,
                 study.data["n_validation"],
-                float(trials["train_flops"].sum() + store.baselines(name)["train_flops"].sum()),
+                float(trials["train_flops"].sum() + baselines["train_flops"].sum()),
+                *((scored[0]["name"], scored[0][score]) if scored else ()),
             ),
         )
 
@@ -91,8 +96,10 @@ class Winner:
             )
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SpecError(f"{file} cannot be read as TOML: {error}") from None
-        except (ValidationError, ValueError) as error:
-            raise SpecError(f"{file} is not a spec.toml of an export: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "a table"
+            raise SpecError(f"{file} is not a spec.toml of an export: {where}: {first['msg']}") from None
 
     def toml(self) -> str:
         """All of it as TOML."""
