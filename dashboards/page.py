@@ -31,14 +31,14 @@ MOST_POINTS = 1500
 
 _HERE = Path(__file__).parent
 _SIZES = {"frozen-layers": "tall", "parallel-coordinates": "tall", "where-the-time-went": "low"}
-_TEMPLATES = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_HERE),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"accuracy": words.accuracy, "number": words.number}
+TEMPLATES.filters |= {"accuracy": words.accuracy, "number": words.number}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,11 @@ def write_page(store: Store, study_name: str, path: Path, *compared: str) -> Non
 
     Raises SpecError for an unknown study and StorageError where ``path`` cannot be written.
     """
-    text = render([Rows.read(store, name) for name in (study_name, *compared)])
+    save(render([Rows.read(store, name) for name in (study_name, *compared)]), path)
+
+
+def save(text: str, path: Path) -> None:
+    """Write a page to ``path``, whole or not at all. Raises StorageError where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -90,7 +94,7 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
     figures = {drawing.id + study.suffix: _views(drawing) for study in told for drawing in study.drawings}
     if comparison is not None:
         figures[comparison.id] = _views(comparison)
-    return _TEMPLATES.get_template("page.html.j2").render(
+    return TEMPLATES.get_template("page.html.j2").render(
         title=" against ".join(rows.name for rows in studies),
         studies=told,
         comparison=comparison,
@@ -107,20 +111,20 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
         | {"comparison": ""},
         version=version,
         whole=whole,
-        figures=_json(figures),
-        trials=_json(trials_table(studies)),
-        dark_json=_json(DARK),
-        css=_asset("page.css"),
-        page_js=_asset("page.js"),
-        parquet_js=_asset("parquet.js"),
+        figures=as_json(figures),
+        trials=as_json(trials_table(studies)),
+        dark_json=as_json(DARK),
+        css=asset("page.css"),
+        page_js=asset("page.js"),
+        parquet_js=asset("parquet.js"),
         plotly_js=Markup(get_plotlyjs()),
     )
 
 
 def figure_page(figure: go.Figure, width: int, height: int) -> str:
     """A page of one figure, of that size in CSS pixels, for printing."""
-    shown = _json(json.loads(figure.to_json()))
-    return _TEMPLATES.get_template("figure.html.j2").render(
+    shown = as_json(json.loads(figure.to_json()))
+    return TEMPLATES.get_template("figure.html.j2").render(
         figure=shown, width=width, height=height, paper=PAPER, plotly_js=Markup(get_plotlyjs())
     )
 
@@ -132,11 +136,13 @@ def _views(drawing: Drawing) -> dict[str, Any]:
     return {unit: json.loads(view.figure.to_json()) for unit, view in views.items() if view.figure is not None}
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
+    """A file that lies beside this one, as part of a page."""
     return Markup((_HERE / name).read_text(encoding="utf-8"))
 
 
-def _json(value: Any) -> Markup:
+def as_json(value: Any) -> Markup:
+    """Data for a page's script to read."""
     # Inside <script> there are no entities: what could end the element is written as JSON escapes.
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

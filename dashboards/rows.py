@@ -7,8 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from harness.audit import Found
 from harness.errors import SpecError
 from harness.results import METRIC_NAMES, Metric
+from harness.similarity import Similarity
+from harness.spec import AdviceSpec
 from harness.store import Store, StudyRow
 from harness.strategy import Strategy
 
@@ -17,7 +20,8 @@ from harness.strategy import Strategy
 class Outcome:
     """How a study came out: its data as the four scenarios see them, the advice, and the trials that matter.
 
-    ``n_images`` are training images, ``large_at`` the boundary above which they count as many. ``best`` and
+    ``n_images`` are training images, ``large_at`` the boundary above which they count as many. ``similarity`` is what
+    was measured against ImageNet, None where the side was declared, and ``similar_below`` the boundary. ``best`` and
     ``advised`` (the advice's own trial) are rows of ``trial_summary``, None where there is no score; ``score`` is the
     column that they are judged by.
     """
@@ -27,7 +31,9 @@ class Outcome:
     n_images: int
     similar: bool
     similarity_source: str
+    similarity: Similarity | None
     large_at: int
+    similar_below: float
     scenario: int
     best: dict[str, Any] | None
     advised: dict[str, Any] | None
@@ -44,13 +50,17 @@ class Outcome:
     def of(cls, study: StudyRow, trials: pd.DataFrame) -> "Outcome":
         """From a study and its finished trials."""
         profile, score = study.data["profile"], f"val_{study.metric}"
+        measured = profile.get("similarity")  # studies of an older harness declared it
+        boundaries = AdviceSpec(**study.spec["advice"])
         return cls(
             study.name,
             study.data["dataset"],
             profile["n_images"],
             profile["similar"],
             profile["similarity_source"],
-            study.spec["advice"]["large_at"],
+            None if measured is None else Similarity(**measured),
+            boundaries.large_at,
+            boundaries.similar_below,
             study.advice["scenario"],
             _best(trials, score),
             _best(trials[trials["origin"] == "advice"], score),
@@ -64,7 +74,8 @@ class Rows:
 
     ``spec``, ``data``, ``advice`` and ``metric`` are as in ``StudyRow``. ``trials`` are the finished ones, with
     ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
-    ``outcome`` is the study's, ``others`` those of the other studies in the same database.
+    ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` what the small
+    searches of an atlas in it found.
     """
 
     name: str
@@ -77,6 +88,7 @@ class Rows:
     baselines: pd.DataFrame
     outcome: Outcome
     others: tuple[Outcome, ...]
+    atlas: tuple[Found, ...] = ()
 
     @classmethod
     def read(cls, store: Store, study_name: str) -> "Rows":
@@ -87,7 +99,8 @@ class Rows:
         trials = store.trials(study_name)
         # Checkpoints second: what a running trial adds in between belongs to no finished trial and is left out.
         checkpoints = store.checkpoints(study_name)
-        names = [name for name in store.study_names() if name != study_name]
+        cells = _atlas_cells(store)
+        names = [name for name in store.study_names() if name != study_name and name not in cells]
         others = [Outcome.of(row, store.trials(name)) for name in names if (row := store.study(name)) is not None]
         return cls(
             study_name,
@@ -100,6 +113,7 @@ class Rows:
             store.baselines(study_name),
             Outcome.of(study, trials),
             tuple(others),
+            tuple(found for name, row in cells.items() if name != study_name for found in _found(row, store)),
         )
 
     @property
@@ -123,6 +137,39 @@ class Rows:
     def trial_of(self, origin: str) -> dict[str, Any] | None:
         """The finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
         return _first(self.trials[self.trials["origin"] == origin])
+
+
+def atlas_trials(store: Store, atlas: str) -> list[Found]:
+    """What the finished trials of that atlas found, cell by cell."""
+    cells = _atlas_cells(store).values()
+    return [found for row in cells if row.data["atlas"]["name"] == atlas for found in _found(row, store)]
+
+
+def _atlas_cells(store: Store) -> dict[str, StudyRow]:
+    """The studies that are cells of an atlas, by name."""
+    rows = {name: store.study(name) for name in store.study_names()}
+    return {name: row for name, row in rows.items() if row is not None and "atlas" in row.data}
+
+
+def _found(cell: StudyRow, store: Store) -> list[Found]:
+    where, similarity = cell.data["atlas"], cell.data["profile"]["similarity"]
+    return [
+        Found(
+            cell.data["dataset"],
+            where["size"],
+            where["seed"],
+            similarity["distance"],
+            similarity["error"],
+            trial["strategy"],
+            trial["frozen_convs"],
+            trial["learning_rate"],
+            trial["val_accuracy"],
+            trial["train_flops"],
+            trial["epochs"],
+            cell.data["n_validation"],
+        )
+        for trial in store.trials(cell.name).dropna(subset="val_accuracy").to_dict("records")
+    ]
 
 
 def stopped(trials: pd.DataFrame) -> pd.DataFrame:

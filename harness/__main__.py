@@ -10,6 +10,7 @@ from harness import __version__
 COMMANDS = {
     "run": "search transfer strategies on a study's images",
     "data": "check a data set: counts, unreadable files, duplicates, labels",
+    "atlas": "map over several data sets where the four scenarios are right",
     "studies": "list, show, split, export, import or delete the studies of a database",
     "worker": "help with a study from this machine",
     "export": "write a study's winner as a model that needs no harness",

@@ -1,7 +1,7 @@
 """The article's guidance: four scenarios, the strategy each calls for, and its two MNIST recipes."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.strategy import N_CONVS, Kind, Strategy
 
@@ -24,6 +24,12 @@ class Advice:
     strategy: Strategy
     reason: str
 
+    @classmethod
+    def of(cls, scenario: int, reason: str) -> "Advice":
+        """What that scenario calls for."""
+        kind = next(kind for number, kind in SCENARIOS.values() if number == scenario)
+        return cls(scenario, ADVISED[kind], reason)
+
 
 def advise(profile: "Profile", large_at: int) -> Advice:
     """What the article would do with such a data set; ``large_at`` training images or more count as large.
@@ -33,19 +39,22 @@ def advise(profile: "Profile", large_at: int) -> Advice:
     """
     large = profile.n_images >= large_at
     scenario, kind = SCENARIOS[large, profile.similar]
-    size = f"{profile.n_images:,} training images count as {'large' if large else 'small'} (boundary {large_at:,})"
+    size = (
+        f"{profile.n_images:,} training images count as {'large' if large else 'small'} (boundary {large_at:,}; the "
+        "article calls 60,000 small)"
+    )
     likeness = f"{'similar' if profile.similar else 'not similar'} to ImageNet ({profile.similarity_source})"
-    return Advice(scenario, _ADVISED[kind], f"{size} and {likeness}: scenario {scenario}, {kind}")
+    return Advice.of(scenario, f"{size} and {likeness}: scenario {scenario}, {kind}")
 
 
-_ADVISED: dict[Kind, Strategy] = {
+ADVISED: dict[Kind, Strategy] = {
     "feature_extraction": Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-2),
     "freeze_first_k": Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4),
     "from_scratch": Strategy("from_scratch", 0, "average", (), 0.0, "adam", 3e-4),
     "fine_tune_all": Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
 }
 
-RECIPES: dict[str, Strategy] = {
+RECIPES: dict[Literal["recipe_extractor", "recipe_partial"], Strategy] = {
     "recipe_extractor": Strategy("feature_extraction", N_CONVS, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
     "recipe_partial": Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3),
 }

@@ -103,6 +103,12 @@ class Drawn:
         test = SealedTest(self.listing, self.parts.test, self.image_size)
         return Split(train, validation, test, self.listing.class_names)
 
+    def some(self, size: int, image_size: int) -> Images:
+        """``size`` of the training images, drawn at random and always the same, files as squares of ``image_size``; all
+        where there are no more."""
+        rows = np.sort(np.random.default_rng(0).permutation(self.parts.train)[:size])
+        return _images(self.listing, image_size, rows)[0]
+
     def report(self) -> Report:
         """The checks of the whole data set, with these parts in place of its own."""
         parts = np.full(len(self.listing), "", f"U{max(map(len, PART_NAMES))}")

@@ -5,29 +5,41 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.data import Split
-from harness.spec import DatasetSpec
+from harness.similarity import Similarity, rank
+from harness.spec import AdviceSpec, DatasetSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A data set as the four scenarios see it. ``n_images`` is the size of the training part."""
+    """A data set as the four scenarios see it.
+
+    ``n_images`` is the size of the training part and ``class_sizes`` what each class has of it. ``similar`` is the side
+    of the boundary it lies on and ``similarity_source`` says in words how that is known; ``similarity`` is what was
+    measured, None where the side was declared.
+    """
 
     n_images: int
-    n_classes: int
-    smallest_class: int
-    largest_class: int
+    class_sizes: tuple[int, ...]
     similar: bool
     similarity_source: str
+    similarity: Similarity | None = None
 
 
-def profile(split: Split, dataset: DatasetSpec) -> Profile:
-    """The profile of a study's training part. Similarity is what the data set's file declares."""
-    counts = np.bincount(split.train.labels, minlength=split.n_classes)
-    return Profile(
-        n_images=len(split.train),
-        n_classes=split.n_classes,
-        smallest_class=int(counts.min()),
-        largest_class=int(counts.max()),
-        similar=bool(dataset.similar_to_imagenet),
-        similarity_source=dataset.similarity_source,
+def profile(split: Split, dataset: DatasetSpec, similarity: Similarity | None, boundaries: AdviceSpec) -> Profile:
+    """The profile of a study's training part: similar to ImageNet where the data set's file declares it, or else where
+    the measured ``similarity`` lies under ``boundaries.similar_below``."""
+    sizes = tuple(int(count) for count in np.bincount(split.train.labels, minlength=split.n_classes))
+    if dataset.similar_to_imagenet is not None:
+        return Profile(len(split.train), sizes, dataset.similar_to_imagenet, f"declared: {dataset.similarity_source}")
+    assert similarity is not None
+    similar = similarity.distance < boundaries.similar_below
+    return Profile(len(split.train), sizes, similar, _measured(similarity, boundaries.similar_below), similarity)
+
+
+def _measured(similarity: Similarity, boundary: float) -> str:
+    low, high = similarity.interval
+    unsure = "; the interval holds the boundary" if low < boundary < high else ""
+    return (
+        f"measured: kernel distance {similarity.distance:.3f}, 95 % interval {low:.3f} to {high:.3f} from "
+        f"{similarity.n_images} images, boundary {boundary:g}{unsure}; {rank(similarity)}"
     )

@@ -27,7 +27,7 @@ from harness.problem import Problem
 from harness.pruning import should_stop
 from harness.results import Checkpoint, Standing, Status, TrialResult
 from harness.spec import StudySpec
-from harness.store import Store, Ticket, TicketLost
+from harness.store import Origin, Store, Ticket, TicketLost
 from harness.strategy import N_CONVS, Kind, OptimizerName, Pooling, Strategy
 from harness.trial import OUT_OF_MEMORY, run_trial
 
@@ -56,28 +56,35 @@ def open_study(store: Store, name: str) -> optuna.Study:
     return study
 
 
-def plan(study: optuna.Study, store: Store, spec: StudySpec, advice: Advice) -> None:
+def plan(
+    study: optuna.Study,
+    store: Store,
+    spec: StudySpec,
+    advice: Advice,
+    others: Sequence[tuple[Origin, Strategy]] = tuple(RECIPES.items()),
+) -> None:
     """Put a waiting trial into the storage for each that ``spec.budget.trials`` still lacks.
 
-    Trial 0 is the advice, 1 and 2 the article's recipes; then each strategy in turn until it has its minimum share; the
-    rest are the sampler's. Waiting trials are claimed one by one, by whichever worker is free, so that exactly the
-    number asked for is run. A study that has been planned for as many already is left as it is. Two runs that plan at
-    once do so one after the other.
+    Trial 0 is the advice, then come the ``others``: the article's recipes, 1 and 2, or an atlas's own; then each
+    strategy in turn until it has its minimum share; the rest are the sampler's. Waiting trials are claimed one by one,
+    by whichever worker is free, so that exactly the number asked for is run. A study that has been planned for as many
+    already is left as it is. Two runs that plan at once do so one after the other.
     """
     with store.one_at_a_time():
-        _plan(study, spec, advice)
+        _plan(study, spec, [("advice", advice.strategy), *others])
         store.add_tickets(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
 
 
-def _plan(study: optuna.Study, spec: StudySpec, advice: Advice) -> None:
+def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> None:
     trials = study.get_trials(deepcopy=False)
     missing = spec.budget.trials - len(trials)
     if missing <= 0:
         return
-    wanted: list[tuple[str, dict[str, Any]]] = []
-    planned = {trial.user_attrs["origin"] for trial in trials}
-    for origin, strategy in {"advice": advice.strategy, **RECIPES}.items():
-        if origin in planned:
+    wanted: list[tuple[Origin, dict[str, Any]]] = []
+    planned = Counter(trial.user_attrs["origin"] for trial in trials)
+    for origin, strategy in fixed:
+        planned[origin] -= 1
+        if planned[origin] >= 0:
             continue
         params = as_params(strategy, spec)
         problems = outside(params, spec)

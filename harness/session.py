@@ -2,9 +2,12 @@
 
 import logging
 import math
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -16,11 +19,13 @@ from harness.data import Drawn, Split, draw
 from harness.database import patiently
 from harness.errors import SpecError
 from harness.heartbeat import Watch
+from harness.measure import measure_similarity
 from harness.on_ray import Placement, place
 from harness.profile import Profile, profile
 from harness.progress import Progress, outcome
 from harness.results import TrialResult
 from harness.search import check_same_problem, finished, open_study, plan, recover, standing
+from harness.similarity import SAMPLE, Similarity, load_reference
 from harness.spec import DatasetSpec, StudySpec
 from harness.store import Store
 from harness.strategy import Strategy
@@ -57,9 +62,7 @@ def run_study(request: Request) -> Rows:
     drawn = draw(request.dataset, spec.data, spec.seed)
     split = drawn.load()
     store = Store(request.storage)
-    found = profile(split, request.dataset)
-    advice = advise(found, spec.advice.large_at)
-    _open(request, store, drawn, split, found, advice)
+    advice = _open(request, store, drawn, split)
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
     plan(study, store, spec, advice)
@@ -72,8 +75,8 @@ def run_study(request: Request) -> Rows:
     return patiently(lambda: Rows.read(store, spec.name))
 
 
-def _open(request: Request, store: Store, drawn: Drawn, split: Split, found: Profile, advice: Advice) -> None:
-    """Create the study's row, or check that the study there is this one."""
+def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> Advice:
+    """Profile the data and create the study's row, or check that the study there is this one; gives its advice."""
     spec = request.spec
     if request.fresh:
         load_weights(request.weights)  # without them the old results would be dropped for nothing
@@ -83,18 +86,35 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, found: Pro
         check_same_problem(before.spec, spec)
         check_same_images(before, split)
         store.revise_study(spec.name, spec.model_dump(mode="json"))
-        return
+        return Advice.of(before.advice["scenario"], before.advice["reason"])
     if request.must_exist:
         raise SpecError(
             f"there is no study {spec.name!r} in {request.storage} to resume: leave out --resume to begin it"
         )
+    found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
+    advice = advise(found, spec.advice.large_at)
+    begin_study(store, spec, request.dataset, drawn, split, found, advice)
+    return advice
+
+
+def begin_study(
+    store: Store,
+    spec: StudySpec,
+    dataset: DatasetSpec,
+    drawn: Drawn,
+    split: Split,
+    found: Profile,
+    advice: Advice,
+    **more: Any,
+) -> None:
+    """Record a new study: its spec, what its data are, the advice; ``more`` goes with the data."""
     report = drawn.report()
     for warning in report.warnings():
-        log.warning("%s: %s", request.dataset.name, warning)
+        log.warning("%s: %s", dataset.name, warning)
     data = {
-        "dataset": request.dataset.name,
-        "declared": request.dataset.model_dump(mode="json"),
-        "source": request.dataset.source,
+        "dataset": dataset.name,
+        "declared": dataset.model_dump(mode="json"),
+        "source": dataset.source,
         "digest": split.train.digest(),
         "classes": split.n_classes,
         "class_names": list(split.class_names),
@@ -105,9 +125,22 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, found: Pro
         "majority": split.majority_share(),
         "profile": asdict(found),
         "check": report.as_dict(most=20),
+        **more,
     }
     words = {"scenario": advice.scenario, "strategy": advice.strategy.label(), "reason": advice.reason}
     store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=words, split=drawn.members())
+
+
+def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
+    """How similar the training images are to ImageNet; None where the data set declares it."""
+    if request.dataset.similar_to_imagenet is not None:
+        return None
+    some = drawn.some(SAMPLE, load_reference().image_size)
+    if request.workers == 1 and not request.placement:
+        return measure_similarity(some, request.weights)
+    # In a process of its own that gives back what it took of a GPU's memory: the workers will want it.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+        return apart.submit(measure_similarity, some, request.weights).result()
 
 
 def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:

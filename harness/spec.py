@@ -31,7 +31,8 @@ class DatasetSpec(_Declared):
     ``.parquet``: filename, label and maybe split, group), or an ``.npz`` with ``images`` (n, height, width[, 3]) uint8,
     ``labels`` (n,) integers and, where there are any, ``class_names``, ``split`` ("train", "validation" or "test" for
     each row) and ``groups``. In its stead ``download`` names a set to be had elsewhere: ``keras:NAME``
-    (keras.datasets) or ``tfds:NAME`` (TensorFlow Datasets).
+    (keras.datasets) or ``tfds:NAME`` (TensorFlow Datasets). Where ``similar_to_imagenet`` is not declared it is
+    measured (`harness.similarity`).
     """
 
     name: str
@@ -181,9 +182,16 @@ class BaselinesSpec(_Declared):
 
 
 class AdviceSpec(_Declared):
-    """The boundary of the four scenarios: a training part of ``large_at`` images or more counts as large."""
+    """The boundaries of the four scenarios.
+
+    A training part of ``large_at`` images or more counts as large: the article calls the 60,000 of MNIST small and
+    names no number. A kernel distance to ImageNet under ``similar_below`` (`harness.similarity`) counts as similar: the
+    middle of the gap between photos of things, of places and of animals on one side, and digits, hand signs and X-rays
+    on the other, as measured in ``datasets/similarity.json``.
+    """
 
     large_at: Annotated[int, Field(ge=1)] = 100_000
+    similar_below: Annotated[float, Field(gt=0)] = 0.15
 
 
 class StudySpec(_Declared):
@@ -244,10 +252,14 @@ class StudySpec(_Declared):
 
 
 def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
-    """The TOML files that come with the harness, by name: beside the package in a checkout, else inside it."""
+    """The TOML files that come with the harness, by name."""
+    return {path.stem: path for path in sorted(shipped_folder(folder).glob("*.toml"))}
+
+
+def shipped_folder(folder: Literal["studies", "datasets"]) -> Path:
+    """Where what comes with the harness lies: beside the package in a checkout, else inside it."""
     roots = (Path(__file__).parent.parent / folder, Path(str(resources.files("harness"))) / "share" / folder)
-    found = next((root for root in roots if root.is_dir()), roots[0])
-    return {path.stem: path for path in sorted(found.glob("*.toml"))}
+    return next((root for root in roots if root.is_dir()), roots[0])
 
 
 def _find(what: str, name: str, folder: Literal["studies", "datasets"], beside: Path) -> Path:

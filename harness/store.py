@@ -201,6 +201,14 @@ class Store:
         """Replace the study's resolved spec: a resumed study may have other limits, and all its workers read them."""
         self._write(_study.update().where(_study.c.name == name).values(spec=spec))
 
+    def add_to_data(self, name: str, **values: Any) -> None:
+        """Add to what is recorded of the study's data; nothing happens where there is no such study."""
+        row = sa.select(_study.c.data).where(_study.c.name == name).with_for_update()
+        with self.engine.begin() as connection:
+            before = connection.scalar(row)
+            if before is not None:
+                connection.execute(_study.update().where(_study.c.name == name).values(data=before | values))
+
     def study(self, name: str) -> StudyRow | None:
         """The study ``name``, None where there is none."""
         rows = self._read(_study.select().where(_study.c.name == name))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from harness.data import Split, load_split
 from harness.database import patiently
 from harness.errors import DataError, HarnessError, SpecError
 from harness.heartbeat import Heartbeat
+from harness.measure import layer_scores
 from harness.paths import user_cache
 from harness.problem import Problem
 from harness.progress import Progress, outcome
@@ -80,12 +81,36 @@ def work(
         note(f"weights not taken from {reason}")
     note(f"weights taken from {weights.source}")
     problem = Problem.vgg16(spec, split, weights, user_cache() / "features")
-    with _session(job, store, problem) as session:
-        if job.baselines:
+    carry_out(
+        problem,
+        store,
+        job.command,
+        baselines=job.baselines,
+        on_trial=on_trial,
+        on_checkpoint=on_checkpoint,
+        note=note,
+        stop=lambda: time.monotonic() > job.deadline or stop(),
+    )
+
+
+def carry_out(
+    problem: Problem,
+    store: Store,
+    command: str,
+    *,
+    baselines: bool,
+    on_trial: OnTrial = lambda *_: None,
+    on_checkpoint: Callable[[Checkpoint], None] = lambda _: None,
+    note: Callable[[str], None] = log.info,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """The part of `work` that needs no more than the problem: layer scores and baselines where asked for, trials."""
+    with _session(command, store, problem) as session:
+        if baselines:
+            _score_layers(store, problem)
             _run_baselines(store, problem, session, note)
-        study = patiently(lambda: open_study(store, spec.name))
-        worker = Worker(study, store, problem, session, on_checkpoint)
-        worker.run(on_trial, stop=lambda: time.monotonic() > job.deadline or stop())
+        study = patiently(lambda: open_study(store, problem.spec.name))
+        Worker(study, store, problem, session, on_checkpoint).run(on_trial, stop=stop)
 
 
 def check_same_images(row: StudyRow, split: Split) -> None:
@@ -98,10 +123,10 @@ def check_same_images(row: StudyRow, split: Split) -> None:
 
 
 @contextmanager
-def _session(job: Job, store: Store, problem: Problem) -> Iterator[int]:
+def _session(command: str, store: Store, problem: Problem) -> Iterator[int]:
     """This process's session in the store, alive in the block and then ended with the word for how it went."""
     described = environment.describe(backbone.device()).as_dict() | {"weights": problem.backbone.weights.source}
-    session = patiently(lambda: begin_session(store, problem.spec, command=job.command, environment=described))
+    session = patiently(lambda: begin_session(store, problem.spec, command=command, environment=described))
     how = "crashed"
     try:
         with Heartbeat(store, session):
@@ -132,6 +157,15 @@ def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[]
         return len(seen)
 
     return look
+
+
+def _score_layers(store: Store, problem: Problem) -> None:
+    """Score what VGG16's layers give before any training, unless the study has it already."""
+    name = problem.spec.name
+    row = patiently(lambda: store.study(name))
+    if row is not None and "layer_scores" not in row.data:
+        scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone)]
+        patiently(lambda: store.add_to_data(name, layer_scores=scores))
 
 
 def _run_baselines(store: Store, problem: Problem, session: int, note: Callable[[str], None]) -> None:

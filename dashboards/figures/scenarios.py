@@ -8,37 +8,51 @@ import plotly.graph_objects as go
 from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import UNITS
+from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants
 from dashboards.rows import Outcome, Rows
-from dashboards.theme import COLOURS, INK, MARKERS, MUTED, log_axis, themed_figure
-from harness.advice import SCENARIOS
+from dashboards.theme import COLOURS, INK, MARKERS, MUTED, themed_figure
+from harness.audit import Place, places
+from harness.spec import AdviceSpec
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a study stands: ``similarity`` from -1 (not similar to ImageNet) to 1 with its uncertainty, ``low`` to
-    ``high``. Today the side is declared, not measured: the uncertainty is the whole half."""
+class Position:
+    """Where a study stands: its kernel ``distance`` to ImageNet with its uncertainty, ``low`` to ``high``. Where the
+    side was declared, not measured, the uncertainty is the whole side."""
 
     outcome: Outcome
-    similarity: float
+    distance: float
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class MapInfo:
-    """This study's place, and those of the other studies in its database. ``large_at`` is this study's boundary."""
+    """This study's position, those of the other studies in its database and the places of an atlas in it, all under
+    this study's ``boundaries``."""
 
-    here: Place
-    others: tuple[Place, ...]
-    large_at: int
+    here: Position
+    others: tuple[Position, ...]
+    atlas: tuple[Place, ...]
+    boundaries: AdviceSpec
 
     @property
     def headline(self) -> str:
         """What the figure shows, in words."""
         here = self.here.outcome
         side = "similar" if here.similar else "not similar"
-        told = f"{here.n_images:,} training images, declared {side} to ImageNet: scenario {here.scenario}."
+        if here.similarity is None:
+            how = f"declared {side} to ImageNet"
+        else:
+            low, high = here.similarity.interval
+            how = (
+                f"measured {side} to ImageNet (distance {here.similarity.distance:.3f}, 95 %: {low:.3f} to {high:.3f})"
+            )
+        told = f"{here.n_images:,} training images, {how}: scenario {here.scenario}."
         told += f" {_verdict(here)}"
+        if self.atlas:
+            right = sum(place.right for place in self.atlas)
+            told += f" In the atlas beside it the table names the winner at {right} of {len(self.atlas)} places."
         if not self.others:
             return f"{told} No other study is in this database to set it against."
         right = sum(outcome.regret <= 0 for outcome in (here, *(place.outcome for place in self.others)))
@@ -48,60 +62,44 @@ class MapInfo:
 
 def map_info(rows: Rows) -> MapInfo:
     """The study and its neighbours on the map."""
-    taken: Counter[bool] = Counter()
-    places = []
+    boundaries = AdviceSpec(large_at=rows.outcome.large_at, similar_below=rows.outcome.similar_below)
+    declared: Counter[bool] = Counter()
+    positions = []
     for outcome in (rows.outcome, *rows.others):
+        if outcome.similarity is not None:
+            positions.append(Position(outcome, outcome.similarity.distance, *outcome.similarity.interval))
+            continue
         # Declared studies have no height of their own: they stand one above the other within their half.
-        height = (0.5, 0.3, 0.7, 0.4, 0.6, 0.2, 0.8)[taken[outcome.similar] % 7]
-        taken[outcome.similar] += 1
-        low, high = (0.0, 1.0) if outcome.similar else (-1.0, 0.0)
-        places.append(Place(outcome, height if outcome.similar else -height, low, high))
-    return MapInfo(places[0], tuple(places[1:]), rows.outcome.large_at)
+        height = (0.5, 0.3, 0.7, 0.4, 0.6, 0.2, 0.8)[declared[outcome.similar] % 7]
+        declared[outcome.similar] += 1
+        low = 0 if outcome.similar else boundaries.similar_below
+        middle = low + height * boundaries.similar_below
+        positions.append(Position(outcome, middle, low, low + boundaries.similar_below))
+    return MapInfo(positions[0], tuple(positions[1:]), places(rows.atlas, boundaries), boundaries)
 
 
 def map_figure(info: MapInfo, most: int) -> go.Figure:
     """Four quadrants with what the article advises; a study is the marker of the strategy that won there. At most
     ``most`` other studies."""
     figure = themed_figure()
-    sizes = [place.outcome.n_images for place in (info.here, *info.others)]
-    low, high = min(*sizes, info.large_at / 30) / 12, max(*sizes, info.large_at * 10) * 2
-    for (large, similar), (number, kind) in SCENARIOS.items():
-        figure.add_shape(
-            type="rect",
-            x0=info.large_at if large else low,
-            x1=high if large else info.large_at,
-            y0=0 if similar else -1,
-            y1=1 if similar else 0,
-            fillcolor=COLOURS[kind],
-            opacity=0.13,
-            line={"width": 0},
-            layer="below",
-        )
-        figure.add_annotation(
-            xref="x domain",
-            x=0.99 if large else 0.01,
-            y=0.98 if similar else -0.98,
-            xanchor="right" if large else "left",
-            yanchor="top" if similar else "bottom",
-            align="right" if large else "left",
-            text=f"<b>scenario {number}</b><br>{kind}",
-            showarrow=False,
-            font={"size": 11, "color": INK},
-        )
-    boundary = {"type": "line", "line": {"color": MUTED, "width": 1.5, "dash": "dash"}}
-    figure.add_shape(x0=info.large_at, x1=info.large_at, y0=-1, y1=1, **boundary)
-    figure.add_shape(x0=low, x1=high, y0=0, y1=0, **boundary)
-    for here, places in ((False, info.others[:most]), (True, (info.here,))):
-        if not places:
+    everywhere = (info.here, *info.others)
+    sizes = [*(position.outcome.n_images for position in everywhere), *(place.size for place in info.atlas)]
+    ends = [end for position in everywhere for end in (position.low, position.high)]
+    _, right = draw_quadrants(figure, info.boundaries, sizes, [*ends, *(place.distance for place in info.atlas)])
+    draw_known_sets(figure, right)
+    if info.atlas:
+        draw_places(figure, info.atlas[:most], 7, "atlas")
+    for here, positions in ((False, info.others[:most]), (True, (info.here,))):
+        if not positions:
             continue
         figure.add_scatter(
-            x=[place.outcome.n_images for place in places],
-            y=[place.similarity for place in places],
+            x=[position.outcome.n_images for position in positions],
+            y=[position.distance for position in positions],
             error_y={
                 "type": "data",
                 "symmetric": False,
-                "array": [place.high - place.similarity for place in places],
-                "arrayminus": [place.similarity - place.low for place in places],
+                "array": [position.high - position.distance for position in positions],
+                "arrayminus": [position.distance - position.low for position in positions],
                 "color": INK if here else MUTED,
                 "thickness": 2 if here else 1,
                 "width": 5 if here else 0,
@@ -109,41 +107,35 @@ def map_figure(info: MapInfo, most: int) -> go.Figure:
             mode="markers+text",
             name="this study" if here else "other studies",
             marker={
-                "symbol": [_symbol(place.outcome) for place in places],
-                "color": [_colour(place.outcome) for place in places],
+                "symbol": [_symbol(position.outcome) for position in positions],
+                "color": [_colour(position.outcome) for position in positions],
                 "size": 18 if here else 10,
                 "line": {"width": 2 if here else 1, "color": INK},
             },
-            text=[words.plotly_text(place.outcome.study, 24) for place in places],
+            text=[words.plotly_text(position.outcome.study, 24) for position in positions],
             textposition="middle right",
             textfont={"size": 13 if here else 11, "color": INK},
-            hovertext=[_hover(place) for place in places],
+            hovertext=[_hover(position) for position in positions],
             hoverinfo="text",
             cliponaxis=False,
         )
-    log_axis(figure, "xaxis", low, high, "training images (log)")
-    figure.update_yaxes(
-        range=[-1, 1],
-        tickvals=[-0.5, 0.5],
-        ticktext=["not<br>similar", "similar"],
-        showgrid=False,
-        title_text="to ImageNet (declared)",
-    )
     return figure
 
 
 def map_drawing(rows: Rows, most: int) -> Drawing:
     """The four-scenario map."""
     info = map_info(rows)
-    told = tuple(_row(place.outcome) for place in (info.here, *info.others))
+    told = tuple(_row(position.outcome) for position in (info.here, *info.others))
     columns = ("study", "data set", "training images", "similar", "scenario", "won by", "advice gave up")
     view = View(info.headline, map_figure(info, most), Numbers(columns, told))
     return Drawing(
         "four-scenarios",
         "Where the four scenarios place it",
-        f"Size and similarity decide what the article advises; from {info.large_at:,} training images on a set counts "
-        "as large. Similarity is declared by the data set's file, not measured: the bar covers the whole side, and the "
-        "height within it means nothing. A study wears the marker and colour of the strategy that won.",
+        f"Size and similarity decide what the article advises; from {info.boundaries.large_at:,} training images on a "
+        "set counts as large (the article calls 60,000 small), and as similar under a kernel distance of "
+        f"{info.boundaries.similar_below:g}, the middle of the gap between the measured sets at the right edge. A bar "
+        "is the 95 % interval of the distance; where the side was declared, not measured, it covers the whole side. A "
+        "study wears the marker and colour of the strategy that won.",
         dict.fromkeys(UNITS, view),
     )
 
@@ -159,13 +151,13 @@ def _verdict(outcome: Outcome) -> str:
     return f"{won}; following the advice gives up {words.points(outcome.regret)}."
 
 
-def _hover(place: Place) -> str:
-    outcome = place.outcome
+def _hover(position: Position) -> str:
+    outcome = position.outcome
     told = [
         f"<b>{words.plotly_text(outcome.study)}</b>",
         words.plotly_text(f"data set {outcome.dataset}, {outcome.n_images:,} training images"),
         words.plotly_text(
-            f"declared {'similar' if outcome.similar else 'not similar'} to ImageNet: {outcome.similarity_source}"
+            f"{'similar' if outcome.similar else 'not similar'} to ImageNet: {outcome.similarity_source}"
         ),
         words.plotly_text(_verdict(outcome)),
     ]
@@ -177,11 +169,15 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         outcome.study,
         outcome.dataset,
         f"{outcome.n_images:,}",
-        "yes (declared)" if outcome.similar else "no (declared)",
+        f"{'yes' if outcome.similar else 'no'} ({_how(outcome)})",
         str(outcome.scenario),
         "–" if outcome.best is None else str(outcome.best["strategy"]),
         "–" if outcome.best is None or outcome.advised is None else words.points(outcome.regret),
     )
+
+
+def _how(outcome: Outcome) -> str:
+    return "declared" if outcome.similarity is None else f"distance {outcome.similarity.distance:.3f}"
 
 
 def _symbol(outcome: Outcome) -> str:

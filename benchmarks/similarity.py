@@ -1,0 +1,171 @@
+"""How similar to ImageNet are the shared sets, and how stable is that?
+
+    python benchmarks/similarity.py [--reference]
+
+``--reference`` makes ``datasets/imagenet_reference.npz`` anew from the 1,000 photos of ``imagenet_sample.zip`` in the
+shared folder: features, no picture. Without it that file is used. Then every shared set is measured as a study measures
+its own, and again on many samples of 25 to 400 pictures. Prints and keeps the figures
+(benchmarks/results/similarity.json), and writes the table that other sets are ranked among (datasets/similarity.json).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy.stats import kendalltau
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.record import machine, write
+from harness.backbone import Backbone
+from harness.data import Images, load_split
+from harness.measure import block5_averages, sample
+from harness.similarity import SAMPLE, Reference, compare, cubic_distance, kernel_distance, load_reference
+from harness.spec import DatasetSpec, DataSpec, shipped_folder
+from harness.weights import load_weights, user_cache
+
+IMAGE_SIZE = 96
+SIZES = (25, 50, 100, 200, 400)
+RESAMPLES = 100
+POOL = 800
+SHARED = Path(os.environ.get("HARNESS_SHARED", Path(__file__).parent.parent.parent / "shared")) / "datasets"
+SETS = {  # as people see them: the side of the gap that a set is expected on
+    "ants_bees": True, "cifar10": True, "clothing": True, "scene15": True,
+    "chest_xray": False, "mnist": False, "sign_digits": False,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", action="store_true", help="make the reference anew first")
+    arguments = parser.parse_args()
+    backbone = Backbone.vgg16(load_weights(), IMAGE_SIZE)
+    cache = user_cache() / "features"
+    if arguments.reference:
+        make_reference(backbone, cache)
+    reference = load_reference()
+    assert reference.weights == backbone.weights.digest
+    measured = {name: measure(name, backbone, reference, cache) for name in SETS}
+    order = sorted(measured, key=lambda name: measured[name]["figures"]["distance"])
+    table = {
+        "what": "kernel distance to ImageNet and its standard error, and the distances of the literature",
+        "made by": "benchmarks/similarity.py",
+        "sets": {name: measured[name]["figures"] for name in order},
+    }
+    (shipped_folder("datasets") / "similarity.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    result = {"machine": machine(), "image_size": IMAGE_SIZE, "sample": SAMPLE, "sets": {n: measured[n] for n in order}}
+    result["reference against its other half"] = halves(reference)
+    result["order"] = order
+    result["stability"] = {str(n): stability(measured, n) for n in SIZES}
+    result["gap"] = gap(measured)
+    for name in order:
+        print(f"{name:<12}", " ".join(f"{k} {v:.4g}" for k, v in measured[name]["figures"].items()))
+    print(json.dumps({key: result[key] for key in ("stability", "gap", "reference against its other half")}, indent=1))
+    write("similarity", result)
+
+
+def make_reference(backbone: Backbone, cache: Path) -> None:
+    """The photos, scaled by the network's own input layer as any set's pictures are, as features in float16."""
+    archive_file = SHARED / "imagenet_sample.zip"
+    with zipfile.ZipFile(archive_file) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
+        photos = [tf.io.decode_jpeg(archive.read(name), channels=3).numpy() for name in names]
+    images = Images(np.stack(photos), np.arange(len(names)))
+    provenance = {
+        "what": "VGG16 block-5 averages of one photo of each ImageNet class",
+        "photos": "imagenet-sample-images, 224x224 JPEG, one a class; the photos themselves are not here",
+        "sha256 of imagenet_sample.zip": hashlib.sha256(archive_file.read_bytes()).hexdigest(),
+        "made by": "benchmarks/similarity.py --reference",
+    }
+    np.savez_compressed(
+        shipped_folder("datasets") / "imagenet_reference.npz",
+        features=block5_averages(images, backbone, cache).astype(np.float16),
+        image_size=np.int64(IMAGE_SIZE),
+        weights=np.str_(backbone.weights.digest),
+        provenance=np.str_(json.dumps(provenance)),
+    )
+
+
+def measure(name: str, backbone: Backbone, reference: Reference, cache: Path) -> dict[str, Any]:
+    """The set's figures as a study has them, and the spread of the distance over samples of each size."""
+    dataset = DatasetSpec(name=name, file=SHARED / f"{name}.npz")
+    train = load_split(dataset, DataSpec(dataset=name), seed=0).train
+    pool = sample(train, POOL)
+    features = block5_averages(pool, backbone, cache)
+    figures = asdict(
+        compare(block5_averages(sample(train, SAMPLE), backbone, cache), sample(train, SAMPLE).labels, reference)
+    )
+    draws = np.random.default_rng(1)
+    spread = {}
+    for n in SIZES:
+        if n > len(pool) // 2:  # samples that overlap more say little
+            continue
+        drawn = [features[draws.permutation(len(pool))[:n]] for _ in range(RESAMPLES)]
+        found, errors = zip(*(kernel_distance(rows, reference.features) for rows in drawn), strict=True)
+        cubic = [cubic_distance(rows, reference.features) for rows in drawn]
+        spread[str(n)] = {
+            "resamples": RESAMPLES,
+            "mean": float(np.mean(found)),
+            "standard deviation": float(np.std(found)),
+            "mean standard error": float(np.mean(errors)),
+            "distances": [round(value, 5) for value in found],
+            "cubic": {"mean": float(np.mean(cubic)), "standard deviation": float(np.std(cubic))},
+        }
+    return {
+        "expected similar": SETS[name],
+        "images": len(train),
+        "pool": len(pool),
+        "figures": figures,
+        "spread": spread,
+    }
+
+
+def stability(measured: dict[str, dict[str, Any]], n: int) -> dict[str, Any]:
+    """Over the samples of ``n`` pictures: how often the whole order and the two sides come out as on the whole."""
+    key = str(n)
+    names = [name for name in measured if key in measured[name]["spread"]]
+    true = [measured[name]["spread"][key]["mean"] for name in names]
+    drawn = np.array([measured[name]["spread"][key]["distances"] for name in names]).T
+    taus = [float(kendalltau(row, true).statistic) for row in drawn]
+    similar = np.array([SETS[name] for name in names])
+    apart = [bool(row[similar].max() < row[~similar].min()) for row in drawn]
+    return {
+        "sets": names,
+        "resamples": len(drawn),
+        "mean Kendall tau with the order of the means": float(np.mean(taus)),
+        "share with exactly that order": float(np.mean([tau > 1 - 1e-9 for tau in taus])),
+        "share with all similar sets nearer than all others": float(np.mean(apart)),
+    }
+
+
+def gap(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The most distant of the sets expected to be similar and the nearest of the others, and the middle."""
+    distances = {name: entry["figures"]["distance"] for name, entry in measured.items()}
+    last = max((name for name in SETS if SETS[name]), key=distances.__getitem__)
+    first = min((name for name in SETS if not SETS[name]), key=distances.__getitem__)
+    middle = (distances[last] + distances[first]) / 2
+    return {"last similar": [last, distances[last]], "first other": [first, distances[first]], "middle": middle}
+
+
+def halves(reference: Reference) -> dict[str, float]:
+    """The reference against itself: what a set exactly like it would get."""
+    draws = np.random.default_rng(2)
+    found = []
+    for _ in range(20):
+        order = draws.permutation(len(reference.features))
+        one, other = np.array_split(reference.features[order], 2)
+        found.append(kernel_distance(one, other)[0])
+    return {"splits": len(found), "mean": float(np.mean(found)), "standard deviation": float(np.std(found))}
+
+
+if __name__ == "__main__":
+    main()

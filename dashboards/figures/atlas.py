@@ -1,0 +1,119 @@
+"""The atlas: who wins where on the article's plane, and the verdict on each scenario in words."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from dashboards import words
+from dashboards.figures.drawing import Numbers
+from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants, lead
+from dashboards.theme import COLOURS, MARKERS, themed_figure
+from harness.audit import Found, Place, Verdict, places, verdicts
+from harness.spec import AdviceSpec
+from harness.strategy import KINDS, Kind
+
+_QUADRANTS = {1: "small, similar", 2: "small, not similar", 3: "large, not similar", 4: "large, similar"}
+
+
+def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
+    """The four quadrants; each data set at each size is the marker of the strategy that won there."""
+    figure = themed_figure()
+    ends = [place.distance + side * 1.96 * place.error for place in placed for side in (-1, 1)]
+    _, right = draw_quadrants(figure, boundaries, [place.size for place in placed], ends)
+    draw_known_sets(figure, right)
+    draw_places(figure, placed, 14, "winner: filled where the table advises it, hollow elsewhere")
+    first = {place.dataset: place for place in sorted(placed, key=lambda place: -place.size)}
+    figure.add_scatter(
+        x=[place.size for place in first.values()],
+        y=[place.distance for place in first.values()],
+        error_y={"type": "data", "array": [1.96 * place.error for place in first.values()], "thickness": 1, "width": 3},
+        mode="text",
+        text=[words.plotly_text(name, 24) for name in first],
+        textposition="middle left",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    for kind in KINDS:  # what the markers mean; drawn nowhere
+        marker = {"symbol": MARKERS[kind], "color": COLOURS[kind], "size": 10}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=kind, marker=marker)
+    return figure
+
+
+def atlas_numbers(placed: Sequence[Place]) -> Numbers:
+    """One row a place."""
+    columns = ("data set", "images", "distance", "scenario", "advised", "won", *KINDS, "advised leads by", "compute")
+    return Numbers(columns, tuple(_row(place) for place in placed))
+
+
+def _row(place: Place) -> tuple[str, ...]:
+    reached = {tried.kind: tried for tried in place.tried}
+
+    def told(kind: Kind) -> str:
+        if kind not in reached:
+            return "–"
+        k = f" (k={reached[kind].k})" if kind == "freeze_first_k" else ""
+        return f"{words.accuracy(reached[kind].accuracy)}{k}"
+
+    return (
+        place.dataset,
+        f"{place.size:,}",
+        f"{place.distance:.3f} ± {1.96 * place.error:.3f}",
+        str(place.scenario),
+        place.advised,
+        "the advised" if place.right else place.winner.kind,
+        *map(told, KINDS),
+        lead(place.lead),
+        f"{words.number(place.compute)} times",
+    )
+
+
+def verdict_in_words(verdict: Verdict) -> str:
+    """What the places of a scenario say, and how sure that is."""
+    told = f"Scenario {verdict.scenario} ({_QUADRANTS[verdict.scenario]}: {verdict.advised})"
+    if verdict.lead is None or verdict.across is None:
+        return f"{told}: undecided, no place of the map is in it."
+    n, sets = len(verdict.places), len({place.dataset for place in verdict.places})
+    right = sum(place.right for place in verdict.places)
+    seeds = "one seed, so no interval" if verdict.lead.n < 2 else f"95 % over {verdict.lead.n} seeds"
+    margin = f"{100 * abs(verdict.lead.mean):.1f} points"
+    leads = "leads" if verdict.lead.mean >= 0 else "trails"
+    interval = "" if verdict.lead.n < 2 else f"{100 * verdict.lead.low:+.1f} to {100 * verdict.lead.high:+.1f}, "
+    told += (
+        f": {verdict.word}. The advised strategy {leads} the best other by {margin} ({interval}{seeds}) and wins at "
+        f"{right} of {words.count(n, 'place')}, of {words.count(sets, 'data set')}."
+    )
+    if verdict.across.n > 1:
+        told += f" For other sets of the kind: {lead(verdict.across)}, the sets as replicates."
+    return told
+
+
+def overall(found: Sequence[Found], placed: Sequence[Place]) -> str:
+    """The verdict on the whole table, in one sentence."""
+    told = verdicts(placed)
+    right = sum(place.right for place in placed)
+    by_word = {word: [str(v.scenario) for v in told if v.word == word] for word in ("holds", "does not hold")}
+    sure = "; ".join(f"{word} in scenario {' and '.join(which)}" for word, which in by_word.items() if which)
+    seeds = len({trial.seed for trial in found})
+    return (
+        f"The article's table names the winner at {right} of {words.count(len(placed), 'place')} "
+        f"({words.count(seeds, 'seed')} each). It {sure or 'is undecided in all scenarios'}"
+        f"{'; the others are undecided' if sure and sum(map(len, by_word.values())) < len(told) else ''}."
+    )
+
+
+def elsewhere(found: Sequence[Found], boundaries: AdviceSpec) -> Numbers:
+    """The verdicts under other boundaries of size: the sizes of the atlas itself, and the one that is in force."""
+    sizes = sorted({trial.size for trial in found})[1:]
+    rows = []
+    for large_at in sorted({*sizes, boundaries.large_at}):
+        moved = boundaries.model_copy(update={"large_at": large_at})
+        told = verdicts(places(found, moved))
+        rows.append((f"{large_at:,}", *(_short(verdict) for verdict in told)))
+    columns = ("large from", *(f"{v.scenario}: {v.advised}" for v in verdicts(())))
+    return Numbers(columns, tuple(rows))
+
+
+def _short(verdict: Verdict) -> str:
+    if verdict.lead is None:
+        return "undecided (no place)"
+    return f"{verdict.word}: {lead(verdict.lead)}, {words.count(len(verdict.places), 'place')}"

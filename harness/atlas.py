@@ -1,0 +1,160 @@
+"""The article's table, audited: `python -m harness.atlas --data mnist --data my.npz --sizes 100,300,1000`.
+
+The same small search runs on nested subsets of several data sets; the page maps over size and similarity to ImageNet
+which strategy wins, by how much, for which compute, and where the table is right.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dashboards.atlas import write_atlas
+from dashboards.rows import atlas_trials
+from harness.audit import Found, places
+from harness.environment import stop_on_sigterm
+from harness.errors import HarnessError, SpecError, StorageError
+from harness.paths import DEFAULT_STORAGE, RESULTS
+from harness.run import silenced, without_password
+from harness.spec import AdviceSpec, DatasetSpec
+from harness.store import Store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    stop_on_sigterm()
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        _run(arguments, shlex.join(["harness", "atlas", *map(without_password, given)]))
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; everything finished is kept. Run the same command again to go on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.atlas",
+        description="Run the same small search on nested subsets of several data sets and map, over size and "
+        "similarity to ImageNet, which strategy wins, by how much, for which compute, and where the article's table is "
+        "right. Running the same command again goes on where it stopped.",
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="SET",
+        help="a data set as for `harness run`: a name, or the path of a folder, .csv, .npz or .toml; again for each",
+    )
+    parser.add_argument("--sizes", type=_numbers, default=(100, 300, 1000), metavar="N,N,…", help="training images")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="repetitions (default: %(default)s)")
+    parser.add_argument(
+        "--validation-size", type=int, default=200, metavar="N", help="validation images (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=32, metavar="PIXELS", help="side of the square (default: %(default)s)"
+    )
+    parser.add_argument("--name", default="atlas", help="what its studies' names begin with (default: %(default)s)")
+    parser.add_argument(
+        "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
+    )
+    parser.add_argument("--weights", type=Path, metavar="PATH", help="VGG16 weights, as for `harness run`")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS / "atlas.html",
+        metavar="PAGE",
+        help="the page to write; the rows go beside it as .json (default: %(default)s)",
+    )
+    parser.add_argument("--rows", type=Path, metavar="JSON", help="run nothing: draw the page from these rows")
+    boundaries = AdviceSpec()
+    parser.add_argument(
+        "--large-at",
+        type=int,
+        default=boundaries.large_at,
+        metavar="N",
+        help="images that count as large (%(default)s)",
+    )
+    parser.add_argument(
+        "--similar-below",
+        type=float,
+        default=boundaries.similar_below,
+        metavar="D",
+        help="kernel distance to ImageNet under which a set counts as similar (%(default)s)",
+    )
+    return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(sorted({int(part) for part in text.split(",")}))
+
+
+def _run(arguments: argparse.Namespace, command: str) -> None:
+    try:
+        boundaries = AdviceSpec(large_at=arguments.large_at, similar_below=arguments.similar_below)
+    except ValueError:
+        raise SpecError(
+            f"--large-at {arguments.large_at} --similar-below {arguments.similar_below}: give numbers over 0"
+        ) from None
+    if arguments.rows is not None:
+        write_atlas(read_rows(arguments.rows), boundaries, arguments.out)
+        print(f"page: {arguments.out}")
+        return
+    datasets = _datasets(arguments)
+    try:
+        for folder in {arguments.out.parent, *([RESULTS] if arguments.storage == DEFAULT_STORAGE else [])}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {folder} cannot be made ({error}): choose another with --out") from None
+    with silenced():
+        from harness.cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
+
+    atlas = Atlas(
+        arguments.name,
+        datasets,
+        arguments.sizes,
+        arguments.seeds,
+        arguments.validation_size,
+        arguments.image_size,
+    )
+    try:
+        run_atlas(atlas, arguments.storage, arguments.weights, command)
+    finally:
+        found = atlas_trials(Store(arguments.storage), atlas.name)
+        if places(found, boundaries):
+            rows = arguments.out.with_suffix(".json")
+            rows.write_text(json.dumps([asdict(trial) for trial in found], indent=0) + "\n", encoding="utf-8")
+            write_atlas(found, boundaries, arguments.out)
+            print(f"rows: {rows}\npage: {arguments.out}")
+
+
+def _datasets(arguments: argparse.Namespace) -> tuple[DatasetSpec, ...]:
+    if not arguments.data:
+        raise SpecError("no data set given: add --data SET, once for each, or --rows JSON")
+    for flag in ("seeds", "validation_size"):
+        if getattr(arguments, flag) < 1:
+            raise SpecError(f"--{flag.replace('_', '-')} {getattr(arguments, flag)}: give 1 or more")
+    datasets = tuple(DatasetSpec.load(name, Path.cwd()) for name in arguments.data)
+    names = [dataset.name for dataset in datasets]
+    if len(set(names)) < len(names):
+        raise SpecError(f"--data {' --data '.join(names)}: two sets have the same name, give each its own")
+    return datasets
+
+
+def read_rows(file: Path) -> list[Found]:
+    """The rows that an atlas has written. Raises SpecError where the file does not hold any."""
+    try:
+        return [Found(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise SpecError(f"--rows {file} cannot be read as the rows of an atlas ({error})") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

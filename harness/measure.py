@@ -1,0 +1,92 @@
+"""What VGG16 makes of a data set before any training: its similarity to ImageNet, and pooled activations by depth."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.backbone import Backbone, as_numpy
+from harness.data import Images
+from harness.errors import DataError
+from harness.features import FeatureCache
+from harness.paths import user_cache
+from harness.scores import h_score, logme
+from harness.similarity import Reference, Similarity, compare, load_reference
+from harness.weights import load_weights
+
+SCORED = 500
+"""Training images that layers are scored on."""
+
+_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScore:
+    """How well the activations behind convolution ``k`` suit the labels of ``n_images`` images."""
+
+    k: int
+    logme: float
+    h_score: float
+    n_images: int
+
+
+def measure_similarity(images: Images, weights: Path | None) -> Similarity:
+    """How similar the images are to ImageNet, for VGG16 with ``weights`` (as for `load_weights`).
+
+    In float32 and at the reference's image size, whatever the study's are.
+    """
+    return similarity_of(images, _reference_backbone(weights), load_reference(), user_cache() / "features")
+
+
+@cache
+def _reference_backbone(weights: Path | None) -> Backbone:
+    keras.config.set_dtype_policy("float32")
+    return Backbone.vgg16(load_weights(weights), load_reference().image_size)
+
+
+def similarity_of(images: Images, backbone: Backbone, reference: Reference, folder: Path) -> Similarity:
+    """How similar the images are to the ``reference``, which must be made by the same network.
+
+    Raises DataError where it was not.
+    """
+    if backbone.weights.digest != reference.weights or backbone.image_size != reference.image_size:
+        raise DataError(
+            f"similarity to ImageNet cannot be measured with the weights from {backbone.weights.source} at "
+            f"{backbone.image_size} pixels: the reference was made by others. Declare similar_to_imagenet = true or "
+            "false in the data set's TOML"
+        )
+    return compare(block5_averages(images, backbone, folder), images.labels, reference)
+
+
+def block5_averages(images: Images, backbone: Backbone, folder: Path) -> NDArray[np.float32]:
+    """The last block's activations (n, channels), averaged over the picture; the activations are kept in ``folder``."""
+    activations = FeatureCache(folder, backbone, max_bytes=8 * 10**9).get(images, len(backbone.convs))
+    return np.asarray(activations.values.mean(axis=(1, 2)), np.float32)
+
+
+def layer_scores(images: Images, backbone: Backbone) -> list[LayerScore]:
+    """LogME and H-score at every freeze boundary, 1 to 13, on the first `SCORED` of the images, which a study's split
+    has in a random order."""
+    pixels, labels = images.pixels[:SCORED], images.labels[:SCORED]
+    by_depth = enumerate(averages_by_depth(pixels, backbone), start=1)
+    return [LayerScore(k, logme(found, labels), h_score(found, labels), len(labels)) for k, found in by_depth]
+
+
+def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDArray[np.float32]]:
+    """Activations (n, channels) behind each convolution, averaged over the picture. Layer by layer and not as a model:
+    Keras would keep that for good."""
+    backbone.load(pretrained=True, seed=0)
+    ends = {id(backbone.before(k)[-1]) for k in range(1, len(backbone.convs) + 1)}
+    found: list[list[NDArray[np.float32]]] = [[] for _ in ends]
+    for first in range(0, len(pixels), _BATCH):
+        values = backbone.prepare(pixels[first : first + _BATCH])
+        depth = 0
+        for layer in backbone.layers:
+            values = layer(values)
+            if id(layer) in ends:
+                found[depth].append(as_numpy(values).mean(axis=(1, 2)))
+                depth += 1
+    return [np.concatenate(parts) for parts in found]
