@@ -1,6 +1,6 @@
 """How similar to ImageNet are the shared sets, and how stable is that?
 
-    python benchmarks/similarity.py [--reference]
+    python -m benchmarks.similarity [--reference]
 
 ``--reference`` makes ``datasets/imagenet_reference.npz`` anew from the 1,000 photos of ``imagenet_sample.zip`` in the
 shared folder: features, no picture. Without it that file is used. Then every shared set is measured as a study measures
@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import os
-import sys
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -22,15 +21,14 @@ import numpy as np
 import tensorflow as tf
 from scipy.stats import kendalltau
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from benchmarks.record import machine, write
 from harness.backbone import Backbone
-from harness.data import Images, load_split
-from harness.measure import block5_averages, sample
+from harness.data import Images, draw
+from harness.measure import block5_averages
+from harness.paths import user_cache
 from harness.similarity import SAMPLE, Reference, compare, cubic_distance, kernel_distance, load_reference
 from harness.spec import DatasetSpec, DataSpec, shipped_folder
-from harness.weights import load_weights, user_cache
+from harness.weights import load_weights
 
 IMAGE_SIZE = 96
 SIZES = (25, 50, 100, 200, 400)
@@ -84,7 +82,7 @@ def make_reference(backbone: Backbone, cache: Path) -> None:
         "what": "VGG16 block-5 averages of one photo of each ImageNet class",
         "photos": "imagenet-sample-images, 224x224 JPEG, one a class; the photos themselves are not here",
         "sha256 of imagenet_sample.zip": hashlib.sha256(archive_file.read_bytes()).hexdigest(),
-        "made by": "benchmarks/similarity.py --reference",
+        "made by": "python -m benchmarks.similarity --reference",
     }
     np.savez_compressed(
         shipped_folder("datasets") / "imagenet_reference.npz",
@@ -98,12 +96,10 @@ def make_reference(backbone: Backbone, cache: Path) -> None:
 def measure(name: str, backbone: Backbone, reference: Reference, cache: Path) -> dict[str, Any]:
     """The set's figures as a study has them, and the spread of the distance over samples of each size."""
     dataset = DatasetSpec(name=name, file=SHARED / f"{name}.npz")
-    train = load_split(dataset, DataSpec(dataset=name), seed=0).train
-    pool = sample(train, POOL)
+    drawn = draw(dataset, DataSpec(dataset=name), seed=0)
+    own, pool = drawn.some(SAMPLE, IMAGE_SIZE), drawn.some(POOL, IMAGE_SIZE)
     features = block5_averages(pool, backbone, cache)
-    figures = asdict(
-        compare(block5_averages(sample(train, SAMPLE), backbone, cache), sample(train, SAMPLE).labels, reference)
-    )
+    figures = asdict(compare(block5_averages(own, backbone, cache), own.labels, reference))
     draws = np.random.default_rng(1)
     spread = {}
     for n in SIZES:
@@ -122,7 +118,7 @@ def measure(name: str, backbone: Backbone, reference: Reference, cache: Path) ->
         }
     return {
         "expected similar": SETS[name],
-        "images": len(train),
+        "images": len(drawn.parts.train),
         "pool": len(pool),
         "figures": figures,
         "spread": spread,

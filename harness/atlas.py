@@ -138,9 +138,11 @@ def _run(arguments: argparse.Namespace, command: str) -> None:
 def _datasets(arguments: argparse.Namespace) -> tuple[DatasetSpec, ...]:
     if not arguments.data:
         raise SpecError("no data set given: add --data SET, once for each, or --rows JSON")
-    for flag in ("seeds", "validation_size"):
-        if getattr(arguments, flag) < 1:
-            raise SpecError(f"--{flag.replace('_', '-')} {getattr(arguments, flag)}: give 1 or more")
+    for flag, least in (("sizes", 1), ("seeds", 1), ("validation_size", 1), ("image_size", 32)):
+        given = getattr(arguments, flag)
+        if min(given if flag == "sizes" else (given,)) < least:
+            told = ",".join(map(str, given)) if flag == "sizes" else given
+            raise SpecError(f"--{flag.replace('_', '-')} {told}: give {least} or more")
     datasets = tuple(DatasetSpec.load(name, Path.cwd()) for name in arguments.data)
     names = [dataset.name for dataset in datasets]
     if len(set(names)) < len(names):

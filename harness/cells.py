@@ -74,7 +74,8 @@ def epochs(size: int) -> int:
 
 
 def nested(drawn: Drawn, size: int) -> Drawn:
-    """The same with the first ``size`` training images, in an order whose every beginning has each class in its share."""
+    """The same with ``size`` training images, the first of an order whose every beginning has all classes in their
+    shares."""
     train = drawn.parts.train
     labels = drawn.listing.labels[train]
     place = np.empty(len(train))

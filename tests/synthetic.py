@@ -36,7 +36,7 @@ def write_study(
     dataset = HOSTILE if name == HOSTILE else "mnist"
     data: dict[str, Any] = {"dataset": dataset, "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
     data["class_names"] = [f"{HOSTILE}{label}" for label in range(10)]
-    profile = {"n_images": 2000, "n_classes": 10, "smallest_class": 180, "largest_class": 220, "similar": False}
+    profile = {"n_images": 2000, "class_sizes": [180, *[200] * 8, 220], "similar": False, "similarity": None}
     data["profile"] = profile | {"similarity_source": f"declared {HOSTILE}"}
     advice = {
         "scenario": 2,

@@ -16,13 +16,13 @@ from harness.profile import Profile
     ],
 )
 def test_size_and_similarity_decide(n_images: int, similar: bool, scenario: int, kind: str) -> None:
-    advice = advise(Profile(n_images, 10, 1, 2, similar, "a source"), large_at=100_000)
+    advice = advise(Profile(n_images, (1, 2), similar, "a source"), large_at=100_000)
     assert (advice.scenario, advice.strategy.kind) == (scenario, kind)
     assert f"{n_images:,}" in advice.reason and "a source" in advice.reason and kind in advice.reason
 
 
 def test_the_boundary_is_the_studys() -> None:
-    profile = Profile(60_000, 10, 1, 2, False, "")
+    profile = Profile(60_000, (1, 2), False, "")
     assert advise(profile, large_at=100_000).scenario == 2  # the article calls 60,000 MNIST images small
     assert advise(profile, large_at=60_000).scenario == 3
 

@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import atlas, cells
+from harness.data import draw
 from harness.similarity import Similarity
-from harness.spec import DatasetSpec
+from harness.spec import DatasetSpec, DataSpec
 from harness.store import Store
 from tests.tiny import tiny_backbone, tiny_weights
 
@@ -21,7 +23,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec) 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cells, "load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr(cells, "measure_similarity", lambda images, weights: FAR)
+    monkeypatch.setattr(cells, "measure_similarity", lambda *_: FAR)
     monkeypatch.setattr(cells.Backbone, "vgg16", lambda weights, size: tiny_backbone(size))
     shutil.copy(digits.file, "others.npz")
 
@@ -48,9 +50,45 @@ def test_every_cell_is_a_study_and_a_second_run_does_nothing_anew(
     rows = json.loads((tmp_path / "results" / "atlas.json").read_text())
     assert len(rows) == 8 * 6
     capsys.readouterr()
-    monkeypatch.setattr(cells, "load_split", lambda *_: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr(cells, "draw", lambda *_: pytest.fail("nothing is left to run"))
     assert run() == 0
     assert "atlas/digits" not in capsys.readouterr().out
     monkeypatch.setattr(cells, "run_atlas", lambda *_: pytest.fail("rows are enough for the page"))
     assert atlas.main(["--rows", "results/atlas.json", "--large-at", "20", "--out", "large.html"]) == 0
     assert "Scenario 3 (large, not similar: from_scratch): undecided, no place" not in Path("large.html").read_text()
+
+
+def test_smaller_subsets_are_the_beginning_of_larger_ones_with_every_class_in_its_share(digits: DatasetSpec) -> None:
+    whole = draw(digits, DataSpec(dataset="digits", validation_size=30), 0)
+    small, large = cells.nested(whole, 40), cells.nested(whole, 90)
+    assert small.parts.train.tolist() == large.parts.train[:40].tolist()
+    assert set(large.parts.train) <= set(whole.parts.train) and len(set(large.parts.train)) == 90
+    assert small.parts.validation is whole.parts.validation
+    labels = whole.listing.labels
+    shares = np.bincount(labels[small.parts.train]) / 40 - np.bincount(labels[whole.parts.train]) / 150
+    assert np.abs(shares).max() <= 1 / 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no data set given"),
+        (["--data", "digits.toml", "--data", "digits.toml"], "two sets have the same name"),
+        (["--data", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["--data", "digits.toml", "--sizes", "0"], "--sizes 0"),
+        (["--data", "digits.toml", "--seeds", "0"], "--seeds 0: give 1 or more"),
+        (["--data", "digits.toml", "--image-size", "16"], "--image-size 16: give 32 or more"),
+        (["--rows", "digits.toml"], "cannot be read as the rows of an atlas"),
+        (["--data", "digits.toml", "--similar-below", "-1"], "--similar-below -1.0: give numbers over 0"),
+    ],
+)
+def test_what_cannot_be_run_is_said(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert atlas.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_set_too_small_for_a_size_is_left_out_there(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--sizes", "12,5000", "--seeds", "1", "--validation-size", "30"]
+    assert atlas.main(["--data", "digits.toml", *flags]) == 0
+    assert "atlas/digits/5000/0: left out, digits has 150 training images" in capsys.readouterr().out
+    assert Store("sqlite:///results/harness.db").study_names() == ["atlas/digits/12/0"]

@@ -40,9 +40,11 @@ from dashboards.summary import summarise
 from dashboards.table import trials_table
 from dashboards.theme import COLOURS, DARK
 from harness import dashboard
+from harness.audit import Found
 from harness.errors import SpecError, StorageError
 from harness.paths import page_path
 from harness.results import Checkpoint, TrialResult
+from harness.similarity import Similarity
 from harness.store import Store
 from harness.strategy import KINDS, Strategy
 from tests.synthetic import HOSTILE, add_trials, write_study
@@ -314,18 +316,36 @@ def test_thinning_keeps_the_front_whole_and_the_order(rows: Rows) -> None:
 
 def test_the_map_has_the_study_on_its_declared_side_of_a_boundary_from_its_spec(rows: Rows) -> None:
     info = map_info(rows)
-    assert (info.here.low, info.here.high) == (-1, 0)
-    assert -1 < info.here.similarity < 0
-    assert info.large_at == rows.spec["advice"]["large_at"]
+    boundary = rows.spec["advice"]["similar_below"]
+    assert (info.here.low, info.here.high) == (boundary, 2 * boundary)
+    assert boundary < info.here.distance < 2 * boundary
+    assert info.boundaries.large_at == rows.spec["advice"]["large_at"]
     assert [place.outcome.study for place in info.others] == [other.study for other in rows.others]
     figure = map_figure(info, 10)
-    assert any(shape.x0 == shape.x1 == info.large_at for shape in figure.layout.shapes)
-    shown = "".join(figure.data[-1].hovertext) + "".join(figure.data[0].text)
+    assert any(shape.x0 == shape.x1 == info.boundaries.large_at for shape in figure.layout.shapes)
+    shown = "".join(text for trace in figure.data for text in (*(trace.hovertext or ()), *(trace.text or ())))
     assert "<img" not in shown
     assert "&lt;img" in shown
     best, advised = rows.best(), rows.trial_of("advice")
     assert best is not None and advised is not None
     assert words.points(best["val_accuracy"] - advised["val_accuracy"]) in info.headline
+
+
+def test_a_measured_study_stands_at_its_distance_and_an_atlas_around_it(rows: Rows) -> None:
+    measured = Similarity(distance=0.07, error=0.01, n_images=200, cubic=0.5, frechet=3e4, earth_mover=200.0)
+    cells = [
+        Found(HOSTILE, size, seed, 0.07, 0.01, kind, 13, 1e-2, accuracy, 1e12, 3, 200)
+        for size in (100, 300)
+        for seed in range(3)
+        for kind, accuracy in (("feature_extraction", 0.8), ("fine_tune_all", 0.9))
+    ]
+    outcome = replace(rows.outcome, similarity=measured, similar=True)
+    info = map_info(replace(rows, outcome=outcome, atlas=tuple(cells)))
+    assert (info.here.distance, info.here.low, info.here.high) == (0.07, *measured.interval)
+    assert [(place.size, place.right) for place in info.atlas] == [(100, False), (300, False)]
+    assert "at 0 of 2 places" in info.headline
+    figure = map_figure(info, 10)
+    assert "<img" not in "".join(text for trace in figure.data for text in trace.hovertext or ())
 
 
 def test_spread_at_k_is_that_of_its_complete_trials(rows: Rows) -> None:

@@ -134,8 +134,8 @@ def map_drawing(rows: Rows, most: int) -> Drawing:
         f"Size and similarity decide what the article advises; from {info.boundaries.large_at:,} training images on a "
         "set counts as large (the article calls 60,000 small), and as similar under a kernel distance of "
         f"{info.boundaries.similar_below:g}, the middle of the gap between the measured sets at the right edge. A bar "
-        "is the 95 % interval of the distance; where the side was declared, not measured, it covers the whole side. A "
-        "study wears the marker and colour of the strategy that won.",
+        "is how far other samples of the same pictures would have moved it; where the side was declared, not measured, "
+        "it covers the whole side. A study wears the marker and colour of the strategy that won.",
         dict.fromkeys(UNITS, view),
     )
 
