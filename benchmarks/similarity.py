@@ -56,7 +56,7 @@ def main() -> None:
     order = sorted(measured, key=lambda name: measured[name]["figures"]["distance"])
     table = {
         "what": "kernel distance to ImageNet and its standard error, and the distances of the literature",
-        "made by": "benchmarks/similarity.py",
+        "made by": "python -m benchmarks.similarity",
         "sets": {name: measured[name]["figures"] for name in order},
     }
     (shipped_folder("datasets") / "similarity.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

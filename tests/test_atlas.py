@@ -74,7 +74,7 @@ def test_smaller_subsets_are_the_beginning_of_larger_ones_with_every_class_in_it
     [
         ([], "no data set given"),
         (["--data", "digits.toml", "--data", "digits.toml"], "two sets have the same name"),
-        (["--data", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["--data", "nowhere.npz"], "unknown data set 'nowhere.npz'"),
         (["--data", "digits.toml", "--sizes", "0"], "--sizes 0"),
         (["--data", "digits.toml", "--seeds", "0"], "--seeds 0: give 1 or more"),
         (["--data", "digits.toml", "--image-size", "16"], "--image-size 16: give 32 or more"),
