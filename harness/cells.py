@@ -20,7 +20,7 @@ from harness.session import begin_study
 from harness.similarity import SAMPLE, Similarity, load_reference
 from harness.spec import BaselinesSpec, Budget, DatasetSpec, DataSpec, Pruning, SearchSpace, StudySpec
 from harness.store import Store
-from harness.strategy import KINDS, Kind
+from harness.strategy import ARTICLE_KINDS, Kind
 from harness.weights import load_weights
 from harness.work import carry_out, check_same_images
 
@@ -50,7 +50,7 @@ class Atlas:
 
     def spec(self, dataset: DatasetSpec, size: int, seed: int) -> StudySpec:
         """The study of one cell."""
-        rates: dict[Kind, tuple[float, float]] = dict.fromkeys(KINDS, (1e-05, 0.1))
+        rates: dict[Kind, tuple[float, float]] = dict.fromkeys(ARTICLE_KINDS, (1e-05, 0.1))
         return StudySpec(
             name=f"{self.name}/{dataset.name}/{size}/{seed}",
             description=f"a cell of the atlas {self.name}: {size} images of {dataset.name}",

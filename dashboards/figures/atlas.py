@@ -10,7 +10,7 @@ from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quad
 from dashboards.theme import COLOURS, MARKERS, themed_figure
 from harness.audit import Found, Place, Verdict, places, verdicts
 from harness.spec import AdviceSpec
-from harness.strategy import KINDS, Kind
+from harness.strategy import ARTICLE_KINDS, Kind
 
 _QUADRANTS = {1: "small, similar", 2: "small, not similar", 3: "large, not similar", 4: "large, similar"}
 
@@ -33,7 +33,7 @@ def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
         showlegend=False,
         hoverinfo="skip",
     )
-    for kind in KINDS:  # what the markers mean; drawn nowhere
+    for kind in ARTICLE_KINDS:  # what the markers mean; drawn nowhere
         marker = {"symbol": MARKERS[kind], "color": COLOURS[kind], "size": 10}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=kind, marker=marker)
     return figure
@@ -41,7 +41,17 @@ def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
 
 def atlas_numbers(placed: Sequence[Place]) -> Numbers:
     """One row a place."""
-    columns = ("data set", "images", "distance", "scenario", "advised", "won", *KINDS, "advised leads by", "compute")
+    columns = (
+        "data set",
+        "images",
+        "distance",
+        "scenario",
+        "advised",
+        "won",
+        *ARTICLE_KINDS,
+        "advised leads by",
+        "compute",
+    )
     return Numbers(columns, tuple(_row(place) for place in placed))
 
 
@@ -61,7 +71,7 @@ def _row(place: Place) -> tuple[str, ...]:
         str(place.scenario),
         place.advised,
         "the advised" if place.right else place.winner.kind,
-        *map(told, KINDS),
+        *map(told, ARTICLE_KINDS),
         lead(place.lead),
         f"{words.number(place.compute)} times",
     )
