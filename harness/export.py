@@ -158,7 +158,7 @@ def _lacks(form: str) -> str:
 
     absent = [package for package in _PACKAGES[form] if find_spec(package) is None]
     if absent:
-        return f"needs {' and '.join(absent)}: pip install {' '.join(absent)}"
+        return f"needs {' and '.join(absent)} (pip install {' '.join(absent)})"
     if _PACKAGES[form] and keras.backend.backend() != "tensorflow":
         return f"needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}"
     return ""

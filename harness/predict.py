@@ -15,6 +15,7 @@ from PIL import Image
 from harness.environment import available_cores, stop_on_sigterm
 from harness.errors import DataError, HarnessError, SpecError, StorageError
 from harness.folders import SUFFIXES
+from harness.listing import printable, shown
 from harness.pictures import Unreadable, decode
 from harness.run import silenced
 
@@ -83,14 +84,14 @@ def _files(given: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in given:
         if not path.exists():
-            raise DataError(f"there is no picture or folder {path}")
+            raise DataError(f"there is no picture or folder {shown(str(path))}")
         if not path.is_dir():
             files.append(path)
             continue
         inside = sorted(found for found in path.rglob("*") if found.suffix.lower() in SUFFIXES and found.is_file())
         inside = [found for found in inside if not found.name.startswith(".")]
         if not inside:
-            raise DataError(f"the folder {path} holds no picture ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"the folder {shown(str(path))} holds no picture ({', '.join(sorted(SUFFIXES))})")
         files += inside
     return files
 
@@ -134,13 +135,14 @@ def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int
         failed += len(chunk) - len(read)
         for file, picture in zip(chunk, pictures, strict=True):
             if isinstance(picture, str):
-                print(f"not read: {file}: {picture}", file=sys.stderr)
+                print(f"not read: {printable(str(file))!r}: {picture}", file=sys.stderr)
         if not read:
             continue
         batch = np.stack([picture for _, picture in read])
         for (file, _), row in zip(read, exported.probabilities(batch), strict=True):
             best = np.argsort(-row, kind="stable")[:top]
-            writer.writerow([file, *(value for index in best for value in (names[index], f"{row[index]:.6f}"))])
+            said = [value for index in best for value in (names[index], f"{row[index]:.6f}")]
+            writer.writerow([printable(str(file)), *said])
     return failed
 
 

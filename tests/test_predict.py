@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def test_a_folder(model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pyt
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 71
 
 
+def test_names_may_be_anything(
+    model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    for name in (b'a,b\n"c.png', b"\xff.png", b".hidden.png"):
+        (odd / os.fsdecode(name)).write_bytes((tmp_path / "pictures" / "0" / "000.PNG").read_bytes())
+    code, (_, *rows), _ = call(capsys, model, odd)
+    assert code == 0 and [row[0].removeprefix(f"{odd}/") for row in rows] == ['a,b\n"c.png', r"\xff.png"]
+
+
 def test_unreadable_pictures_are_named_and_the_others_predicted(
     model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,7 +80,8 @@ def test_unreadable_pictures_are_named_and_the_others_predicted(
     other.write_text("no picture")
     code, (_, *rows), err = call(capsys, model, other, good, half)
     assert code == 2 and [row[0] for row in rows] == [str(good)]
-    assert f"not read: {half}" in err and f"not read: {other}" in err and "2 of 3 pictures could not be read" in err
+    assert all(f"not read: {str(file)!r}" in err for file in (half, other))
+    assert "2 of 3 pictures could not be read" in err
 
 
 @pytest.mark.parametrize("arguments", [("missing.png",), ("empty",)])
