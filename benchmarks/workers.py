@@ -9,6 +9,7 @@ that is not waiting.
 """
 
 import argparse
+import gc
 import multiprocessing
 import statistics
 import tempfile
@@ -116,6 +117,7 @@ def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str
     fork = multiprocessing.get_context("fork")  # nothing is trained, and 64 imports would take minutes
     barrier, results = fork.Barrier(workers + 1), fork.SimpleQueue()
     arguments = (url, spec, seconds, barrier, results)
+    gc.freeze()  # else the first collection of every fork walks, and copies, all that this process has imported
     processes = [fork.Process(target=be_worker, args=arguments) for _ in range(workers)]
     for process in processes:
         process.start()
