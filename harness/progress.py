@@ -23,11 +23,8 @@ class Progress:
         self._stream: TextIO = sys.stderr
         self._terminal = self._stream.isatty()
         self._start = time.monotonic()
-        self._before = standing().finished
-
-    def begin(self) -> None:
-        """Trials begin now: what took time before them says nothing of how long they take."""
-        self._start = time.monotonic()
+        self._last: float | None = None  # when a trial last finished
+        self._before = standing().work_done
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """A running trial has reached a checkpoint."""
@@ -36,6 +33,7 @@ class Progress:
 
     def trial(self, number: int, strategy: str, how: str) -> None:
         """A trial of ``strategy`` has finished; ``how`` in words."""
+        self._last = time.monotonic()
         text = f"trial {number}, {strategy}: {how}"
         if self._terminal:
             log.info(text)
@@ -44,8 +42,10 @@ class Progress:
             self.note(f"{text} | {self._line()}")
 
     def note(self, text: str) -> None:
-        """A line that stays, and goes into the log."""
+        """A line that stays, and goes into the log. What happens before a trial has finished took no trial's time."""
         log.info(text)
+        if self._last is None:
+            self._start = time.monotonic()
         if self._terminal:
             self._stream.write("\r\x1b[K")
         print(text, file=self._stream, flush=True)
@@ -57,14 +57,25 @@ class Progress:
 
     def _line(self) -> str:
         now = self._standing()
-        done_here = now.finished - self._before
         parts = [f"{now.finished} of {self._total} done", f"{now.running} running", f"{now.pruned} pruned"]
         if now.best is not None:
             parts.append(f"best {now.best:.4f}")
-        if done_here > 0 and now.finished < self._total:
-            left = (time.monotonic() - self._start) / done_here * (self._total - now.finished)
+        left = self._left(now)
+        if left is not None and now.finished < self._total:
             parts.append(f"about {words.seconds(left)} left")
         return ", ".join(parts)
+
+    def _left(self, now: Standing) -> float | None:
+        """Seconds to go: the work that is left, at the rate at which that done here went; None before it is known.
+
+        The rate makes up for what predictions leave out: trials that are stopped, activations that are cached, and
+        workers beside each other.
+        """
+        done = now.work_done - self._before
+        since = time.monotonic() - (self._last or self._start)
+        if self._last is not None and done > 0:
+            return max(0.0, (self._last - self._start) / done * now.work_left - since)
+        return max(0.0, now.work_left / max(1, now.running) - since) if now.predicted else None
 
     def _rewrite(self, line: str) -> None:
         self._stream.write(f"\r\x1b[K{line[:160]}")

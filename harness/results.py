@@ -94,9 +94,16 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a study stands, over all its workers; ``best`` by the study's metric."""
+    """Where a study stands, over all its workers; ``best`` by the study's metric.
+
+    ``work_done`` is what the finished trials were predicted to take and ``work_left`` what the others are, as far as
+    their strategies are known: in seconds where ``predicted``, else a trial counts one.
+    """
 
     finished: int
     running: int
     pruned: int
     best: float | None
+    work_done: float
+    work_left: float
+    predicted: bool

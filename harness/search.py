@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
+from statistics import fmean
 from typing import Any, cast
 
 import optuna
@@ -21,6 +22,7 @@ from harness.advice import RECIPES, Advice
 from harness.database import patiently
 from harness.environment import host, process_started
 from harness.errors import SpecError, StorageError
+from harness.forecast import RECENT, Forecast, Setting
 from harness.heartbeat import Watch
 from harness.pareto import front
 from harness.problem import Problem
@@ -249,6 +251,7 @@ class Worker:
         self._advance = advance
         self._watch = Watch(store, study.study_name)
         self._running: int | None = None
+        self._device: str | None = None
 
     def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
         """Run trials until all that were asked for are finished, or ``stop`` says so before a new one.
@@ -323,6 +326,9 @@ class Worker:
             trial = optuna.Trial(self._study, trial_id)
             strategy = suggest(trial, spec)
         trial.set_user_attr("strategy", strategy.label())
+        predicted = self._predicted(strategy)
+        if predicted is not None:
+            trial.set_user_attr("predicted_seconds", predicted)
         self._store.begin_trial(
             self._study.study_name,
             number,
@@ -331,8 +337,24 @@ class Worker:
             origin=trial.user_attrs["origin"],
             seed=seed,
             planned_flops=self._problem.cost(strategy).at(len(self._problem.split.train), spec.budget.epochs),
+            predicted_seconds=predicted,
         )
         return strategy
+
+    def _predicted(self, strategy: Strategy) -> float | None:
+        """Seconds that a whole trial will take here, from what trials and baselines on such a device took."""
+        store, name, spec, split = self._store, self._study.study_name, self._problem.spec, self._problem.split
+        if self._device is None:
+            sessions = store.sessions(name)
+            self._device = str(sessions.loc[sessions["id"] == self._session, "device"].iloc[0])
+        trials, baselines = store.trials(name, last=RECENT), store.baselines(name)
+        setting = Setting(
+            self._problem.backbone.architecture, spec.data.image_size, split.n_classes, len(split.train),
+            len(split.validation), spec.budget.batch_size, spec.budget.cache_bytes,
+        )  # fmt: skip
+        here = [frame[frame["device"] == self._device].to_dict("records") for frame in (trials, baselines)]
+        forecast = Forecast.fit(setting, *here)
+        return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
 
     def _too_large(self, strategy: Strategy) -> str:
         """A reason not to begin, or nothing: a trial that needed no more memory had run out of it."""
@@ -356,11 +378,23 @@ def standing(study: optuna.Study) -> Standing:
     """Where the study stands now, over all workers."""
     trials = patiently(lambda: study.get_trials(deepcopy=False))
     states = Counter(trial.state for trial in trials)
+    known = {t.number: t.user_attrs["predicted_seconds"] for t in trials if "predicted_seconds" in t.user_attrs}
+    of_kind: dict[Any, list[float]] = {}
+    for trial in trials:
+        if trial.number in known:
+            of_kind.setdefault(_planned_kind(trial), []).append(known[trial.number])
+    usual = fmean(known.values()) if known else 1.0
+    means = {kind: fmean(seconds) for kind, seconds in of_kind.items()}
+    work = [known.get(trial.number, means.get(_planned_kind(trial), usual)) for trial in trials]
+    done = sum(seconds for trial, seconds in zip(trials, work, strict=True) if trial.state.is_finished())
     return Standing(
         finished=sum(trial.state.is_finished() for trial in trials),
         running=states[TrialState.RUNNING],
         pruned=states[TrialState.PRUNED],
         best=max((trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE), default=None),
+        work_done=done,
+        work_left=sum(work) - done,
+        predicted=bool(known),
     )
 
 

@@ -334,13 +334,14 @@ class Store:
 
     def begin_trial(
         self, study: str, number: int, *, session: int, strategy: Strategy, origin: Origin, seed: int,
-        planned_flops: float,
+        planned_flops: float, predicted_seconds: float | None = None,
     ) -> None:  # fmt: skip
         """Record that a trial starts. A row of that number that did not finish, and its checkpoints, are replaced; a
         finished one never is (IntegrityError). Raises TicketLost where the session does not hold its ticket."""
         row = {
             "study": study, "number": number, "session": session, **strategy.as_row(), "origin": origin, "seed": seed,
             "started_at": _now(), "planned_flops": planned_flops,
+            "predicted_seconds": predicted_seconds,
         }  # fmt: skip
         with self.engine.begin() as connection:
             _hold(connection, study, number, session)
@@ -380,9 +381,10 @@ class Store:
         earlier = _baseline.delete().where(_baseline.c.study == study, _baseline.c.name == name)
         self._write(earlier, _baseline.insert().values(row))
 
-    def trials(self, study: str) -> pd.DataFrame:
-        """The finished trials by number: the rows and columns of the view ``trial_summary``."""
-        return self._frame(_of(_trial_summary, study).order_by("number"))
+    def trials(self, study: str, *, last: int | None = None) -> pd.DataFrame:
+        """The finished trials by number, with ``last`` so many at most: rows and columns of ``trial_summary``."""
+        found = _of(_trial_summary, study).order_by(_trial_summary.c.number.desc()).limit(last)
+        return self._frame(found).iloc[::-1].reset_index(drop=True)
 
     def failed(self, study: str, reason: str) -> list[tuple[int, Strategy]]:
         """Number and strategy of the failed trials whose reason begins with ``reason``."""

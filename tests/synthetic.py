@@ -88,6 +88,7 @@ def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, St
             "val_macro_f1": result.val_macro_f1, "val_loss": result.val_loss, "train_loss": result.train_loss,
             "train_flops": result.train_flops, "planned_flops": result.planned_flops,
             "features_cached": result.features_cached,
+            "predicted_seconds": 1.2 * result.planned_flops / 1.5e11 if number else None,
             **{f"seconds_{kind}": value for kind, value in asdict(result.seconds).items()},
         })  # fmt: skip
         rows["harness_checkpoint"] += [key | asdict(checkpoint) for checkpoint in result.curve]

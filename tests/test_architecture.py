@@ -23,6 +23,7 @@ ORDER = [
     "harness.clock",
     "harness.pareto",
     "harness.cost",
+    "harness.forecast",
     "harness.pruning",
     "harness.similarity",
     "harness.scores",

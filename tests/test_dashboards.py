@@ -368,9 +368,13 @@ def test_predicted_and_actual_cost_are_the_stored_ones(store: Store, rows: Rows)
     assert sum(s.predicted for s in info.spendings) == pytest.approx(planned)
     assert sum(s.actual for s in info.spendings) == pytest.approx(spent)
     seconds = cost_info(rows, "seconds")
-    slower = sum(s.actual > s.predicted for s in seconds.spendings)
-    assert abs(slower - len(seconds.spendings) / 2) <= len(seconds.spendings) / 2 - 1  # the speed is the median one
-    assert seconds.seconds_a_tflop > 0
+    begun = rows.trials[(rows.trials["epochs"] > 0) & rows.trials["predicted_seconds"].notna()]
+    assert sum(s.actual for s in seconds.spendings) == pytest.approx(begun["seconds_total"].sum())
+    expected = (begun["predicted_seconds"] * begun["epochs"] / 5).sum()
+    assert sum(s.predicted for s in seconds.spendings) == pytest.approx(expected)
+    assert "median error" in seconds.headline and "after the first five" in seconds.headline
+    unknown = replace(rows, trials=rows.trials.assign(predicted_seconds=np.nan))
+    assert cost_info(unknown, "seconds").headline == "The seconds of no trial were predicted."
 
 
 def test_importance_finds_what_decides_and_nothing_where_nothing_does(rows: Rows) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -15,7 +16,7 @@ from harness.environment import host
 from harness.errors import SpecError
 from harness.heartbeat import Watch
 from harness.problem import Problem
-from harness.results import Checkpoint, TrialResult
+from harness.results import Checkpoint, Seconds, TrialResult
 from harness.search import (
     Judge,
     Worker,
@@ -26,6 +27,7 @@ from harness.search import (
     outside,
     plan,
     recover,
+    standing,
     suggest,
 )
 from harness.spec import StudySpec
@@ -171,6 +173,26 @@ class TestWorker:
         assert store.trials("tiny")["number"].tolist() == list(range(8))
         counts = Counter(strategy.kind for strategy in self.ran)
         assert min(counts[kind] for kind in ARTICLE_KINDS) >= math.ceil(0.1 * 8)
+
+    def test_seconds_are_predicted_before_a_trial_from_those_before(
+        self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: Any) -> TrialResult:
+            self.ran.append(strategy)
+            on_checkpoint([Checkpoint(1, 1.0, 1.0, 1.0, 1.0, 0.5)])
+            return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5, seconds=Seconds(1.0, 2.0, 30.0, 7.0))
+
+        monkeypatch.setattr(search, "run_trial", run_trial)
+        study = open_study(store, "tiny")
+        plan(study, store, tiny_problem.spec, ADVICE)
+        assert not standing(study).predicted and standing(study).work_left == 8
+        self.run(store, tiny_problem, 4)
+        predicted = store.trials("tiny")["predicted_seconds"]
+        assert np.isnan(predicted[0]), "nothing had run: there was nothing to predict from"
+        assert (predicted[1:] > 0).all()
+        now = standing(study)
+        assert now.predicted and now.work_done >= predicted.sum() and now.work_left > 0
+        assert store.trials("tiny", last=2)["number"].tolist() == [2, 3]
 
     def test_a_resumed_study_draws_what_an_uninterrupted_one_does(
         self, tmp_path: Path, spec: StudySpec, tiny_problem: Problem

@@ -150,41 +150,44 @@ class Spending:
 class CostInfo:
     """Predicted against actual cost of every trial that spent anything.
 
-    In TFLOP: planned for the whole budget of epochs against spent. In seconds: what the FLOPs that were spent take at
-    the study's median speed, ``seconds_a_tflop``, against what they took.
+    In TFLOP: planned for the whole budget of epochs against spent. In seconds: what was predicted before the trial
+    began, of a stopped one the share of the epochs that it came to, against what it took.
     """
 
     unit: Unit
     spendings: tuple[Spending, ...]
-    seconds_a_tflop: float
 
     @property
     def headline(self) -> str:
         """What the figure shows, in words."""
         if not self.spendings:
-            return "No trial has spent anything."
+            spent = "No trial has spent anything" if self.unit == "TFLOP" else "The seconds of no trial were predicted"
+            return f"{spent}."
         predicted, actual = sum(s.predicted for s in self.spendings), sum(s.actual for s in self.spendings)
         if self.unit == "TFLOP":
             spent = f"{words.tflop(actual * 1e12)} spent, {words.percent(actual / predicted)}"
             return f"{words.tflop(predicted * 1e12)} were planned for the trials that began and {spent}."
-        off = sorted(max(s.actual / s.predicted, s.predicted / s.actual) for s in self.spendings)
-        return (
-            f"A TFLOP takes {words.seconds(self.seconds_a_tflop)} in the median trial; for half of the trials that "
-            f"predicts the time within a factor of {words.number(median(off))}, for nine in ten within "
-            f"{words.number(off[(len(off) * 9) // 10])}."
-        )
+        told = f"{words.seconds(predicted)} were predicted for {words.seconds(actual)}"
+        complete = [s for s in self.spendings if s.trial.status == "complete"]
+        for name, mine in (("complete trial", complete), ("of these after the first five", complete[5:])):
+            if mine:
+                off = words.percent(median(abs(s.predicted - s.actual) / s.actual for s in mine))
+                told += f"; median error {off} of {words.count(len(mine), name) if mine is complete else name}"
+        return f"{told}."
 
 
 def cost_info(rows: Rows, unit: Unit = "TFLOP") -> CostInfo:
-    """Planned and spent FLOPs, or predicted and measured seconds of features and training."""
+    """Planned and spent FLOPs, or predicted and measured seconds."""
     frame = rows.trials[(rows.trials["train_flops"] > 0) & (rows.trials["seconds_train"] > 0)]
-    spent = frame["train_flops"] / 1e12
-    seconds = frame["seconds_features"] + frame["seconds_train"]
-    rate = float((seconds / spent).median()) if len(frame) else 0.0
-    predicted, actual = (frame["planned_flops"] / 1e12, spent) if unit == "TFLOP" else (spent * rate, seconds)
+    if unit == "TFLOP":
+        predicted, actual = frame["planned_flops"] / 1e12, frame["train_flops"] / 1e12
+    else:
+        frame = frame[frame["predicted_seconds"].notna() & (frame["epochs"] > 0)]
+        predicted = frame["predicted_seconds"] * frame["epochs"] / rows.spec["budget"]["epochs"]
+        actual = frame["seconds_total"]
     of = trials(rows)
     known = [of[number] for number in frame["number"]]
-    return CostInfo(unit, tuple(map(Spending, known, predicted.tolist(), actual.tolist())), rate)
+    return CostInfo(unit, tuple(map(Spending, known, predicted.tolist(), actual.tolist())))
 
 
 def cost_figure(info: CostInfo, most: int) -> go.Figure:
@@ -230,8 +233,8 @@ def cost_drawing(rows: Rows, most: int) -> Drawing:
         "predicted-against-actual-cost",
         "Predicted against actual cost",
         "In TFLOP: what the whole budget of epochs would have cost against what was spent; under the dotted line a "
-        "trial was stopped early (hollow). In seconds: what the spent FLOPs take at the study's median speed against "
-        "what they took; above the line a trial was slower than its FLOPs say.",
+        "trial was stopped early (hollow). In seconds: what was predicted before a trial began, for the epochs that it "
+        "came to, against what it took; above the line it was slower.",
         {unit: _view(cost_info(rows, unit), most) for unit in UNITS},
     )
 

@@ -1,0 +1,58 @@
+"""How well the seconds of a trial are predicted, by the number of trials seen before it.
+
+    python -m benchmarks.prediction --study NAME --storage URL
+
+Nothing is run: the trials of a recorded study are gone through in their order, each predicted from those before it
+alone, as a worker did; one that was stopped for the epochs it came to. Told are the relative errors and their median
+over the trials that had so many before them. Prints and keeps the figure (benchmarks/results/prediction.json), with
+the machine that the study names.
+"""
+
+import argparse
+from statistics import median
+
+from benchmarks.record import machine, write
+from harness.forecast import Forecast, Setting
+from harness.spec import StudySpec
+from harness.store import Store
+from harness.strategy import Strategy
+
+AFTER = (0, 1, 2, 3, 5, 8, 12)
+
+
+def main() -> None:
+    """Read, predict, print and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", required=True, metavar="NAME")
+    parser.add_argument("--storage", required=True, metavar="URL")
+    arguments = parser.parse_args()
+    store = Store(arguments.storage)
+    study = store.study(arguments.study)
+    assert study is not None, f"no study {arguments.study!r}"
+    spec = StudySpec.model_validate(study.spec)
+    setting = Setting.of(spec, study.data)
+    trials, baselines = store.trials(study.name).to_dict("records"), store.baselines(study.name).to_dict("records")
+    errors: list[tuple[int, float]] = []
+    for seen, trial in enumerate(trials):
+        forecast = Forecast.fit(setting, trials[:seen], baselines)
+        if forecast is None or trial["status"] not in ("complete", "pruned"):
+            continue
+        predicted = forecast.seconds(Strategy.from_row(trial), int(trial["epochs"]))
+        error = abs(predicted - trial["seconds_total"]) / trial["seconds_total"]
+        errors.append((seen, error))
+        print(f"trial {trial['number']:3d}  {predicted:7.1f} s predicted {trial['seconds_total']:7.1f} s  {error:6.1%}")
+    by_seen = {}
+    for after in AFTER:
+        later = [error for seen, error in errors if seen >= after]
+        if later:
+            by_seen[after] = {"n": len(later), "median": median(later)}
+            print(f"after {after:2d} trials: median error {median(later):.1%} of {len(later)} trials")
+    devices = sorted({trial["device"] for trial in trials})
+    write("prediction", {
+        "machine": machine(), "devices": devices, "epochs": spec.budget.epochs, "n_train": study.data["n_train"],
+        "image_size": spec.data.image_size, "trials": len(trials), "median_error_by_trials_seen": by_seen,
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
