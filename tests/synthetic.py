@@ -67,7 +67,7 @@ def write_study(
             seconds = Seconds(train=flops / 1e11, evaluation=0.4)
             result = TrialResult(
                 "complete", flops, flops, val_accuracy=accuracy, val_loss=0.3, seconds=seconds,
-                val_balanced_accuracy=accuracy, val_macro_f1=accuracy,
+                val_balanced_accuracy=accuracy, val_macro_f1=accuracy - 0.1,
             )  # fmt: skip
             store.record_baseline(name, session=session, name=baseline, seed=0, result=result)
 

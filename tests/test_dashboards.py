@@ -26,6 +26,7 @@ import dashboards.live
 import dashboards.optuna
 from dashboards import words
 from dashboards.figures import draw
+from dashboards.figures.compare import compare_drawing
 from dashboards.figures.costs import KINDS_OF_SECONDS, cost_info, time_info
 from dashboards.figures.curves import curves_figure, curves_info
 from dashboards.figures.depth import depth_info
@@ -243,6 +244,12 @@ def test_a_study_judged_by_another_score_shows_that_one_everywhere(tmp_path: Pat
     assert f"validation macro F1 {best['val_macro_f1']:.4f} for" in text
     assert "95 %" not in text, "that interval is one of accuracies"
     assert not any("95 %" in hover for point in info.points for hover in [point.hover])
+    write_study(store, "usual", 10)
+    compared = compare_drawing([rows, Rows.read(store, "usual")]).views["TFLOP"]
+    assert [row[4] for row in compared.numbers.rows] == ["macro F1", "accuracy"]
+    baseline = rows.best_baseline()
+    assert baseline is not None and words.accuracy(baseline["val_macro_f1"]) in compared.numbers.rows[0][-1]
+    assert compared.figure.layout.yaxis.title.text == "each study's own validation score"
     titles = {column["name"]: column["title"] for column in trials_table([rows])["columns"]}
     assert titles["val_macro_f1"] == "validation macro F1" and titles["val_balanced_accuracy"] == ""
 

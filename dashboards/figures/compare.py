@@ -103,5 +103,5 @@ def _row(rows: Rows) -> tuple[str, ...]:
             best["label"],
         )),
         "–" if outcome.best is None or outcome.advised is None else words.points(outcome.regret),
-        "–" if baseline is None else f"{baseline['name']}, {words.accuracy(baseline['val_accuracy'])}",
+        "–" if baseline is None else f"{baseline['name']}, {words.accuracy(baseline[rows.score])}",
     )  # fmt: skip
