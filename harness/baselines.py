@@ -1,6 +1,7 @@
 """What a search has to beat, on the same split, with the same clock and cost: majority, MLP, CNN, linear probe."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from harness.metrics import Scores
 from harness.models import CNN_DROPOUT, Network, cnn_pool
 from harness.problem import Problem
 from harness.results import BaselineName, Checkpoint, TrialResult
-from harness.training import Diverged, Part, Schedule, compile_step, fit
+from harness.training import Diverged, Schedule, compile_step, fit
 
 _LEARNING_RATE = 1e-3
 _PROBE_ITERATIONS = 1000
@@ -75,25 +76,28 @@ def _trained(network: Network, flops_per_image: float, dropout: float, problem: 
 
 
 def _linear_probe(problem: Problem, seed: int) -> TrialResult:
-    """Logistic regression (L2, C = 1) on standardised block-5 averages of the frozen network.
+    """Logistic regression (L2, C = 1) on standardised block-5 averages of the frozen network, of every view.
 
-    FLOPs: the forward pass over the training part, and two products of features and weights for each iteration.
+    FLOPs: the forward pass over the training part's views, and two products of features and weights for each iteration.
     """
     clock = Clock()
     train, validation, cached = problem.parts(len(problem.backbone.convs), clock)
     with clock("train"):
-        scaler = StandardScaler().fit(_averages(train))
+        averages = np.concatenate([_averages(inputs) for inputs in train.views])
+        labels = np.tile(train.labels, len(train.views))
+        weights = None if train.weights is None else np.tile(train.weights, len(train.views))
+        scaler = StandardScaler().fit(averages)
         probe = LogisticRegression(max_iter=_PROBE_ITERATIONS, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            probe.fit(scaler.transform(_averages(train)), train.labels, sample_weight=train.weights)
+            probe.fit(scaler.transform(averages), labels, sample_weight=weights)
     with clock("evaluation"):
-        probabilities = probe.predict_proba(scaler.transform(_averages(validation)))
+        probabilities = probe.predict_proba(scaler.transform(_averages(validation.inputs)))
         scores = Scores.of(validation.labels, probe.classes_[probabilities.argmax(axis=1)])
     features, classes = probe.coef_.shape[1], problem.split.n_classes
     iterations = int(np.max(probe.n_iter_))
-    flops = len(train) * (prefix_cost(problem.backbone.architecture, problem.spec.data.image_size))
-    flops += 4.0 * len(train) * features * classes * iterations
+    flops = len(labels) * (prefix_cost(problem.backbone.architecture, problem.spec.data.image_size))
+    flops += 4.0 * len(labels) * features * classes * iterations
     return TrialResult(
         "complete",
         flops,
@@ -105,5 +109,5 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
     )
 
 
-def _averages(part: Part) -> NDArray[np.float32]:
-    return np.asarray(part.inputs.mean(axis=(1, 2)), np.float32)
+def _averages(activations: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(activations.mean(axis=(1, 2)), np.float32)

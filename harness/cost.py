@@ -129,18 +129,25 @@ class Cost:
 
 
 def trial_cost(
-    architecture: Architecture, strategy: Strategy, n_classes: int, image_size: int, n_images: int, max_bytes: int
+    architecture: Architecture,
+    strategy: Strategy,
+    n_classes: int,
+    image_size: int,
+    n_images: int,
+    max_bytes: int,
+    views: int = 1,
 ) -> Cost:
     """What ``strategy`` costs on its own, whichever activations other trials have left behind.
 
-    The frozen prefix is charged once an image as far as its output can be stored (see `cache_boundary`), and from there
-    on forward in every epoch. Phases are charged each for itself, and their prefixes too.
+    The frozen prefix is charged once an image, and for each of its ``views``, as far as its output can be stored (see
+    `cache_boundary`; ``n_images`` counts all views), and from there on forward in every epoch. Phases are charged each
+    for itself, and their prefixes too.
     """
 
     def phase(part: Strategy) -> Cost:
         boundary = cache_boundary(architecture, part.frozen_convs, image_size, n_images, max_bytes)
         return Cost(
-            prefix=prefix_cost(architecture, image_size, boundary),
+            prefix=views * prefix_cost(architecture, image_size, boundary),
             per_image=step_cost(architecture, part, n_classes, image_size, boundary),
         )
 

@@ -54,13 +54,14 @@ class Setting:
     n_validation: int
     batch_size: int
     max_bytes: int
+    views: int = 1
 
     @classmethod
     def of(cls, spec: StudySpec, data: Mapping[str, Any], architecture: Architecture = VGG16) -> "Setting":
         """That of a stored study, from its ``spec`` and ``data``."""
         budget = spec.budget
         sizes = data["classes"], data["n_train"], data["n_validation"]
-        return cls(architecture, spec.data.image_size, *sizes, budget.batch_size, budget.cache_bytes)
+        return cls(architecture, spec.data.image_size, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views)
 
     def counts(self, strategy: Strategy, epochs: int) -> Counts:
         """What ``strategy`` does in so many epochs on its own, as it is charged for."""
@@ -74,7 +75,8 @@ class Setting:
         if row["name"] == "linear_probe":
             prefix = prefix_cost(self.architecture, self.image_size)
             return _counts(
-                features={"stored": prefix * self.n_train}, evaluation={"stored": prefix * self.n_validation}
+                features={"stored": prefix * self.n_train * self.views},
+                evaluation={"stored": prefix * self.n_validation},
             )
         if row["name"] not in ("mlp", "cnn"):
             return None
@@ -84,7 +86,8 @@ class Setting:
 
     def _phase(self, phase: Strategy, epochs: int) -> Counts:
         size, k, architecture = self.image_size, phase.frozen_convs, self.architecture
-        boundary = cache_boundary(architecture, k, size, self.n_train + self.n_validation, self.max_bytes)
+        n_stored = self.views * self.n_train + self.n_validation
+        boundary = cache_boundary(architecture, k, size, n_stored, self.max_bytes)
         prefix, whole = prefix_cost(architecture, size, boundary), prefix_cost(architecture, size)
         frozen = prefix_cost(architecture, size, k) - prefix
         training = step_cost(architecture, phase, self.n_classes, size, boundary) - frozen
@@ -93,7 +96,7 @@ class Setting:
         images = self.n_train * epochs
         weights = self._weights(phase) * (1 if phase.optimizer == "adam" else _SGD)
         return _counts(
-            features={"stored": prefix * self.n_train},
+            features={"stored": prefix * self.n_train * self.views},
             compile={"layer": len(architecture) - boundary + len(phase.head) + 1},
             train={
                 "step": self._steps(epochs),

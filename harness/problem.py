@@ -16,6 +16,7 @@ from harness.models import Networks
 from harness.spec import StudySpec
 from harness.strategy import Strategy
 from harness.training import Part
+from harness.views import view
 from harness.weights import Weights
 
 
@@ -47,7 +48,7 @@ class Problem:
             self.backbone.architecture,
             strategy.frozen_convs,
             self.spec.data.image_size,
-            self.split.n_searched(),
+            self._n_stored(),
             self.spec.budget.cache_bytes,
         )
 
@@ -58,8 +59,9 @@ class Problem:
             strategy,
             self.split.n_classes,
             self.spec.data.image_size,
-            self.split.n_searched(),
+            self._n_stored(),
             self.spec.budget.cache_bytes,
+            self.spec.data.views,
         )
 
     def parts(self, boundary: int, clock: Clock) -> tuple[Part, Part, bool]:
@@ -68,15 +70,20 @@ class Problem:
         ``clock`` is charged what computing them takes, whether or not that was done now: the training part's as
         features, the validation part's as evaluation.
         """
-        train = self.features.get(self.split.train, boundary)
+        data = self.spec.data
+        views = [self.features.get(view(self.split.train, i, flip=data.flip), boundary) for i in range(data.views)]
         validation = self.features.get(self.split.validation, boundary)
-        clock.add("features", train.seconds)
+        clock.add("features", sum(found.seconds for found in views))
         clock.add("evaluation", validation.seconds)
         return (
-            Part(train.values, self.split.train.labels, self._weights()),
+            Part(views[0].values, self.split.train.labels, self._weights(), tuple(found.values for found in views[1:])),
             Part(validation.values, self.split.validation.labels),
-            train.cached and validation.cached,
+            all(found.cached for found in (*views, validation)),
         )
+
+    def _n_stored(self) -> int:
+        """Pictures whose activations are stored, views of one counted each."""
+        return self.spec.data.views * len(self.split.train) + len(self.split.validation)
 
     def _weights(self) -> NDArray[np.float32] | None:
         """What each training image counts in the loss: with the study's ``class_weights`` the classes weigh the same

@@ -80,7 +80,7 @@ def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
     study that cannot be run is refused here already."""
     drawn = draw(dataset, spec.data, spec.seed)
     n_train, n_classes = len(drawn.parts.train), len(drawn.listing.class_names)
-    n_searched = n_train + len(drawn.parts.validation)
+    n_stored = spec.data.views * n_train + len(drawn.parts.validation)
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
     console.print(json.dumps(spec.model_dump(mode="json"), indent=2), markup=False)
     strategies = [
@@ -94,7 +94,7 @@ def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
 
     def row(strategy: Strategy) -> tuple[str, str, str]:
         size, most = spec.data.image_size, spec.budget.cache_bytes
-        cost = trial_cost(VGG16, strategy, n_classes, size, n_searched, most)
+        cost = trial_cost(VGG16, strategy, n_classes, size, n_stored, most, spec.data.views)
         depth = f" k={strategy.frozen_convs}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
         prefix = cost.prefix + (cost.then.prefix if cost.then else 0)
         whole = cost.at(n_train, spec.budget.epochs)

@@ -350,7 +350,7 @@ class Worker:
         trials, baselines = store.trials(name, last=RECENT), store.baselines(name)
         setting = Setting(
             self._problem.backbone.architecture, spec.data.image_size, split.n_classes, len(split.train),
-            len(split.validation), spec.budget.batch_size, spec.budget.cache_bytes,
+            len(split.validation), spec.budget.batch_size, spec.budget.cache_bytes, spec.data.views,
         )  # fmt: skip
         here = [frame[frame["device"] == self._device].to_dict("records") for frame in (trials, baselines)]
         forecast = Forecast.fit(setting, *here)

@@ -93,7 +93,10 @@ KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 class DataSpec(_Declared):
     """Which images a study uses. Sizes are numbers of images; a missing train size means all that are left, a missing
     validation size 20 % of the training part, a missing test size the whole test part, or 20 % of the training part
-    where there is none. ``max_images`` bounds training and validation images together where their sizes are missing."""
+    where there is none. ``max_images`` bounds training and validation images together where their sizes are missing.
+
+    Epochs take ``views`` of each training picture in turn: itself, then shifts of it, mirrored by half where ``flip``
+    says that a mirror image is of the same class (see `harness.views`)."""
 
     dataset: str
     train_size: Annotated[int, Field(ge=1)] | None = None
@@ -101,6 +104,8 @@ class DataSpec(_Declared):
     test_size: Annotated[int, Field(ge=1)] | None = None
     max_images: Annotated[int, Field(ge=10)] | None = None
     image_size: Annotated[int, Field(ge=32, le=512)] = 224
+    views: Annotated[int, Field(ge=1)] = 1
+    flip: bool = False
 
 
 class SearchSpace(_Declared):
@@ -217,6 +222,8 @@ class StudySpec(_Declared):
     def _check(self) -> Self:
         if "two_phase" in self.search.strategies and self.budget.epochs < 2:
             raise ValueError(f"two_phase needs budget.epochs of 2 or more, but got {self.budget.epochs}")
+        if self.data.views > self.budget.epochs:
+            raise ValueError(f"data.views {self.data.views} are more than the {self.budget.epochs} of budget.epochs")
         return self
 
     @property

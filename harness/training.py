@@ -27,11 +27,18 @@ _MOMENTUM = 0.9
 @dataclass(frozen=True, slots=True)
 class Part:
     """What a network is fed: ``inputs`` (n, …) activations or raw pictures, maybe memory-mapped; ``labels`` (n,);
-    ``weights`` (n,) what each counts in the loss that is trained on, None for one each."""
+    ``weights`` (n,) what each counts in the loss that is trained on, None for one each; ``more_views`` other inputs of
+    the same pictures, taken in turn with the first by the epochs."""
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32] | None = None
+    more_views: tuple[NDArray[Any], ...] = ()
+
+    @property
+    def views(self) -> tuple[NDArray[Any], ...]:
+        """All inputs of the pictures, one a view."""
+        return (self.inputs, *self.more_views)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,6 +94,7 @@ def fit(
     step.begin()
     done = 0
     for epoch in range(1, schedule.epochs + 1):
+        inputs = train.views[(epoch - 1) % len(train.views)]
         with clock("train"):
             losses = []
             shuffled = order.permutation(len(train))
@@ -95,7 +103,7 @@ def fit(
                 weights = weights if train.weights is None else weights * train.weights[rows]
                 rate = schedule.rate(done, steps)
                 done += 1
-                losses.append(step.run(train.inputs[rows], train.labels[rows], weights, rate, done))
+                losses.append(step.run(inputs[rows], train.labels[rows], weights, rate, done))
                 if done % _CHECKED_EVERY == 0 and not math.isfinite(float(as_numpy(losses[-1]))):
                     raise Diverged(done / steps_per_epoch)
             train_loss = float(np.mean([as_numpy(loss) for loss in losses]))

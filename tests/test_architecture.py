@@ -39,6 +39,7 @@ ORDER = [
     "harness.checks",
     "harness.split",
     "harness.data",
+    "harness.views",
     "harness.profile",
     "harness.advice",
     "harness.audit",
