@@ -33,6 +33,7 @@ _USUAL = {
     "picture": 1e-4,  # s to evaluate one, beside its FLOPs
     "layer": 0.05,  # s to build and trace one
 }
+_EARLY = 4  # convolutions in blocks 1 and 2
 _SGD = 0.5  # of Adam's seconds for a weight: it has one slot, not two
 _LEAN = 0.03
 """How much the usual rates weigh: one of them off by all of itself counts as the last trial off by so much."""
@@ -91,8 +92,8 @@ class Setting:
         prefix, whole = prefix_cost(architecture, size, boundary), prefix_cost(architecture, size)
         frozen = prefix_cost(architecture, size, k) - prefix
         training = step_cost(architecture, phase, self.n_classes, size, boundary) - frozen
-        blocks = [conv for conv in architecture[k:] if conv.name < "block3"]
-        early = sum(self._conv(conv.name) for conv in blocks)
+        # A step is three forward passes, near enough to tell the blocks apart.
+        early = 3 * max(0.0, prefix_cost(architecture, size, _EARLY) - prefix_cost(architecture, size, k))
         images = self.n_train * epochs
         weights = self._weights(phase) * (1 if phase.optimizer == "adam" else _SGD)
         return _counts(
@@ -114,12 +115,6 @@ class Setting:
 
     def _steps(self, epochs: int) -> int:
         return epochs * math.ceil(self.n_train / self.batch_size)
-
-    def _conv(self, name: str) -> float:
-        """FLOPs of training one convolution on one image: three forward passes, near enough to tell blocks apart."""
-        index = [conv.name for conv in self.architecture].index(name)
-        passes = [prefix_cost(self.architecture, self.image_size, index + i) for i in (0, 1)]
-        return 3 * (passes[1] - passes[0])
 
     def _weights(self, strategy: Strategy) -> int:
         """Weights that train."""
