@@ -104,7 +104,8 @@ def _discrepancy(within: Floats, across: Floats, among: Floats) -> tuple[float, 
 
 def _unit(features: Floats) -> NDArray[np.float64]:
     values = np.asarray(features, np.float64)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    unit: NDArray[np.float64] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def _squares(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
