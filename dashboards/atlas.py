@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dashboards.figures.atlas import atlas_figure, atlas_numbers, elsewhere, overall, verdict_in_words
+from dashboards.figures.atlas import atlas_figure, atlas_numbers, elsewhere, overall, verdict_in_words, ways_to_choose_k
 from dashboards.page import TEMPLATES, as_json, asset, save
 from dashboards.theme import DARK, INK, LINE, MUTED, PAPER
 from harness.audit import Found, places, verdicts
@@ -30,6 +30,7 @@ def write_atlas(found: Sequence[Found], boundaries: AdviceSpec, path: Path) -> N
         sentences=[verdict_in_words(verdict) for verdict in verdicts(placed)],
         numbers=atlas_numbers(placed),
         elsewhere=elsewhere(found, boundaries),
+        ways=ways_to_choose_k(found),
         boundaries=boundaries,
         seeds=len({trial.seed for trial in found}),
         epochs=sorted({(trial.size, trial.epochs) for trial in found}),

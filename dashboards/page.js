@@ -76,7 +76,7 @@ function walk(event) {
   const at = (Number(plot.dataset.at ?? (step > 0 ? -1 : 0)) + step + points.length) % points.length;
   plot.dataset.at = at;
   const {curveNumber, pointNumber, text} = points[at];
-  Plotly.Fx.hover(plot, [{curveNumber, pointNumber}], plot.data[curveNumber].yaxis === "y2" ? "xy2" : "xy");
+  Plotly.Fx.hover(plot, [{curveNumber, pointNumber}], "x" + (plot.data[curveNumber].yaxis ?? "y"));
   $("spoken").textContent = new DOMParser().parseFromString(text.replaceAll("<br>", ". "), "text/html").body.textContent;
 }
 

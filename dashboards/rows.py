@@ -153,6 +153,7 @@ def _atlas_cells(store: Store) -> dict[str, StudyRow]:
 
 def _found(cell: StudyRow, store: Store) -> list[Found]:
     where, similarity = cell.data["atlas"], cell.data["profile"]["similarity"]
+    scores = {score["k"]: score for score in cell.data.get("layer_scores", [])}
     return [
         Found(
             cell.data["dataset"],
@@ -167,6 +168,8 @@ def _found(cell: StudyRow, store: Store) -> list[Found]:
             trial["train_flops"],
             trial["epochs"],
             cell.data["n_validation"],
+            scores.get(trial["frozen_convs"], {}).get("logme"),
+            scores.get(trial["frozen_convs"], {}).get("h_score"),
         )
         for trial in store.trials(cell.name).dropna(subset="val_accuracy").to_dict("records")
     ]

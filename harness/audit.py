@@ -6,7 +6,7 @@ arguments: who doubts one moves it.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -23,6 +23,7 @@ class Found:
 
     The search ran on ``size`` images of ``dataset``, the first of an order that ``seed`` draws: they are nested.
     ``distance`` is the set's kernel distance to ImageNet and ``error`` its standard error. ``epochs`` it trained for.
+    ``logme`` and ``h_score`` are those of the layer behind which it trained, None where all layers did.
     """
 
     dataset: str
@@ -37,6 +38,8 @@ class Found:
     flops: float
     epochs: int
     n_validation: int
+    logme: float | None = None
+    h_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +189,63 @@ def _verdict(scenario: int, advised: Kind, mine: Sequence[Place]) -> Verdict:
     whole = [fmean(leads) for leads in by_seed.values() if len(leads) == len(mine)]  # all places, or they are not alike
     lead = Interval.of(whole or [fmean(place.lead.mean for place in mine)])
     return Verdict(scenario, advised, tuple(mine), lead, Interval.of([fmean(leads) for leads in by_set.values()]))
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Rank correlations over ``n`` pairs: Spearman's rho and Kendall's tau-b; NaN where one side is constant."""
+
+    spearman: float
+    kendall: float
+    n: int
+
+    @classmethod
+    def of(cls, one: Sequence[float], other: Sequence[float]) -> "Correlation":
+        """Those of these pairs."""
+        from scipy.stats import kendalltau, spearmanr  # slow to import, and most pages have no use for it
+
+        if len(set(one)) < 2 or len(set(other)) < 2:
+            return cls(math.nan, math.nan, len(one))
+        return cls(float(spearmanr(one, other).statistic), float(kendalltau(one, other).statistic), len(one))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way to choose k before training: how often it hits the best of the tried k, and what it gives up in accuracy,
+    over the seeds (each the mean of its cells)."""
+
+    name: str
+    hits: int
+    cells: int
+    regret: Interval
+
+
+def choices(found: Sequence[Found]) -> tuple[Choice, ...]:
+    """What the layer scores are worth for the choice of k, beside taking always the same one.
+
+    A cell counts where two k or more that keep some layers frozen were tried, all scored.
+    """
+    cells: dict[tuple[str, int, int], dict[int, Found]] = defaultdict(dict)
+    for trial in found:
+        cell = cells[trial.dataset, trial.size, trial.seed]
+        if trial.logme is not None and (trial.k not in cell or trial.accuracy > cell[trial.k].accuracy):
+            cell[trial.k] = trial
+    usable = {where: cell for where, cell in cells.items() if len(cell) > 1}
+    if not usable:
+        return ()
+    ways: dict[str, Callable[[dict[int, Found]], Found | None]] = {
+        "the k of the highest LogME": lambda cell: max(cell.values(), key=lambda trial: trial.logme or 0.0),
+        "the k of the highest H-score": lambda cell: max(cell.values(), key=lambda trial: trial.h_score or 0.0),
+    }
+    for k in sorted({k for cell in usable.values() for k in cell}):
+        ways[f"always k = {k}"] = lambda cell, k=k: cell.get(k)
+    told = []
+    for name, choose in ways.items():
+        by_seed: dict[int, list[float]] = defaultdict(list)
+        for (_, _, seed), cell in usable.items():
+            if (chosen := choose(cell)) is not None:
+                by_seed[seed].append(max(trial.accuracy for trial in cell.values()) - chosen.accuracy)
+        regrets = [regret for mine in by_seed.values() for regret in mine]
+        hits = sum(regret == 0 for regret in regrets)
+        told.append(Choice(name, hits, len(regrets), Interval.of([fmean(mine) for mine in by_seed.values()])))
+    return tuple(told)

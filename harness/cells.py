@@ -33,7 +33,7 @@ STRATEGIES = (
 a new layer with a higher rate, for so few steps, and a second k."""
 
 SEEN = 2000
-"""Training images that each trial sees over all its epochs, at most; between 3 epochs and 10 in any case."""
+"""Training images that a trial sees over all its epochs, as far as 3 to 10 epochs allow."""
 
 
 @dataclass(frozen=True)

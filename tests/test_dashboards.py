@@ -29,7 +29,7 @@ from dashboards.figures import draw
 from dashboards.figures.compare import compare_drawing
 from dashboards.figures.costs import KINDS_OF_SECONDS, cost_info, time_info
 from dashboards.figures.curves import curves_figure, curves_info
-from dashboards.figures.depth import depth_info
+from dashboards.figures.depth import depth_figure, depth_info
 from dashboards.figures.front import front_figure, front_info
 from dashboards.figures.importance import CHANCE, importance_info
 from dashboards.figures.parallel import parallel_info
@@ -41,7 +41,7 @@ from dashboards.summary import summarise
 from dashboards.table import trials_table
 from dashboards.theme import COLOURS, DARK
 from harness import dashboard
-from harness.audit import Found
+from harness.audit import Correlation, Found
 from harness.errors import SpecError, StorageError
 from harness.paths import page_path
 from harness.results import Checkpoint, TrialResult
@@ -353,6 +353,19 @@ def test_a_measured_study_stands_at_its_distance_and_an_atlas_around_it(rows: Ro
     assert "at 0 of 2 places" in info.headline
     figure = map_figure(info, 10)
     assert "<img" not in "".join(text for trace in figure.data for text in trace.hovertext or ())
+
+
+def test_layer_scores_stand_below_with_their_rank_correlation(rows: Rows) -> None:
+    scores = [{"k": k, "logme": float(k), "h_score": 1.0, "n_images": 500} for k in range(1, 14)]
+    info = depth_info(replace(rows, data=rows.data | {"layer_scores": scores}))
+    by_k = {point.trial.k: point.score for point in info.best if point.trial.k > 0}
+    expected = Correlation.of(list(by_k), list(by_k.values()))
+    assert info.layers[0].agreement == expected and expected.n == len(by_k)
+    assert f"LogME ranks them with rho = {expected.spearman:.2f}" in info.headline
+    assert "H-score ranks" not in info.headline  # it is the same everywhere: there is no rank
+    panels = [trace.yaxis for trace in depth_figure(info, 100).data if trace.name in ("LogME", "H-score")]
+    assert panels == ["y3", "y3"]
+    assert not depth_info(rows).layers
 
 
 def test_spread_at_k_is_that_of_its_complete_trials(rows: Rows) -> None:

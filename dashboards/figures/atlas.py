@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 from dashboards import words
 from dashboards.figures.drawing import Numbers
 from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants, lead
-from dashboards.theme import COLOURS, MARKERS, themed_figure
-from harness.audit import Found, Place, Verdict, places, verdicts
+from dashboards.theme import COLOURS, INK, MARKERS, MUTED, themed_figure
+from harness.audit import Found, Interval, Place, Verdict, choices, places, verdicts
 from harness.spec import AdviceSpec
 from harness.strategy import ARTICLE_KINDS, Kind
 
@@ -23,13 +23,15 @@ def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
     draw_known_sets(figure, right)
     draw_places(figure, placed, 14, "winner: filled where the table advises it, hollow elsewhere")
     first = {place.dataset: place for place in sorted(placed, key=lambda place: -place.size)}
+    bars = {"array": [1.96 * place.error for place in first.values()], "thickness": 1, "width": 3, "color": MUTED}
     figure.add_scatter(
         x=[place.size for place in first.values()],
         y=[place.distance for place in first.values()],
-        error_y={"type": "data", "array": [1.96 * place.error for place in first.values()], "thickness": 1, "width": 3},
+        error_y={"type": "data", **bars},
         mode="text",
-        text=[words.plotly_text(name, 24) for name in first],
+        text=[f"{words.plotly_text(name, 24)}&nbsp;&nbsp;&nbsp;" for name in first],
         textposition="middle left",
+        textfont={"color": INK},
         showlegend=False,
         hoverinfo="skip",
     )
@@ -127,3 +129,19 @@ def _short(verdict: Verdict) -> str:
     if verdict.lead is None:
         return "undecided (no place)"
     return f"{verdict.word}: {lead(verdict.lead)}, {words.count(len(verdict.places), 'place')}"
+
+
+def ways_to_choose_k(found: Sequence[Found]) -> Numbers:
+    """What each way to choose k gives up against the best of those tried."""
+    columns = ("k is", "it was the best", "accuracy given up, mean of all cells")
+    rows = tuple(
+        (choice.name, f"in {choice.hits} of {choice.cells}", _given_up(choice.regret)) for choice in choices(found)
+    )
+    return Numbers(columns, rows)
+
+
+def _given_up(regret: Interval) -> str:
+    mean = f"{100 * regret.mean:.1f} points"
+    if regret.n < 2:
+        return f"{mean} (one seed: no interval)"
+    return f"{mean} (95 %: {100 * regret.low:.1f} to {100 * regret.high:.1f}, n = {regret.n} seeds)"

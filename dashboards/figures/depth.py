@@ -1,6 +1,8 @@
 """Frozen layers: accuracy and compute against k, over the blocks of VGG16."""
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
@@ -11,11 +13,17 @@ from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import COST_TITLES, UNITS, Point, Unit, cost_in_words, markers, points, rounded, thinned
 from dashboards.rows import Rows
 from dashboards.theme import INK, LINE, MUTED, PAPER, AccuracyAxis, log_axis, themed_figure
+from harness.audit import Correlation
 from harness.strategy import KINDS, N_CONVS, Kind
 
 BLOCKS = ((1, 2, 64), (3, 4, 128), (5, 7, 256), (8, 10, 512), (11, 13, 512))
 """VGG16's blocks: first and last convolution, channels (Simonyan and Zisserman 2015, configuration D)."""
 SHIFTS: dict[Kind, float] = {"fine_tune_all": 0.12, "from_scratch": -0.12, "two_phase": -0.24}  # side by side at a k
+
+_SCORES = (
+    " At the bottom are LogME and H-score of the activations behind each convolution, known before any training, each "
+    "on its own scale; rho and tau are Spearman's and Kendall's rank correlations with the best trial at each k."
+)
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,28 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class LayerScores:
+    """LogME or H-score of the activations behind each convolution, before any training: ``values`` by k, on
+    ``n_images``, and how they rank with the best score of each k that was tried."""
+
+    name: str
+    values: dict[int, float]
+    n_images: int
+    agreement: Correlation
+
+    def in_words(self) -> str:
+        """How well the score would have ordered the depths."""
+        if math.isnan(self.agreement.spearman):
+            return ""
+        rho, tau = f"{self.agreement.spearman:.2f}", f"{self.agreement.kendall:.2f}"
+        return f" {self.name} ranks them with rho = {rho}, tau = {tau} (n = {self.agreement.n})."
+
+
+@dataclass(frozen=True)
 class DepthInfo:
     """The last checkpoint of every trial, and of the pretrained ones that completed the best of each k, by k, and
-    their spread. Costs are in ``unit``."""
+    their spread; ``layers`` are scores known before any training, none where the study has none. Costs are in
+    ``unit``."""
 
     unit: Unit
     points: tuple[Point, ...]
@@ -39,6 +66,7 @@ class DepthInfo:
     spread: tuple[Spread, ...]
     n_validation: int
     score_name: str
+    layers: tuple[LayerScores, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -48,7 +76,8 @@ class DepthInfo:
         top = max(self.best, key=lambda point: point.score)
         tried = words.count(len(self.best), "freeze depth")
         told = f"{self.score_name} {words.accuracy(top.score)} (trial {top.trial.number})"
-        return f"Of {tried} with a complete trial, k = {top.trial.k} did best: {told}."
+        layers = "".join(scores.in_words() for scores in self.layers)
+        return f"Of {tried} with a complete trial, k = {top.trial.k} did best: {told}.{layers}"
 
 
 def depth_info(rows: Rows, unit: Unit = "TFLOP") -> DepthInfo:
@@ -63,7 +92,20 @@ def depth_info(rows: Rows, unit: Unit = "TFLOP") -> DepthInfo:
         Spread(k, len(mine), _quartiles([p.score for p in mine]), _quartiles([p.cost(unit) for p in mine]))
         for k, mine in sorted(complete.items())
     )
-    return DepthInfo(unit, ends, best, spread, rows.data["n_validation"], rows.score_name)
+    return DepthInfo(unit, ends, best, spread, rows.data["n_validation"], rows.score_name, _layers(rows, best))
+
+
+def _layers(rows: Rows, best: Sequence[Point]) -> tuple[LayerScores, ...]:
+    scored = rows.data.get("layer_scores", [])
+    if not scored:
+        return ()
+    found = []
+    for name, key in (("LogME", "logme"), ("H-score", "h_score")):
+        values = {score["k"]: score[key] for score in scored}
+        both = [(values[p.trial.k], p.score) for p in best if p.trial.k in values]
+        agreement = Correlation.of([value for value, _ in both], [score for _, score in both])
+        found.append(LayerScores(name, values, scored[0]["n_images"], agreement))
+    return tuple(found)
 
 
 def depth_figure(info: DepthInfo, most: int) -> go.Figure:
@@ -138,6 +180,22 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             hovertext=[_spread_in_words(s, info.unit) for s in several],
             hoverinfo="text",
         )
+    for scores, dash in zip(info.layers, ("solid", "dot"), strict=False):
+        low, high = min(scores.values.values()), max(scores.values.values())
+        figure.add_scatter(
+            x=list(scores.values),
+            y=rounded((value - low) / (high - low or 1) for value in scores.values.values()),
+            yaxis="y3",
+            mode="lines+markers",
+            name=scores.name,
+            line={"color": MUTED, "width": 1.5, "dash": dash},
+            marker={"size": 5},
+            hovertext=[
+                f"{scores.name} behind convolution {k}: {words.number(value)} ({scores.n_images:,} images)"
+                for k, value in scores.values.items()
+            ],
+            hoverinfo="text",
+        )
     axis.apply(figure, info.score_name)
     costs = [p.cost(info.unit) for p in info.points]
     log_axis(figure, "yaxis2", min(costs, default=0.1) / 1.3, max(costs, default=10) * 1.3, info.unit)
@@ -152,9 +210,13 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             "anchor": "free",
             "position": 0,
         },
-        yaxis={"domain": [0.45, 1]},
-        yaxis2={"domain": [0.12, 0.4]},
+        yaxis={"domain": [0.54, 1] if info.layers else [0.45, 1]},
+        yaxis2={"domain": [0.3, 0.5] if info.layers else [0.12, 0.4]},
     )
+    if info.layers:  # each on its own scale: only the order of the depths means something
+        figure.update_layout(
+            yaxis3={"domain": [0.12, 0.26], "showticklabels": False, "title": {"text": "layer scores"}}
+        )
     return figure
 
 
@@ -166,7 +228,7 @@ def depth_drawing(rows: Rows, most: int) -> Drawing:
         "k counts the leading convolutions of VGG16 whose ImageNet weights do not move: 13 is feature extraction, "
         f"at 0 all of them move. Above is the {rows.score_name}, below what was spent. Hollow marks were "
         "stopped early. The line joins the best pretrained trial that completed at each k, a grey bar covers the "
-        "middle half of them.",
+        "middle half of them." + (_SCORES if rows.data.get("layer_scores") else ""),
         {unit: _view(depth_info(rows, unit), most) for unit in UNITS},
     )
 
@@ -175,9 +237,12 @@ def _view(info: DepthInfo, most: int) -> View:
     if not info.points:
         return View(info.headline, None)
     told = tuple(
-        (str(p.trial.k), words.accuracy(p.score), cost_in_words(p.cost(info.unit), info.unit), *_row(s, info.unit))
+        (
+            str(p.trial.k), words.accuracy(p.score), cost_in_words(p.cost(info.unit), info.unit), *_row(s, info.unit),
+            *(words.number(scores.values.get(p.trial.k, math.nan)) for scores in info.layers),
+        )
         for p, s in zip(info.best, info.spread, strict=True)
-    )
+    )  # fmt: skip
     columns = (
         "k",
         f"best {info.score_name}",
@@ -185,6 +250,7 @@ def _view(info: DepthInfo, most: int) -> View:
         "completed",
         "its median",
         "median cost",
+        *(scores.name for scores in info.layers),
     )
     return View(info.headline, depth_figure(info, most), Numbers(columns, told))
 

@@ -1,5 +1,6 @@
 """The article's table as a plane: training images across, kernel distance to ImageNet down, four shaded quadrants."""
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -12,7 +13,8 @@ from harness.audit import Interval, Place
 from harness.similarity import known_sets
 from harness.spec import AdviceSpec
 
-_NEAREST, _FARTHEST = 0.0, 0.4  # kernel distances that are shown in any case
+_APART = 0.025  # kernel distance that a name's height takes
+_NEAREST, _FARTHEST = 0.0, 0.45  # kernel distances that are shown in any case
 
 
 def draw_quadrants(
@@ -58,15 +60,20 @@ def draw_quadrants(
 
 
 def draw_known_sets(figure: go.Figure, x: float) -> None:
-    """The measured sets that a new one is ranked among, as ticks at ``x``."""
+    """The measured sets that a new one is ranked among, as ticks at ``x``; those too near to be told apart share a
+    name's place."""
     known = known_sets()
+    labels: dict[float, list[str]] = {}  # at the distance of the first of them
+    for name, found in known.items():
+        last = max(labels, default=-math.inf)
+        labels.setdefault(last if found.distance - last < _APART else found.distance, []).append(name)
     figure.add_scatter(
         x=[x] * len(known),
         y=rounded(found.distance for found in known.values()),
         mode="markers+text",
         name="measured sets",
         marker={"symbol": "line-ew", "size": 10, "line": {"width": 1.5, "color": MUTED}},
-        text=list(known),
+        text=[", ".join(labels.get(found.distance, [])) for found in known.values()],
         textposition="middle left",
         textfont={"size": 10, "color": MUTED},
         hovertext=[
