@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.audit import Found
 from harness.errors import SpecError
-from harness.results import METRIC_NAMES, Metric
+from harness.results import METRIC_NAMES, Candidate, Metric
 from harness.similarity import Similarity
 from harness.spec import AdviceSpec
 from harness.store import Store, StudyRow
@@ -75,7 +75,8 @@ class Rows:
     ``spec``, ``data``, ``advice`` and ``metric`` are as in ``StudyRow``. ``trials`` are the finished ones, with
     ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
     ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` what the small
-    searches of an atlas in it found.
+    searches of an atlas in it found. ``openings`` of the test part are all, ``candidates`` and ``confirmations`` those
+    of the last finished one.
     """
 
     name: str
@@ -88,6 +89,9 @@ class Rows:
     baselines: pd.DataFrame
     outcome: Outcome
     others: tuple[Outcome, ...]
+    openings: pd.DataFrame
+    candidates: tuple[Candidate, ...]
+    confirmations: pd.DataFrame
     atlas: tuple[Found, ...] = ()
 
     @classmethod
@@ -102,6 +106,9 @@ class Rows:
         cells = _atlas_cells(store)
         names = [name for name in store.study_names() if name != study_name and name not in cells]
         others = [Outcome.of(row, store.trials(name)) for name in names if (row := store.study(name)) is not None]
+        openings, confirmations = store.openings(study_name), store.confirmations(study_name)
+        finished = openings.loc[openings["finished_at"].notna(), "number"]
+        last = int(finished.iloc[-1]) if len(finished) else 0
         return cls(
             study_name,
             study.spec,
@@ -113,6 +120,9 @@ class Rows:
             store.baselines(study_name),
             Outcome.of(study, trials),
             tuple(others),
+            openings,
+            tuple(store.candidates(study_name, last)),
+            confirmations[confirmations["opening"] == last],
             tuple(found for name, row in cells.items() if name != study_name for found in _found(row, store)),
         )
 

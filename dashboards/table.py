@@ -1,4 +1,4 @@
-"""The trials as the page's table and downloads hold them."""
+"""The trials as the page's table and downloads hold them, and the table of what was confirmed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from dashboards import words
+from dashboards.confirmed import Confirmation, interval
 from dashboards.rows import Rows
+from harness.comparison import Difference
 from harness.results import METRIC_NAMES
 
 
@@ -79,3 +82,46 @@ def _text(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
     return str(value).lower() if isinstance(value, bool) else str(value or "")
+
+
+CONFIRMED_COLUMNS = (
+    "candidate",
+    "strategy",
+    "as",
+    "validation",
+    "test accuracy (95 %)",
+    "seeds ±",
+    "training",
+    "seconds",
+)
+COMPARED_COLUMNS = ("candidate", "against the advice (95 %)", "p", "against the best baseline (95 %)", "p")
+
+
+def confirmed_rows(found: Confirmation) -> list[tuple[str, ...]]:
+    """What was measured of each candidate, as text, in the order in which they were fixed: accuracies, the standard
+    deviation between seeds, mean cost."""
+    return [
+        (
+            c.candidate.name, c.label, ", ".join(c.candidate.roles).replace("_", " "), words.accuracy(c.val_accuracy),
+            interval(c), "–" if c.test is None else words.accuracy(c.test.spread), words.tflop(c.train_flops),
+            words.seconds(c.seconds),
+        )
+        for c in found.candidates
+    ]  # fmt: skip
+
+
+def compared_rows(found: Confirmation) -> list[tuple[str, ...]]:
+    """The differences in test accuracy, in points, as text; a star where one is beyond chance over all comparisons."""
+    return [
+        (c.candidate.name, *_short(c.against_advice), *_short(c.against_baseline))
+        for c in found.candidates
+        if c.against_advice or c.against_baseline
+    ]
+
+
+def _short(difference: Difference | None) -> tuple[str, str]:
+    if difference is None:
+        return "–", ""
+    star = " *" if difference.significant else ""
+    span = f"({difference.low * 100:+.2f} to {difference.high * 100:+.2f})"
+    return f"{difference.mean * 100:+.2f} {span}{star}", words.p_value(difference.adjusted)

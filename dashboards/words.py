@@ -49,6 +49,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
+def p_value(value: float) -> str:
+    """A p value behind its "p": ``= 0.034``, ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
 def count(n: int, noun: str) -> str:
     """``1 trial``, ``12 trials``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

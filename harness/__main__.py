@@ -12,6 +12,7 @@ COMMANDS = {
     "data": "check a data set: counts, unreadable files, duplicates, labels",
     "atlas": "map over several data sets where the four scenarios are right",
     "studies": "list, show, split, export, import or delete the studies of a database",
+    "confirm": "train the finalists anew and measure them on the test part",
     "worker": "help with a study from this machine",
     "export": "write a study's winner as a model that needs no harness",
     "predict": "print what an exported model says of pictures",

@@ -39,7 +39,7 @@ def _majority(problem: Problem) -> TrialResult:
     split = problem.split
     commonest = np.bincount(split.train.labels).argmax()
     scores = Scores.of(split.validation.labels, np.full(len(split.validation), commonest))
-    return TrialResult("complete", 0.0, 0.0, **scores.columns())
+    return TrialResult("complete", 0.0, 0.0, **scores.columns(), correct=scores.correct)
 
 
 def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
@@ -51,7 +51,7 @@ def _trained(network: Network, flops_per_image: float, dropout: float, problem: 
     network.reset(seed=seed, dropout=dropout)
     flops = flops_per_image * len(train) * epochs
     try:
-        *_, end = fit(network, train, validation, schedule, clock, seed=seed)
+        (end,) = fit(network, train, validation, schedule, clock, seed=seed, first_look=epochs)
     except Diverged as error:
         spent = flops * error.epochs / epochs
         return TrialResult("diverged", spent, flops, reason=str(error), seconds=clock.seconds())
@@ -72,6 +72,7 @@ def _trained(network: Network, flops_per_image: float, dropout: float, problem: 
         train_loss=end.train_loss,
         seconds=clock.seconds(),
         curve=(last,),
+        correct=end.scores.correct,
     )
 
 
@@ -106,6 +107,7 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
         val_loss=float(log_loss(validation.labels, probabilities, labels=probe.classes_)),
         seconds=clock.seconds(),
         features_cached=cached,
+        correct=scores.correct,
     )
 
 

@@ -1,6 +1,6 @@
 """How good predictions are, by each of the measures that a study may be judged by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from harness.results import METRICS
 class Scores:
     """Shares from 0 to 1. ``balanced_accuracy`` is the mean over the classes of the share of their pictures that are
     recognised; ``macro_f1`` the mean of their F1, the harmonic mean of that share and of the share of what is called
-    the class that is of it. Both count a rare class as much as a common one, and accuracy does not."""
+    the class that is of it. Both count a rare class as much as a common one, and accuracy does not. ``correct`` says
+    of each picture, in their order, whether it is recognised."""
 
     accuracy: float
     balanced_accuracy: float
     macro_f1: float
+    correct: tuple[bool, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, labels: ArrayLike, predicted: ArrayLike) -> "Scores":
@@ -32,6 +34,7 @@ class Scores:
             accuracy=float(hits.sum() / len(true)),
             balanced_accuracy=float(np.mean(hits[there > 0] / there[there > 0])),
             macro_f1=float(np.mean(2 * hits[seen] / (there + called)[seen])),
+            correct=tuple((true == guessed).tolist()),
         )
 
     def columns(self) -> dict[str, Any]:

@@ -46,17 +46,18 @@ def hypervolume(
     return float(np.sum(np.diff(steps) * (accuracy[best] - reference_accuracy)))
 
 
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+def wilson_interval(correct: float, n: float, quantile: float = _Z) -> tuple[float, float]:
     """95 % interval of an accuracy measured as ``correct`` of ``n`` images (Wilson 1927).
 
-    It holds its level near 0 and 1, where the usual normal interval shrinks to nothing. Raises ValueError unless
-    0 <= correct <= n and n > 0.
+    It holds its level near 0 and 1, where the usual normal interval shrinks to nothing. ``quantile`` is that of another
+    distribution than the normal, where the variance behind an effective ``n`` is an estimate itself. Raises ValueError
+    unless 0 <= correct <= n and n > 0.
     """
     if not (n > 0 and 0 <= correct <= n):
         raise ValueError(f"an accuracy needs 0 <= correct <= n and n > 0, but got {correct=}, {n=}")
     share = correct / n
-    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    centre = (share + quantile**2 / (2 * n)) / (1 + quantile**2 / n)
+    half = quantile / (1 + quantile**2 / n) * sqrt(share * (1 - share) / n + quantile**2 / (4 * n**2))
     # At the ends the formula gives 0 and 1 exactly; floating point does not.
     return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)
 

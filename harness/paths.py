@@ -29,3 +29,8 @@ def user_cache() -> Path:
         return Path(chosen).expanduser()
     platform_default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or platform_default).expanduser() / "transfer-harness"
+
+
+def recommendation_path(page: Path) -> Path:
+    """Where the recommendation goes, beside the study's ``page``: ``results/<slug>.recommendation.toml``."""
+    return page.with_suffix(".recommendation.toml")

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from dashboards import words
+from dashboards.confirmed import Confirmation
+from dashboards.recommendation import recommend
 from dashboards.rows import Rows
 from dashboards.summary import summarise
+from dashboards.table import COMPARED_COLUMNS, CONFIRMED_COLUMNS, compared_rows, confirmed_rows
 from harness import database
 from harness.cost import VGG16, trial_cost
 from harness.data import draw
 from harness.pareto import front
+from harness.paths import recommendation_path
 from harness.results import METRIC_NAMES, METRICS
 from harness.spec import DatasetSpec, StudySpec
 from harness.strategy import KINDS, N_CONVS, Strategy
@@ -42,6 +47,9 @@ def print_report(rows: Rows, storage: str, page: Path) -> None:
         ((words.tflop(point["train_flops"]), words.accuracy(point[rows.score]), str(point["number"]),
           str(point["epoch"]), point["label"]) for point in _front(rows).to_dict("records")),
     ))  # fmt: skip
+    advised = recommend(rows)
+    if advised is not None:
+        _print_confirmed(console, advised.confirmed)
     for sentence in summarise(rows).sentences:
         console.print(sentence, markup=False, soft_wrap=True)
     shown = database.shown(database.parse_url(storage))
@@ -72,7 +80,37 @@ def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
         "baselines": records(rows.baselines),
         "front": records(_front(rows)[["number", "epoch", "train_flops", *scores, "label"]]),
         "summary": list(summarise(rows).sentences),
+        "confirmation": confirmation_as_json(rows),
     }
+
+
+def print_confirmation(rows: Rows, page: Path) -> None:
+    """Print what a confirmation measured, the recommendation, and where both are written."""
+    advised = recommend(rows)
+    assert advised is not None
+    console = Console(width=None if Console().is_terminal else 150, highlight=False)
+    _print_confirmed(console, advised.confirmed)
+    for sentence in advised.sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+    console.print(f"\nRecommendation: {recommendation_path(page)}\nPage: {page}", markup=False, soft_wrap=True)
+
+
+def _print_confirmed(console: Console, found: Confirmation) -> None:
+    console.print(_table("Confirmed on the test part", CONFIRMED_COLUMNS, confirmed_rows(found)))
+    console.print(_table("Compared, in points", COMPARED_COLUMNS, compared_rows(found)))
+
+
+def confirmation_as_json(rows: Rows) -> dict[str, Any] | None:
+    """The last finished confirmation for scripts, None where there is none."""
+    advised = recommend(rows)
+    if advised is None:
+        return None
+    told = asdict(advised)
+    told["confirmed"] |= {
+        "opened_at": advised.confirmed.opened_at.isoformat(),
+        "optimism": advised.confirmed.optimism(),
+    }
+    return told | {"study": rows.name, "sentences": list(advised.sentences)}
 
 
 def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
@@ -129,7 +167,7 @@ def _front(rows: Rows) -> pd.DataFrame:
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or column in ("strategy", "status") else "right")
+        table.add_column(column, justify="left" if index == 0 or column in ("strategy", "status", "as") else "right")
     for row in rows:
         table.add_row(*row)
     return table

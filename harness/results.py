@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from harness.strategy import Strategy
+
 Status = Literal["complete", "pruned", "over_budget", "diverged", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -65,7 +67,8 @@ class TrialResult:
     test part), None where there is no checkpoint. ``train_flops`` is what was spent and ``planned_flops`` what the
     whole budget would have cost (1 multiply-add = 2 FLOPs); their difference is what stopping early saved. ``reason``
     says in words why a trial did not complete. ``features_cached`` tells whether the activations were found in the
-    cache.
+    cache. ``correct`` says of each validation image, in their order, whether the last checkpoint recognises it; empty
+    where there is none.
     """
 
     status: Status
@@ -80,6 +83,7 @@ class TrialResult:
     curve: tuple[Checkpoint, ...] = ()
     val_balanced_accuracy: float | None = None
     val_macro_f1: float | None = None
+    correct: tuple[bool, ...] = field(default=(), repr=False)
 
     def score(self, metric: Metric) -> float | None:
         """The figure that a study judged by ``metric`` compares."""
@@ -90,6 +94,20 @@ class TrialResult:
     def saved_flops(self) -> float:
         """FLOPs not spent because the trial ended early."""
         return max(0.0, self.planned_flops - self.train_flops)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a confirmation trains anew: the ``strategy`` of trial ``trial``, or the baseline that ``name`` names.
+
+    ``roles`` say why: ``finalist 1``, ``finalist 2``, …, ``advice``, ``recipe_extractor``, ``recipe_partial``,
+    ``baseline``; one may have several.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    strategy: Strategy | None = None
+    trial: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import database
 from harness.environment import stop_on_sigterm
@@ -20,6 +21,10 @@ from harness.results import METRICS
 from harness.spec import DatasetSpec, StudySpec, shipped
 
 _ANY_IMAGES = "images"  # the shipped study that names no data set
+
+if TYPE_CHECKING:
+    from dashboards.rows import Rows
+    from harness.session import Request
 
 _OVERRIDES = {
     "name": "name",
@@ -114,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of a Ray worker (default: %(default)s)"
     )
+    where.add_argument(
+        "--confirm", action="store_true", help="at the end confirm the finalists on the test part, as `harness confirm`"
+    )
     where.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     again = where.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a study that must be there already")
@@ -166,9 +174,11 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         must_exist=arguments.resume,
         command=command,
     )
-    _prepare_output(request.page, request.storage)
-    _log_to(request.page.with_suffix(".log"))
+    prepare_output(request.page, request.storage)
+    log_to(request.page.with_suffix(".log"))
     rows = run_study(request)
+    if arguments.confirm:
+        rows = _confirm(request, arguments.study)
     if arguments.json:
         print(json.dumps(as_json(rows, request.storage, request.page), indent=2))
     else:
@@ -188,6 +198,25 @@ def _study(study: str | None, data: str | None, overrides: dict[str, object]) ->
     is_path = dataset.file is not None and data not in shipped("datasets")
     where = str(Path(data).absolute()) if is_path else data
     return StudySpec.load(study or _ANY_IMAGES, {"name": own, **overrides, "data.dataset": where})
+
+
+def _confirm(searched: "Request", study: str | None) -> "Rows":
+    """Go on with the confirmation of the study that has just been searched, with the defaults of `harness confirm`."""
+    from harness.confirmation import Request as Confirming
+    from harness.confirmation import confirm
+
+    return confirm(
+        Confirming(
+            study=searched.spec.name,
+            dataset=searched.dataset,
+            storage=searched.storage,
+            page=searched.page,
+            beside=Path(study or "").parent,
+            weights=searched.weights,
+            command=searched.command,
+        ),
+        lambda text: print(text, file=sys.stderr, flush=True),
+    )
 
 
 def without_password(argument: str) -> str:
@@ -222,7 +251,7 @@ def _list_studies() -> None:
         print(f"{name:<14} {spec.description} ({data}, {spec.budget.trials} trials; {path.name})")
 
 
-def _prepare_output(page: Path, storage: str) -> None:
+def prepare_output(page: Path, storage: str) -> None:
     """Make the folders results go to, before anything is computed. Raises StorageError where that cannot be."""
     if page.is_dir():
         raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
@@ -240,7 +269,7 @@ def _prepare_output(page: Path, storage: str) -> None:
             ) from None
 
 
-def _log_to(file: Path) -> None:
+def log_to(file: Path) -> None:
     """Warnings to stderr, everything to a file beside the page."""
     root = logging.getLogger("harness")
     root.setLevel(logging.INFO)

@@ -67,13 +67,17 @@ def plan(
 ) -> None:
     """Put a waiting trial into the storage for each that ``spec.budget.trials`` still lacks.
 
-    Trial 0 is the advice, then come the ``others``: the article's recipes, 1 and 2, or an atlas's own; then each
-    strategy in turn until it has its minimum share; the rest are the sampler's. Waiting trials are claimed one by one,
-    by whichever worker is free, so that exactly the number asked for is run. A study that has been planned for as many
-    already is left as it is. Two runs that plan at once do so one after the other.
+    Trial 0 is the advice, after what the study itself recommends; then come the ``others``: the article's recipes, 1
+    and 2, or an atlas's own; then each strategy in turn until it has its minimum share; the rest are the sampler's.
+    Waiting trials are claimed one by one, by whichever worker is free, so that exactly the number asked for is run. A
+    study that has been planned for as many already is left as it is. Two runs that plan at once do so one after the
+    other.
     """
     with store.one_at_a_time():
-        _plan(study, spec, [("advice", advice.strategy), *others])
+        recommended: list[tuple[Origin, Strategy]] = []
+        if spec.recommendation is not None:  # counts towards its strategy's minimum share
+            recommended.append(("quota", spec.recommendation.strategy))
+        _plan(study, spec, [*recommended, ("advice", advice.strategy), *others])
         store.add_tickets(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
 
 
@@ -465,6 +469,7 @@ def begin_session(store: Store, spec: StudySpec, *, command: str, environment: d
 
 _FREE_TO_CHANGE = {
     "name", "description", "budget.trials", "budget.time_limit", "budget.max_trial_cost", "pruning", "baselines",
+    "recommendation",
 }  # fmt: skip
 
 

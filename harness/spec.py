@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.errors import SpecError
 from harness.results import BaselineName, Metric
-from harness.strategy import ARTICLE_KINDS, N_CONVS, Kind, OptimizerName, Pooling
+from harness.strategy import ARTICLE_KINDS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
@@ -199,6 +199,14 @@ class AdviceSpec(_Declared):
     similar_below: Annotated[float, Field(gt=0)] = 0.15
 
 
+class Recommendation(_Declared):
+    """What `harness confirm` recommends, in a study that it has written: ``strategy`` is the study's first trial;
+    ``figures`` say what to expect of it and are for the reader."""
+
+    strategy: Strategy
+    figures: dict[str, Any] = {}
+
+
 class StudySpec(_Declared):
     """One study, whole: what is searched, on which images, for how much.
 
@@ -217,6 +225,7 @@ class StudySpec(_Declared):
     pruning: Pruning = Pruning()
     baselines: BaselinesSpec = BaselinesSpec()
     advice: AdviceSpec = AdviceSpec()
+    recommendation: Recommendation | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import optuna
 import pandas as pd
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Engine
 from harness import database
 from harness.errors import StorageError
 from harness.migrations import migrate
-from harness.results import Checkpoint, Metric, TrialResult
+from harness.results import METRICS, Candidate, Checkpoint, Metric, TrialResult
 from harness.strategy import Strategy
 
 Origin = Literal["advice", "recipe_extractor", "recipe_partial", "quota", "sampler"]
@@ -88,6 +89,20 @@ _checkpoint = sa.Table("harness_checkpoint", _metadata, *_columns({
 _baseline = sa.Table("harness_baseline", _metadata, *_columns({
     "study": sa.Text, "name": sa.Text, "session": sa.Integer, "seed": sa.BigInteger, **_OUTCOME, "epochs": sa.Integer,
     **_SECONDS, "features_cached": sa.Boolean, "finished_at": _Utc,
+}))  # fmt: skip
+_opening = sa.Table("harness_opening", _metadata, *_columns({
+    "study": sa.Text, "number": sa.Integer, "session": sa.Integer, "command": sa.Text, "finalists": sa.Integer,
+    "seeds": sa.JSON, "n_test": sa.Integer, "opened_at": _Utc, "finished_at": _Utc,
+}))  # fmt: skip
+_candidate = sa.Table("harness_candidate", _metadata, *_columns({
+    "study": sa.Text, "opening": sa.Integer, "name": sa.Text, "position": sa.Integer, "roles": sa.Text,
+    "trial": sa.Integer, **_STRATEGY,
+}))  # fmt: skip
+_confirmation = sa.Table("harness_confirmation", _metadata, *_columns({
+    "study": sa.Text, "opening": sa.Integer, "candidate": sa.Text, "seed": sa.BigInteger, "session": sa.Integer,
+    "status": sa.Text, "reason": sa.Text, "test_accuracy": _Real, "test_balanced_accuracy": _Real,
+    "test_macro_f1": _Real, "test_loss": _Real, "correct": sa.LargeBinary, "n_train": sa.Integer,
+    "train_flops": _Real, **_SECONDS, "finished_at": _Utc,
 }))  # fmt: skip
 _trial_summary = sa.Table("trial_summary", _metadata, *_columns({
     "study": sa.Text, "number": sa.Integer, **_STRATEGY, "origin": sa.Text, **_OUTCOME, "saved_flops": _Real,
@@ -380,6 +395,92 @@ class Store:
         }  # fmt: skip
         earlier = _baseline.delete().where(_baseline.c.study == study, _baseline.c.name == name)
         self._write(earlier, _baseline.insert().values(row))
+
+    def open_test(
+        self,
+        study: str,
+        *,
+        session: int,
+        command: str,
+        finalists: int,
+        seeds: Sequence[int],
+        n_test: int,
+        candidates: Sequence[Candidate],
+    ) -> int:
+        """Record that the test part is about to be opened, for which candidates and seeds; gives the opening's number,
+        from 1. Raises StorageError where another process does so at the same time.
+        """
+        rows = [
+            {
+                "study": study, "name": candidate.name, "position": position, "roles": ", ".join(candidate.roles),
+                "trial": candidate.trial, **dict.fromkeys(_STRATEGY),
+                **(candidate.strategy.as_row() if candidate.strategy else {}),
+            }
+            for position, candidate in enumerate(candidates)
+        ]  # fmt: skip
+        opening = {
+            "study": study, "session": session, "command": command, "finalists": finalists, "seeds": list(seeds),
+            "n_test": n_test, "opened_at": _now(),
+        }  # fmt: skip
+        try:
+            with self.engine.begin() as connection:
+                last = connection.scalar(sa.select(sa.func.max(_opening.c.number)).where(_opening.c.study == study))
+                number = (last or 0) + 1
+                connection.execute(_opening.insert().values(opening | {"number": number}))
+                connection.execute(_candidate.insert(), [row | {"opening": number} for row in rows])
+        except sa.exc.IntegrityError:
+            raise StorageError(
+                f"the test part of study {study!r} is being opened by another process: wait for it"
+            ) from None
+        return number
+
+    def close_opening(self, study: str, number: int) -> None:
+        """Record that every candidate of the opening has been measured with every seed."""
+        which = (_opening.c.study == study, _opening.c.number == number)
+        self._write(_opening.update().where(*which).values(finished_at=_now()))
+
+    def record_confirmation(
+        self, study: str, opening: int, candidate: str, seed: int, *, session: int, n_train: int, result: TrialResult
+    ) -> None:
+        """Record a candidate that was trained on ``n_train`` images with ``seed``. ``result`` is of a problem whose
+        validation part is the opened test part: what it calls validation is stored as test."""
+        ended = _ended(result)
+        row = {
+            "study": study, "opening": opening, "candidate": candidate, "seed": seed, "session": session,
+            "n_train": n_train, **{f"test_{metric}": result.score(metric) for metric in METRICS},
+            "test_loss": result.val_loss,
+            "correct": np.packbits(result.correct).tobytes() if result.correct else None,
+            **{name: ended[name] for name in ("status", "reason", "train_flops", *_SECONDS, "finished_at")},
+        }  # fmt: skip
+        self._write(_confirmation.insert().values(row))
+
+    def openings(self, study: str) -> pd.DataFrame:
+        """The openings of the test part by number; ``finished_at`` is missing where one was interrupted."""
+        return self._frame(_of(_opening, study).order_by("number"))
+
+    def candidates(self, study: str, opening: int) -> list[Candidate]:
+        """What that opening was for, in its order."""
+        query = _of(_candidate, study).where(_candidate.c.opening == opening).order_by("position")
+        return [
+            Candidate(
+                row.name,
+                tuple(row.roles.split(", ")),
+                Strategy.from_row(row._mapping) if row.strategy is not None else None,
+                row.trial,
+            )
+            for row in self._read(query)
+        ]
+
+    def confirmations(self, study: str) -> pd.DataFrame:
+        """What the openings measured, by opening, candidate and seed.
+
+        ``correct`` says of each test image, in their order, whether it was told right: 8 of them a byte, the first one
+        in the highest bit; `numpy.unpackbits` reads it.
+        """
+        query = _of(_confirmation, study).add_columns(_session.c.commit_hash, _session.c.device)
+        return self._frame(
+            query.join(_session, _session.c.id == _confirmation.c.session).order_by("opening", "candidate", "seed")
+        )
 
     def trials(self, study: str, *, last: int | None = None) -> pd.DataFrame:
         """The finished trials by number, with ``last`` so many at most: rows and columns of ``trial_summary``."""

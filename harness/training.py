@@ -81,9 +81,17 @@ class Diverged(Exception):
 
 
 def fit(
-    network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock, *, seed: int
+    network: Network,
+    train: Part,
+    validation: Part,
+    schedule: Schedule,
+    clock: Clock,
+    *,
+    seed: int,
+    first_look: int = 1,
 ) -> Iterator[EpochEnd]:
     """Train ``network``, which has been reset, and yield after every epoch; the caller stops by not asking for more.
+    Before epoch ``first_look`` the validation part is not looked at, and nothing yielded; the training is the same.
 
     Raises Diverged, soon after the loss has ceased to be finite.
     """
@@ -108,9 +116,13 @@ def fit(
                     raise Diverged(done / steps_per_epoch)
             train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
             step.settle()
+        if not math.isfinite(train_loss):
+            raise Diverged(epoch)
+        if epoch < first_look:
+            continue
         with clock("evaluation"):
             val_loss, scores = evaluate(network.model, validation)
-        if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+        if not math.isfinite(val_loss):
             raise Diverged(epoch)
         yield EpochEnd(epoch, train_loss, val_loss, scores)
 

@@ -17,8 +17,10 @@ OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
 """Told the curve so far, its last point new; gives a reason to stop, or None to go on."""
 
 
-def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
-    """Train ``strategy`` and evaluate it on the validation part after every epoch.
+def run_trial(
+    strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: OnCheckpoint, first_look: int = 1
+) -> TrialResult:
+    """Train ``strategy`` and evaluate it on the validation part after every epoch from ``first_look`` on.
 
     Ends as complete, pruned (``on_checkpoint`` said so), over_budget (dearer than the study's ``max_trial_cost``: not
     begun), diverged (a loss that is not finite) or failed (out of memory). Anything else that goes wrong is a bug and
@@ -38,9 +40,10 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
     epochs = 0.0
     status: Status = "complete"
     reason = ""
+    correct: tuple[bool, ...] = ()
     try:
-        for end in _train(strategy, problem, clock, cached, seed):
-            epochs = end.epoch
+        for end in _train(strategy, problem, clock, cached, seed, first_look):
+            epochs, correct = end.epoch, end.scores.correct
             seconds = clock.seconds()
             curve.append(
                 Checkpoint(
@@ -75,10 +78,13 @@ def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint:
         seconds=clock.seconds(),
         features_cached=bool(cached) and all(cached),
         curve=tuple(curve),
+        correct=correct,
     )
 
 
-def _train(strategy: Strategy, problem: Problem, clock: Clock, cached: list[bool], seed: int) -> Iterator[EpochEnd]:
+def _train(
+    strategy: Strategy, problem: Problem, clock: Clock, cached: list[bool], seed: int, first_look: int
+) -> Iterator[EpochEnd]:
     """The epochs of all phases, counted through; ``cached`` is told of each whether its activations were there."""
     budget = problem.spec.budget
     before: Network | None = None
@@ -100,7 +106,7 @@ def _train(strategy: Strategy, problem: Problem, clock: Clock, cached: list[bool
             else:
                 network.take_head(before)
         try:
-            for end in fit(network, train, validation, schedule, clock, seed=seed):
+            for end in fit(network, train, validation, schedule, clock, seed=seed, first_look=first_look - done):
                 yield replace(end, epoch=done + end.epoch)
         except Diverged as error:
             raise Diverged(done + error.epochs) from None

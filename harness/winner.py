@@ -1,6 +1,5 @@
 """What it takes to train a study's winner again, and that training: on all images but the test part."""
 
-import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from harness.spec import StudySpec
 from harness.standalone import standalone
 from harness.store import Store
 from harness.strategy import Strategy
+from harness.toml import as_toml
 from harness.trial import run_trial
 from harness.weights import Weights
 
@@ -105,7 +105,7 @@ class Winner:
         """All of it as TOML."""
         values = {name: getattr(self, name) for name in _FIELDS}
         values |= {"study": self.study.model_dump(mode="json"), "strategy": asdict(self.strategy)}
-        return "\n".join(_toml(values | {"evidence": asdict(self.evidence)}))
+        return as_toml(values | {"evidence": asdict(self.evidence)})
 
 
 _FIELDS: dict[str, Any] = {"seed": int, "images": str, "strategy": Strategy, "evidence": Evidence, "study": StudySpec}
@@ -142,20 +142,3 @@ def train(
     last = winner.strategy.phases[-1]
     network = problem.networks.for_strategy(last, problem.boundary(last))  # the one just trained
     return standalone(network, problem.backbone), result
-
-
-def _toml(table: dict[str, Any], name: str = "") -> list[str]:
-    """Lines of a TOML table: what is None is left out, tables come last."""
-    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict | None)]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            inner = f"{name}.{key}" if name else key
-            lines += ["", f"[{inner}]", *_toml(value, inner)]
-    return lines
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    # JSON's strings, numbers and booleans are TOML's, but for one control character that TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

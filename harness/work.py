@@ -29,7 +29,7 @@ from harness.results import Checkpoint
 from harness.search import OnTrial, Worker, begin_session, finished, open_study
 from harness.spec import DatasetSpec, StudySpec
 from harness.store import Store, StudyRow
-from harness.weights import load_weights
+from harness.weights import Weights, load_weights
 
 RESTARTS = 10
 """Processes that may die one after the other without a trial finished in between, for each worker."""
@@ -105,7 +105,7 @@ def carry_out(
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """The part of `work` that needs no more than the problem: layer scores and baselines where asked for, trials."""
-    with _session(command, store, problem) as session:
+    with recorded_session(store, problem.spec, problem.backbone.weights, command) as session:
         if baselines:
             _score_layers(store, problem)
             _run_baselines(store, problem, session, note)
@@ -123,10 +123,10 @@ def check_same_images(row: StudyRow, split: Split) -> None:
 
 
 @contextmanager
-def _session(command: str, store: Store, problem: Problem) -> Iterator[int]:
+def recorded_session(store: Store, spec: StudySpec, weights: Weights, command: str) -> Iterator[int]:
     """This process's session in the store, alive in the block and then ended with the word for how it went."""
-    described = environment.describe(backbone.device()).as_dict() | {"weights": problem.backbone.weights.source}
-    session = patiently(lambda: begin_session(store, problem.spec, command=command, environment=described))
+    described = environment.describe(backbone.device()).as_dict() | {"weights": weights.source}
+    session = patiently(lambda: begin_session(store, spec, command=command, environment=described))
     how = "crashed"
     try:
         with Heartbeat(store, session):

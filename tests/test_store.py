@@ -582,12 +582,15 @@ class StoreContract:
         fill(opened)
         queries = re.findall(r"```sql\n(.*?);\n```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
         with opened.engine.connect() as connection:
-            strategies, front, saved = ([tuple(row) for row in connection.exec_driver_sql(query)] for query in queries)
+            strategies, front, saved, confirmed = (
+                [tuple(row) for row in connection.exec_driver_sql(query)] for query in queries
+            )
         assert sorted(strategies) == sorted(
             (kind, 2, 0.9 + (index + 5) / 100, (2 * index + 7) * TERA) for index, kind in enumerate(KINDS)
         )
         assert [row[0] for row in front] == [0, 1, 2, 3, 4]
         assert saved == [("complete", 5, 6.0, 0.3), ("pruned", 5, 0.0, 0.0)]
+        assert confirmed == []
 
 
 class TestSqlite(StoreContract):
