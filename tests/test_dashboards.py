@@ -216,7 +216,10 @@ def test_summary_names_the_best_trial_and_sets_it_against_advice_and_baseline(st
     assert f"(trial {number}): validation accuracy {accuracy:.4f} for" in text
     advice = rows.trial_of("advice")
     assert advice is not None
-    assert f"the search found {words.points(accuracy - advice['val_accuracy'])} more" in text
+    regret = accuracy - advice["val_accuracy"]
+    assert f"the search found {words.points(regret)} more" in text
+    told = re.search(r"more \(95 %: ([+-][\d.]+) to ([+-][\d.]+)\)", text)
+    assert told and float(told[1]) < 100 * regret < float(told[2])
     assert f"{words.points(accuracy - 0.958)} above the best baseline, cnn (0.9580 for 5.00 TFLOP)" in text
     assert text.count("test") == 0
 
