@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, stdev
 
 from scipy.special import stdtrit
@@ -238,7 +239,7 @@ def choices(found: Sequence[Found]) -> tuple[Choice, ...]:
         "the k of the highest H-score": lambda cell: max(cell.values(), key=lambda trial: trial.h_score or 0.0),
     }
     for k in sorted({k for cell in usable.values() for k in cell}):
-        ways[f"always k = {k}"] = lambda cell, k=k: cell.get(k)
+        ways[f"always k = {k}"] = partial(_at, k)
     told = []
     for name, choose in ways.items():
         by_seed: dict[int, list[float]] = defaultdict(list)
@@ -249,3 +250,7 @@ def choices(found: Sequence[Found]) -> tuple[Choice, ...]:
         hits = sum(regret == 0 for regret in regrets)
         told.append(Choice(name, hits, len(regrets), Interval.of([fmean(mine) for mine in by_seed.values()])))
     return tuple(told)
+
+
+def _at(k: int, cell: dict[int, Found]) -> Found | None:
+    return cell.get(k)
