@@ -36,7 +36,10 @@ def test_overrides_replace_what_the_file_says(study_file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mnits", "unknown study 'mnits': did you mean 'mnist'? Known: cats_vs_dogs, cifar10, fashion_mnist,"),
+        (
+            "mnits",
+            "unknown study 'mnits': did you mean 'mnist'? Known: article_mnist, cats_vs_dogs, cifar10, fashion_mnist,",
+        ),
         ("nowhere.toml", "there is no study file"),
     ],
 )
