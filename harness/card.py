@@ -103,6 +103,7 @@ def _rows(
         ),
         ("metric", f"{METRIC_NAMES[study.metric]} of the most probable class"),
         (f"validation {METRIC_NAMES[study.metric]}", _score(winner)),
+        ("test accuracy", _test(winner)),
         ("best baseline of the search", _baseline(winner)),
         (
             "training",
@@ -129,6 +130,17 @@ def _score(winner: Winner) -> str:
     return (
         f"{words.accuracy(found.score)}{interval} on {found.n_validation:,} images, of trial {found.trial}, trained on "
         f"the training part alone. Optimistic where it is the best of {words.count(found.trials, 'trial')}"
+    )
+
+
+def _test(winner: Winner) -> str:
+    test = winner.evidence.test
+    if test is None:
+        return "not measured: the test part has not been opened for this strategy (`harness confirm`)"
+    again = "" if test.opening == 1 else f"; the test part had been opened {test.opening - 1} times before"
+    return (
+        f"{words.accuracy(test.accuracy)}, 95 % interval {test.low:.3f} to {test.high:.3f} on {test.n_test:,} images: "
+        f"the mean of {test.seeds} trainings like this one with other seeds{again}"
     )
 
 

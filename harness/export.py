@@ -7,11 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboards import words
+from dashboards.confirmed import confirmation
+from dashboards.rows import Rows
 from harness.data import load_split
 from harness.environment import describe, stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
@@ -26,6 +29,7 @@ if TYPE_CHECKING:  # heavy
     import keras
 
     from harness.exported import Signature
+    from harness.winner import Winner
 
 _FORMATS = {"keras": "model.keras", "saved_model": "saved_model", "onnx": "model.onnx"}
 _PACKAGES = {"keras": (), "saved_model": ("tensorflow",), "onnx": ("onnx", "tf2onnx")}
@@ -110,7 +114,7 @@ def _export(arguments: argparse.Namespace) -> None:
             raise SpecError(f"{error}. Give the data set of {arguments.spec} with --dataset") from None
     else:
         store = Store(arguments.storage)
-        winner = Winner.of(store, arguments.study, arguments.trial)
+        winner = _confirmed(Winner.of(store, arguments.study, arguments.trial), store)
         dataset = dataset_of(store, arguments.study, arguments.dataset)
     split = load_split(dataset, winner.study.data, winner.study.seed)
     weights = load_weights(arguments.weights)
@@ -136,6 +140,20 @@ def _export(arguments: argparse.Namespace) -> None:
         card = model_card(winner, dataset, split, result, describe(device()).as_dict(), files)
         (folder / "README.md").write_text(card, encoding="utf-8")
     print(f"exported to {arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
+
+
+def _confirmed(winner: "Winner", store: Store) -> "Winner":
+    """The winner with what the last confirmation measured of it, if it did."""
+    from harness.winner import Measured
+
+    found = confirmation(Rows.read(store, winner.study.name))
+    if found is None:
+        return winner
+    measured = next((c.test for c in found.candidates if c.candidate.trial == winner.evidence.trial), None)
+    if measured is None:
+        return winner
+    test = Measured(measured.mean, measured.low, measured.high, found.n_test, len(found.seeds), found.number)
+    return replace(winner, evidence=replace(winner.evidence, test=test))
 
 
 def _formats(asked: Sequence[str] | None) -> list[str]:

@@ -24,6 +24,19 @@ from harness.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What `harness confirm` measured: the mean test accuracy of ``seeds`` such trainings on ``n_test`` images with its
+    95 % interval, when the test part was opened for the ``opening``th time."""
+
+    accuracy: float
+    low: float
+    high: float
+    n_test: int
+    seeds: int
+    opening: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Why this one: trial ``trial`` of ``trials``, its score in the study's metric on ``n_validation`` images that it
     had not seen, that of the best baseline there, and the FLOPs that finding it took, baselines included."""
@@ -35,6 +48,7 @@ class Evidence:
     search_flops: float
     baseline: str | None = None
     baseline_score: float | None = None
+    test: Measured | None = None
 
 
 @dataclass(frozen=True, slots=True)

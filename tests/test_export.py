@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ from harness import card, export, run, search, session, winner, work
 from harness.data import Images, SealedTest
 from harness.exported import Exported
 from harness.problem import Problem
-from harness.results import METRICS, TrialResult
+from harness.results import METRICS, Candidate, TrialResult
 from harness.store import Store
 from harness.strategy import Strategy
 from harness.winner import Evidence, Winner
@@ -162,6 +163,27 @@ def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Prob
     assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
 
 
+def test_the_card_tells_what_a_confirmation_measured(
+    searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = [Candidate("trial 1", ("finalist 1",), Winner.of(searched, "tiny").strategy, 1)]
+    opening = searched.open_test(
+        "tiny", session=1, command="", finalists=1, seeds=[5, 6], n_test=30, candidates=candidates
+    )
+    for seed, hits in ((5, 27), (6, 24)):
+        result = replace(_result(hits / 30), correct=tuple(index < hits for index in range(30)))
+        searched.record_confirmation("tiny", opening, "trial 1", seed, session=1, n_train=144, result=result)
+    searched.close_opening("tiny", opening)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
+    assert call(capsys, "--study", "tiny", "--out", "new", "--formats", "keras")[0] == 0
+    assert "0.8500, 95 % interval" in Path("new/README.md").read_text()
+    measured = Winner.load(Path("new/spec.toml")).evidence.test
+    assert measured is not None and (measured.accuracy, measured.n_test, measured.seeds) == (pytest.approx(0.85), 30, 2)
+    assert call(capsys, "--study", "tiny", "--out", "other", "--trial", "0", "--formats", "keras")[0] == 0
+    assert "not measured" in Path("other/README.md").read_text()
+
+
 def test_a_name_cannot_break_the_card() -> None:
     assert card.text("a|b\n# <b>*x*</b>") == r"a\|b \# &lt;b&gt;\*x\*&lt;/b&gt;"
 
@@ -169,7 +191,7 @@ def test_a_name_cannot_break_the_card() -> None:
 def test_a_spec_comes_back_as_it_was(searched: Store) -> None:
     found = Winner.of(searched, "tiny")
     study = found.study.model_copy(update={"name": 'a "name"\n\x7f é'})
-    again = winner.replace(found, study=study)
+    again = replace(found, study=study)
     Path("spec.toml").write_text(again.toml(), encoding="utf-8")
     tomllib.loads(again.toml())
     assert Winner.load(Path("spec.toml")) == again
