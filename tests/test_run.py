@@ -15,6 +15,7 @@ import pytest
 
 from harness import run, session, studies, work
 from harness.problem import Problem
+from harness.similarity import Similarity
 from harness.spec import DatasetSpec
 from harness.store import Store
 from tests.conftest import ROOT
@@ -29,6 +30,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work):
         monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
+    far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
+    monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it takes VGG16's own weights
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache))
 
 
