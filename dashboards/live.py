@@ -55,7 +55,7 @@ class Live:
         """Letters that change when the studies' results do."""
         seen: list[Any] = []
         with self._store.engine.connect() as connection:
-            for table in ("harness_checkpoint", "harness_trial", "harness_baseline"):
+            for table in ("harness_checkpoint", "harness_trial", "harness_baseline", "harness_opening"):
                 last = "train_seconds" if table == "harness_checkpoint" else "finished_at"
                 query = f"select count(*), max({last}) from {table} where study = :study"
                 seen += (tuple(connection.execute(sa.text(query), {"study": name}).one()) for name in self._names)

@@ -18,10 +18,11 @@ from plotly.offline import get_plotlyjs
 from dashboards import words
 from dashboards.figures import draw
 from dashboards.figures.compare import compare_drawing
-from dashboards.figures.drawing import Drawing
+from dashboards.figures.drawing import Drawing, Numbers
+from dashboards.recommendation import Recommendation, recommend
 from dashboards.rows import Rows
 from dashboards.summary import Summary, summarise
-from dashboards.table import trials_table
+from dashboards.table import COMPARED_COLUMNS, CONFIRMED_COLUMNS, compared_rows, confirmed_rows, trials_table
 from dashboards.theme import COLOURS, DARK, INK, LINE, MUTED, PAPER
 from harness.errors import StorageError
 from harness.store import Store
@@ -50,6 +51,32 @@ class _Study:
     summary: Summary
     drawings: list[Drawing]
     baselines: list[dict[Any, Any]]
+    advised: Recommendation | None
+    confirmed: Numbers
+    compared: Numbers
+
+    @classmethod
+    def of(cls, rows: Rows, suffix: str) -> "_Study":
+        advised = recommend(rows)
+        return cls(
+            rows,
+            suffix,
+            summarise(rows),
+            draw(rows, MOST_POINTS),
+            rows.baselines.to_dict("records"),
+            advised,
+            Numbers(CONFIRMED_COLUMNS, tuple(confirmed_rows(advised.confirmed)) if advised else ()),
+            Numbers(COMPARED_COLUMNS, tuple(compared_rows(advised.confirmed)) if advised else ()),
+        )
+
+    @property
+    def seal(self) -> str:
+        """What has become of the test part, in words."""
+        openings = len(self.rows.openings)
+        if not openings:
+            return f"The test part of {self.rows.name} is sealed: no finalist has been trained anew on fresh seeds."
+        times = "once" if openings == 1 else f"{openings} times"
+        return f"The test part of {self.rows.name} has been opened {times}, to confirm its finalists on fresh seeds."
 
 
 def write_page(store: Store, study_name: str, path: Path, *compared: str) -> None:
@@ -84,12 +111,7 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
     ``version`` makes it a live page, which asks its server whether there is a newer one; without ``whole`` it is only
     what such a page replaces, free of style and scripts.
     """
-    told = [
-        _Study(
-            rows, f"-{i}" if i > 1 else "", summarise(rows), draw(rows, MOST_POINTS), rows.baselines.to_dict("records")
-        )
-        for i, rows in enumerate(studies, start=1)
-    ]
+    told = [_Study.of(rows, f"-{i}" if i > 1 else "") for i, rows in enumerate(studies, start=1)]
     comparison = compare_drawing(studies) if len(studies) > 1 else None
     figures = {drawing.id + study.suffix: _views(drawing) for study in told for drawing in study.drawings}
     if comparison is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards import words
+from dashboards.confirmed import confirmation, interval
 from dashboards.rows import Rows
 from harness.pareto import front, wilson_interval
 from harness.results import STATUSES
@@ -38,6 +39,7 @@ def summarise(rows: Rows) -> Summary:
         return Summary(_facts(rows, best), (nothing, _how_many(rows), *_reasons(rows)))
     sentences = (
         *_best(rows, best),
+        *_confirmed(rows),
         *_cheaper(rows, best),
         _against_advice(rows, best),
         *_recipes(rows),
@@ -61,7 +63,22 @@ def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
         facts.append(Fact("The advice reached", words.accuracy(advice[rows.score]), _cost_or_status(rows, advice)))
     if baseline is not None:
         facts.append(Fact("Best baseline", words.accuracy(baseline[rows.score]), baseline["name"]))
+    found = confirmation(rows)
+    if found is not None and found.pick.test is not None:
+        test = found.pick.test
+        facts.append(
+            Fact(
+                "Confirmed test accuracy",
+                words.accuracy(test.mean),
+                f"of the pick, 95 % {test.low:.3f} to {test.high:.3f}",
+            )
+        )
     return (*facts, trials)
+
+
+def _confirmed(rows: Rows) -> list[str]:
+    found = confirmation(rows)
+    return [] if found is None else [f"Confirmed on the test part: {found.pick.label} {interval(found.pick)}."]
 
 
 def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:

@@ -36,6 +36,7 @@ from dashboards.figures.parallel import parallel_info
 from dashboards.figures.points import UNITS, Unit, thinned
 from dashboards.figures.scenarios import map_figure, map_info
 from dashboards.page import render, write_page
+from dashboards.recommendation import recommend
 from dashboards.rows import Rows
 from dashboards.summary import summarise
 from dashboards.table import trials_table
@@ -48,7 +49,7 @@ from harness.results import Checkpoint, TrialResult
 from harness.similarity import Similarity
 from harness.store import Store
 from harness.strategy import KINDS, Strategy
-from tests.synthetic import HOSTILE, add_trials, write_study
+from tests.synthetic import HOSTILE, add_trials, confirm_study, write_study
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     write_study(store, "all over budget", 3, only="over_budget")
     write_study(store, HOSTILE, 30)
     return store
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('confirmed') / 'harness.db'}")
+    write_study(store, "mnist", 50)
+    confirm_study(store, "mnist")
+    return Rows.read(store, "mnist")
 
 
 @pytest.fixture(scope="module")
@@ -672,3 +681,38 @@ def test_numbers_have_three_digits(value: float, shown: str) -> None:
 )
 def test_seconds_grow_into_minutes_and_hours(value: float, shown: str) -> None:
     assert words.seconds(value) == shown
+
+
+def test_what_was_confirmed_is_told_with_intervals_and_drawn(confirmed: Rows, rows: Rows) -> None:
+    advised = recommend(confirmed)
+    assert advised is not None and recommend(rows) is None
+    found = advised.confirmed
+    pick = confirmed.best()
+    assert pick is not None and found.pick.candidate.trial == pick["number"] and found.pick.test is not None
+    measured = confirmed.confirmations[confirmed.confirmations["candidate"] == found.pick.candidate.name]
+    assert found.pick.test.mean == pytest.approx(measured["test_accuracy"].mean())
+    optimism = found.optimism()
+    assert optimism is not None and optimism[0] == pytest.approx(pick["val_accuracy"] - found.pick.test.mean)
+    strategies = [c for c in found.candidates if c.candidate.strategy is not None]
+    assert found.n_compared == 2 * len(strategies) - 1  # with the best baseline all, with the advice all but itself
+    text = Parsed(render([confirmed])).text
+    assert f"{found.pick.test.mean:.4f} (95 % {found.pick.test.low:.3f} to" in text
+    assert "has been opened once" in text and "is sealed" not in text
+    assert "is sealed" in Parsed(render([rows])).text
+    crosses = next(t for t in front_figure(front_info(confirmed), 2000).data if t.name == "confirmed: test accuracy")
+    assert [1 - y for y in crosses.y] == pytest.approx([c.test.mean for c in strategies if c.test], abs=1e-5)
+    lowest = [1 - y - more for y, more in zip(crosses.y, crosses.error_y.array, strict=True)]
+    assert lowest == pytest.approx([c.test.low for c in strategies if c.test], abs=1e-5)
+
+
+def test_a_pick_that_is_no_better_than_a_baseline_is_said_to_be(confirmed: Rows) -> None:
+    worse = confirmed.confirmations.copy()
+    best = confirmed.best_baseline()
+    pick = confirmed.candidates[0].name
+    assert best is not None
+    hits = worse.loc[worse["candidate"] == best["name"], "correct"].tolist()
+    for row, packed in zip(worse.index[worse["candidate"] == pick], hits, strict=True):
+        worse.loc[row, "correct"] = packed
+    advised = recommend(replace(confirmed, confirmations=worse))
+    assert advised is not None and not advised.better_than_baseline
+    assert "the search's pick is no better" in advised.sentences[0] and "Use the CNN" in advised.sentences[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from dashboards import words
+from dashboards.confirmed import Confirmed, confirmation, interval
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import (
     COST_TITLES,
@@ -52,6 +53,7 @@ class FrontInfo:
     marks: tuple[tuple[str, Point], ...]
     n_validation: int
     score_name: str
+    confirmed: tuple[Confirmed, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -81,8 +83,16 @@ def front_info(rows: Rows, unit: Unit = "TFLOP") -> FrontInfo:
     marks = tuple((o, ends[t["number"]]) for o, t in special.items() if t is not None and t["number"] in ends)
     return FrontInfo(
         unit, all_points, tuple(all_points[i] for i in best), tuple(baselines), marks, rows.data["n_validation"],
-        rows.score_name,
+        rows.score_name, _confirmed(rows),
     )  # fmt: skip
+
+
+def _confirmed(rows: Rows) -> tuple[Confirmed, ...]:
+    """The strategies that were confirmed, where the figure's axis is of accuracy as they are."""
+    found = confirmation(rows)
+    if found is None or rows.metric != "accuracy":
+        return ()
+    return tuple(c for c in found.candidates if c.candidate.strategy is not None and c.test is not None)
 
 
 def front_figure(info: FrontInfo, most: int) -> go.Figure:
@@ -91,8 +101,11 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
     At most ``most`` checkpoints are drawn, and the whole front.
     """
     figure, unit = themed_figure(), info.unit
-    axis = AccuracyAxis([*(p.score for p in info.points), *(b.score for b in info.baselines)], info.n_validation)
-    costs = [p.cost(unit) for p in info.points] + [b.cost for b in info.baselines if b.cost > 0]
+    tests = [c.test for c in info.confirmed if c.test is not None]
+    measured = [*(p.score for p in info.points), *(b.score for b in info.baselines)]
+    axis = AccuracyAxis([*measured, *(t.low for t in tests), *(t.high for t in tests)], info.n_validation)
+    spent = rounded(c.train_flops / 1e12 if unit == "TFLOP" else c.seconds for c in info.confirmed)
+    costs = [p.cost(unit) for p in info.points] + [b.cost for b in info.baselines if b.cost > 0] + spent
     low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
     if info.front:
         steps = [*info.front, info.front[-1]]
@@ -159,6 +172,26 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
             marker={"symbol": symbol, "size": 18, "color": INK, "line": {"width": 1.5}},
             hoverinfo="skip",
         )
+    if info.confirmed:
+        means = axis.place(t.mean for t in tests)
+        lower, upper = axis.place(t.low for t in tests), axis.place(t.high for t in tests)
+        figure.add_scatter(
+            x=spent,
+            y=means,
+            mode="markers",
+            name="confirmed: test accuracy",
+            marker={"symbol": "x-thin-open", "size": 11, "color": INK, "line": {"width": 2}},
+            error_y={  # the axis is of errors: what is lower lies higher
+                "array": [low_at - mean for low_at, mean in zip(lower, means, strict=True)],
+                "arrayminus": [mean - high_at for high_at, mean in zip(upper, means, strict=True)],
+                "color": INK,
+                "thickness": 1.2,
+            },
+            hovertext=[
+                f"{words.plotly_text(c.label)}<br>confirmed on the test part: {interval(c)}" for c in info.confirmed
+            ],
+            hoverinfo="text",
+        )
     log_axis(figure, "xaxis", low, high, f"{COST_TITLES[unit]} (log)")
     axis.apply(figure, info.score_name)
     return figure
@@ -169,6 +202,7 @@ def front_drawing(rows: Rows, most: int) -> Drawing:
     return Drawing(
         "accuracy-versus-compute",
         "Accuracy versus compute",
+        "Crosses with bars, where there are any, are confirmed test accuracies with their 95 % intervals. "
         "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early). The line is the "
         f"front: the best {rows.score_name} reached for that cost; what lies in its shade is beaten. A baseline's "
         "line starts at its own cost. The vertical axis is stretched towards 1, so that the difference between 0.97 "
