@@ -202,7 +202,7 @@ def front_drawing(rows: Rows, most: int) -> Drawing:
     return Drawing(
         "accuracy-versus-compute",
         "Accuracy versus compute",
-        "Crosses with bars, where there are any, are what was confirmed on the test part, with 95 % intervals. "
+        "Crosses with bars, where there are any, are what was confirmed on the test part, with intervals. "
         "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early). The line is the "
         f"front: the best {rows.score_name} reached for that cost; what lies in its shade is beaten. A baseline's "
         "line starts at its own cost. The vertical axis is stretched towards 1, so that the difference between 0.97 "
