@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness import run, session, studies, work
+from harness import pictures, run, session, studies, work
 from harness.problem import Problem
 from harness.similarity import Similarity
 from harness.spec import DatasetSpec
@@ -70,8 +72,13 @@ def test_a_whole_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
 
 
 def test_a_folder_of_images_is_a_study_of_its_own(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: DatasetSpec
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec
 ) -> None:
+    def squares(paths: Sequence[Path], *arguments: Any, **keywords: Any) -> Any:
+        assert not any("test" in path.parts for path in paths), "the search decoded pictures of the test part"
+        return pictures.squares(paths, *arguments, **keywords)
+
+    monkeypatch.setattr("harness.data.squares", squares)
     export(digits.file, tmp_path / "my digits", "folders")
     (tmp_path / "my digits" / "train" / "a" / "words.png").write_text("these are words")
     (tmp_path / "my digits" / "train" / "b" / "copy.png").write_bytes(
