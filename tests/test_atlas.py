@@ -33,6 +33,7 @@ def run(*more: str) -> int:
     return atlas.main(["--data", "digits.toml", "--data", "others.npz", *sizes, *more])
 
 
+@pytest.mark.large
 def test_every_cell_is_a_study_and_a_second_run_does_nothing_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -469,6 +469,7 @@ def test_compared_studies_share_a_page_and_no_element_id(store: Store) -> None:
     assert "3 studies compared" in page.text
 
 
+@pytest.mark.large
 def test_ten_thousand_trials_keep_the_page_and_optunas_rows_small(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
     write_study(store, "many", 10_000)

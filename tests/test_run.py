@@ -132,6 +132,7 @@ def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[s
     assert len(database().execute("select * from harness_baseline").fetchall()) == 4
 
 
+@pytest.mark.large
 def test_fresh_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
     call(capsys, "--trials", "3")
     code, _, _ = call(capsys, "--trials", "2", "--epochs", "1", "--fresh")
@@ -246,8 +247,10 @@ def test_wrong_weights_end_with_exit_code_two(
     assert code == 2 and "junk.h5" in err and "Traceback" not in err
 
 
+@pytest.mark.large
 def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     call(capsys, "--trials", "2")
+    database().execute("vacuum")  # else what the first run wrote over leaves room
     pages = database().execute("pragma page_count").fetchone()[0]
     real = Store.__init__
 
@@ -261,7 +264,7 @@ def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], mon
         code, _, err = call(capsys, "--trials", "40")
     assert code == 2 and "is full" in err and "Traceback" not in err
     assert database().execute("select count(*) from trial_summary").fetchone()[0] >= 2
-    assert call(capsys, "--trials", "4")[0] == 0
+    assert call(capsys, "--trials", "3")[0] == 0
 
 
 def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:

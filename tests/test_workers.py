@@ -228,7 +228,7 @@ class TestTrials:
         for one in begun[1:]:
             assert not one.needs_memory_of(begun[0])
 
-    @pytest.mark.parametrize("workers", [2, 8])
+    @pytest.mark.parametrize("workers", [2, pytest.param(8, marks=pytest.mark.large)])
     def test_more_workers_search_the_same_problem(
         self, store: Store, tiny_problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
     ) -> None:
