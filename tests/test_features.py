@@ -136,6 +136,7 @@ def test_what_a_killed_builder_left_is_taken_away(tiny_problem: Problem) -> None
     assert not left.exists() and folder.exists()
 
 
+@pytest.mark.large
 def test_two_processes_compute_an_entry_once(tmp_path: Path) -> None:
     script = """
 import sys

@@ -118,17 +118,17 @@ def test_a_study_s_settings_on_other_images(
 
 
 def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(capsys, "--trials", "5")[0] == 0
+    assert call(capsys, "--trials", "4")[0] == 0
     before = database().execute("select * from harness_trial").fetchall()
-    assert call(capsys, "--trials", "5")[0] == 0  # nothing to do
+    assert call(capsys, "--trials", "4")[0] == 0  # nothing to do
     assert database().execute("select * from harness_trial").fetchall() == before
-    assert call(capsys, "--trials", "9", "--resume")[0] == 0
+    assert call(capsys, "--trials", "6", "--resume")[0] == 0
     after = database().execute("select * from harness_trial order by number").fetchall()
-    assert after[:5] == before and len(after) == 9
+    assert after[:4] == before and len(after) == 6
     points = database().execute(
         "select distinct strategy, frozen_convs, head, dropout, optimizer, learning_rate from trial_summary"
     )
-    assert len(points.fetchall()) == 9
+    assert len(points.fetchall()) == 6
     assert len(database().execute("select * from harness_baseline").fetchall()) == 4
 
 
@@ -160,10 +160,10 @@ def test_trials_dearer_than_the_limit_are_not_begun(capsys: pytest.CaptureFixtur
 
 
 def test_no_trial_starts_after_the_time_limit(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(capsys, "--trials", "4", "--time-limit", "1e-6")[0] == 0
+    assert call(capsys, "--trials", "2", "--time-limit", "1e-6")[0] == 0
     assert database().execute("select count(*) from trial_summary").fetchone() == (0,)
-    assert call(capsys, "--trials", "4")[0] == 0
-    assert database().execute("select count(*) from trial_summary").fetchone() == (4,)
+    assert call(capsys, "--trials", "2")[0] == 0
+    assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
 
 
 def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
@@ -173,12 +173,12 @@ def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
     with monkeypatch.context() as patched:
         patched.setattr("harness.search.run_trial", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            call(capsys, "--trials", "4")
+            call(capsys, "--trials", "3")
     store = Store("sqlite:///results/harness.db")
     assert len(store.trials("tiny")) == 2
     assert store.sessions("tiny")["outcome"].tolist() == ["done", "crashed"]
-    assert call(capsys, "--trials", "4")[0] == 0
-    assert len(store.trials("tiny")) == 4
+    assert call(capsys, "--trials", "3")[0] == 0
+    assert len(store.trials("tiny")) == 3
 
 
 def test_the_plan_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -256,6 +256,7 @@ class TestTrials:
         assert first.loc[pinned, planned].to_numpy().tolist() == second.loc[pinned, planned].to_numpy().tolist()
         assert first["seed"].tolist() == second["seed"].tolist()
 
+    @pytest.mark.large
     def test_two_runs_that_plan_at_once_plan_once(self, store: Store, tiny_problem: Problem, tmp_path: Path) -> None:
         script = """
 import sys
