@@ -89,7 +89,7 @@ def install() -> None:
     weights = Weights(tensors={}, source="stub", notes=(), digest="stub")
     patches: list[tuple[Any, str, Any]] = [
         (work, "load_weights", lambda _: weights), (session, "load_weights", lambda _: weights),
-        (Problem, "vgg16", StubProblem), (search, "run_trial", run_trial),
+        (Problem, "vgg16", StubProblem), (search, "run_trial", run_trial), (work, "_score_layers", lambda *_: None),
         (session, "write_page", lambda *_: None), (dashboards.optuna, "attach", lambda *_: None),
         (run, "print_report", lambda *_: None), (heartbeat, "BEAT", 0.3), (heartbeat, "DEAD_AFTER", 6),
     ]  # fmt: skip
