@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,7 +43,8 @@ class Waiting:
 
     def __init__(self, spec: StudySpec, seconds: float) -> None:
         self.spec, self.seconds, self.waited = spec, seconds, 0.0
-        self.split = type("Split", (), {"train": range(IMAGES), "n_classes": CLASSES})
+        self.split = SimpleNamespace(train=range(IMAGES), validation=range(IMAGES), n_classes=CLASSES)
+        self.backbone = SimpleNamespace(architecture=VGG16)
 
     def cost(self, strategy: Strategy) -> Cost:
         return trial_cost(VGG16, strategy, CLASSES, 32, IMAGES, 10**9)
