@@ -26,8 +26,12 @@ from tests.tiny import tiny_backbone, tiny_weights
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """The tiny network in place of VGG16, a fresh folder to run in."""
+def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
+    """The tiny network in place of VGG16, a fresh folder to run in. Drawing takes longer than tiny trials: only
+    `test_a_whole_run` and the runs in processes of their own do it."""
+    if request.node.name != "test_a_whole_run":
+        monkeypatch.setattr(session, "write_page", lambda *_: None)
+        monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work):
