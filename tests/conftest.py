@@ -17,12 +17,15 @@ ROOT = Path(__file__).parent.parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on PostgreSQL stay in one process: two that start their first server at once stand in each other's way.
-    So do those in a browser: one browser and one set of pages serve them all. These long rows are begun first, and
-    whole runs next, so that no process is left with one of them at the end."""
+    Those in a browser stay in two: each has one browser and one set of pages for all. These long rows are begun first,
+    and whole runs next, so that no process is left with one of them at the end."""
+    browsers = 0
     for item in items:
-        for name in ("postgres", "browser"):
-            if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.xdist_group(name))
+        if item.get_closest_marker("postgres"):
+            item.add_marker(pytest.mark.xdist_group("postgres"))
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group(f"browser {browsers % 2}"))
+            browsers += 1
     items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, "test_run" not in item.nodeid))
 
 
