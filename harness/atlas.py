@@ -6,7 +6,6 @@ which strategy wins, by how much, for which compute, and where the table is righ
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from harness.audit import Found, places
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS
-from harness.run import silenced, without_password
+from harness.run import recorded_command, silenced
 from harness.spec import AdviceSpec, DatasetSpec
 from harness.store import Store
 
@@ -27,9 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
     arguments = _parser().parse_args(argv)
     stop_on_sigterm()
-    given = sys.argv[1:] if argv is None else argv
     try:
-        _run(arguments, shlex.join(["harness", "atlas", *map(without_password, given)]))
+        _run(arguments, recorded_command("atlas", argv))
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

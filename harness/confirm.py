@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError
 from harness.paths import DEFAULT_STORAGE, page_path
 from harness.report import confirmation_as_json, print_confirmation
-from harness.run import log_to, prepare_output, silenced, without_password
+from harness.run import log_to, prepare_output, recorded_command, silenced
 from harness.store import Store
 from harness.worker import dataset_of
 
@@ -21,10 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     stop_on_sigterm()
     try:
-        _confirm(
-            arguments,
-            shlex.join(["harness", "confirm", *map(without_password, sys.argv[1:] if argv is None else argv)]),
-        )
+        _confirm(arguments, recorded_command("confirm", argv))
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -49,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     stop_on_sigterm()
     try:
-        return _run(
-            arguments, shlex.join(["harness", "run", *map(without_password, sys.argv[1:] if argv is None else argv)])
-        )
+        return _run(arguments, recorded_command("run", argv))
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -219,7 +217,12 @@ def _confirm(searched: "Request", study: str | None) -> "Rows":
     )
 
 
-def without_password(argument: str) -> str:
+def recorded_command(name: str, argv: Sequence[str] | None) -> str:
+    """The command ``name`` with its arguments ``argv``, those of this process where None, as it may be recorded."""
+    return shlex.join(["harness", name, *map(_without_password, sys.argv[1:] if argv is None else argv)])
+
+
+def _without_password(argument: str) -> str:
     """An argument as it may be recorded: a database's URL without its password."""
     option, separator, url = argument.rpartition("=")
     return f"{option}{separator}{database.shown(database.parse_url(url))}" if "://" in url and "@" in url else argument

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError
-from harness.run import silenced, without_password
+from harness.run import recorded_command, silenced
 from harness.spec import DatasetSpec, shipped
 from harness.store import Store
 
@@ -21,9 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop_on_sigterm()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        _work(
-            arguments, shlex.join(["harness", "worker", *map(without_password, sys.argv[1:] if argv is None else argv)])
-        )
+        _work(arguments, recorded_command("worker", argv))
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
