@@ -7,6 +7,7 @@ from typing import Any
 from dashboards import words
 from dashboards.confirmed import confirmation, interval
 from dashboards.rows import Rows
+from harness.comparison import gap
 from harness.pareto import front, wilson_interval
 from harness.results import STATUSES
 
@@ -130,17 +131,14 @@ def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
 
 
 def _sure(rows: Rows, best: dict[str, Any], advised: dict[str, Any]) -> str:
-    """The 95 % interval of the regret as of accuracies measured apart (Newcombe 1998, method 10): the same images for
+    """The 95 % interval of the regret as of accuracies measured apart (`harness.comparison.gap`): the same images for
     both make it narrower, that the best of many was chosen by them moves it down. Nothing for scores of which no
     interval is known."""
     if rows.score != "val_accuracy":
         return ""
     n = rows.data["n_validation"]
-    (one, one_low, one_high), (two, two_low, two_high) = (
-        (trial["val_accuracy"], *wilson_interval(round(trial["val_accuracy"] * n), n)) for trial in (best, advised)
-    )
-    low = one - two - math.hypot(one - one_low, two_high - two)
-    high = one - two + math.hypot(one_high - one, two - two_low)
+    one, two = (trial["val_accuracy"] for trial in (best, advised))
+    low, high = gap(one, wilson_interval(round(one * n), n), two, wilson_interval(round(two * n), n))
     return f" (95 %: {100 * low:+.1f} to {100 * high:+.1f})"
 
 
