@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="PAGE", help="the page to write (default: results/<study>.html)")
     parser.add_argument("--weights", type=Path, metavar="PATH", help="VGG16 weights, as for `harness run`")
     parser.add_argument(
-        "--dataset", metavar="TOML", help="the data set's file here, where it lies elsewhere than for `harness run`"
+        "--dataset", metavar="PATH", help="the data set here, where it lies elsewhere than for `harness run`"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     return parser

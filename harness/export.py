@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
     )
     parser.add_argument("--weights", type=Path, metavar="PATH", help="VGG16 weights, as for `harness run`")
-    parser.add_argument("--dataset", metavar="TOML", help="the data set's file here, where it has moved")
+    parser.add_argument(
+        "--dataset", metavar="SET", help="the data set here, as for `harness run --data`, where it has moved"
+    )
     return parser
 
 
