@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from harness import environment
+from harness import convolution, environment
 from harness.cost import Conv
+from harness.spec import Precision
 from harness.weights import Weights
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each function that is traced for a new shape
@@ -59,6 +60,8 @@ class Backbone:
         self.convs: list[keras.layers.Conv2D] = [
             layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)
         ]
+        for conv in filter(convolution.suits, self.convs):
+            conv.convolution_op = convolution.convolve
         self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
         self.prepare = Prepare(self.image_size)
 
@@ -131,6 +134,15 @@ def device() -> str:
 def on_gpu() -> bool:
     """Whether the backend sees a GPU."""
     return device() != environment.cpu()
+
+
+def fast_precision() -> Precision:
+    """What this machine trains fastest in: bfloat16 on a GPU, and where TensorFlow's processor multiplies it.
+
+    JAX on a processor has no fast convolution in either.
+    """
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    return "bfloat16" if on_gpu() or (on_tensorflow and environment.multiplies_bfloat16()) else "float32"
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:

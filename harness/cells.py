@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from harness.advice import ADVISED, Advice, advise
-from harness.backbone import Backbone
+from harness.backbone import Backbone, fast_precision
 from harness.data import Drawn, Split, draw
 from harness.heartbeat import Watch
 from harness.measure import measure_similarity
 from harness.paths import user_cache
 from harness.problem import Problem, set_precision
 from harness.profile import profile
-from harness.search import check_same_problem, open_study, plan, recover
+from harness.search import check_same_problem, open_study, plan, recover, settled
 from harness.session import begin_study
 from harness.similarity import SAMPLE, Similarity, load_reference
 from harness.spec import BaselinesSpec, Budget, DatasetSpec, DataSpec, Pruning, SearchSpace, StudySpec
@@ -95,7 +95,7 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
     network: Backbone | None = None
     for seed in range(atlas.seeds):
         for dataset in atlas.datasets:
-            specs = [atlas.spec(dataset, size, seed) for size in atlas.sizes]
+            specs = [_spec(store, atlas, dataset, size, seed) for size in atlas.sizes]
             if all(_finished(store, spec) for spec in specs):
                 continue
             wanted = specs[0].data.model_copy(update={"train_size": None})
@@ -146,6 +146,11 @@ def _begin(
 
 def _similarity(drawn: Drawn, weights: Path | None) -> Similarity:
     return measure_similarity(drawn.some(SAMPLE, load_reference().image_size), weights)
+
+
+def _spec(store: Store, atlas: Atlas, dataset: DatasetSpec, size: int, seed: int) -> StudySpec:
+    spec = atlas.spec(dataset, size, seed)
+    return settled(spec, store.study(spec.name), fast_precision)
 
 
 def _finished(store: Store, spec: StudySpec) -> bool:

@@ -49,6 +49,13 @@ def cpu() -> str:
     return f"{name}, {available_cores()} cores"
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16. Known on Linux only."""
+    info = Path("/proc/cpuinfo")
+    words = set(info.read_text().split()) if info.is_file() else set()
+    return bool(words & {"avx512_bf16", "amx_bf16"})
+
+
 def available_cores() -> int:
     """Cores this process may run on: less than the machine's where it is confined."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

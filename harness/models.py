@@ -25,7 +25,9 @@ class Dropout(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self.rate = self.add_weight(shape=(), initializer="zeros", trainable=False, name="rate", dtype="float32")
+        self.rate = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="rate", dtype="float32", autocast=False
+        )
         self.draws = keras.random.SeedGenerator(0)
 
     def call(self, values: Any, training: bool = False) -> Any:

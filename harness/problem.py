@@ -96,8 +96,8 @@ class Problem:
 
 
 def set_precision(spec: StudySpec) -> None:
-    """Make the study's precision Keras's policy: auto is bfloat16 on a GPU, and float32 on a CPU, where bfloat16 gains
-    a tenth only at the batch sizes of small studies."""
+    """Make the study's precision Keras's policy. A study from before auto was settled when it is begun says auto: then
+    it is float32 on any CPU."""
     wanted = spec.budget.precision
     if wanted == "auto":
         wanted = "bfloat16" if on_gpu() else "float32"

@@ -28,8 +28,8 @@ from harness.pareto import front
 from harness.problem import Problem
 from harness.pruning import should_stop
 from harness.results import Checkpoint, Standing, Status, TrialResult
-from harness.spec import StudySpec
-from harness.store import Origin, Store, Ticket, TicketLost
+from harness.spec import Precision, StudySpec
+from harness.store import Origin, Store, StudyRow, Ticket, TicketLost
 from harness.strategy import N_CONVS, Kind, OptimizerName, Pooling, Strategy
 from harness.trial import OUT_OF_MEMORY, run_trial
 
@@ -471,6 +471,15 @@ _FREE_TO_CHANGE = {
     "name", "description", "budget.trials", "budget.time_limit", "budget.max_trial_cost", "pruning", "baselines",
     "recommendation",
 }  # fmt: skip
+
+
+def settled(spec: StudySpec, before: StudyRow | None, fastest: Callable[[], Precision]) -> StudySpec:
+    """``spec`` with a precision where it says auto: that of the study as it was begun, ``before``, and for a new one
+    the ``fastest`` here. So all trials of a study compute alike, on whichever machines."""
+    if spec.budget.precision != "auto":
+        return spec
+    precision = StudySpec.model_validate(before.spec).budget.precision if before else fastest()
+    return spec.model_copy(update={"budget": spec.budget.model_copy(update={"precision": precision})})
 
 
 def check_same_problem(before: Mapping[str, Any], spec: StudySpec) -> None:

@@ -4,10 +4,11 @@ import logging
 import math
 import multiprocessing
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 
@@ -15,6 +16,7 @@ import dashboards.optuna
 from dashboards.page import write_page
 from dashboards.rows import Rows
 from harness.advice import Advice, advise
+from harness.backbone import fast_precision
 from harness.data import Drawn, Split, draw
 from harness.database import patiently
 from harness.errors import SpecError
@@ -24,7 +26,7 @@ from harness.on_ray import Placement, place
 from harness.profile import Profile, profile
 from harness.progress import Progress, outcome
 from harness.results import TrialResult
-from harness.search import check_same_problem, finished, open_study, plan, recover, standing
+from harness.search import check_same_problem, finished, open_study, plan, recover, settled, standing
 from harness.similarity import SAMPLE, Similarity, load_reference
 from harness.spec import DatasetSpec, StudySpec
 from harness.store import Store
@@ -33,6 +35,8 @@ from harness.weights import load_weights
 from harness.work import Job, check_same_images, follow, supervise, work
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,12 @@ def run_study(request: Request) -> Rows:
     Raises HarnessErrors for what the user can mend. Whatever ends it, all that was finished is kept, and calling it
     again goes on from there.
     """
-    spec = request.spec
-    drawn = draw(request.dataset, spec.data, spec.seed)
+    drawn = draw(request.dataset, request.spec.data, request.spec.seed)
     split = drawn.load()
     store = Store(request.storage)
+    before = None if request.fresh else store.study(request.spec.name)
+    spec = settled(request.spec, before, lambda: _here(request, fast_precision))
+    request = replace(request, spec=spec)
     advice = _open(request, store, drawn, split)
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
@@ -136,11 +142,16 @@ def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
     if request.dataset.similar_to_imagenet is not None:
         return None
     some = drawn.some(SAMPLE, load_reference().image_size)
+    return _here(request, measure_similarity, some, request.weights)
+
+
+def _here(request: Request, function: Callable[..., Result], *given: Any) -> Result:
+    """What ``function`` gives. Where others will do the work it is called in a process of its own, which gives back
+    what it took of a GPU's memory: they will want it."""
     if request.workers == 1 and not request.placement:
-        return measure_similarity(some, request.weights)
-    # In a process of its own that gives back what it took of a GPU's memory: the workers will want it.
+        return function(*given)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
-        return apart.submit(measure_similarity, some, request.weights).result()
+        return apart.submit(function, *given).result()
 
 
 def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:

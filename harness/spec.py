@@ -154,7 +154,7 @@ class SearchSpace(_Declared):
 
 class Budget(_Declared):
     """How much a study may spend. ``max_trial_cost`` is in TFLOP of training, ``time_limit`` in seconds: no trial
-    starts after it. ``precision`` auto means bfloat16 on a GPU and float32 on a CPU."""
+    starts after it. ``precision`` auto means whichever is faster on the machine that begins the study."""
 
     trials: Annotated[int, Field(ge=1)] = 50
     epochs: Annotated[int, Field(ge=1)] = 5

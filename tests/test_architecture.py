@@ -47,6 +47,7 @@ ORDER = [
     "harness.advice",
     "harness.audit",
     "harness.weights",
+    "harness.convolution",
     "harness.backbone",
     "harness.features",
     "harness.measure",

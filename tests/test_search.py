@@ -27,6 +27,7 @@ from harness.search import (
     outside,
     plan,
     recover,
+    settled,
     standing,
     suggest,
 )
@@ -389,3 +390,14 @@ def test_the_second_phase_is_judged_by_itself(tmp_path: Path, tiny_problem: Prob
 
 def test_different_trials_have_different_seeds() -> None:
     assert len({search._seed(base, number) for base in range(5) for number in range(200)}) == 1000
+
+
+def test_the_machine_that_begins_a_study_decides_its_precision(store: Store, spec: StudySpec) -> None:
+    assert spec.budget.precision == "auto"
+    begun = settled(spec, None, lambda: "bfloat16")
+    assert begun.budget.precision == "bfloat16"
+    store.create_study("begun", spec=begun.model_dump(mode="json"), data={}, advice={})
+    again = settled(spec, store.study("begun"), lambda: "float32")
+    assert again == begun, "another machine, or another day, takes what the study was begun with"
+    asked = spec.model_copy(update={"budget": spec.budget.model_copy(update={"precision": "float32"})})
+    assert settled(asked, store.study("begun"), lambda: "bfloat16") is asked, "what is asked for is not overruled"

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.backbone import as_numpy
 from harness.clock import Clock
-from harness.models import Network
+from harness.models import Network, Networks
 from harness.problem import Problem
 from harness.strategy import N_CONVS, OptimizerName, Strategy
 from harness.training import (
@@ -27,6 +28,7 @@ from harness.training import (
     fit,
     sgd,
 )
+from tests.tiny import tiny_backbone
 
 
 def strategy(k: int, *, head: tuple[int, ...] = (), rate: float = 3e-3, optimizer: OptimizerName = "adam") -> Strategy:
@@ -241,6 +243,24 @@ def test_a_weight_counts_as_so_many_pictures(tiny_problem: Problem) -> None:
         ends += fit(network, part, validation, schedule, Clock(), seed=0)
     assert ends[0].train_loss == pytest.approx(ends[1].train_loss, rel=1e-5)
     assert ends[0].val_loss == pytest.approx(ends[1].val_loss, rel=1e-5)
+
+
+def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
+    ends = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        problem = replace(
+            tiny_problem, networks=Networks(tiny_backbone(), tiny_problem.split.train.pixels.shape[1:], 3)
+        )
+        tried = strategy(0, head=(16,), rate=1e-3)
+        network, ends[policy] = trained(problem, tried, 0, dropout=0.3)
+        assert {layer.compute_dtype for layer in network.own} == {"float32"} | (
+            {"bfloat16"} if policy == "mixed_bfloat16" else set()
+        )
+        assert {item.variable.dtype for item in network.trained} == {"float32"}
+    for full, half in zip(*ends.values(), strict=True):
+        assert half.train_loss == pytest.approx(full.train_loss, rel=0.05)
+        assert half.train_loss != full.train_loss
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,65 @@
+"""The gradient of filters as a product: the same sum as TensorFlow's, and taken only where it was measured to pay."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from harness.convolution import convolve, filter_gradient, suits
+
+tf = pytest.importorskip("tensorflow")
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7), st.integers(1, 9), st.integers(1, 9))
+def test_it_is_the_sum_that_tensorflow_takes(n: int, height: int, width: int, channels: int, filters: int) -> None:
+    inputs, upstream = normal(1, n, height, width, channels), normal(2, n, height, width, filters)
+    expected = tf.raw_ops.Conv2DBackpropFilter(
+        input=inputs,
+        filter_sizes=[3, 3, channels, filters],
+        out_backprop=upstream,
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    )
+    found = filter_gradient(tf.constant(inputs), tf.constant(upstream))
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def layer(channels: int, side: int, dtype: str, **changed: object) -> keras.layers.Conv2D:
+    conv = keras.layers.Conv2D(256, **{"kernel_size": 3, "padding": "same", "dtype": dtype} | changed)
+    conv(keras.Input((side, side, channels)))
+    return conv
+
+
+def test_where_it_is_taken() -> None:
+    assert suits(layer(128, 8, "mixed_bfloat16"))
+    assert suits(layer(512, 28, "mixed_bfloat16"))
+    assert not suits(layer(128, 8, "float32"))
+    assert not suits(layer(64, 8, "mixed_bfloat16"))
+    assert not suits(layer(128, 56, "mixed_bfloat16"))
+    assert not suits(layer(128, 8, "mixed_bfloat16", padding="valid"))
+    assert not suits(layer(128, 8, "mixed_bfloat16", strides=2))
+    assert not suits(layer(128, 8, "mixed_bfloat16", kernel_size=5))
+
+
+def test_a_layer_that_takes_it_has_the_gradients_of_one_that_does_not() -> None:
+    def gradients(conv: keras.layers.Conv2D, inputs: np.ndarray) -> list[np.ndarray]:
+        given = tf.cast(tf.constant(inputs), tf.bfloat16)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            loss = tf.reduce_sum(tf.square(tf.cast(conv(given), tf.float32)))
+        found = tape.gradient(loss, [given, conv.kernel.value, conv.bias.value])
+        return [ops.convert_to_numpy(ops.cast(gradient, "float32")) for gradient in found]
+
+    inputs, conv = normal(3, 4, 4, 4, 128), layer(128, 4, "mixed_bfloat16")
+    before = gradients(conv, inputs)
+    conv.convolution_op = convolve
+    for old, new in zip(before, gradients(conv, inputs), strict=True):
+        assert np.abs(old).max() > 0
+        assert np.abs(new - old).max() < 0.02 * np.abs(old).max()
