@@ -14,6 +14,7 @@ from rich.table import Table
 from harness.errors import HarnessError, StorageError
 from harness.listing import PART_NAMES
 from harness.paths import DEFAULT_STORAGE
+from harness.results import METRIC_NAMES
 from harness.run import silenced
 from harness.store import Store
 
@@ -64,17 +65,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(store: Store, _: argparse.Namespace) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("study", "trials", "finished", "best accuracy", "last finished (UTC)"):
+    for column in ("study", "trials", "finished", "best", "metric", "last finished (UTC)"):
         table.add_column(column, justify="left" if column == "study" else "right", no_wrap=True)
     for name in store.study_names():
         row, trials = store.study(name), store.trials(name)
         assert row is not None
-        best = trials.loc[trials["status"] == "complete", "val_accuracy"].max()
+        best = trials.loc[trials["status"] == "complete", f"val_{row.metric}"].max()
         table.add_row(
             name,
             str(row.spec.get("budget", {}).get("trials", "")),
             str(len(trials)),
             f"{best:.4f}" if best == best else "",
+            METRIC_NAMES[row.metric],
             f"{trials['finished_at'].max():%Y-%m-%d %H:%M}" if len(trials) else "",
         )
     Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(table)

@@ -119,8 +119,8 @@ def test_list_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     fill(Store(url), NAME)
     assert studies.main(["list", "--storage", url]) == 0
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == ["study", "trials", "finished", "best", "accuracy", "last", "finished", "(UTC)"]
-    assert line.startswith(NAME) and line.removeprefix(NAME).split()[:3] == ["3", "1", "0.5000"]
+    assert header.split() == ["study", "trials", "finished", "best", "metric", "last", "finished", "(UTC)"]
+    assert line.startswith(NAME) and line.removeprefix(NAME).split()[:4] == ["3", "1", "0.5000", "accuracy"]
     assert studies.main(["show", NAME, "--storage", url]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["trials"] == {"complete": 1} and shown["spec"]["budget"] == {"trials": 3}
