@@ -1,0 +1,164 @@
+"""Whole learning curves of random configurations of the study `mnist`, on several data sets, for `benchmarks.replay`.
+
+    python -m benchmarks.curves [--configurations 200] [--data NAME|PATH]... [--train-size 400] [--validation-size 300]
+
+The same configurations on every set, the article's four strategies in turn, nothing stopped early; 32x32 images, 5
+epochs, batch 64, bfloat16. Kept in benchmarks/curves/SET.jsonl: the first line says what was recorded on what, each
+other is one configuration with its curve. Configuration by configuration, all sets, and written after every trial: a
+recording that was interrupted goes on where it was, and a part of one can be used. Seconds depend on what else the
+machine did; training FLOPs, which are computed, do not. Needs VGG16's weights (see README.md).
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from benchmarks.record import machine
+from harness.backbone import Backbone
+from harness.data import load_split
+from harness.paths import user_cache
+from harness.problem import Problem, set_precision
+from harness.results import Checkpoint, TrialResult
+from harness.search import suggest
+from harness.spec import StudySpec
+from harness.strategy import Strategy
+from harness.trial import run_trial
+from harness.weights import load_weights
+
+FOLDER = Path(__file__).parent / "curves"
+POINT = ("train_flops", "train_seconds", "val_accuracy", "val_loss", "train_loss")
+"""What is kept of a checkpoint, in this order. FLOPs and seconds are cumulative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One configuration trained to its end: the curve is empty where it ``diverged`` or ``failed`` in its first epoch;
+    ``planned_flops`` are those of all epochs, ``seconds`` those on the wall."""
+
+    strategy: Strategy
+    status: str
+    planned_flops: float
+    seconds: float
+    curve: tuple[Checkpoint, ...]
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "Recorded":
+        """What `as_row` has written."""
+        points = (Checkpoint(epoch, **dict(zip(POINT, p, strict=True))) for epoch, p in enumerate(row["curve"], 1))
+        return cls(
+            Strategy.from_row(row["strategy"]), row["status"], row["planned_flops"], row["seconds"], tuple(points)
+        )
+
+
+def as_row(strategy: Strategy, result: TrialResult, seconds: float) -> dict[str, Any]:
+    """As one line of the file holds it, figures in as many digits as mean something."""
+    curve = [[_short(getattr(point, name)) for name in POINT] for point in result.curve]
+    fields = {name: _short(value) for name, value in strategy.as_row().items()}
+    return {
+        "strategy": fields, "status": result.status, "planned_flops": _short(result.planned_flops),
+        "seconds": _short(seconds), "curve": curve,
+    }  # fmt: skip
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def load(dataset: str) -> tuple[dict[str, Any], list[Recorded]]:
+    """What was recorded on the set of that name, and every configuration in the order drawn."""
+    setting, *rows = map(json.loads, _file(dataset).read_text(encoding="utf-8").splitlines())
+    return setting, [Recorded.of(row) for row in rows]
+
+
+def recorded_sets() -> list[str]:
+    """The data sets that there are recordings of."""
+    return sorted(path.stem for path in FOLDER.glob("*.jsonl"))
+
+
+def _file(dataset: str) -> Path:
+    return FOLDER / f"{dataset}.jsonl"
+
+
+def draw(spec: StudySpec, count: int) -> list[Strategy]:
+    """The first ``count`` of one endless list of random configurations of the study, its strategies in turn."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=spec.seed))
+    found = []
+    for number in range(count):
+        kind = spec.search.strategies[number % len(spec.search.strategies)]
+        study.enqueue_trial({"strategy": kind})
+        found.append(suggest(study.ask(), spec))
+    return [Strategy.from_row({name: _short(value) for name, value in s.as_row().items()}) for s in found]
+
+
+class Recording:
+    """The file of one data set and the problem that it is of."""
+
+    def __init__(self, spec: StudySpec, problem: Problem, name: str) -> None:
+        """Begins the file, or takes up one of the same setting. Raises SystemExit for one of another."""
+        self._problem, self._path = problem, _file(name)
+        train, validation = len(problem.split.train), len(problem.split.validation)
+        setting = {
+            "dataset": name, "classes": problem.split.n_classes, "train": train, "validation": validation,
+            "image_size": spec.data.image_size, "epochs": spec.budget.epochs, "batch_size": spec.budget.batch_size,
+            "precision": spec.budget.precision, "seed": spec.seed, "point": list(POINT),
+        }  # fmt: skip
+        if not self._path.exists():
+            found = {key: value for key, value in machine().items() if key != "command"}  # it may hold paths
+            self._lines = [json.dumps(setting | {"machine": found})]
+            return
+        self._lines = self._path.read_text(encoding="utf-8").splitlines()
+        before = {key: value for key, value in json.loads(self._lines[0]).items() if key != "machine"}
+        if before != setting:
+            raise SystemExit(f"{self._path.name} was recorded with {before}, not {setting}: move it away to begin anew")
+
+    def record(self, number: int, strategy: Strategy) -> None:
+        """Train configuration ``number`` and keep its curve, unless it is there."""
+        if number + 1 < len(self._lines):
+            assert Recorded.of(json.loads(self._lines[number + 1])).strategy == strategy, "another space or Optuna"
+            return
+        begin = time.perf_counter()
+        result = run_trial(strategy, self._problem, seed=number, on_checkpoint=lambda _: None)
+        seconds = time.perf_counter() - begin
+        self._lines.append(json.dumps(as_row(strategy, result, seconds), separators=(",", ":")))
+        new = self._path.with_suffix(".new")
+        new.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
+        new.replace(self._path)
+        reached = f"{result.val_accuracy:.3f}" if result.val_accuracy is not None else result.reason
+        print(f"{number:3d} {self._path.stem:10} {strategy.label()}: {reached} ({seconds:.1f} s)", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configurations", type=int, default=200)
+    parser.add_argument("--data", action="append", metavar="NAME|PATH", help="may be given several times")
+    parser.add_argument("--train-size", type=int, default=400)
+    parser.add_argument("--validation-size", type=int, default=300)
+    arguments = parser.parse_args(argv)
+    FOLDER.mkdir(exist_ok=True)
+    network: Backbone | None = None
+    recordings = []
+    for data in arguments.data or ["mnist"]:
+        spec, dataset = StudySpec.load("mnist", {
+            "data.dataset": data, "data.train_size": arguments.train_size, "data.test_size": None,
+            "data.validation_size": arguments.validation_size, "budget.precision": "bfloat16",
+        })  # fmt: skip
+        if network is None:
+            set_precision(spec)
+            network = Backbone.vgg16(load_weights(), spec.data.image_size)
+        split = load_split(dataset, spec.data, spec.seed)
+        problem = Problem.on(network, spec, split, user_cache() / "features")
+        recordings.append(Recording(spec, problem, dataset.name))
+    for number, strategy in enumerate(draw(spec, arguments.configurations)):
+        for recording in recordings:
+            recording.record(number, strategy)
+
+
+if __name__ == "__main__":
+    main()
