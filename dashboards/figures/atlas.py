@@ -104,13 +104,18 @@ def overall(found: Sequence[Found], placed: Sequence[Place]) -> str:
     told = verdicts(placed)
     right = sum(place.right for place in placed)
     by_word = {word: [str(v.scenario) for v in told if v.word == word] for word in ("holds", "does not hold")}
-    sure = "; ".join(f"{word} in scenario {' and '.join(which)}" for word, which in by_word.items() if which)
+    sure = "; ".join(f"{word} in {_scenarios(which)}" for word, which in by_word.items() if which)
     seeds = len({trial.seed for trial in found})
     return (
         f"The article's table names the winner at {right} of {words.count(len(placed), 'place')} "
         f"({words.count(seeds, 'seed')} each). It {sure or 'is undecided in all scenarios'}"
         f"{'; the others are undecided' if sure and sum(map(len, by_word.values())) < len(told) else ''}."
     )
+
+
+def _scenarios(which: Sequence[str]) -> str:
+    *some, last = which
+    return f"scenarios {', '.join(some)} and {last}" if some else f"scenario {last}"
 
 
 def elsewhere(found: Sequence[Found], boundaries: AdviceSpec) -> Numbers:
