@@ -1,4 +1,4 @@
-"""The gradient of filters as a product: the same sum as TensorFlow's, and taken only where it was measured to pay."""
+"""The gradient of filters as products: the same sum as TensorFlow's, and taken only where it was measured to pay."""
 
 import keras
 import numpy as np
@@ -32,7 +32,7 @@ def test_it_is_the_sum_that_tensorflow_takes(n: int, height: int, width: int, ch
 
 
 def layer(channels: int, side: int, dtype: str, **changed: object) -> keras.layers.Conv2D:
-    conv = keras.layers.Conv2D(256, **{"kernel_size": 3, "padding": "same", "dtype": dtype} | changed)
+    conv = keras.layers.Conv2D(**{"filters": 256, "kernel_size": 3, "padding": "same", "dtype": dtype} | changed)
     conv(keras.Input((side, side, channels)))
     return conv
 
@@ -41,7 +41,7 @@ def test_where_it_is_taken() -> None:
     assert suits(layer(128, 8, "mixed_bfloat16"))
     assert suits(layer(512, 28, "mixed_bfloat16"))
     assert not suits(layer(128, 8, "float32"))
-    assert not suits(layer(64, 8, "mixed_bfloat16"))
+    assert not suits(layer(128, 8, "mixed_bfloat16", filters=128))
     assert not suits(layer(128, 56, "mixed_bfloat16"))
     assert not suits(layer(128, 8, "mixed_bfloat16", padding="valid"))
     assert not suits(layer(128, 8, "mixed_bfloat16", strides=2))
