@@ -60,8 +60,9 @@ class Backbone:
         self.convs: list[keras.layers.Conv2D] = [
             layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)
         ]
-        for conv in filter(convolution.suits, self.convs):
-            conv.convolution_op = convolution.convolve
+        if not on_gpu():
+            for conv in filter(convolution.suits, self.convs):
+                conv.convolution_op = convolution.convolve
         self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
         self.prepare = Prepare(self.image_size)
 

@@ -1,13 +1,14 @@
-"""The gradient of filters as products: the same sum as TensorFlow's, and taken only where it was measured to pay."""
+"""Convolutions as products: the same sums as TensorFlow's, and taken only where they were measured to pay."""
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from harness.convolution import convolve, filter_gradient, suits
+from harness import backbone
+from harness.convolution import convolve, filter_gradient, forward, input_gradient, suits
 
 tf = pytest.importorskip("tensorflow")
 
@@ -16,19 +17,20 @@ def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7), st.integers(1, 9), st.integers(1, 9))
-def test_it_is_the_sum_that_tensorflow_takes(n: int, height: int, width: int, channels: int, filters: int) -> None:
-    inputs, upstream = normal(1, n, height, width, channels), normal(2, n, height, width, filters)
-    expected = tf.raw_ops.Conv2DBackpropFilter(
-        input=inputs,
-        filter_sizes=[3, 3, channels, filters],
-        out_backprop=upstream,
-        strides=[1, 1, 1, 1],
-        padding="SAME",
-    )
-    found = filter_gradient(tf.constant(inputs), tf.constant(upstream))
-    assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+@example(3, 2, 2, 5, 4)
+def test_they_are_the_sums_that_tensorflow_takes(n: int, height: int, width: int, channels: int, filters: int) -> None:
+    inputs, kernel = normal(1, n, height, width, channels), normal(2, 3, 3, channels, filters)
+    upstream = normal(3, n, height, width, filters)
+    with tf.GradientTape() as tape:
+        given = tf.constant(inputs), tf.constant(kernel)
+        tape.watch(given)
+        outputs = tf.nn.conv2d(*given, 1, "SAME")
+    of_inputs, of_kernel = tape.gradient(outputs, given, upstream)
+    assert np.allclose(forward(tf.constant(inputs), kernel), outputs, rtol=1e-4, atol=1e-4)
+    assert np.allclose(input_gradient(tf.constant(kernel), tf.constant(upstream)), of_inputs, rtol=1e-4, atol=1e-4)
+    assert np.allclose(filter_gradient(tf.constant(inputs), tf.constant(upstream)), of_kernel, rtol=1e-4, atol=1e-4)
 
 
 def layer(channels: int, side: int, dtype: str, **changed: object) -> keras.layers.Conv2D:
@@ -40,7 +42,9 @@ def layer(channels: int, side: int, dtype: str, **changed: object) -> keras.laye
 def test_where_it_is_taken() -> None:
     assert suits(layer(128, 8, "mixed_bfloat16"))
     assert suits(layer(512, 28, "mixed_bfloat16"))
-    assert not suits(layer(128, 8, "float32"))
+    assert suits(layer(512, 4, "float32"))
+    assert not suits(layer(512, 8, "float32"))
+    assert not suits(layer(512, 4, "float64"))
     assert not suits(layer(128, 8, "mixed_bfloat16", filters=128))
     assert not suits(layer(128, 56, "mixed_bfloat16"))
     assert not suits(layer(128, 8, "mixed_bfloat16", padding="valid"))
@@ -48,7 +52,20 @@ def test_where_it_is_taken() -> None:
     assert not suits(layer(128, 8, "mixed_bfloat16", kernel_size=5))
 
 
-def test_a_layer_that_takes_it_has_the_gradients_of_one_that_does_not() -> None:
+def test_a_gpu_has_kernels_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken() -> list[bool]:
+        inputs = keras.Input((2, 2, 256))
+        model = keras.Model(inputs, keras.layers.Conv2D(256, 3, padding="same")(inputs))
+        return [conv.convolution_op is convolve for conv in backbone.Backbone(model, None).convs]
+
+    monkeypatch.setattr(backbone, "on_gpu", lambda: True)
+    assert taken() == [False]
+    monkeypatch.setattr(backbone, "on_gpu", lambda: False)
+    assert taken() == [True]
+
+
+@pytest.mark.parametrize("side", [2, 4])
+def test_a_layer_that_takes_it_has_the_gradients_of_one_that_does_not(side: int) -> None:
     def gradients(conv: keras.layers.Conv2D, inputs: np.ndarray) -> list[np.ndarray]:
         given = tf.cast(tf.constant(inputs), tf.bfloat16)
         with tf.GradientTape() as tape:
@@ -57,7 +74,7 @@ def test_a_layer_that_takes_it_has_the_gradients_of_one_that_does_not() -> None:
         found = tape.gradient(loss, [given, conv.kernel.value, conv.bias.value])
         return [ops.convert_to_numpy(ops.cast(gradient, "float32")) for gradient in found]
 
-    inputs, conv = normal(3, 4, 4, 4, 128), layer(128, 4, "mixed_bfloat16")
+    inputs, conv = normal(3, 4, side, side, 128), layer(128, side, "mixed_bfloat16")
     before = gradients(conv, inputs)
     conv.convolution_op = convolve
     for old, new in zip(before, gradients(conv, inputs), strict=True):
