@@ -17,8 +17,14 @@ def machine() -> dict[str, Any]:
     return {
         **found.as_dict(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "command": " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{_started()}", *sys.argv[1:]]),
     }
+
+
+def _started() -> str:
+    """The name of the module that runs, of the package for its ``__main__``."""
+    file = Path(sys.argv[0])
+    return file.parent.name if file.stem == "__main__" else file.stem
 
 
 def write(name: str, result: dict[str, Any]) -> None:

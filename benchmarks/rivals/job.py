@@ -1,0 +1,71 @@
+"""What a search is to do, the same for all rivals."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rivals.curves import Ruler
+from harness.strategy import N_CONVS, Strategy
+
+
+@dataclass(frozen=True)
+class Job:
+    """``images``, ``weights`` and ``reports`` are files, ``folder`` is for whatever a tuner writes. ``space`` is the
+    study's ``[search]``; the ``budget`` is in seconds since the process was ``started``, on this machine's
+    `time.monotonic`."""
+
+    images: str
+    weights: str
+    reports: str
+    folder: str
+    space: Mapping[str, Any]
+    ruler: Ruler
+    batch_size: int
+    budget: float
+    seed: int
+    started: float
+
+    @classmethod
+    def read(cls, file: str) -> "Job":
+        """From a file of JSON."""
+        fields = json.loads(Path(file).read_text(encoding="utf-8"))
+        return cls(**{**fields, "ruler": Ruler(**fields["ruler"])})
+
+    def write(self, file: Path) -> None:
+        """As `read` reads it."""
+        file.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def asked_for(cls) -> "Job":
+        """The one whose file the command line names."""
+        return cls.read(sys.argv[1])
+
+    def seconds_left(self) -> float:
+        """Of the budget."""
+        return self.budget - (time.monotonic() - self.started)
+
+    def choices(self) -> dict[str, Sequence[str]]:
+        """What is drawn as one of a few."""
+        return {"strategy": self.space["strategies"], "optimizer": self.space["optimizer"]}
+
+    def ranges(self) -> dict[str, tuple[float, float, bool]]:
+        """What is drawn as a number, integers where the ends are: the least, the most, whether on a log scale."""
+        space = self.space
+        plain = {name: (*space[name], False) for name in ("frozen_convs", "hidden_layers", "dropout")}
+        widths = {f"width_{i}": (*space["head_width"], True) for i in range(1, space["hidden_layers"][1] + 1)}
+        rates = {f"learning_rate_{kind}": (*space["learning_rate"][kind], True) for kind in space["strategies"]}
+        return {**plain, **widths, **rates}
+
+
+def strategy_of(drawn: Mapping[str, Any]) -> Strategy:
+    """What a tuner drew, without what means nothing for it. The pooling is always one, as in the harness for pictures
+    under 64 pixels, whose last map is a single point."""
+    kind = drawn["strategy"]
+    frozen = {"feature_extraction": N_CONVS, "freeze_first_k": int(drawn["frozen_convs"])}.get(kind, 0)
+    head = tuple(int(drawn[f"width_{i}"]) for i in range(1, drawn["hidden_layers"] + 1))
+    dropout = drawn["dropout"] if head else 0.0
+    return Strategy(kind, frozen, "average", head, dropout, drawn["optimizer"], drawn[f"learning_rate_{kind}"])

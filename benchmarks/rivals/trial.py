@@ -1,0 +1,97 @@
+"""A trial as a user of Keras would write it; nothing is re-used between trials."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmarks.rivals.curves import Report, as_line
+from benchmarks.rivals.job import Job, strategy_of
+from harness.strategy import Strategy
+
+WARM_UP_SHARE = 0.1  # of all steps, as in the harness's trials
+
+
+def parts(job: Job) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """(pictures as VGG16 wants them, classes) of the training and of the validation part."""
+    with np.load(job.images) as arrays:
+        train, validation = (
+            (keras.applications.vgg16.preprocess_input(arrays[f"{part}_pixels"]), arrays[f"{part}_labels"])
+            for part in ("train", "validation")
+        )
+    return train, validation
+
+
+def network(strategy: Strategy, job: Job) -> keras.Model:
+    """VGG16 with its first convolutions frozen and a head on it, compiled."""
+    size, weights = job.ruler.image_size, job.weights if strategy.pretrained else None
+    base = keras.applications.VGG16(weights=weights, include_top=False, input_shape=(size, size, 3))
+    convs = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
+    for conv in convs[: strategy.frozen_convs]:
+        conv.trainable = False
+    model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()])
+    for width in strategy.head:
+        model.add(keras.layers.Dense(width, activation="relu"))
+        model.add(keras.layers.Dropout(strategy.dropout))
+    model.add(keras.layers.Dense(job.ruler.n_classes, activation="softmax"))
+    sgd = strategy.optimizer == "sgd"
+    optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True) if sgd else keras.optimizers.Adam()
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+class Schedule(keras.callbacks.Callback):
+    """Linear warm-up to ``peak`` and a cosine to zero, by step since the very first epoch: a tuner may go on with a
+    trial that it has trained for some."""
+
+    def __init__(self, peak: float, job: Job) -> None:
+        super().__init__()
+        self._peak = peak
+        self._steps_per_epoch = math.ceil(job.ruler.n_train / job.batch_size)
+        self._steps = job.ruler.epochs * self._steps_per_epoch
+        self._before = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before = epoch * self._steps_per_epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        step = self._before + batch
+        warm_up = max(1, round(WARM_UP_SHARE * self._steps))
+        if step < warm_up:
+            factor = (step + 1) / warm_up
+        else:
+            factor = 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, self._steps - warm_up)))
+        self.model.optimizer.learning_rate = self._peak * factor
+
+
+class Reports(keras.callbacks.Callback):
+    """Appends a line to the job's reports after each epoch."""
+
+    def __init__(self, job: Job, trial: str, strategy: Strategy) -> None:
+        super().__init__()
+        self._job, self._trial, self._strategy = job, trial, strategy
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        seconds = time.monotonic() - self._job.started
+        report = Report(seconds, self._trial, epoch + 1, self._strategy, float(logs["val_accuracy"]))
+        with Path(self._job.reports).open("a", encoding="utf-8") as file:
+            file.write(as_line(report))
+
+
+def run(drawn: Mapping[str, Any], job: Job, trial: str, *more: keras.callbacks.Callback) -> None:
+    """A whole trial, for tuners that leave the training to their users."""
+    keras.utils.set_random_seed(job.seed)
+    strategy = strategy_of(drawn)
+    train, validation = parts(job)
+    network(strategy, job).fit(
+        *train,
+        validation_data=validation,
+        epochs=job.ruler.epochs,
+        batch_size=job.batch_size,
+        callbacks=[Schedule(strategy.learning_rate, job), Reports(job, trial, strategy), *more],
+        verbose=0,
+    )
