@@ -10,6 +10,7 @@ filters in bfloat16) to a half of what they do elsewhere, and more than half of 
   that falls on the map.
 """
 
+import functools
 import itertools
 from typing import Any
 
@@ -43,8 +44,16 @@ def on_pairs(height: int, width: int) -> bool:
 def convolve(inputs: Any, kernel: Any) -> Any:
     """3x3 'same' convolution of ``inputs`` (n, height, width, channels) with ``kernel`` (3, 3, channels, filters), as a
     layer's ``convolution_op``. TensorFlow only."""
+    return _with_gradients()(inputs, ops.cast(kernel, inputs.dtype))
+
+
+@functools.cache
+def _with_gradients() -> Any:
+    """`forward` with `input_gradient` and `filter_gradient`, one function in the process, traced once for each shape:
+    TensorFlow never forgets a custom gradient, and with it the graph of the network that it was traced in."""
     import tensorflow as tf
 
+    @tf.function  # type: ignore[untyped-decorator]
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def run(inputs: Any, kernel: Any) -> Any:
         def gradient(upstream: Any) -> tuple[Any, Any]:
@@ -52,7 +61,7 @@ def convolve(inputs: Any, kernel: Any) -> Any:
 
         return forward(inputs, kernel), gradient
 
-    return run(inputs, tf.cast(ops.convert_to_tensor(kernel), inputs.dtype))
+    return run
 
 
 def forward(inputs: Any, kernel: Any) -> Any:

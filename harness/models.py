@@ -1,4 +1,8 @@
-"""Networks that trials train: a head on VGG16 behind the freeze boundary, and the baselines' MLP and CNN."""
+"""Networks that trials train: a head on VGG16 behind the freeze boundary, and the baselines' MLP and CNN.
+
+Layers and variables of a head are named, the same in every network: TensorFlow keeps 35 kB for each name and shape of a
+variable that it has ever seen, and Keras would number the names on through the process.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +27,12 @@ CNN_DROPOUT = 0.5
 class Dropout(keras.layers.Layer):  # type: ignore[misc]
     """Inverted dropout whose rate is a variable, so that one compiled step serves every rate."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
         self.rate = self.add_weight(
             shape=(), initializer="zeros", trainable=False, name="rate", dtype="float32", autocast=False
         )
-        self.draws = keras.random.SeedGenerator(0)
+        self.draws = keras.random.SeedGenerator(0, name="draws")
 
     def call(self, values: Any, training: bool = False) -> Any:
         """Zero a share ``rate`` of the values and scale up the rest, in training only."""
@@ -54,7 +58,7 @@ class Scale(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(name="scale")
         self.factor = self.add_weight(shape=(), initializer="ones", trainable=False, name="factor", dtype="float32")
 
     def call(self, values: Any) -> Any:
@@ -72,8 +76,12 @@ class Trained:
 
     def __init__(self, variable: keras.Variable) -> None:
         self.variable = variable
-        self.momentum = keras.Variable(np.zeros(variable.shape, np.float32), trainable=False)
-        self.mean_square = keras.Variable(np.zeros(variable.shape, np.float32), trainable=False)
+        self.momentum = _slot(variable)
+        self.mean_square = _slot(variable)
+
+
+def _slot(variable: keras.Variable) -> keras.Variable:
+    return keras.Variable(np.zeros(variable.shape, np.float32), trainable=False, name="slot")
 
 
 @dataclass
@@ -199,7 +207,7 @@ class Networks:
         for _ in range(CNN_MODULES):
             layers.append(keras.layers.Conv2D(CNN_FILTERS, CNN_KERNEL, padding="same", activation="relu"))
             layers.append(keras.layers.MaxPooling2D(cnn_pool(self._backbone.image_size)))
-        layers += [keras.layers.Flatten(), keras.layers.Dense(CNN_WIDTH, "relu"), Dropout()]
+        layers += [keras.layers.Flatten(), keras.layers.Dense(CNN_WIDTH, "relu"), Dropout("dropout")]
         return self._from_pixels([*layers, _logits(self._n_classes)])
 
     def _from_pixels(self, layers: Sequence[keras.layers.Layer]) -> Network:
@@ -235,10 +243,11 @@ def _head(pooling: Pooling, widths: Sequence[int], n_classes: int) -> list[keras
         "flatten": keras.layers.Flatten,
     }
     layers: list[keras.layers.Layer] = [pools[pooling](), Scale()]
-    for width in widths:
-        layers += [keras.layers.Dense(width, activation="relu"), Dropout()]
+    for i, width in enumerate(widths, start=1):
+        layers += [keras.layers.Dense(width, activation="relu", name=f"hidden_{i}"), Dropout(f"dropout_{i}")]
     return [*layers, _logits(n_classes)]
 
 
 def _logits(n_classes: int) -> keras.layers.Layer:
-    return keras.layers.Dense(n_classes, dtype="float32")  # softmax and loss stay in float32 under mixed precision
+    # softmax and loss stay in float32 under mixed precision
+    return keras.layers.Dense(n_classes, dtype="float32", name="logits")

@@ -1,5 +1,8 @@
 """Convolutions as products: the same sums as TensorFlow's, and taken only where they were measured to pay."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -80,3 +83,20 @@ def test_a_layer_that_takes_it_has_the_gradients_of_one_that_does_not(side: int)
     for old, new in zip(before, gradients(conv, inputs), strict=True):
         assert np.abs(old).max() > 0
         assert np.abs(new - old).max() < 0.02 * np.abs(old).max()
+
+
+def test_a_network_that_takes_it_is_forgotten_with_its_graph() -> None:
+    def graph() -> weakref.ref[object]:
+        @tf.function
+        def step(inputs: object) -> object:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                loss = tf.reduce_sum(convolve(inputs, kernel))
+            return tape.gradient(loss, inputs)
+
+        return weakref.ref(step.get_concrete_function(tf.TensorSpec((4, 2, 2, 8))).graph)
+
+    kernel = tf.Variable(normal(1, 3, 3, 8, 4))
+    found = graph()
+    gc.collect()
+    assert found() is None
