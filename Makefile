@@ -30,8 +30,8 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 
 bench: .venv/dev.stamp
-	@for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do \
-		[ $$name = record ] || { echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit; }; done
+	@for name in $(filter-out record table,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) table; do \
+		{ echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit; }; done
 
 # Re-lock to the newest releases that pyproject.toml allows.
 lock: .venv/bin/python

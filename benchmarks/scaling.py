@@ -1,0 +1,137 @@
+"""Wall time and peak memory against the number of trials, the number of images and their size.
+
+    python -m benchmarks.scaling [--largest] [--repeats 1]
+
+- *trials*: a study of so many, planned, searched by one worker in SQLite and drawn as a page; nothing is trained, all
+  else is real (the stub is that of `benchmarks.workers`, waiting for nothing).
+- *images*: so many MNIST digits at 32x32 and 1,000 for validation, the pass through all thirteen convolutions, then one
+  feature_extraction trial of the study's epochs.
+- *size*: a trial of one epoch with ten convolutions frozen on 64 MNIST digits of so many pixels a side, validated on
+  32; activations, compilation and all.
+
+Each point is measured in a process of its own (Linux: the peak is the kernel's), its imports are in the memory and not
+in the time. --largest adds the points that take many minutes: 10,000 trials and 60,000 images. Prints and keeps the
+figures (benchmarks/results/scaling.json). Needs VGG16's weights (see README.md).
+"""
+
+import argparse
+import multiprocessing
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.workers import ADVICE, CLASSES, EPOCHS, Waiting
+from dashboards.page import write_page
+from harness import search
+from harness.clock import Clock
+from harness.data import load_split
+from harness.problem import Problem
+from harness.search import Worker, begin_session, open_study, plan
+from harness.spec import StudySpec
+from harness.store import Store
+from harness.strategy import N_CONVS, Strategy
+from harness.trial import run_trial
+from harness.weights import load_weights
+
+TRIALS, IMAGES, SIZES = (10, 100, 1_000), (1_000, 10_000), (32, 64, 96, 160, 224)
+LARGEST = {"trials": 10_000, "images": 60_000}
+EXTRACTION = Strategy("feature_extraction", N_CONVS, "average", (256,), 0.2, "adam", 3e-3)
+FROZEN = Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 3e-4)
+PROFILE = {"n_images": 2000, "class_sizes": [200] * CLASSES, "similar": False, "similarity": None}
+DATA = {
+    "dataset": "mnist", "classes": CLASSES, "class_names": [str(i) for i in range(CLASSES)], "n_train": 2000,
+    "n_validation": 1000, "n_test": 2000, "profile": {**PROFILE, "similarity_source": "declared"},
+}  # fmt: skip
+WORDS = {"scenario": ADVICE.scenario, "strategy": ADVICE.strategy.label(), "reason": ADVICE.reason}
+
+
+def search_and_page(trials: int, folder: Path) -> dict[str, float]:
+    """Seconds of a search of so many stubbed trials and of its page."""
+    spec, _ = StudySpec.load("mnist", {"budget.trials": trials, "budget.epochs": EPOCHS})
+    problem: Any = Waiting(spec, 0.0)
+    search.run_trial = problem.run_trial
+    store = Store(f"sqlite:///{folder}/study.db")
+    begin = time.perf_counter()
+    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=DATA, advice=WORDS)
+    plan(open_study(store, spec.name), store, spec, ADVICE)
+    session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
+    Worker(open_study(store, spec.name), store, problem, session, lambda _: None).run(
+        lambda *_: None, stop=lambda: False
+    )
+    store.end_session(session, "done")
+    searched = time.perf_counter()
+    assert len(store.trials(spec.name)) == trials
+    write_page(store, spec.name, folder / "page.html")
+    return {"search": searched - begin, "page": time.perf_counter() - searched}
+
+
+def features_and_trial(images: int, folder: Path) -> dict[str, float]:
+    """Seconds of reading so many images, of their activations behind all convolutions and of a trial on these."""
+    begin = time.perf_counter()
+    problem = _problem(folder, **{"data.train_size": images})
+    ready = time.perf_counter()
+    problem.parts(N_CONVS, Clock())
+    computed = time.perf_counter()
+    result = run_trial(EXTRACTION, problem, seed=0, on_checkpoint=lambda curve: None)
+    assert result.status == "complete" and result.features_cached
+    return {"open": ready - begin, "features": computed - ready, "trial": time.perf_counter() - computed}
+
+
+def small_trial(size: int, folder: Path) -> dict[str, float]:
+    """Seconds of a trial on few images of so many pixels a side."""
+    problem = _problem(
+        folder,
+        **{"data.image_size": size, "data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1},
+    )
+    begin = time.perf_counter()
+    result = run_trial(FROZEN, problem, seed=0, on_checkpoint=lambda curve: None)
+    assert result.status == "complete"
+    return {"trial": time.perf_counter() - begin}
+
+
+def _problem(folder: Path, **asked: Any) -> Problem:
+    spec, dataset = StudySpec.load("mnist", asked)
+    return Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), folder)
+
+
+def point(measure: Callable[[int, Path], dict[str, float]], amount: int) -> dict[str, Any]:
+    """``measure`` of ``amount``: its seconds and the peak of this process's memory in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = measure(amount, Path(folder))
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak is not None
+    return {"seconds": seconds, "megabytes": int(peak[1]) / 1024}
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--largest", action="store_true")
+    parser.add_argument("--repeats", type=int, default=1)
+    arguments = parser.parse_args()
+    spawn = multiprocessing.get_context("spawn")
+    found: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for name, measure, amounts in (
+        ("trials", search_and_page, TRIALS), ("images", features_and_trial, IMAGES), ("size", small_trial, SIZES),
+    ):  # fmt: skip
+        if arguments.largest and name in LARGEST:
+            amounts = (*amounts, LARGEST[name])
+        for amount in amounts:
+            for _ in range(arguments.repeats):
+                with ProcessPoolExecutor(1, mp_context=spawn) as apart:
+                    one = apart.submit(point, measure, amount).result()
+                found.setdefault(name, {}).setdefault(amount, []).append(one)
+                parts = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in one["seconds"].items())
+                print(f"{amount:>6} {name:<7} {parts}; {one['megabytes']:.0f} MB", flush=True)
+    write = {"machine": record.machine(), "repeats": arguments.repeats, "points": found}
+    record.write("scaling", {**write, "load": os.getloadavg()[0]})
+
+
+if __name__ == "__main__":
+    main()

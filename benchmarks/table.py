@@ -1,0 +1,163 @@
+"""The table of docs/benchmarks.md, made from the results.
+
+    python -m benchmarks.table
+
+Every figure in it is computed from a file in benchmarks/results; a test holds the committed table to that.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from benchmarks.record import RESULTS
+
+PAGE = RESULTS.parent.parent / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- made by python -m benchmarks.table -->", "<!-- end -->"
+HEADER = "| what | figure | n | spread | machine, date | command |\n|---|---|---|---|---|---|"
+
+
+class Row(NamedTuple):
+    """A claim: ``n`` says how many of what it is the figure of, ``spread`` from where to where they lie."""
+
+    what: str
+    figure: str
+    n: str
+    spread: str
+
+
+def _spread(values: Iterable[float], shape: str) -> str:
+    values = list(values)
+    return f"{min(values):{shape}} to {max(values):{shape}}" if len(values) > 1 else "one value"
+
+
+def roofline(found: dict[str, Any]) -> Iterator[Row]:
+    """Peak and bound, and the share of both that a step reaches."""
+    rounds = f"best of {found['repeats']} rounds"
+    for precision, of in found["precisions"].items():
+        product = of["product"]
+        yield Row(f"convolution peak, {precision}", f"{of['peak'] / 1e9:,.0f} GFLOP/s", rounds,
+                  f"matrix product {product['best'] / 1e9:,.0f}, median {product['median'] / 1e9:,.0f}")  # fmt: skip
+        for step in of["steps"]:
+            share, bound = step["share"], step["share_of_bound"]
+            yield Row(
+                f"training step, k = {step['frozen_convs']}, {precision}",
+                f"{1e3 * min(step['seconds']):.0f} ms, {step['rate']['best'] / 1e9:,.0f} GFLOP/s: "
+                f"{share['best']:.0%} of the peak, {bound['best']:.0%} of the bound",
+                rounds,
+                f"median {share['median']:.0%} of the peak, {bound['median']:.0%} of the bound",
+            )
+
+
+def scaling(found: dict[str, Any]) -> Iterator[Row]:
+    """Seconds and memory of each point."""
+    named = {
+        "trials": "{:,} trials, nothing trained",
+        "images": "{:,} images",
+        "size": "a trial on 64 images of {:,} px",
+    }
+    for kind, points in found["points"].items():
+        for amount, runs in points.items():
+            parts = {part: statistics.median(run["seconds"][part] for run in runs) for part in runs[0]["seconds"]}
+            totals = [sum(run["seconds"].values()) for run in runs]
+            yield Row(
+                named[kind].format(int(amount)),
+                ", ".join(f"{part} {seconds:,.1f} s" for part, seconds in parts.items())
+                + f"; {max(run['megabytes'] for run in runs):,.0f} MB at the peak",
+                f"{len(runs)} runs" if len(runs) > 1 else "1 run",
+                _spread(totals, ",.1f"),
+            )
+
+
+def memory(found: dict[str, Any]) -> Iterator[Row]:
+    """Growth over the trials."""
+    curve = found["megabytes"]
+    yield Row(
+        f"memory from trial 10 to trial {len(curve)}, each with a new head shape",
+        f"{found['growth']:+.0f} MB", "1 run", f"{min(curve[9:]):,.0f} to {max(curve[9:]):,.0f} MB",
+    )  # fmt: skip
+
+
+def workers(found: dict[str, Any]) -> Iterator[Row]:
+    """Efficiency of many workers."""
+    for kind, runs in found["rows"].items():
+        for run in runs:
+            yield Row(f"{run['workers']} workers on {kind}", f"{run['efficiency']:.1%} of ideal",
+                      f"{run['trials']} trials, 1 run", "one value")  # fmt: skip
+
+
+def page(found: dict[str, Any]) -> Iterator[Row]:
+    """What a reader waits for."""
+    for name, values in found["milliseconds"].items():
+        yield Row(f"page of {found['trials']:,} trials: {name}", f"{statistics.median(values):,.0f} ms",
+                  f"median of {len(values)}", f"{_spread(values, ',.0f')} ms")  # fmt: skip
+
+
+def precision(found: dict[str, Any]) -> Iterator[Row]:
+    """bfloat16 against float32."""
+    for name, of in found["by_strategy"].items():
+        yield Row(f"bfloat16 against float32, {name}", f"{of['ratio']:.2f} times as fast",
+                  f"median of {len(of['ratios'])} seeds", _spread(of["ratios"], ".2f"))  # fmt: skip
+    of = found["accuracy_difference"]
+    yield Row("accuracy, bfloat16 less float32", f"{100 * of['mean']:+.2f} points", f"{of['n']} pairs",
+              f"95 % {100 * of['low']:+.2f} to {100 * of['high']:+.2f}")  # fmt: skip
+
+
+def plain_loop(found: dict[str, Any]) -> Iterator[Row]:
+    """The harness's trial against the loop a user would write."""
+    for name, runs in found["runs"].items():
+        ratios = [run["ratio"] for run in runs]
+        yield Row(f"a plain Keras loop against a trial, {name}", f"{statistics.median(ratios):.1f} times as long",
+                  f"median of {len(ratios)} pairs", _spread(ratios, ".1f"))  # fmt: skip
+
+
+def two_workers(found: dict[str, Any]) -> Iterator[Row]:
+    """Two workers against one."""
+    for way, ratios in found["ratios"].items():
+        yield Row(f"two workers against {way}", f"{statistics.median(ratios):.2f} of the time",
+                  f"median of {len(ratios)} rounds", _spread(ratios, ".2f"))  # fmt: skip
+
+
+def prediction(found: dict[str, Any]) -> Iterator[Row]:
+    """Error of predicted seconds."""
+    for seen, of in found["median_error_by_trials_seen"].items():
+        yield Row(f"error of a trial's predicted seconds after {seen} trials", f"{of['median']:.0%}",
+                  f"median of {of['n']} trials", "not kept")  # fmt: skip
+
+
+BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
+    of.__name__: of for of in (roofline, plain_loop, precision, two_workers, workers, scaling, memory, prediction, page)
+}
+"""Those with a table of their own in another document are not repeated here."""
+
+
+def table() -> str:
+    """The table in Markdown: a row for each claim of each benchmark that has a result."""
+    lines = [HEADER]
+    for name, rows in BENCHMARKS.items():
+        file = RESULTS / f"{name}.json"
+        if not file.exists():
+            continue
+        found = json.loads(file.read_text(encoding="utf-8"))
+        machine = found.get("machine", found)
+        for row in rows(found):
+            cells = (*row, f"{machine['device']}, {machine['date']}", f"`{machine['command']}`")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def placed(page: str, made: str) -> str:
+    """``page`` with ``made`` between its marks. Raises ValueError where it has none."""
+    before, rest = page.split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    return f"{before}{BEGIN}\n{made}\n{END}{after}"
+
+
+def main() -> None:
+    """Write the table."""
+    PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), table()), encoding="utf-8")
+    print(f"made anew in {PAGE.relative_to(RESULTS.parent.parent)}")
+
+
+if __name__ == "__main__":
+    main()
