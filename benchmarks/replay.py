@@ -1,0 +1,471 @@
+"""Searches replayed on recorded learning curves: what pruning saves and costs, and how other methods compare.
+
+    python -m benchmarks.replay [--trials 50] [--seeds 200] [--slow-seeds 100] [--data NAME]...
+
+`benchmarks.curves` has trained random configurations to their end on several data sets. Here searches choose among
+these, one after the other and none twice, and the clock is the training FLOPs that the recorded epochs cost.
+
+Pruning, on and off, on the same lists of --trials configurations, drawn without replacement: exact, nothing is
+modelled. `harness.search.Judge` itself decides, on what the search has seen so far.
+
+Searches, for as much compute as --trials configurations cost on average: random; Hyperband (Optuna's pruner on random
+draws); successive halving on the non-dominated rank of accuracy and compute, as in MO-ASHA; Optuna's TPE alone and with
+its MedianPruner; the harness's plan and sampler, with and without its pruning. What a sampler proposes is replaced by
+the nearest recorded configuration of the same strategy that is left: with few to a strategy that blunts a sampler's
+choice, and the figures say less about samplers than about stopping. Samplers take seconds a search: --slow-seeds.
+
+Best accuracies are those of trials trained to their end; the hypervolume is that of all checkpoints, accuracy over
+chance times decades of compute, as a share of what all recorded configurations have together. Intervals (95 %,
+Student's t) are over seeds on the same recorded curves: they do not tell how other curves would come out.
+Prints and keeps the figures (benchmarks/results/replay.json).
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from statistics import median
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.trial import TrialState
+
+from benchmarks.curves import load, recorded_sets
+from benchmarks.record import machine, write
+from harness import search
+from harness.advice import Advice
+from harness.audit import Interval
+from harness.cost import VGG16, trial_cost
+from harness.pareto import front, hypervolume
+from harness.results import Checkpoint
+from harness.search import Judge, as_params, plan, suggest
+from harness.spec import StudySpec
+from harness.strategy import N_CONVS, Strategy
+
+Steps = Iterator[tuple[int, int]]
+"""What a search trains next: a recorded configuration, and the epoch (from 1) that it is brought to."""
+
+SHARES = (0.1, 0.25, 0.5, 1.0)
+"""Of the compute allowed: where the searches are looked at."""
+
+DISSIMILAR = {"mnist", "sign_digits", "chest_xray"}  # measured, datasets/similarity.json: what the advice depends on
+RUNGS = (1, 3)  # epochs after which successive halving promotes one in REDUCTION
+REDUCTION = 3
+
+
+class Pool:
+    """The configurations recorded on one data set, and what the harness asks about its problem."""
+
+    def __init__(self, name: str, trials: int) -> None:
+        self.name = name
+        setting, self.recorded = load(name)
+        self.trials = min(trials, len(self.recorded))
+        self.spec, _ = StudySpec.load(
+            "mnist", {"name": name, "budget.epochs": setting["epochs"], "budget.trials": self.trials}
+        )
+        self.epochs, self.classes = setting["epochs"], setting["classes"]
+        n_train, n_stored = setting["train"], setting["train"] + setting["validation"]
+
+        def cost(strategy: Strategy) -> Any:
+            size, cached = setting["image_size"], self.spec.budget.cache_bytes
+            return trial_cost(VGG16, strategy, self.classes, size, n_stored, cached)
+
+        split = SimpleNamespace(train=range(n_train), n_classes=self.classes)
+        self.problem = SimpleNamespace(spec=self.spec, split=split, cost=cost)
+        costs = [cost(item.strategy) for item in self.recorded]
+        self.flops = np.array([[0.0, *(c.at(n_train, e) for e in range(1, self.epochs + 1))] for c in costs])
+        self.accuracy = np.full(self.flops.shape, np.nan)
+        for index, item in enumerate(self.recorded):
+            for point in item.curve:
+                self.accuracy[index, point.epoch] = point.val_accuracy
+                assert np.isclose(point.train_flops, self.flops[index, point.epoch], rtol=1e-5), "another cost"
+        self.dearest = float(self.flops.max())
+        self.allowance = float(self.flops[:, -1].mean()) * self.trials
+        self.best = float(np.nanmax(self.accuracy[:, -1]))
+        self.volume = self.hypervolume(self.flops[:, 1:].ravel(), self.accuracy[:, 1:].ravel())
+        self._places = np.array([_place(item.strategy, self.spec) for item in self.recorded])
+
+    def hypervolume(self, flops: Any, accuracies: Any) -> float:
+        """Accuracy over chance times decades of compute under the dearest trial's."""
+        return hypervolume(flops, accuracies, self.dearest, 1 / self.classes)
+
+    def checkpoint(self, index: int, epoch: int) -> Checkpoint | None:
+        """That of the configuration after ``epoch``; None where it had diverged by then."""
+        curve = self.recorded[index].curve
+        return curve[epoch - 1] if epoch <= len(curve) else None
+
+    def nearest(self, strategy: Strategy, free: set[int]) -> int:
+        """The configuration among ``free`` that is most like ``strategy``: of its kind, as long as there are any."""
+        left = sorted(free)
+        distances = np.linalg.norm(self._places[left] - _place(strategy, self.spec), axis=1)
+        other = [self.recorded[index].strategy.kind != strategy.kind for index in left]
+        return left[int(np.argmin(distances + 1e3 * np.array(other)))]
+
+
+def _place(strategy: Strategy, spec: StudySpec) -> list[float]:
+    """Where a strategy lies in the space of its kind, each axis from 0 to 1."""
+    low, high = np.log(spec.search.learning_rate[strategy.kind])
+    narrow, wide = np.log(spec.search.head_width)
+    widths = [(np.log(width) - narrow) / (wide - narrow) for width in strategy.head]
+    return [
+        strategy.frozen_convs / N_CONVS, (np.log(strategy.learning_rate) - low) / (high - low),
+        float(strategy.optimizer == "adam"), len(strategy.head) / 3, *widths, *[0.0] * (3 - len(widths)),
+        strategy.dropout / spec.search.dropout[1],
+    ]  # fmt: skip
+
+
+class Ledger:
+    """What `Judge` and `plan` ask of a store: the trials of one replayed search and their checkpoints."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[Any, ...]] = []
+        self._trials: list[tuple[int, str, int]] = []
+
+    def add_checkpoint(self, number: int, point: Checkpoint) -> None:
+        """Append one point of the curve of trial ``number``."""
+        self._points.append((number, *(getattr(point, name) for name in Checkpoint.__slots__)))
+
+    def end_trial(self, number: int, status: str, strategy: Strategy) -> None:
+        """Close trial ``number``."""
+        self._trials.append((number, status, strategy.head_epochs))
+
+    def checkpoints(self, _: str) -> pd.DataFrame:
+        """As `harness.store.Store.checkpoints`."""
+        return pd.DataFrame(self._points, columns=["number", *Checkpoint.__slots__])
+
+    def trials(self, _: str) -> pd.DataFrame:
+        """As `harness.store.Store.trials`, three columns of it."""
+        return pd.DataFrame(self._trials, columns=["number", "status", "head_epochs"])
+
+    def one_at_a_time(self) -> AbstractContextManager[None]:
+        """Nobody else is here."""
+        return nullcontext()
+
+    def add_tickets(self, *_: Any) -> None:
+        """Nobody claims any."""
+
+
+class Judged:
+    """Runs configurations as a worker does: each whole, unless the harness's pruning stops it."""
+
+    def __init__(self, pool: Pool, *, pruning: bool) -> None:
+        pruned = pool.spec.pruning.model_copy(update={"enabled": pruning})
+        problem = {**vars(pool.problem), "spec": pool.spec.model_copy(update={"pruning": pruned})}
+        self._pool, self._problem, self._ledger = pool, cast(Any, SimpleNamespace(**problem)), cast(Any, Ledger())
+        self._begun = 0
+        self.status = ""
+        """How the last configuration ended."""
+
+    def run(self, index: int) -> Steps:
+        """The epochs of one configuration."""
+        pool, ledger, number, strategy = self._pool, self._ledger, self._begun, self._pool.recorded[index].strategy
+        self._begun += 1
+        judge = Judge(ledger, self._problem, number, strategy)
+        curve: list[Checkpoint] = []
+        self.status = "complete"
+        for epoch in range(1, pool.epochs + 1):
+            yield index, epoch
+            point = pool.checkpoint(index, epoch)
+            if point is None:
+                self.status = "diverged"
+                break
+            curve.append(point)
+            ledger.add_checkpoint(number, point)
+            if judge.verdict(curve) is not None and epoch < pool.epochs:
+                self.status = "pruned"
+                break
+        ledger.end_trial(number, self.status, strategy)
+
+
+def in_order(pool: Pool, order: Sequence[int], *, pruning: bool) -> Steps:
+    """One configuration after the other."""
+    judged = Judged(pool, pruning=pruning)
+    for index in order:
+        yield from judged.run(index)
+
+
+def at_random(pool: Pool, seed: int) -> Steps:
+    """Random search, nothing stopped."""
+    return in_order(pool, _shuffled(pool, seed), pruning=False)
+
+
+def at_random_pruned(pool: Pool, seed: int) -> Steps:
+    """Random search with the harness's pruning."""
+    return in_order(pool, _shuffled(pool, seed), pruning=True)
+
+
+def halving(pool: Pool, seed: int) -> Steps:
+    """Asynchronous successive halving by one process: of what has reached a rung, the highest first, the best third by
+    non-dominated rank of accuracy and compute goes on to the next, of equals the more accurate; else a new one begins,
+    and once there is none, the best of the rest goes on."""
+    new = _shuffled(pool, seed)[::-1]
+    rungs = (*RUNGS, pool.epochs)
+    reached: list[list[int]] = [[] for _ in rungs]
+    promoted: list[set[int]] = [set() for _ in rungs]
+
+    def train(index: int, rung: int) -> Steps:
+        for epoch in range((0, *rungs)[rung] + 1, rungs[rung] + 1):
+            yield index, epoch
+            if pool.checkpoint(index, epoch) is None:
+                return
+        reached[rung].append(index)
+
+    def promotable(rung: int, count: int) -> int | None:
+        chosen = _by_rank(pool, reached[rung], rungs[rung])[:count]
+        return next((index for index in chosen if index not in promoted[rung]), None)
+
+    while True:
+        for rung in reversed(range(len(RUNGS))):
+            count = len(reached[rung]) // REDUCTION if new else len(reached[rung])
+            if (index := promotable(rung, count)) is not None:
+                promoted[rung].add(index)
+                yield from train(index, rung + 1)
+                break
+        else:
+            if not new:
+                return
+            yield from train(new.pop(), 0)
+
+
+def _by_rank(pool: Pool, indices: Sequence[int], epoch: int) -> list[int]:
+    left, ordered = list(indices), []
+    while left:
+        best = [left[i] for i in front(pool.flops[left, epoch], pool.accuracy[left, epoch])]
+        ordered += sorted(best, key=lambda index: -pool.accuracy[index, epoch])
+        left = [index for index in left if index not in best]
+    return ordered
+
+
+def _shuffled(pool: Pool, seed: int) -> list[int]:
+    return [int(index) for index in np.random.default_rng(seed).permutation(len(pool.recorded))]
+
+
+def _optuna(pool: Pool, seed: int, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner) -> Steps:
+    """A single-objective study of Optuna's: accuracy, reported after every epoch."""
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, study_name=f"replay {seed}")
+    free = set(range(len(pool.recorded)))
+    while free:
+        trial, index = _propose(study, pool, free)
+        for epoch in range(1, pool.epochs + 1):
+            yield index, epoch
+            point = pool.checkpoint(index, epoch)
+            if point is None:
+                study.tell(trial, state=TrialState.FAIL)
+                break
+            trial.report(point.val_accuracy, epoch)
+            if epoch == pool.epochs:
+                study.tell(trial, point.val_accuracy)
+            elif trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+
+
+def _propose(
+    study: optuna.Study, pool: Pool, free: set[int], fixed: dict[str, Any] | None = None
+) -> tuple[optuna.Trial, int]:
+    """Ask the study's sampler and begin a trial of the nearest configuration that is free, which then no longer is."""
+    if fixed is not None:
+        study.enqueue_trial(fixed)
+    proposal = study.ask()
+    index = pool.nearest(suggest(proposal, pool.spec), free)
+    study.tell(proposal, state=TrialState.FAIL)  # no sampler learns from it
+    free.remove(index)
+    sampler, study.sampler = study.sampler, optuna.samplers.RandomSampler()  # not asked: all is given
+    study.enqueue_trial(as_params(pool.recorded[index].strategy, pool.spec))
+    trial = study.ask()
+    suggest(trial, pool.spec)
+    study.sampler = sampler
+    return trial, index
+
+
+def hyperband(pool: Pool, seed: int) -> Steps:
+    """Optuna's HyperbandPruner on random draws."""
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=pool.epochs, reduction_factor=REDUCTION)
+    return _optuna(pool, seed, optuna.samplers.RandomSampler(seed), pruner)
+
+
+def tpe(pool: Pool, seed: int) -> Steps:
+    """Optuna's TPE as it comes, nothing stopped."""
+    return _optuna(pool, seed, optuna.samplers.TPESampler(seed=seed), optuna.pruners.NopPruner())
+
+
+def tpe_median(pool: Pool, seed: int) -> Steps:
+    """Optuna's TPE and MedianPruner as they come."""
+    return _optuna(pool, seed, optuna.samplers.TPESampler(seed=seed), optuna.pruners.MedianPruner())
+
+
+def _harness(pool: Pool, seed: int, *, pruning: bool) -> Steps:
+    """The harness's plan, then its sampler for as long as there is something to choose."""
+    planned = optuna.create_study(directions=["maximize", "minimize"])
+    scenario = 2 if pool.name in DISSIMILAR else 1
+    plan(planned, cast(Any, Ledger()), pool.spec, Advice.of(scenario, ""))
+    fixed = [trial.system_attrs["fixed_params"] for trial in planned.get_trials(deepcopy=False)]
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    judged = Judged(pool, pruning=pruning)
+    free = set(range(len(pool.recorded)))
+    number = 0
+    while free:
+        study.sampler = search._sampler(seed, number)
+        trial, index = _propose(study, pool, free, fixed[number] if number < len(fixed) else None)
+        number += 1
+        yield from judged.run(index)
+        if judged.status == "complete":
+            study.tell(trial, [pool.accuracy[index, -1], pool.flops[index, -1]])
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+
+
+def harness(pool: Pool, seed: int) -> Steps:
+    """The harness's search."""
+    return _harness(pool, seed, pruning=True)
+
+
+def harness_unpruned(pool: Pool, seed: int) -> Steps:
+    """The harness's search, nothing stopped."""
+    return _harness(pool, seed, pruning=False)
+
+
+FAST: dict[str, Callable[[Pool, int], Steps]] = {
+    "random": at_random, "random, our pruning": at_random_pruned, "Hyperband": hyperband, "MO-ASHA-like": halving,
+}  # fmt: skip
+SLOW: dict[str, Callable[[Pool, int], Steps]] = {
+    "TPE": tpe, "TPE, MedianPruner": tpe_median, "harness, no pruning": harness_unpruned, "harness": harness,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A replayed search after each epoch that it trained: compute spent, best accuracy of a whole trial (that of
+    chance before there is one), and hypervolume as a share of the pool's."""
+
+    spent: list[float]
+    best: list[float]
+    volume: list[float]
+    whole: int
+
+    def at(self, flops: float) -> tuple[float, float]:
+        """Best accuracy and hypervolume for as much compute or less."""
+        last = int(np.searchsorted(self.spent, flops * (1 + 1e-9), side="right")) - 1
+        return (self.best[last], self.volume[last])
+
+
+def follow(pool: Pool, steps: Steps, allowance: float = float("inf")) -> Trace:
+    """Train what the search wants until it ends, or has spent its ``allowance`` in FLOPs."""
+    spent, best, whole = 0.0, 1 / pool.classes, 0
+    trace = Trace([0.0], [best], [0.0], 0)
+    costs: list[float] = []
+    scores: list[float] = []
+    for index, epoch in steps:
+        spent += pool.flops[index, epoch] - pool.flops[index, epoch - 1]
+        if spent > allowance * (1 + 1e-9):
+            break
+        score = pool.accuracy[index, epoch]
+        if not np.isnan(score):
+            costs.append(pool.flops[index, epoch])
+            scores.append(score)
+            if epoch == pool.epochs:
+                best, whole = max(best, score), whole + 1
+            on = front(costs, scores)  # what is beaten stays so
+            costs, scores = [costs[i] for i in on], [scores[i] for i in on]
+        trace.spent.append(spent)
+        trace.best.append(best)
+        trace.volume.append(pool.hypervolume(costs, scores) / pool.volume)
+    return Trace(trace.spent, trace.best, trace.volume, whole)
+
+
+def pruning(pool: Pool, seeds: int) -> dict[str, Any]:
+    """The same lists of trials with and without the harness's pruning."""
+    rows = []
+    for seed in range(seeds):
+        order = _shuffled(pool, seed)[: pool.trials]
+        off = follow(pool, in_order(pool, order, pruning=False))
+        on = follow(pool, in_order(pool, order, pruning=True))
+        rows.append(
+            {
+                "flops_ratio": on.spent[-1] / off.spent[-1],
+                "accuracy_points": 100 * (on.best[-1] - off.best[-1]),
+                "hypervolume_ratio": on.volume[-1] / off.volume[-1],
+                "trials_whole": on.whole,
+            }
+        )
+    figures = {name: _figure([row[name] for row in rows]) for name in rows[0]}
+    lost = float(np.mean([row["accuracy_points"] < -0.3 for row in rows]))
+    return {"trials": pool.trials, "lists": seeds, **figures, "lists_that_lost_over_0.3_points": lost}
+
+
+def searches(pool: Pool, method: Callable[[Pool, int], Steps], seeds: int) -> dict[str, Any]:
+    """One method over ``seeds`` searches."""
+    traces = [follow(pool, method(pool, seed), pool.allowance) for seed in range(seeds)]
+    looks: dict[str, Any] = {}
+    for share in SHARES:
+        found = [trace.at(share * pool.allowance) for trace in traces]
+        looks[f"{share:g}"] = {
+            "regret_points": _figure([100 * (pool.best - best) for best, _ in found]),
+            "hypervolume": _figure([volume for _, volume in found]),
+        }
+    reached = [_reached(trace, pool.allowance) for trace in traces]
+    there = float(np.mean(np.isfinite(reached)))
+    middle = median(reached)
+    return {
+        "searches": seeds,
+        "at_share_of_compute": looks,
+        "to_99_percent_of_hypervolume": {"median_share": middle if there > 0.5 else None, "reached": there},
+    }
+
+
+def _reached(trace: Trace, allowance: float) -> float:
+    enough = np.flatnonzero(np.array(trace.volume) >= 0.99)
+    return trace.spent[enough[0]] / allowance if len(enough) else float("inf")
+
+
+def _figure(values: Sequence[float]) -> dict[str, Any]:
+    return {**asdict(Interval.of(values)), "spread": float(np.std(values, ddof=1))}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Replay, print and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=200, help="two at least")
+    parser.add_argument("--slow-seeds", type=int, default=100, help="of methods that ask a sampler of Optuna's")
+    parser.add_argument("--data", action="append", choices=recorded_sets(), help="default: all that are recorded")
+    arguments = parser.parse_args(argv)
+    result: dict[str, Any] = {}
+    for name in arguments.data or recorded_sets():
+        pool = Pool(name, arguments.trials)
+        print(f"{name}: {len(pool.recorded)} configurations, best {pool.best:.3f}, {pool.trials} trials a search")
+        ablation = pruning(pool, arguments.seeds)
+        shown = ", ".join(
+            f"{figure} {ablation[figure]['mean']:.3g} ({ablation[figure]['low']:.3g} to {ablation[figure]['high']:.3g})"
+            for figure in ("flops_ratio", "accuracy_points", "hypervolume_ratio", "trials_whole")
+        )
+        print(f"  pruning, {arguments.seeds} lists: {shown}", flush=True)
+        methods = {}
+        for method, (steps, seeds) in {
+            **{method: (steps, arguments.seeds) for method, steps in FAST.items()},
+            **{method: (steps, arguments.slow_seeds) for method, steps in SLOW.items()},
+        }.items():
+            begin = time.perf_counter()
+            methods[method] = searches(pool, steps, seeds)
+            looks = methods[method]["at_share_of_compute"].values()
+            regrets = " ".join(f"{look['regret_points']['mean']:5.2f}" for look in looks)
+            volumes = " ".join(f"{look['hypervolume']['mean']:.3f}" for look in looks)
+            enough = methods[method]["to_99_percent_of_hypervolume"]
+            print(
+                f"  {method:20} regret {regrets}  hypervolume {volumes}  99 % after {enough['median_share']} "
+                f"({seeds} searches, {(time.perf_counter() - begin) / seeds:.2f} s each)",
+                flush=True,
+            )
+        result[name] = {
+            "configurations": len(pool.recorded), "best_accuracy": pool.best, "allowance_tflop": pool.allowance / 1e12,
+            "pruning": ablation, "searches": methods,
+        }  # fmt: skip
+    write("replay", {"machine": machine(), "shares": SHARES, "sets": result})
+
+
+if __name__ == "__main__":
+    main()
