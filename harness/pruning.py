@@ -46,26 +46,66 @@ def upper_bounds(
 ) -> list[float]:
     """An optimistic validation score for each epoch that ``curve`` lacks of ``epochs``; never under its best so far.
 
-    ``history`` holds curves of finished trials of the same study. Trials still at chance level are a kind of their own:
-    training from scratch often stays there for an epoch or two, and then takes off or never does. They are compared
-    with trials that were at chance level after as many epochs, and for want of these taken to start now.
+    ``history`` holds curves of finished trials of the same study, also of those that were stopped. Trials still at
+    chance level are a kind of their own: training from scratch often stays there for an epoch or two, and then takes
+    off or never does. They are compared with trials that were at chance level after as many epochs, the stopped ones
+    among them (see `_as_if_whole`); for want of these they are taken to start now, as the finished trials did.
     """
-    now = len(curve)
     errors = _lowest_errors(curve, metric)
     chance = _CHANCE * (1 - 1 / n_classes)
-    stuck = errors[-1] >= chance
-    finished = [_lowest_errors(other, metric) for other in history if len(other) == epochs]
-    alike = [other for other in finished if other[now - 1] > 0 and (other[now - 1] >= chance) == stuck]
-    bounds = []
+    curves = [_lowest_errors(other, metric) for other in history]
+    finished = [other for other in curves if len(other) == epochs]
+    if errors[-1] < chance:
+        return [1 - error for error in _forecast(errors, epochs, finished, finished, chance)]
+    stopped = (_as_if_whole(other, epochs, finished, chance) for other in curves if 0 < len(other) < epochs)
+    alike = [*finished, *(other for other in stopped if other is not None)]
+    return [1 - error for error in _forecast(errors, epochs, finished, alike, chance)]
+
+
+def _forecast(
+    errors: Sequence[float],
+    epochs: int,
+    finished: Sequence[Sequence[float]],
+    alike: Sequence[Sequence[float]],
+    chance: float,
+) -> list[float]:
+    """The error after each epoch that ``errors`` lacks, from trials ``alike`` and from how the ``finished`` started."""
+    now, last = len(errors), errors[-1]
+    stuck = last >= chance
+    comparable = [other for other in alike if other[now - 1] > 0 and (other[now - 1] >= chance) == stuck]
+    forecast = []
     for later in range(now + 1, epochs + 1):
-        falls = sorted(other[later - 1] / other[now - 1] for other in alike)
-        rank = (len(falls) + 1) // ONE_IN
-        if rank:
+        falls = sorted(other[later - 1] / other[now - 1] for other in comparable)
+        starts = sorted(other[later - now - 1] / last for other in finished) if stuck else []
+        if rank := _rank(falls):
             fall = falls[rank - 1]
+        elif rank := _rank(starts):
+            fall = min([1.0, starts[rank - 1], *falls])
         else:
             fall = min([steepest_fall(1, later - now + 1) if stuck else steepest_fall(now, later), *falls])
-        bounds.append(1 - errors[-1] * fall)
-    return bounds
+        forecast.append(last * fall)
+    return forecast
+
+
+def _rank(values: Sequence[float]) -> int:
+    """Which of the values, counted from the best, is the forecast; 0 where there are too few."""
+    return (len(values) + 1) // ONE_IN
+
+
+def _as_if_whole(
+    errors: list[float], epochs: int, finished: Sequence[Sequence[float]], chance: float
+) -> list[float] | None:
+    """A stopped trial for comparison with those at chance level, None where it says nothing of them.
+
+    If only whole trials counted, none at chance would be whole once a few had been stopped, and nothing learnt. One
+    that had taken off counts as its own optimistic forecast, one at chance level after most of its epochs as never
+    taking off.
+    """
+    if errors[-1] >= chance:
+        return errors + [errors[-1]] * (epochs - len(errors)) if len(errors) > epochs / 2 else None
+    if errors[0] < chance:
+        return None
+    return errors + _forecast(errors, epochs, finished, finished, chance)
 
 
 def should_stop(

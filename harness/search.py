@@ -429,12 +429,12 @@ class Judge:
         best = front(costs, scores)
         self._front = costs[best], scores[best]
         trials = store.trials(name)
-        alike = (trials["status"] == "complete") & (trials["head_epochs"] == strategy.head_epochs)
-        complete = set(trials.loc[alike, "number"])
+        alike = trials["status"].isin(["complete", "pruned"]) & (trials["head_epochs"] == strategy.head_epochs)
+        ended = set(trials.loc[alike, "number"])
         points = map(Checkpoint, *(curves[name].tolist() for name in Checkpoint.__slots__))
         by_trial = groupby(zip(curves["number"].tolist(), points, strict=True), key=itemgetter(0))
-        whole = ([point for _, point in curve] for other, curve in by_trial if other in complete)
-        self._history = [curve[self._head_epochs :] for curve in whole]
+        known = ([point for _, point in curve] for other, curve in by_trial if other in ended)
+        self._history = [curve[self._head_epochs :] for curve in known]
 
     def verdict(self, curve: Sequence[Checkpoint]) -> str | None:
         """A reason to stop the trial whose curve so far is ``curve``, or None."""

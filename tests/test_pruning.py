@@ -175,8 +175,29 @@ def test_a_trial_at_chance_may_still_take_off() -> None:
 
 def test_a_trial_at_chance_is_compared_with_its_kind_only() -> None:
     """That good trials improve little says nothing about one that has not begun to learn."""
-    assert bounds([0.11, 0.11], SEEN * 3) == bounds([0.11, 0.11])
+    assert bounds([0.11, 0.11], [[0.9] * EPOCHS] * (ENOUGH - 1)) == bounds([0.11, 0.11])
     assert bounds([0.11, 0.11], [TAKES_OFF] * ENOUGH)[-1] == pytest.approx(1 - 0.888 * 0.038 / 0.888, abs=1e-3)
+
+
+def test_for_want_of_its_kind_a_trial_at_chance_starts_as_the_best_of_nine_did() -> None:
+    assert bounds([0.11, 0.11], SEEN * 3) == pytest.approx([0.849, 0.960, 0.975])
+    assert bounds([0.11], [NEVER_DOES] * 4 + [TAKES_OFF] * 5)[-1] == pytest.approx(0.962 + 0.001, abs=2e-3)
+    assert bounds([0.11] * 4, [[0.05] * EPOCHS] * (ENOUGH - 1) + [[0.3] * EPOCHS]) == pytest.approx([0.3])
+
+
+def test_trials_that_were_stopped_at_chance_speak_for_others_there() -> None:
+    """After most of their epochs, that is: one stopped earlier may have been about to take off."""
+    assert bounds([0.11], [NEVER_DOES[:3]] * ENOUGH) == pytest.approx([0.11] * 4, abs=0.01)
+    assert bounds([0.11], [NEVER_DOES[:2]] * ENOUGH) == bounds([0.11])
+
+
+def test_a_trial_that_was_stopped_after_it_took_off_counts_as_its_own_forecast() -> None:
+    fast = [TAKES_OFF[:4]]
+    assert bounds([0.11], [NEVER_DOES] * 8 + fast)[-1] == pytest.approx(bounds(TAKES_OFF[:4])[-1], abs=2e-3)
+
+
+def test_stopped_trials_say_nothing_of_those_that_learn() -> None:
+    assert bounds([0.5], [[0.5, 0.5, 0.5], NEVER_DOES[:3]] * ENOUGH) == bounds([0.5])
 
 
 def test_a_trial_that_never_takes_off_is_stopped_in_time() -> None:
