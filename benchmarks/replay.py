@@ -21,10 +21,11 @@ Prints and keeps the figures (benchmarks/results/replay.json).
 """
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from types import SimpleNamespace
 from typing import Any, cast
@@ -426,6 +427,35 @@ def _figure(values: Sequence[float]) -> dict[str, Any]:
     return {**asdict(Interval.of(values)), "spread": float(np.std(values, ddof=1))}
 
 
+def _replay(name: str, asked: tuple[int, int, int]) -> dict[str, Any]:
+    """Everything on one data set; ``asked`` are trials, seeds and slow seeds."""
+    trials, seeds, slow_seeds = asked
+    pool = Pool(name, trials)
+    print(
+        f"{name}: {len(pool.recorded)} configurations, best {pool.best:.3f}, {pool.trials} trials a search", flush=True
+    )
+    ablation = pruning(pool, seeds)
+    shown = ", ".join(
+        f"{figure} {ablation[figure]['mean']:.3g} ({ablation[figure]['low']:.3g} to {ablation[figure]['high']:.3g})"
+        for figure in ("flops_ratio", "accuracy_points", "hypervolume_ratio", "trials_whole")
+    )
+    print(f"{name}, pruning, {seeds} lists: {shown}", flush=True)
+    methods = {}
+    for method, steps in (FAST | SLOW).items():
+        count = slow_seeds if method in SLOW else seeds
+        methods[method] = searches(pool, steps, count)
+        looks = methods[method]["at_share_of_compute"].values()
+        regrets = " ".join(f"{look['regret_points']['mean']:5.2f}" for look in looks)
+        volumes = " ".join(f"{look['hypervolume']['mean']:.3f}" for look in looks)
+        share = methods[method]["to_99_percent_of_hypervolume"]["median_share"]
+        enough = "not reached" if share is None else f"{share:.2f}"
+        print(f"{name:10} {method:20} n={count:3d} regret {regrets}  hypervolume {volumes}  99 % {enough}", flush=True)
+    return {
+        "configurations": len(pool.recorded), "best_accuracy": pool.best, "allowance_tflop": pool.allowance / 1e12,
+        "pruning": ablation, "searches": methods,
+    }  # fmt: skip
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Replay, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -434,36 +464,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--slow-seeds", type=int, default=100, help="of methods that ask a sampler of Optuna's")
     parser.add_argument("--data", action="append", choices=recorded_sets(), help="default: all that are recorded")
     arguments = parser.parse_args(argv)
-    result: dict[str, Any] = {}
-    for name in arguments.data or recorded_sets():
-        pool = Pool(name, arguments.trials)
-        print(f"{name}: {len(pool.recorded)} configurations, best {pool.best:.3f}, {pool.trials} trials a search")
-        ablation = pruning(pool, arguments.seeds)
-        shown = ", ".join(
-            f"{figure} {ablation[figure]['mean']:.3g} ({ablation[figure]['low']:.3g} to {ablation[figure]['high']:.3g})"
-            for figure in ("flops_ratio", "accuracy_points", "hypervolume_ratio", "trials_whole")
-        )
-        print(f"  pruning, {arguments.seeds} lists: {shown}", flush=True)
-        methods = {}
-        for method, (steps, seeds) in {
-            **{method: (steps, arguments.seeds) for method, steps in FAST.items()},
-            **{method: (steps, arguments.slow_seeds) for method, steps in SLOW.items()},
-        }.items():
-            begin = time.perf_counter()
-            methods[method] = searches(pool, steps, seeds)
-            looks = methods[method]["at_share_of_compute"].values()
-            regrets = " ".join(f"{look['regret_points']['mean']:5.2f}" for look in looks)
-            volumes = " ".join(f"{look['hypervolume']['mean']:.3f}" for look in looks)
-            enough = methods[method]["to_99_percent_of_hypervolume"]
-            print(
-                f"  {method:20} regret {regrets}  hypervolume {volumes}  99 % after {enough['median_share']} "
-                f"({seeds} searches, {(time.perf_counter() - begin) / seeds:.2f} s each)",
-                flush=True,
-            )
-        result[name] = {
-            "configurations": len(pool.recorded), "best_accuracy": pool.best, "allowance_tflop": pool.allowance / 1e12,
-            "pruning": ablation, "searches": methods,
-        }  # fmt: skip
+    names = arguments.data or recorded_sets()
+    asked = (arguments.trials, arguments.seeds, arguments.slow_seeds)
+    with ProcessPoolExecutor() as processes:
+        result = dict(zip(names, processes.map(partial(_replay, asked=asked), names), strict=True))
     write("replay", {"machine": machine(), "shares": SHARES, "sets": result})
 
 
