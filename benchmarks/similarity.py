@@ -105,9 +105,9 @@ def measure(name: str, backbone: Backbone, reference: Reference, cache: Path) ->
     for n in SIZES:
         if n > len(pool) // 2:  # samples that overlap more say little
             continue
-        drawn = [features[draws.permutation(len(pool))[:n]] for _ in range(RESAMPLES)]
-        found, errors = zip(*(kernel_distance(rows, reference.features) for rows in drawn), strict=True)
-        cubic = [cubic_distance(rows, reference.features) for rows in drawn]
+        resampled = [features[draws.permutation(len(pool))[:n]] for _ in range(RESAMPLES)]
+        found, errors = zip(*(kernel_distance(rows, reference.features) for rows in resampled), strict=True)
+        cubic = [cubic_distance(rows, reference.features) for rows in resampled]
         spread[str(n)] = {
             "resamples": RESAMPLES,
             "mean": float(np.mean(found)),
