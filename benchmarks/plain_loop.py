@@ -3,7 +3,8 @@
     python -m benchmarks.plain_loop [--repeats 3] [--epochs 5]
 
 Same images, split, epochs, batch, head and learning rates; the two in turn, trial by trial, in one run, so that a
-machine whose speed drifts treats both alike. Prints and keeps (benchmarks/results/plain_loop.json) the seconds of a
+machine whose speed drifts treats both alike. The loop computes in float32, Keras's default; the harness in what a new
+study takes here. Prints and keeps (benchmarks/results/plain_loop.json) the seconds of a
 trial by strategy, their ratio and both accuracies. Needs VGG16's weights (see README.md).
 """
 
@@ -17,9 +18,9 @@ import keras
 import numpy as np
 
 from benchmarks.record import machine, write
-from harness.backbone import resized
+from harness.backbone import fast_precision, resized
 from harness.data import load_split
-from harness.problem import Problem
+from harness.problem import Problem, set_precision
 from harness.spec import StudySpec
 from harness.strategy import Strategy
 from harness.training import WARM_UP_SHARE
@@ -42,6 +43,7 @@ def strategies(width: int) -> list[Strategy]:
 def plain_trial(strategy: Strategy, problem: Problem, weights: Path, seed: int) -> float:
     """As in a hundred tutorials: build, freeze, compile, fit. The validation accuracy of the last epoch."""
     keras.backend.clear_session()
+    keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
     size, budget = problem.spec.data.image_size, problem.spec.budget
     train, validation = (
@@ -80,7 +82,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
-    spec, dataset = StudySpec.load("mnist", {"budget.epochs": arguments.epochs})
+    changes = {"budget.epochs": arguments.epochs, "budget.precision": fast_precision()}
+    spec, dataset = StudySpec.load("mnist", changes)
     weights = load_weights()
     rows: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -95,6 +98,7 @@ def main() -> None:
                 start = time.perf_counter()
                 plain_accuracy = plain_trial(strategy, problem, file, seed=repeat)
                 plain_seconds = time.perf_counter() - start
+                set_precision(spec)
                 start = time.perf_counter()
                 result = run_trial(strategy, problem, seed=repeat, on_checkpoint=lambda curve: None)
                 ours = time.perf_counter() - start
@@ -120,7 +124,16 @@ def main() -> None:
             f"ratio {median['ratio']:5.1f}; "
             f"accuracy {median['plain_accuracy']:.3f} against {median['harness_accuracy']:.3f}"
         )
-    write("plain_loop", {"machine": machine(), "repeats": arguments.repeats, "medians": medians, "runs": rows})
+    write(
+        "plain_loop",
+        {
+            "machine": machine(),
+            "precision": spec.budget.precision,
+            "repeats": arguments.repeats,
+            "medians": medians,
+            "runs": rows,
+        },
+    )
 
 
 if __name__ == "__main__":
