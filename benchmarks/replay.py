@@ -12,7 +12,7 @@ Searches, for as much compute as --trials configurations cost on average: random
 draws); successive halving on the non-dominated rank of accuracy and compute, as in MO-ASHA; Optuna's TPE alone and with
 its MedianPruner; the harness's plan and sampler, with and without its pruning. What a sampler proposes is replaced by
 the nearest recorded configuration of the same strategy that is left: with few to a strategy that blunts a sampler's
-choice, and the figures say less about samplers than about stopping. Samplers take seconds a search: --slow-seeds.
+choice, and the figures say less about samplers than about stopping. Those that ask Optuna are slow: --slow-seeds.
 
 Best accuracies are those of trials trained to their end; the hypervolume is that of all checkpoints, accuracy over
 chance times decades of compute, as a share of what all recorded configurations have together. Intervals (95 %,
@@ -331,10 +331,11 @@ def harness_unpruned(pool: Pool, seed: int) -> Steps:
 
 
 FAST: dict[str, Callable[[Pool, int], Steps]] = {
-    "random": at_random, "random, our pruning": at_random_pruned, "Hyperband": hyperband, "MO-ASHA-like": halving,
+    "random": at_random, "random, our pruning": at_random_pruned, "MO-ASHA-like": halving,
 }  # fmt: skip
 SLOW: dict[str, Callable[[Pool, int], Steps]] = {
-    "TPE": tpe, "TPE, MedianPruner": tpe_median, "harness, no pruning": harness_unpruned, "harness": harness,
+    "Hyperband": hyperband, "TPE": tpe, "TPE, MedianPruner": tpe_median, "harness, no pruning": harness_unpruned,
+    "harness": harness,
 }  # fmt: skip
 
 
@@ -461,7 +462,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=200, help="two at least")
-    parser.add_argument("--slow-seeds", type=int, default=100, help="of methods that ask a sampler of Optuna's")
+    parser.add_argument("--slow-seeds", type=int, default=100, help="of methods that ask Optuna")
     parser.add_argument("--data", action="append", choices=recorded_sets(), help="default: all that are recorded")
     arguments = parser.parse_args(argv)
     names = arguments.data or recorded_sets()
