@@ -125,8 +125,22 @@ def prediction(found: dict[str, Any]) -> Iterator[Row]:
                   f"median of {of['n']} trials", "not kept")  # fmt: skip
 
 
+def replay(found: dict[str, Any]) -> Iterator[Row]:
+    """What pruning saves and costs."""
+    for name, of in found["sets"].items():
+        ablation = of["pruning"]
+        flops, points = ablation["flops_ratio"], ablation["accuracy_points"]
+        yield Row(
+            f"pruning against none, {name}",
+            f"{flops['mean']:.0%} of the FLOPs, best accuracy {points['mean']:+.2f} points",
+            f"{ablation['lists']} lists of {ablation['trials']} trials",
+            f"95 % {flops['low']:.0%} to {flops['high']:.0%}, {points['low']:+.2f} to {points['high']:+.2f}",
+        )
+
+
 BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
-    of.__name__: of for of in (roofline, plain_loop, precision, two_workers, workers, scaling, memory, prediction, page)
+    of.__name__: of
+    for of in (roofline, plain_loop, precision, two_workers, workers, scaling, memory, prediction, page, replay)
 }
 """Those with a table of their own in another document are not repeated here."""
 
