@@ -1,6 +1,8 @@
 """What every test shares. The markers are declared in pyproject.toml."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,14 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder} with data sets and weights: set HARNESS_SHARED to it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _float32() -> Iterator[None]:
+    """A study that a test has run leaves its precision, which is the machine's, to the process."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 
 import keras
@@ -261,10 +260,3 @@ def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
     for full, half in zip(*ends.values(), strict=True):
         assert half.train_loss == pytest.approx(full.train_loss, rel=0.05)
         assert half.train_loss != full.train_loss
-
-
-@pytest.fixture(autouse=True)
-def _float32() -> Iterator[None]:
-    keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy("float32")
