@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from benchmarks.plain_model import plain_model, save_weights
 from benchmarks.record import machine, write
 from harness.backbone import fast_precision, resized
 from harness.data import load_split
@@ -53,17 +54,7 @@ def plain_trial(strategy: Strategy, problem: Problem, weights: Path, seed: int) 
         )
         for part in (problem.split.train, problem.split.validation)
     )
-    base = keras.applications.VGG16(
-        weights=str(weights) if strategy.pretrained else None, include_top=False, input_shape=(size, size, 3)
-    )
-    convs = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
-    for conv in convs[: strategy.frozen_convs]:
-        conv.trainable = False
-    model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()])
-    for width in strategy.head:
-        model.add(keras.layers.Dense(width, activation="relu"))
-        model.add(keras.layers.Dropout(strategy.dropout))
-    model.add(keras.layers.Dense(problem.split.n_classes, activation="softmax"))
+    model = plain_model(strategy, size, problem.split.n_classes, weights)
     steps = budget.epochs * -(-len(train[0]) // budget.batch_size)
     warm_up = max(1, round(WARM_UP_SHARE * steps))
     rate = keras.optimizers.schedules.CosineDecay(
@@ -89,10 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), weights, Path(folder) / "cache")
         file = Path(folder) / "notop.weights.h5"
-        base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
-        for name, pair in weights.tensors.items():
-            base.get_layer(name).set_weights(pair)
-        base.save_weights(file)
+        save_weights(weights.tensors, file)
         for repeat in range(arguments.repeats):
             for strategy in strategies(width=256 + repeat):
                 start = time.perf_counter()

@@ -29,11 +29,11 @@ from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import psutil
 
 from benchmarks import record
+from benchmarks.plain_model import save_weights
 from benchmarks.rivals.curves import Report, Ruler, Standing, Verdict, as_line, judge, read_reports, standings
 from benchmarks.rivals.job import Job
 from harness.backbone import resized
@@ -70,14 +70,6 @@ def interpreter(environments: Path, rival: str) -> Path:
 def pins() -> dict[str, list[str]]:
     """What each rival is pinned to."""
     return {rival: (HERE / f"requirements-{rival}.txt").read_text(encoding="utf-8").split() for rival in RIVALS}
-
-
-def save_weights(file: Path) -> None:
-    """VGG16's as Keras reads them."""
-    base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
-    for name, pair in load_weights().tensors.items():
-        base.get_layer(name).set_weights(pair)
-    base.save_weights(file)
 
 
 def save_images(spec: StudySpec, dataset: DatasetSpec, file: Path) -> Ruler:
@@ -193,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         weights = folder / "vgg16.weights.h5"
-        save_weights(weights)
+        save_weights(load_weights().tensors, weights)
         for seed in range(asked.seeds):
             spec, dataset = StudySpec.load(STUDY, {**overrides, "budget.epochs": asked.epochs, "seed": seed})
             images = folder / f"{seed}.npz"

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from benchmarks.plain_model import plain_model
 from benchmarks.rivals.curves import Report, as_line
 from benchmarks.rivals.job import Job, strategy_of
 from harness.strategy import Strategy
@@ -28,16 +29,7 @@ def parts(job: Job) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
 
 def network(strategy: Strategy, job: Job) -> keras.Model:
     """VGG16 with its first convolutions frozen and a head on it, compiled."""
-    size, weights = job.ruler.image_size, job.weights if strategy.pretrained else None
-    base = keras.applications.VGG16(weights=weights, include_top=False, input_shape=(size, size, 3))
-    convs = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
-    for conv in convs[: strategy.frozen_convs]:
-        conv.trainable = False
-    model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()])
-    for width in strategy.head:
-        model.add(keras.layers.Dense(width, activation="relu"))
-        model.add(keras.layers.Dropout(strategy.dropout))
-    model.add(keras.layers.Dense(job.ruler.n_classes, activation="softmax"))
+    model = plain_model(strategy, job.ruler.image_size, job.ruler.n_classes, job.weights)
     sgd = strategy.optimizer == "sgd"
     optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True) if sgd else keras.optimizers.Adam()
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -1,0 +1,34 @@
+"""The network of a strategy as a user of Keras would build it. Needs no more than Keras and `harness.strategy`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.strategy import Strategy
+
+
+def plain_model(strategy: Strategy, image_size: int, n_classes: int, weights: Path | str) -> keras.Model:
+    """VGG16 from the file ``weights``, or from random ones, with its first convolutions frozen and a head on it. Not
+    compiled."""
+    shape, file = (image_size, image_size, 3), str(weights) if strategy.pretrained else None
+    base = keras.applications.VGG16(weights=file, include_top=False, input_shape=shape)
+    convs = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
+    for conv in convs[: strategy.frozen_convs]:
+        conv.trainable = False
+    model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()])
+    for width in strategy.head:
+        model.add(keras.layers.Dense(width, activation="relu"))
+        model.add(keras.layers.Dropout(strategy.dropout))
+    model.add(keras.layers.Dense(n_classes, activation="softmax"))
+    return model
+
+
+def save_weights(tensors: Mapping[str, Sequence[NDArray[np.float32]]], file: Path) -> None:
+    """VGG16's kernels and biases by layer as the file (``.weights.h5``) that Keras's own VGG16 takes."""
+    base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    for name, pair in tensors.items():
+        base.get_layer(name).set_weights(pair)
+    base.save_weights(file)
