@@ -55,10 +55,10 @@ def upper_bounds(
     chance = _CHANCE * (1 - 1 / n_classes)
     curves = [_lowest_errors(other, metric) for other in history]
     finished = [other for other in curves if len(other) == epochs]
-    if errors[-1] < chance:
-        return [1 - error for error in _forecast(errors, epochs, finished, finished, chance)]
-    stopped = (_as_if_whole(other, epochs, finished, chance) for other in curves if 0 < len(other) < epochs)
-    alike = [*finished, *(other for other in stopped if other is not None)]
+    alike = list(finished)
+    if errors[-1] >= chance:
+        stopped = (_as_if_whole(other, epochs, finished, chance) for other in curves if 0 < len(other) < epochs)
+        alike += [other for other in stopped if other is not None]
     return [1 - error for error in _forecast(errors, epochs, finished, alike, chance)]
 
 

@@ -29,7 +29,7 @@ from harness.results import TrialResult
 from harness.search import check_same_problem, finished, open_study, plan, recover, settled, standing
 from harness.similarity import SAMPLE, Similarity, load_reference
 from harness.spec import DatasetSpec, StudySpec
-from harness.store import Store
+from harness.store import Store, StudyRow
 from harness.strategy import Strategy
 from harness.weights import load_weights
 from harness.work import Job, check_same_images, follow, supervise, work
@@ -68,7 +68,7 @@ def run_study(request: Request) -> Rows:
     before = None if request.fresh else store.study(request.spec.name)
     spec = settled(request.spec, before, lambda: _here(request, fast_precision))
     request = replace(request, spec=spec)
-    advice = _open(request, store, drawn, split)
+    advice = _open(request, store, drawn, split, before)
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
     plan(study, store, spec, advice)
@@ -81,13 +81,13 @@ def run_study(request: Request) -> Rows:
     return patiently(lambda: Rows.read(store, spec.name))
 
 
-def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> Advice:
-    """Profile the data and create the study's row, or check that the study there is this one; gives its advice."""
+def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: StudyRow | None) -> Advice:
+    """Profile the data and create the study's row, or check that the study there was ``before`` is this one; gives its
+    advice."""
     spec = request.spec
     if request.fresh:
         load_weights(request.weights)  # without them the old results would be dropped for nothing
         store.delete_study(spec.name)
-    before = store.study(spec.name)
     if before is not None:
         check_same_problem(before.spec, spec)
         check_same_images(before, split)
