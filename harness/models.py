@@ -165,6 +165,7 @@ class Networks:
             len(self._kept) > 1 and sum(map(Network.own_values, self._kept.values())) > self.KEPT_VALUES
         ):
             del self._kept[next(iter(self._kept))]
+            _forget_kernels()
         return network
 
     def _build(self, strategy: Strategy, boundary: int) -> Network:
@@ -180,8 +181,9 @@ class Networks:
             values = layer(values)
         model = keras.Model(inputs, values)
         for layer in self._backbone.layers:
-            # Keras notes at a layer every layer that was ever called on its output: it would keep all heads alive.
+            # Keras notes at a layer every call of it, and every layer called on its output: all heads would stay alive.
             layer._outbound_nodes.clear()
+            del layer._inbound_nodes[1:]
         variables = [variable for layer in head if hasattr(layer, "kernel") for variable in (layer.kernel, layer.bias)]
         return Network(
             model,
@@ -217,6 +219,15 @@ class Networks:
             values = layer(values)
         model = keras.Model(pixels, values)
         return Network(model, [Trained(variable) for variable in model.trainable_variables], list(layers))
+
+
+def _forget_kernels() -> None:
+    """Let go of what TensorFlow keeps in the process for every operation and shape it has ever run, of dropped networks
+    too: more than half a megabyte for a head. Kept networks stay compiled. JAX would lose all it has compiled."""
+    if keras.backend.backend() == "tensorflow":
+        policy = keras.config.dtype_policy()  # which Keras would forget as well
+        keras.utils.clear_session(free_memory=False)
+        keras.config.set_dtype_policy(policy)
 
 
 class Scaled(keras.layers.Layer):  # type: ignore[misc]

@@ -18,7 +18,7 @@ from typing import Any, cast
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.advice import RECIPES, Advice
+from harness.advice import ADVISED, RECIPES, Advice
 from harness.database import patiently
 from harness.environment import host, process_started
 from harness.errors import SpecError, StorageError
@@ -68,10 +68,10 @@ def plan(
     """Put a waiting trial into the storage for each that ``spec.budget.trials`` still lacks.
 
     Trial 0 is the advice, after what the study itself recommends; then come the ``others``: the article's recipes, 1
-    and 2, or an atlas's own; then each strategy in turn until it has its minimum share; the rest are the sampler's.
-    Waiting trials are claimed one by one, by whichever worker is free, so that exactly the number asked for is run. A
-    study that has been planned for as many already is left as it is. Two runs that plan at once do so one after the
-    other.
+    and 2, or an atlas's own; then what each strategy lacks of its minimum share, the cheapest first: they cost next to
+    nothing and give the front against which the dear ones are judged. The rest are the sampler's. Waiting trials are
+    claimed one by one, by whichever worker is free, so that exactly the number asked for is run. A study that has been
+    planned for as many already is left as it is. Two runs that plan at once do so one after the other.
     """
     with store.one_at_a_time():
         recommended: list[tuple[Origin, Strategy]] = []
@@ -101,15 +101,37 @@ def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, St
     counted = Counter(_planned_kind(trial) for trial in trials)
     counted.update(params["strategy"] for _, params in wanted[:missing])
     quota = math.ceil(spec.search.minimum_share * spec.budget.trials - 1e-9)
-    while len(wanted) < missing:
+    lacking: Counter[Kind] = Counter()
+    while len(wanted) + lacking.total() < missing:
         kind = min(spec.search.strategies, key=lambda kind: counted[kind])
         if counted[kind] >= quota:
             break
         counted[kind] += 1
-        wanted.append(("quota", {"strategy": kind}))
+        lacking[kind] += 1
+    wanted += [("quota", params) for params in _cheapest_first(lacking, counted, spec)]
     wanted += [("sampler", {})] * (missing - len(wanted))
     for origin, params in wanted[:missing]:
         study.enqueue_trial(params, user_attrs={"origin": origin})
+
+
+def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Kind, int], spec: StudySpec) -> list[dict[str, Any]]:
+    """So many trials of each strategy. The first of a strategy that has none is the one the article would advise for
+    its scenario. Of the others only what decides their cost is given, and the sampler draws the rest: k in the middles
+    of equal parts of its range, so that all depths are seen early. Of equal cost, in turn."""
+    low, high = spec.search.frozen_convs
+    trials: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    for kind, count in lacking.items():
+        for turn in range(count):
+            params: dict[str, Any] = {"strategy": kind}
+            frozen = {"feature_extraction": N_CONVS}.get(kind, 0)
+            if kind == "freeze_first_k":
+                frozen = params["frozen_convs"] = round(high - (turn + 0.5) / count * (high - low))
+            if turn == 0 and counted[kind] == count and kind in ADVISED:
+                advised = as_params(ADVISED[kind], spec)
+                if not outside(advised, spec):
+                    frozen, params = ADVISED[kind].frozen_convs, advised
+            trials.append(((-frozen, turn), params))
+    return [params for _, params in sorted(trials, key=itemgetter(0))]
 
 
 def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
@@ -411,7 +433,8 @@ class Judge:
     """Whether a running trial can still reach the front, from all curves there were when it began.
 
     The first of two phases is left alone: how good a head on the frozen network is says little about what follows. The
-    second is judged by itself, against those of trials with as long a first one.
+    second is judged by itself, against those of trials with as long a first one. What the article would advise for its
+    scenarios is trained to its end: by these trials the strategies are compared whatever else was tried.
     """
 
     def __init__(self, store: Store, problem: Problem, number: int, strategy: Strategy) -> None:
@@ -419,9 +442,10 @@ class Judge:
         spec, name, cost = problem.spec, problem.spec.name, problem.cost(strategy)
         self._head_epochs = strategy.head_epochs
         self._pruning, self._epochs, self._metric = spec.pruning, spec.budget.epochs, spec.metric
+        self._spared = not self._pruning.enabled or strategy in ADVISED.values()
         self._n_classes = problem.split.n_classes
         self._flops = [cost.at(len(problem.split.train), epoch) for epoch in range(1, self._epochs + 1)]
-        if not self._pruning.enabled:
+        if self._spared:
             return
         curves = store.checkpoints(name)
         curves = curves[curves["number"] != number]
@@ -438,7 +462,7 @@ class Judge:
 
     def verdict(self, curve: Sequence[Checkpoint]) -> str | None:
         """A reason to stop the trial whose curve so far is ``curve``, or None."""
-        if not self._pruning.enabled or len(curve) <= self._head_epochs:
+        if self._spared or len(curve) <= self._head_epochs:
             return None
         return should_stop(
             curve[self._head_epochs :],

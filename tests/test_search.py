@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from harness import search
-from harness.advice import RECIPES, Advice
+from harness.advice import ADVISED, RECIPES, Advice
 from harness.environment import host
 from harness.errors import SpecError
 from harness.heartbeat import Watch
@@ -33,7 +33,7 @@ from harness.search import (
 )
 from harness.spec import StudySpec
 from harness.store import Store, Ticket
-from harness.strategy import ARTICLE_KINDS, KINDS, N_CONVS, Strategy
+from harness.strategy import ARTICLE_KINDS, KINDS, N_CONVS, Kind, Strategy
 
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
 
@@ -71,6 +71,37 @@ def test_the_plan_is_advice_recipes_quota_sampler(store: Store, spec: StudySpec)
     assert {kind: planned[kind] for kind in ARTICLE_KINDS} == dict.fromkeys(ARTICLE_KINDS, 5)
     assert planned[None] == 30
     assert {trial.state for trial in study.get_trials()} == {TrialState.WAITING}
+
+
+def test_the_quota_is_tried_cheapest_first_with_every_depth_and_what_the_article_advises(
+    store: Store, spec: StudySpec
+) -> None:
+    study = open_study(store, spec.name)
+    plan(study, store, trials(spec, 50), ADVICE)
+    quota = [trial.system_attrs["fixed_params"] for trial in study.get_trials()[3:20]]
+    assert [params["strategy"] for params in quota] == [
+        *["feature_extraction"] * 4, *["freeze_first_k"] * 3, *["fine_tune_all", "from_scratch"] * 5,
+    ]  # fmt: skip
+    assert [params["frozen_convs"] for params in quota[4:7]] == [10, 6, 3]
+    for params, kind in [(quota[7], "fine_tune_all"), (quota[8], "from_scratch")]:
+        assert params == as_params(ADVISED[cast(Kind, kind)], spec)
+    assert all(set(params) == {"strategy"} for params in quota[9:])
+
+
+def test_a_plan_that_goes_on_repeats_nothing_that_was_advised(store: Store, spec: StudySpec) -> None:
+    study = open_study(store, spec.name)
+    for n in (10, 50):
+        plan(study, store, trials(spec, n), ADVICE)
+    planned = [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
+    assert planned.count(as_params(ADVISED["fine_tune_all"], spec)) == 1
+
+
+def test_an_advised_strategy_outside_the_space_leaves_its_place_to_the_sampler(store: Store, spec: StudySpec) -> None:
+    search = spec.search.model_copy(update={"optimizer": ("sgd",)})
+    study = open_study(store, spec.name)
+    plan(study, store, trials(spec, 50, search=search), ADVICE)
+    planned = [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
+    assert planned.count({"strategy": "fine_tune_all"}) == 5
 
 
 def test_planning_again_adds_only_what_is_missing(store: Store, spec: StudySpec) -> None:
@@ -382,6 +413,8 @@ def test_the_second_phase_is_judged_by_itself(tmp_path: Path, tiny_problem: Prob
             store.record_checkpoint("tiny", number, point, session=mine)
         store.end_trial("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.9), session=mine)
     one, two = Judge(store, problem, 99, one_phase), Judge(store, problem, 99, two_phase)
+    advised = Judge(store, problem, 99, ADVISED["fine_tune_all"])
+    assert advised.verdict(curve([0.6])) is None, "the strategies are compared by it"
     assert one.verdict(curve([0.6])) is not None, "no trial of one phase has come far from there"
     assert two.verdict(curve([0.6])) is None and two.verdict(curve([0.1, 0.1])) is None
     assert two.verdict(curve([0.6, 0.6, 0.6])) is None, "others have come far from there"

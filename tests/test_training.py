@@ -148,6 +148,21 @@ def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, 
     assert sum(kernel() is not None for kernel in kernels) == tiny_problem.networks.KEPT
 
 
+def test_a_network_that_is_dropped_leaves_the_policy_and_the_kept_ones_as_they_are(tiny_problem: Problem) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        kept = tiny_problem.networks.for_strategy(strategy(10, head=(7,)), 0)
+        kept.reset(seed=0, dropout=0.0)
+        pictures = tiny_problem.split.train.pixels[:4]
+        before = as_numpy(kept.model(pictures))
+        for width in range(20, 20 + 2 * tiny_problem.networks.KEPT):
+            tiny_problem.networks.for_strategy(strategy(13, head=(width,)), 13)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        np.testing.assert_array_equal(as_numpy(kept.model(pictures)), before)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 @pytest.mark.parametrize(
     ("rule", "optimizer"),
     [
