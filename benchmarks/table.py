@@ -111,6 +111,25 @@ def plain_loop(found: dict[str, Any]) -> Iterator[Row]:
                   f"median of {len(ratios)} pairs", _spread(ratios, ".1f"))  # fmt: skip
 
 
+def whole_job(found: dict[str, Any]) -> Iterator[Row]:
+    """Fifty trials of the loop against fifty of the harness."""
+
+    def told(name: str, figure: str, shape: str) -> str:
+        return format(statistics.median(run[figure] for run in found["runs"][name]), shape)
+
+    seconds, best, gigabytes = (
+        f"{told('loop', figure, shape)} against {told('harness', figure, shape)}"
+        for figure, shape in (("seconds", ",.0f"), ("best", ".3f"), ("gigabytes", ".1f"))
+    )
+    ratios = found["ratios"]
+    yield Row(
+        f"{found['asked_trials']} trials of an Optuna loop with MedianPruner against as many of the harness",
+        f"{statistics.median(ratios):.1f} times as long: {seconds} s; best {best}; {gigabytes} GB",
+        f"{len(ratios)} run of each" if len(ratios) == 1 else f"median of {len(ratios)} runs of each",
+        _spread(ratios, ".1f"),
+    )
+
+
 def two_workers(found: dict[str, Any]) -> Iterator[Row]:
     """Two workers against one."""
     for way, ratios in found["ratios"].items():
@@ -140,7 +159,19 @@ def replay(found: dict[str, Any]) -> Iterator[Row]:
 
 BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     of.__name__: of
-    for of in (roofline, plain_loop, precision, two_workers, workers, scaling, memory, prediction, page, replay)
+    for of in (
+        roofline,
+        plain_loop,
+        whole_job,
+        precision,
+        two_workers,
+        workers,
+        scaling,
+        memory,
+        prediction,
+        page,
+        replay,
+    )
 }
 """Those with a table of their own in another document are not repeated here."""
 
