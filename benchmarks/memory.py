@@ -9,6 +9,7 @@ case: nothing compiled can be re-used. Prints and keeps the curve (benchmarks/re
 import argparse
 import gc
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,17 @@ from harness.trial import run_trial
 from harness.weights import load_weights
 
 
+def resident(problem: Problem, trials: int) -> Iterator[float]:
+    """Resident megabytes of this process after each of so many trials of ``problem``."""
+    for number in range(1, trials + 1):
+        kind = ARTICLE_KINDS[number % len(ARTICLE_KINDS)]  # two_phase builds no network that these do not
+        frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 1 + number % (N_CONVS - 1)}.get(kind, 0)
+        strategy = Strategy(kind, frozen, "average", (64 + number, 64), 0.1, "adam", 1e-4)
+        run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)
+        gc.collect()
+        yield psutil.Process().memory_info().rss / 2**20
+
+
 def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,15 +45,10 @@ def main() -> None:
     curve = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), Path(folder))
-        for number in range(1, arguments.trials + 1):
-            kind = ARTICLE_KINDS[number % len(ARTICLE_KINDS)]  # two_phase builds no network that these do not
-            frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 1 + number % (N_CONVS - 1)}.get(kind, 0)
-            strategy = Strategy(kind, frozen, "average", (64 + number, 64), 0.1, "adam", 1e-4)
-            run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)
-            gc.collect()
-            curve.append(psutil.Process().memory_info().rss / 2**20)
+        for number, megabytes in enumerate(resident(problem, arguments.trials), start=1):
+            curve.append(megabytes)
             if number % 10 == 0:
-                print(f"trial {number}: {curve[-1]:.0f} MB", flush=True)
+                print(f"trial {number}: {megabytes:.0f} MB", flush=True)
     growth = curve[-1] - curve[9]
     print(f"from trial 10 to trial {len(curve)}: {growth:+.0f} MB")
     write("memory", {"machine": machine(), "megabytes": [round(value, 1) for value in curve], "growth": growth})

@@ -124,7 +124,7 @@ def whole_job(found: dict[str, Any]) -> Iterator[Row]:
     ratios = found["ratios"]
     yield Row(
         f"{found['asked_trials']} trials of an Optuna loop with MedianPruner against as many of the harness",
-        f"{statistics.median(ratios):.1f} times as long: {seconds} s; best {best}; {gigabytes} GB",
+        f"{statistics.median(ratios):.1f} times as long: {seconds} s; best {best}; {gigabytes} GiB",
         f"{len(ratios)} run of each" if len(ratios) == 1 else f"median of {len(ratios)} runs of each",
         _spread(ratios, ".1f"),
     )
