@@ -97,7 +97,7 @@ def kernels(shape: Shape, batch: int, dtype: Any) -> dict[str, Call]:
         ),
         "filter_gradient_ours": lambda: convolution.filter_gradient(inputs, upstream),
     }
-    if not convolution.on_pairs(side, side):  # then they are TensorFlow's
+    if not (convolution.on_pairs(side, side) or convolution.in_strips(side, side)):  # then they are TensorFlow's
         del run["forward_ours"], run["input_gradient_ours"]
     return {name: tf.function(call) for name, call in run.items()}
 
