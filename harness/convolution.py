@@ -8,8 +8,8 @@ filters in bfloat16) to a half of what they do elsewhere, and more than half of 
   falls on.
 - On a 2x2 map each output sees each input: the convolution is one product for each output, with the part of the kernel
   that falls on the map.
-- Of a row of 3 or 4 outputs TensorFlow's kernel fills a quarter of its registers. Such maps are laid side by side in two
-  long strips, with a column of zeros between neighbours: as an edge would.
+- TensorFlow's kernel takes as many outputs of a row at once as its registers hold, and a small map's rows are shorter.
+  Maps up to 4x4 are laid side by side in two long strips, with a column of zeros between neighbours.
 """
 
 import functools
@@ -128,7 +128,8 @@ def filter_gradient(inputs: Any, upstream: Any) -> Any:
 
 
 def _strips(maps: Any) -> Any:
-    """``maps`` (n, height, width, channels) side by side, (strips, height, ceil(n / strips) * (width + 1), channels)."""
+    """``maps`` (n, height, width, channels) side by side: (strips, height, n / strips * (width + 1), channels), filled
+    up with zeros."""
     import tensorflow as tf
 
     _, height, width, channels = maps.shape

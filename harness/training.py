@@ -64,12 +64,14 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class EpochEnd:
-    """Figures after an epoch (counted from 1): mean training loss over it, validation loss and scores."""
+    """Figures after an epoch (counted from 1): mean training loss over it, validation loss and scores; ``constant``
+    says that all validation images, two at least, were given the very same logits."""
 
     epoch: int
     train_loss: float
     val_loss: float
     scores: Scores
+    constant: bool
 
 
 class Diverged(Exception):
@@ -121,10 +123,10 @@ def fit(
         if epoch < first_look:
             continue
         with clock("evaluation"):
-            val_loss, scores = evaluate(network.model, validation)
+            val_loss, scores, constant = evaluate(network.model, validation)
         if not math.isfinite(val_loss):
             raise Diverged(epoch)
-        yield EpochEnd(epoch, train_loss, val_loss, scores)
+        yield EpochEnd(epoch, train_loss, val_loss, scores, constant)
 
 
 def compile_step(network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock) -> None:
@@ -144,17 +146,21 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
         network.model.predict_on_batch(validation.inputs[rows])
 
 
-def evaluate(model: keras.Model, part: Part) -> tuple[float, Scores]:
-    """Mean cross-entropy and scores of ``model`` on ``part``, every picture counting one."""
+def evaluate(model: keras.Model, part: Part) -> tuple[float, Scores, bool]:
+    """Mean cross-entropy and scores of ``model`` on ``part``, every picture counting one, and whether all pictures, two
+    at least, get the same logits to the last bit."""
     losses, predicted = 0.0, np.empty(len(part), np.int64)
+    first, constant = None, len(part) > 1
     for rows, weights in _batches(len(part), EVALUATION_BATCH):
         logits = np.asarray(model.predict_on_batch(part.inputs[rows]), np.float64)
+        first = logits[0] if first is None else first
+        constant = constant and bool((logits == first).all())
         labels = part.labels[rows]
         top = logits.max(axis=1, keepdims=True)
         log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
         losses += float(weights @ (log_sum - logits[np.arange(len(labels)), labels]))
         predicted[rows] = logits.argmax(axis=1)
-    return losses / len(part), Scores.of(part.labels, predicted)
+    return losses / len(part), Scores.of(part.labels, predicted), constant
 
 
 def _even(n: int, batch_size: int) -> list[tuple[int, int]]:
@@ -253,7 +259,7 @@ class _TensorFlowStep:
                 grad=gradient,
             )
 
-        @tf.function
+        @tf.function(autograph=False)  # no control flow in it; looking for some takes 0.1 s
         def run(inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)

@@ -13,6 +13,8 @@ from harness.training import Diverged, EpochEnd, Schedule, compile_step, fit, is
 OUT_OF_MEMORY = "out of memory"
 """How the reason begins of a trial that failed for it: `harness.search` begins none that needs as much."""
 
+_DEAD = "gives all validation images the same output to the last bit: its units are dead and learn no more"
+
 OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
 """Told the curve so far, its last point new; gives a reason to stop, or None to go on."""
 
@@ -22,9 +24,9 @@ def run_trial(
 ) -> TrialResult:
     """Train ``strategy`` and evaluate it on the validation part after every epoch from ``first_look`` on.
 
-    Ends as complete, pruned (``on_checkpoint`` said so), over_budget (dearer than the study's ``max_trial_cost``: not
-    begun), diverged (a loss that is not finite) or failed (out of memory). Anything else that goes wrong is a bug and
-    is raised.
+    Ends as complete, pruned (``on_checkpoint`` said so, or the study prunes and the network is dead), over_budget
+    (dearer than the study's ``max_trial_cost``: not begun), diverged (a loss that is not finite) or failed (out of
+    memory). Anything else that goes wrong is a bug and is raised.
     """
     budget = problem.spec.budget
     cost = problem.cost(strategy)
@@ -56,6 +58,8 @@ def run_trial(
                 )
             )
             stop = on_checkpoint(tuple(curve))
+            if end.constant and problem.spec.pruning.enabled:
+                stop = _DEAD  # where no ReLU of a layer answers to any image, no gradient passes it
             if stop is not None and end.epoch < budget.epochs:
                 status, reason = "pruned", stop
                 break

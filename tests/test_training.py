@@ -204,11 +204,23 @@ def test_a_compiled_step_is_keras_own(tiny_problem: Problem, optimizer: Optimize
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
     _, validation, _ = tiny_problem.parts(5, Clock())
-    loss, scores = evaluate(network.model, validation)
+    loss, scores, constant = evaluate(network.model, validation)
     logits = network.model.predict(validation.inputs, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
     assert loss == pytest.approx(float(np.mean(as_numpy(losses))), rel=1e-5)
     assert scores.accuracy == np.mean(logits.argmax(axis=1) == validation.labels)
+    assert not constant
+
+
+def test_a_network_whose_units_are_dead_is_known_by_its_logits(tiny_problem: Problem) -> None:
+    network, ends = trained(tiny_problem, strategy(5, head=(16,)), 5)
+    _, validation, _ = tiny_problem.parts(5, Clock())
+    assert not any(end.constant for end in ends)
+    one = Part(validation.inputs[:1], validation.labels[:1])
+    assert not evaluate(network.model, one)[2], "one picture tells nothing"
+    (hidden,) = (layer for layer in network.own if layer.name == "hidden_1")
+    hidden.bias.assign(np.full(hidden.bias.shape, -1e6, np.float32))
+    assert evaluate(network.model, validation)[2]
 
 
 @given(n=st.integers(1, 500), batch_size=st.integers(1, 130))
@@ -237,7 +249,8 @@ def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
     network.reset(seed=0, dropout=0.0)
     part = Part(validation.inputs[:7], validation.labels[:7])
     twice = Part(np.repeat(part.inputs, 2, axis=0), np.repeat(part.labels, 2))
-    (loss, scores), (loss_of_two, scores_of_two) = evaluate(network.model, part), evaluate(network.model, twice)
+    loss, scores, _ = evaluate(network.model, part)
+    loss_of_two, scores_of_two, _ = evaluate(network.model, twice)
     assert loss == pytest.approx(loss_of_two)
     assert scores.columns() == pytest.approx(scores_of_two.columns())
 

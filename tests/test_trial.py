@@ -1,6 +1,7 @@
 """One trial: every way it can end, and what it is charged."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from harness.baselines import run_baseline
 from harness.models import cnn_pool
 from harness.problem import Problem
 from harness.results import BASELINES, STATUSES, BaselineName, Checkpoint
-from harness.spec import Budget
+from harness.spec import Budget, Pruning
 from harness.strategy import KINDS, N_CONVS, Kind, Strategy
 from harness.trial import run_trial
 
@@ -73,6 +74,19 @@ def test_a_stop_after_the_last_epoch_is_no_stop(tiny_problem: Problem) -> None:
         strategy(), tiny_problem, seed=1, on_checkpoint=lambda curve: "late" if len(curve) == 2 else None
     )
     assert result.status == "complete"
+
+
+@pytest.mark.parametrize(("enabled", "status", "epochs"), [(True, "pruned", 1), (False, "complete", 2)])
+def test_a_dead_network_is_given_up(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, enabled: bool, status: str, epochs: int
+) -> None:
+    real = trial.fit
+    dead = lambda *given, **named: (replace(end, constant=True) for end in real(*given, **named))  # noqa: E731
+    monkeypatch.setattr(trial, "fit", dead)
+    problem = replace(tiny_problem, spec=tiny_problem.spec.model_copy(update={"pruning": Pruning(enabled=enabled)}))
+    result = run_trial(strategy(), problem, seed=1, on_checkpoint=go_on)
+    assert (result.status, len(result.curve)) == (status, epochs)
+    assert ("dead" in result.reason) == enabled
 
 
 def test_features_are_charged_whether_cached_or_not(tiny_problem: Problem) -> None:
