@@ -32,18 +32,37 @@ class Prepare(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, pixels: Any) -> Any:
         """Resize (bilinear), repeat a grey channel, turn to BGR and centre."""
-        values = resized(pixels, self.image_size)
-        return values[..., ::-1] - ops.convert_to_tensor(np.asarray(IMAGENET_MEAN_BGR, np.float32))
+        values = _resized(pixels, self.image_size, [2, 1, 0])
+        return values - ops.convert_to_tensor(np.asarray(IMAGENET_MEAN_BGR, np.float32))
 
 
 def resized(pixels: Any, image_size: int) -> Any:
-    """Pixels (n, h, w[, 3]) -> (n, size, size, 3) float32 RGB, still 0 to 255."""
+    """Pixels (n, h, w[, 3]) -> (n, size, size, 3) float32 RGB, still 0 to 255; bilinear, without aliasing."""
+    return _resized(pixels, image_size, [0, 1, 2])
+
+
+def _resized(pixels: Any, image_size: int, order: list[int]) -> Any:
+    """As `resized`, the channels in that ``order``.
+
+    Two matrix products, one for the rows and one for columns and channels: TensorFlow's own resizing takes one core as
+    long as several convolutions, and to turn the channels around about as long again.
+    """
     values = ops.cast(pixels, "float32")
-    if len(values.shape) == 3:
-        values = ops.repeat(ops.expand_dims(values, -1), 3, axis=-1)
-    if tuple(values.shape[1:3]) != (image_size, image_size):
-        values = ops.image.resize(values, (image_size, image_size), interpolation="bilinear", antialias=True)
-    return values
+    _, height, width, *colour = values.shape
+    channels = np.eye(3, dtype=np.float32)[:, order] if colour else np.ones((1, 3), np.float32)
+    rows = ops.reshape(values, (-1, height, width * len(channels)))
+    columns = np.kron(bilinear(width, image_size).T, channels)
+    values = ops.matmul(ops.matmul(bilinear(height, image_size), rows), columns)
+    return ops.reshape(values, (-1, image_size, image_size, 3))
+
+
+def bilinear(length: int, size: int) -> NDArray[np.float32]:
+    """Matrix (size, length) that resizes a row of ``length`` pixels to ``size``, as Keras does with ``antialias``:
+    where they become fewer, each is a mean over all that fall on it."""
+    reach = max(1.0, length / size)
+    centres = (np.arange(size) + 0.5) * length / size
+    weights = np.maximum(0.0, 1 - np.abs(np.arange(length) + 0.5 - centres[:, None]) / reach)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 class Backbone:

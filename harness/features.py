@@ -24,7 +24,7 @@ from harness.data import Images
 from harness.errors import StorageError
 
 _BATCH = 128
-_PREPROCESSING = "bilinear, BGR, ImageNet mean; v1"
+_PREPROCESSING = "bilinear, BGR, ImageNet mean; v2"
 """Part of every key. Change it with `harness.backbone.Prepare`."""
 
 _BUILDING = "building-"  # how folders are called that are not entries yet, or no longer

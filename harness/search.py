@@ -434,7 +434,7 @@ class Judge:
 
     The first of two phases is left alone: how good a head on the frozen network is says little about what follows. The
     second is judged by itself, against those of trials with as long a first one. What the article would advise for its
-    scenarios is trained to its end: by these trials the strategies are compared whatever else was tried.
+    scenarios is trained on whatever its curve says: by these trials the strategies are compared whatever else was tried.
     """
 
     def __init__(self, store: Store, problem: Problem, number: int, strategy: Strategy) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from harness.backbone import IMAGENET_MEAN_BGR, Backbone, as_numpy
+from harness.backbone import IMAGENET_MEAN_BGR, Backbone, as_numpy, bilinear
 from harness.exported import MEMBER, Signature
 from harness.models import Dropout, Network, Scale
 
@@ -117,12 +117,9 @@ def _of_one_size(model: keras.Model, height: int, width: int) -> keras.Model:
             values = layer(values)
             continue
         for axis, before, after in ((1, height, layer.height), (2, width, layer.width)):
-            # Resizing is linear, and the same for every row and column: what it does to unit vectors is all of it.
-            unit = np.eye(before, dtype=np.float32)[None, :, :, None]
-            kernel = as_numpy(keras.ops.image.resize(unit, (after, before), "bilinear", antialias=True))[0, :, :, 0]
             shape = [*values.shape[1:]]
             shape[axis - 1] = after
             product = keras.layers.EinsumDense(_PRODUCTS[axis], shape, dtype="float32")
             values = product(values)
-            product.set_weights([kernel.T])
+            product.set_weights([bilinear(before, after).T])
     return keras.Model(images, values)

@@ -5,8 +5,10 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from harness.backbone import Backbone, Prepare, as_numpy
+from harness.backbone import Backbone, Prepare, as_numpy, resized
 from harness.cost import VGG16
 from harness.strategy import N_CONVS, Pooling, Strategy
 from tests.tiny import tiny_backbone, tiny_weights
@@ -41,6 +43,22 @@ def test_prepare_takes_grey_pictures_of_any_size() -> None:
     prepared = as_numpy(Prepare(48)(grey))
     assert prepared.shape == (2, 48, 48, 3)
     assert np.allclose(prepared, 200 - np.array([103.939, 116.779, 123.68]), atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
+    colour=st.booleans(),
+    size=st.integers(1, 70),
+)
+def test_pictures_are_resized_as_keras_does(shape: tuple[int, ...], colour: bool, size: int) -> None:
+    shape = (*shape, 3) if colour else shape
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    rgb = pixels if colour else np.repeat(pixels[..., None], 3, axis=-1)
+    expected = keras.ops.image.resize(rgb.astype(np.float32), (size, size), interpolation="bilinear", antialias=True)
+    assert np.allclose(as_numpy(resized(pixels, size)), as_numpy(expected), atol=1e-3)
+    prepared = as_numpy(expected)[..., ::-1] - np.array([103.939, 116.779, 123.68])
+    assert np.allclose(as_numpy(Prepare(size)(pixels)), prepared, atol=1e-3)
 
 
 @pytest.mark.parametrize("k", range(N_CONVS + 1))
