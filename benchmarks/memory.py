@@ -18,7 +18,7 @@ from benchmarks.record import machine, write
 from harness.data import load_split
 from harness.problem import Problem
 from harness.spec import StudySpec
-from harness.strategy import ARTICLE_KINDS, N_CONVS, Strategy
+from harness.strategy import ARTICLE_KINDS, Strategy, depths
 from harness.trial import run_trial
 from harness.weights import load_weights
 
@@ -27,7 +27,8 @@ def resident(problem: Problem, trials: int) -> Iterator[float]:
     """Resident megabytes of this process after each of so many trials of ``problem``."""
     for number in range(1, trials + 1):
         kind = ARTICLE_KINDS[number % len(ARTICLE_KINDS)]  # two_phase builds no network that these do not
-        frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 1 + number % (N_CONVS - 1)}.get(kind, 0)
+        least, most = depths(kind)
+        frozen = least + number % (most - least + 1)
         strategy = Strategy(kind, frozen, "average", (64 + number, 64), 0.1, "adam", 1e-4)
         run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)
         gc.collect()

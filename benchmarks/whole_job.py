@@ -16,7 +16,6 @@ import os
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,12 +29,10 @@ from benchmarks.plain_model import save_weights
 from benchmarks.record import machine, write
 from benchmarks.rivals.__main__ import Checkpoints, save_images
 from benchmarks.rivals.curves import read_reports
-from benchmarks.rivals.job import Job
+from benchmarks.rivals.job import STUDY, Job
 from benchmarks.rivals.trial import run
 from harness.spec import StudySpec
 from harness.weights import load_weights
-
-STUDY = "mnist"
 
 
 class Pruning(keras.callbacks.Callback):
@@ -72,12 +69,9 @@ def loop(job: Job, trials: int) -> None:
 
 def harness(job: Job, trials: int) -> None:
     """The harness's study; then what its database holds, as reports."""
-    folder = Path(job.folder)
-    database = folder / "harness.db"
-    command = [sys.executable, "-m", "harness.run", "--study", STUDY, "--trials", str(trials), "--seed", str(job.seed)]
-    command += ["--weights", job.weights, "--storage", f"sqlite:///{database}", "--out", str(folder / "harness.html")]
-    subprocess.run(command, env={**os.environ, "HARNESS_CACHE": str(folder / "cache")}, check=True)
-    Checkpoints(database, Path(job.reports), job.started).look()
+    command, variables = job.harness("--trials", str(trials))
+    subprocess.run(command, env={**os.environ, **variables}, check=True)
+    Checkpoints(job.database, Path(job.reports), job.started).look()
 
 
 def _measured(of: Callable[[Job, int], None], job: Job, trials: int, send: Any) -> None:
@@ -121,13 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             images = Path(temporary) / f"{seed}.npz"
             ruler = save_images(spec, dataset, images)
             for of in (loop, harness):
-                folder = Path(temporary) / f"{of.__name__}{seed}"
-                folder.mkdir()
-                job = Job(
-                    images=str(images), weights=str(weights), reports=str(folder / "reports.jsonl"), folder=str(folder),
-                    space=spec.search.model_dump(mode="json"), ruler=ruler, batch_size=spec.budget.batch_size,
-                    budget=float("inf"), seed=seed, started=time.monotonic(),
-                )  # fmt: skip
+                job = Job.begun(spec, images, ruler, weights, Path(temporary) / f"{of.__name__}{seed}")
                 runs[of.__name__].append(measure(of, job, asked.trials))
     ratios = [theirs["seconds"] / ours["seconds"] for theirs, ours in zip(runs["loop"], runs["harness"], strict=True)]
     print(f"the loop takes {statistics.median(ratios):.1f} times as long")

@@ -161,10 +161,12 @@ class Networks:
         key = (boundary, strategy.frozen_convs, strategy.pooling, strategy.head)
         network = self._kept.pop(key, None) or self._build(strategy, boundary)
         self._kept[key] = network
+        known = len(self._kept)
         while len(self._kept) > self.KEPT or (
             len(self._kept) > 1 and sum(map(Network.own_values, self._kept.values())) > self.KEPT_VALUES
         ):
             del self._kept[next(iter(self._kept))]
+        if len(self._kept) < known:
             _forget_kernels()
         return network
 

@@ -30,7 +30,7 @@ from harness.pruning import should_stop
 from harness.results import Checkpoint, Standing, Status, TrialResult
 from harness.spec import Precision, StudySpec
 from harness.store import Origin, Store, StudyRow, Ticket, TicketLost
-from harness.strategy import N_CONVS, Kind, OptimizerName, Pooling, Strategy
+from harness.strategy import Kind, OptimizerName, Pooling, Strategy, depths
 from harness.trial import OUT_OF_MEMORY, run_trial
 
 log = logging.getLogger(__name__)
@@ -121,16 +121,15 @@ def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Kind, int], sp
     low, high = spec.search.frozen_convs
     trials: list[tuple[tuple[int, int], dict[str, Any]]] = []
     for kind, count in lacking.items():
+        if counted[kind] == count and kind in ADVISED and not outside(advised := as_params(ADVISED[kind], spec), spec):
+            trials.append(((-ADVISED[kind].frozen_convs, 0), advised))
+            count -= 1
         for turn in range(count):
             params: dict[str, Any] = {"strategy": kind}
-            frozen = {"feature_extraction": N_CONVS}.get(kind, 0)
+            frozen, _ = depths(kind)
             if kind == "freeze_first_k":
                 frozen = params["frozen_convs"] = round(high - (turn + 0.5) / count * (high - low))
-            if turn == 0 and counted[kind] == count and kind in ADVISED:
-                advised = as_params(ADVISED[kind], spec)
-                if not outside(advised, spec):
-                    frozen, params = ADVISED[kind].frozen_convs, advised
-            trials.append(((-frozen, turn), params))
+            trials.append(((-frozen, turn + 1), params))
     return [params for _, params in sorted(trials, key=itemgetter(0))]
 
 
@@ -140,7 +139,7 @@ def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     than one point."""
     space = spec.search
     kind = cast(Kind, trial.suggest_categorical("strategy", space.strategies))
-    frozen = {"feature_extraction": N_CONVS}.get(kind, 0)
+    frozen, _ = depths(kind)
     if kind == "freeze_first_k":
         frozen = trial.suggest_int("frozen_convs", *space.frozen_convs)
     if kind == "two_phase":
@@ -434,7 +433,7 @@ class Judge:
 
     The first of two phases is left alone: how good a head on the frozen network is says little about what follows. The
     second is judged by itself, against those of trials with as long a first one. What the article would advise for its
-    scenarios is trained on whatever its curve says: by these trials the strategies are compared whatever else was tried.
+    scenarios is trained on whatever its curve says: by these trials the strategies are always compared.
     """
 
     def __init__(self, store: Store, problem: Problem, number: int, strategy: Strategy) -> None:

@@ -247,12 +247,17 @@ class StudySpec(_Declared):
         """Read the study ``name`` (a shipped one, or a path to a TOML file) and its data set.
 
         ``overrides`` maps dotted keys to values that replace the file's, such as ``{"budget.trials": 10}``; a data set
-        in them is looked for from the current folder, one in the file from the file's.
+        in them is looked for from the current folder, one in the file from the file's. The description does not hold
+        for other images, or another number or size of them, and is left out.
         Raises SpecError for an unknown study, an unknown key (naming the nearest one) or a value out of range.
         """
         overrides = overrides or {}
         path = _find("study", name, "studies", Path.cwd())
         declared = _read_toml(path)
+        data = declared.get("data")
+        others = {f"data.{key}": value for key, value in data.items()} if isinstance(data, dict) else {}
+        if any(others.get(key, value) != value for key, value in overrides.items()):
+            declared.pop("description", None)  # which is of the file's own images
         for key, value in overrides.items():
             *sections, last = key.split(".")
             target = declared

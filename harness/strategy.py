@@ -18,6 +18,14 @@ N_CONVS = 13
 """Convolutions in VGG16. ``k`` counts these, never Keras layers (pools and the input are layers too)."""
 
 
+def depths(kind: Kind) -> tuple[int, int]:
+    """The least and the most k of a strategy of this kind: only `freeze_first_k` and `two_phase` leave a choice."""
+    chosen = {
+        "feature_extraction": (N_CONVS, N_CONVS), "freeze_first_k": (1, N_CONVS - 1), "two_phase": (0, N_CONVS - 1),
+    }  # fmt: skip
+    return chosen.get(kind, (0, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Strategy:
     """One point of the search space.
@@ -41,10 +49,7 @@ class Strategy:
     rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        expected = {
-            "feature_extraction": (N_CONVS, N_CONVS), "freeze_first_k": (1, N_CONVS - 1), "two_phase": (0, N_CONVS - 1),
-        }  # fmt: skip
-        low, high = expected.get(self.kind, (0, 0))
+        low, high = depths(self.kind)
         if not low <= self.frozen_convs <= high:
             raise ValueError(f"{self.kind} wants {low} <= frozen_convs <= {high}, but got {self.frozen_convs=}")
         if (self.head_epochs > 0) != (self.kind == "two_phase") or (self.rate_factor != 1 and not self.head_epochs):

@@ -28,6 +28,20 @@ def test_the_laptop_study_is_the_declared_one() -> None:
     assert len(spec.search.strategies) == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides", "holds"),
+    [
+        ("mnist", {"budget.trials": 3, "data.train_size": 2000}, True),
+        ("mnist", {"data.train_size": 500}, False),
+        ("mnist", {"data.dataset": "fashion_mnist"}, False),
+        ("images", {"data.dataset": "mnist", "data.train_size": 500}, True),  # "your own images, at most 2,000"
+        ("images", {"data.dataset": "mnist", "data.image_size": 96}, False),
+    ],
+)
+def test_a_description_is_of_the_images_that_it_names(name: str, overrides: dict[str, object], holds: bool) -> None:
+    assert bool(StudySpec.load(name, overrides)[0].description) == holds
+
+
 def test_overrides_replace_what_the_file_says(study_file: Path) -> None:
     spec, _ = StudySpec.load(str(study_file), {"budget.trials": 3, "seed": 9, "pruning.enabled": False})
     assert (spec.budget.trials, spec.seed, spec.pruning.enabled) == (3, 9, False)

@@ -35,7 +35,7 @@ import psutil
 from benchmarks import record
 from benchmarks.plain_model import save_weights
 from benchmarks.rivals.curves import Report, Ruler, Standing, Verdict, as_line, judge, read_reports, standings
-from benchmarks.rivals.job import Job
+from benchmarks.rivals.job import STUDY, Job
 from harness.backbone import resized
 from harness.data import load_split
 from harness.paths import user_cache
@@ -45,7 +45,6 @@ from harness.weights import load_weights
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-STUDY = "mnist"
 RIVALS = {"hyperband": "KerasTuner Hyperband", "asha": "Ray Tune ASHA", "mo_asha": "Syne Tune MO-ASHA"}
 """The module here, which names the requirements too."""
 
@@ -147,22 +146,17 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 def run(name: str, python: Path, job: Job, spec: StudySpec) -> None:
     """One search of ``name``, a rival or the harness."""
-    folder = Path(job.folder)
-    command, look = [str(python), "-m", f"benchmarks.rivals.{name}"], lambda: None
+    folder, data, look = Path(job.folder), spec.data, lambda: None
     variables = {"PYTHONPATH": str(ROOT)}
     if name == "harness":
-        database = folder / "harness.db"
-        data, limit = spec.data, str(job.budget)
-        command = [str(python), "-m", "harness.run", "--study", STUDY, "--seed", str(job.seed), "--time-limit", limit]
-        command += ["--train-size", str(data.train_size), "--validation-size", str(data.validation_size)]
-        command += ["--epochs", str(job.ruler.epochs), "--weights", job.weights]
-        command += ["--storage", f"sqlite:///{database}", "--out", str(folder / "harness.html")]
-        variables["HARNESS_CACHE"] = str(folder / "cache")
-        look = Checkpoints(database, Path(job.reports), job.started).look
+        sizes = ["--train-size", str(data.train_size), "--validation-size", str(data.validation_size)]
+        command, cache = job.harness("--time-limit", str(job.budget), "--epochs", str(job.ruler.epochs), *sizes)
+        variables |= cache
+        look = Checkpoints(job.database, Path(job.reports), job.started).look
     else:
         file = folder / "job.json"
         job.write(file)
-        command.append(str(file))
+        command = [str(python), "-m", f"benchmarks.rivals.{name}", str(file)]
     search(command, variables, folder / "log", job.started + job.budget, look)
 
 
@@ -194,13 +188,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             found: dict[str, list[Standing]] = {}
             first = seed % len(systems)
             for name in [*systems, *systems][first : first + len(systems)]:  # not always the same one first
-                home = folder / f"{name}{seed}"
-                home.mkdir()
-                job = Job(
-                    images=str(images), weights=str(weights), reports=str(home / "reports.jsonl"), folder=str(home),
-                    space=spec.search.model_dump(mode="json"), ruler=ruler, batch_size=spec.budget.batch_size,
-                    budget=asked.budget, seed=seed, started=time.monotonic(),
-                )  # fmt: skip
+                job = Job.begun(spec, images, ruler, weights, folder / f"{name}{seed}", asked.budget)
                 run(name, systems[name], job, spec)
                 reported = read_reports(Path(job.reports), asked.budget)
                 found[name] = standings(reported, ruler, reference)

@@ -6,10 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.rivals.curves import Ruler
-from harness.strategy import N_CONVS, Strategy
+from harness.strategy import Strategy, depths
+
+if TYPE_CHECKING:
+    from harness.spec import StudySpec  # needs packages that rivals' environments do not have
+
+STUDY = "mnist"
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,18 @@ class Job:
     started: float
 
     @classmethod
+    def begun(
+        cls, spec: "StudySpec", images: Path, ruler: Ruler, weights: Path, folder: Path, budget: float = float("inf")
+    ) -> "Job":
+        """One that starts now: a search of the study ``spec`` in the new ``folder``, where the reports go too."""
+        folder.mkdir()
+        return cls(
+            images=str(images), weights=str(weights), reports=str(folder / "reports.jsonl"), folder=str(folder),
+            space=spec.search.model_dump(mode="json"), ruler=ruler, batch_size=spec.budget.batch_size, budget=budget,
+            seed=spec.seed, started=time.monotonic(),
+        )  # fmt: skip
+
+    @classmethod
     def read(cls, file: str) -> "Job":
         """From a file of JSON."""
         fields = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -43,6 +60,20 @@ class Job:
     def asked_for(cls) -> "Job":
         """The one whose file the command line names."""
         return cls.read(sys.argv[1])
+
+    @property
+    def database(self) -> Path:
+        """Of the harness where it does the job."""
+        return Path(self.folder) / "harness.db"
+
+    def harness(self, *more: str) -> tuple[list[str], dict[str, str]]:
+        """The command with which the harness does the job, with options ``more``, and its environment variables: from
+        an empty cache."""
+        folder = Path(self.folder)
+        command = [sys.executable, "-m", "harness.run", "--study", STUDY, "--seed", str(self.seed)]
+        command += ["--weights", self.weights, "--storage", f"sqlite:///{self.database}"]
+        command += ["--out", str(folder / "harness.html"), *more]
+        return command, {"HARNESS_CACHE": str(folder / "cache")}
 
     def seconds_left(self) -> float:
         """Of the budget."""
@@ -65,7 +96,7 @@ def strategy_of(drawn: Mapping[str, Any]) -> Strategy:
     """What a tuner drew, without what means nothing for it. The pooling is always one, as in the harness for pictures
     under 64 pixels, whose last map is a single point."""
     kind = drawn["strategy"]
-    frozen = {"feature_extraction": N_CONVS, "freeze_first_k": int(drawn["frozen_convs"])}.get(kind, 0)
+    frozen = int(drawn["frozen_convs"]) if kind == "freeze_first_k" else depths(kind)[0]
     head = tuple(int(drawn[f"width_{i}"]) for i in range(1, drawn["hidden_layers"] + 1))
     dropout = drawn["dropout"] if head else 0.0
     return Strategy(kind, frozen, "average", head, dropout, drawn["optimizer"], drawn[f"learning_rate_{kind}"])
