@@ -56,9 +56,10 @@ def test_pictures_are_resized_as_keras_does(shape: tuple[int, ...], colour: bool
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     rgb = pixels if colour else np.repeat(pixels[..., None], 3, axis=-1)
     expected = keras.ops.image.resize(rgb.astype(np.float32), (size, size), interpolation="bilinear", antialias=True)
-    assert np.allclose(as_numpy(resized(pixels, size)), as_numpy(expected), atol=1e-3)
+    # Where a pixel falls is in float32 in Keras, and neighbours may be 255 apart.
+    assert np.allclose(as_numpy(resized(pixels, size)), as_numpy(expected), atol=0.02)
     prepared = as_numpy(expected)[..., ::-1] - np.array([103.939, 116.779, 123.68])
-    assert np.allclose(as_numpy(Prepare(size)(pixels)), prepared, atol=1e-3)
+    assert np.allclose(as_numpy(Prepare(size)(pixels)), prepared, atol=0.02)
 
 
 @pytest.mark.parametrize("k", range(N_CONVS + 1))
