@@ -173,7 +173,7 @@ class Budget(_Declared):
 
 class Pruning(_Declared):
     """When a running trial is given up. ``margin`` is added to the forecast, in accuracy (0.01 is one point): a trial
-    stops only when even the optimistic forecast plus the margin stays under the front."""
+    stops only when even the optimistic forecast plus the margin stays under the front, or its network is dead."""
 
     enabled: bool = True
     margin: Annotated[float, Field(ge=0, le=1)] = 0.005
