@@ -13,9 +13,13 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --group build --univ
 run: .venv/run.stamp
 	$(BIN)/python -m harness.run $(RUN)
 
-# Three processes: on two cores they fill each other's waits for browsers and databases.
+# Three processes: on two cores they fill each other's waits for browsers and databases. One thread each is enough for them.
+test: export TF_NUM_INTRAOP_THREADS = 1
+test: export TF_NUM_INTEROP_THREADS = 1
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup -m "not large"
+	$(BIN)/python -m pytest --numprocesses 3 -m "not large"
 
 test-large: .venv/dev.stamp
 	$(BIN)/python -m pytest -m large

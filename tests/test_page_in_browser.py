@@ -69,6 +69,14 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def reading(browser: Any, pages: dict[str, str]) -> "Iterator[Visit]":
+    """One visit for all tests that change nothing on the page."""
+    visit = Visit(browser, pages["mnist"], WIDE)
+    yield visit
+    visit.page.close()
+
+
 class Visit:
     """An open page with all it complained about and all it asked for."""
 
@@ -221,21 +229,19 @@ def shown_trials(page: Any) -> list[dict[str, str]]:
     )
 
 
-def test_ten_visible_numbers_equal_sql(browser: Any, store: Store, pages: dict[str, str]) -> None:
-    visit = Visit(browser, pages["mnist"], WIDE)
+def test_ten_visible_numbers_equal_sql(reading: Visit, store: Store) -> None:
     columns = ["number", "val_accuracy", "train_flops", "seconds_total", "epochs"]
     with store.engine.connect() as connection:
         query = f"select {', '.join(columns)} from trial_summary where study = 'mnist' and number in (3, 7)"
         stored = connection.execute(sa.text(query)).all()
-    shown = {int(row["number"]): row for row in shown_trials(visit.page)}
+    shown = {int(row["number"]): row for row in shown_trials(reading.page)}
     for row in stored:
         assert [
             float(shown[row.number][name]) if shown[row.number][name] != "null" else None for name in columns
         ] == list(row)
-    best = visit.page.locator("dd").first.text_content()
+    best = reading.page.locator("dd").first.text_content()
     with store.engine.connect() as connection:
         assert best == f"{connection.scalar(sa.text(BEST)):.4f}"
-    visit.page.close()
 
 
 BEST = "select max(val_accuracy) from trial_summary where study = 'mnist'"
@@ -261,13 +267,11 @@ def test_switch_to_seconds_changes_axes_and_words_together(
     visit.page.close()
 
 
-def test_the_page_writes_numbers_as_the_summary_does(browser: Any, store: Store, pages: dict[str, str]) -> None:
-    visit = Visit(browser, pages["mnist"], WIDE)
+def test_the_page_writes_numbers_as_the_summary_does(reading: Visit, store: Store) -> None:
     stored = store.trials("mnist")
     for name, scale in (("train_flops", 1e-12), ("saved_flops", 1e-12), ("seconds_total", 1.0)):
-        shown = visit.page.locator(f"#trials-table tbody td[data-name={name}]").all_text_contents()
+        shown = reading.page.locator(f"#trials-table tbody td[data-name={name}]").all_text_contents()
         assert shown == [words.number(value * scale) for value in stored[name]]
-    visit.page.close()
 
 
 @pytest.mark.parametrize(
@@ -345,14 +349,12 @@ def test_downloads_hold_the_shown_rows_with_every_column(
     page.close()
 
 
-def test_arrow_keys_read_out_the_points_of_a_figure(browser: Any, pages: dict[str, str]) -> None:
-    visit = Visit(browser, pages["mnist"], WIDE)
-    visit.page.locator("#accuracy-versus-compute").focus()
+def test_arrow_keys_read_out_the_points_of_a_figure(reading: Visit) -> None:
+    reading.page.locator("#accuracy-versus-compute").focus()
     for _ in range(2):
-        visit.page.keyboard.press("ArrowRight")
-    assert re.match(r"trial \d+, epoch \d of 5\. ", visit.page.locator("#spoken").text_content())
-    assert "trial" in visit.page.locator("#accuracy-versus-compute .hovertext").last.text_content()
-    visit.page.close()
+        reading.page.keyboard.press("ArrowRight")
+    assert re.match(r"trial \d+, epoch \d of 5\. ", reading.page.locator("#spoken").text_content())
+    assert "trial" in reading.page.locator("#accuracy-versus-compute .hovertext").last.text_content()
 
 
 def test_every_control_is_reached_by_tab_and_every_figure_says_what_it_shows(
@@ -375,21 +377,22 @@ def test_every_control_is_reached_by_tab_and_every_figure_says_what_it_shows(
     page.close()
 
 
-def test_numbers_of_a_figure_can_be_read_as_a_table(browser: Any, store: Store, pages: dict[str, str]) -> None:
-    visit = Visit(browser, pages["mnist"], WIDE)
-    visit.page.locator("section:has(#where-the-time-went) summary").click()
-    text = visit.page.locator("#where-the-time-went-numbers table").inner_text()
+def test_numbers_of_a_figure_can_be_read_as_a_table(reading: Visit) -> None:
+    reading.page.locator("section:has(#where-the-time-went) summary").click()
+    text = reading.page.locator("#where-the-time-went-numbers table").inner_text()
     assert "saved by the feature cache" in text and "freeze_first_k" in text
-    visit.page.close()
 
 
-@pytest.mark.parametrize("viewport", [WIDE, pytest.param(NARROW, marks=pytest.mark.large)], ids=["1280", "390"])
-def test_ten_thousand_trials_page_search_and_sort(
-    browser: Any, tmp_path_factory: pytest.TempPathFactory, viewport: dict[str, int]
+@pytest.mark.parametrize(
+    ("trials", "viewport"),
+    [(4_000, WIDE), *(pytest.param(10_000, viewport, marks=pytest.mark.large) for viewport in (WIDE, NARROW))],
+)
+def test_thousands_of_trials_page_search_and_sort(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory, trials: int, viewport: dict[str, int]
 ) -> None:
     folder = tmp_path_factory.mktemp("many")
     store = Store(f"sqlite:///{folder / 'harness.db'}")
-    write_study(store, "many", 10_000)
+    write_study(store, "many", trials)
     write_page(store, "many", folder / "many.html")
     visit = Visit(browser, (folder / "many.html").as_uri(), viewport)
     page = visit.page
@@ -403,7 +406,7 @@ def test_ten_thousand_trials_page_search_and_sort(
     assert float(shown_trials(page)[0]["val_accuracy"]) == best
     assert len(shown_trials(page)) == 50
     page.get_by_role("button", name="Next").click()
-    assert page.locator("#shown").text_content().startswith("51 to 100 of 10,000 shown")
+    assert page.locator("#shown").text_content().startswith(f"51 to 100 of {trials:,} shown")
     page.get_by_role("searchbox").fill("over_budget")
     assert {row["status"] for row in shown_trials(page)} == {"over_budget"}
     page.close()

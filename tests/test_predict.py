@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -19,12 +20,16 @@ from tests.test_standalone import trained
 SIGNATURE = Signature(class_names=["a", "b", "c, d"], height=12, width=12, channels=1)
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
     save_keras(trained("freeze_first_k", 7, "average", (8,), 12, 12)[1], folder / "model.keras", SIGNATURE)
     return folder
+
+
+@pytest.fixture
+def model(saved: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(saved, tmp_path / "model")
 
 
 @pytest.fixture
