@@ -24,6 +24,7 @@ from scipy.stats import kendalltau
 from benchmarks.record import machine, write
 from harness.backbone import Backbone
 from harness.data import Images, draw
+from harness.features import FeatureCache
 from harness.measure import block5_averages
 from harness.paths import user_cache
 from harness.similarity import SAMPLE, Reference, compare, cubic_distance, kernel_distance, load_reference
@@ -46,13 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", action="store_true", help="make the reference anew first")
     arguments = parser.parse_args()
-    backbone = Backbone.vgg16(load_weights(), IMAGE_SIZE)
-    cache = user_cache() / "features"
+    cache = FeatureCache(user_cache() / "features", Backbone.vgg16(load_weights(), IMAGE_SIZE), max_bytes=8 * 10**9)
     if arguments.reference:
-        make_reference(backbone, cache)
+        make_reference(cache)
     reference = load_reference()
-    assert reference.weights == backbone.weights.digest
-    measured = {name: measure(name, backbone, reference, cache) for name in SETS}
+    assert reference.weights == cache.backbone.weights.digest
+    measured = {name: measure(name, reference, cache) for name in SETS}
     order = sorted(measured, key=lambda name: measured[name]["figures"]["distance"])
     table = {
         "what": "kernel distance to ImageNet and its standard error, and the distances of the literature",
@@ -71,7 +71,7 @@ def main() -> None:
     write("similarity", result)
 
 
-def make_reference(backbone: Backbone, cache: Path) -> None:
+def make_reference(cache: FeatureCache) -> None:
     """The photos, scaled by the network's own input layer as any set's pictures are, as features in float16."""
     archive_file = SHARED / "imagenet_sample.zip"
     with zipfile.ZipFile(archive_file) as archive:
@@ -86,20 +86,20 @@ def make_reference(backbone: Backbone, cache: Path) -> None:
     }
     np.savez_compressed(
         shipped_folder("datasets") / "imagenet_reference.npz",
-        features=block5_averages(images, backbone, cache).astype(np.float16),
+        features=block5_averages(images, cache).astype(np.float16),
         image_size=np.int64(IMAGE_SIZE),
-        weights=np.str_(backbone.weights.digest),
+        weights=np.str_(cache.backbone.weights.digest),
         provenance=np.str_(json.dumps(provenance)),
     )
 
 
-def measure(name: str, backbone: Backbone, reference: Reference, cache: Path) -> dict[str, Any]:
+def measure(name: str, reference: Reference, cache: FeatureCache) -> dict[str, Any]:
     """The set's figures as a study has them, and the spread of the distance over samples of each size."""
     dataset = DatasetSpec(name=name, file=SHARED / f"{name}.npz")
     drawn = draw(dataset, DataSpec(dataset=name), seed=0)
     own, pool = drawn.some(SAMPLE, IMAGE_SIZE), drawn.some(POOL, IMAGE_SIZE)
-    features = block5_averages(pool, backbone, cache)
-    figures = asdict(compare(block5_averages(own, backbone, cache), own.labels, reference))
+    features = block5_averages(pool, cache)
+    figures = asdict(compare(block5_averages(own, cache), own.labels, reference))
     draws = np.random.default_rng(1)
     spread = {}
     for n in SIZES:

@@ -111,7 +111,15 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
                     continue
                 drawn = nested(whole, size)
                 split = drawn.load()
-                _begin(store, atlas, dataset, spec, drawn, split, partial(_similarity, whole, weights))
+                _begin(
+                    store,
+                    atlas,
+                    dataset,
+                    spec,
+                    drawn,
+                    split,
+                    partial(_similarity, whole, weights, spec.budget.cache_bytes),
+                )
                 if network is None:
                     set_precision(spec)
                     network = Backbone.vgg16(load_weights(weights), atlas.image_size)
@@ -144,8 +152,8 @@ def _begin(
     begin_study(store, spec, dataset, drawn, split, found, advise(found, spec.advice.large_at), atlas=where)
 
 
-def _similarity(drawn: Drawn, weights: Path | None) -> Similarity:
-    return measure_similarity(drawn.some(SAMPLE, load_reference().image_size), weights)
+def _similarity(drawn: Drawn, weights: Path | None, cache_bytes: int) -> Similarity:
+    return measure_similarity(drawn.some(SAMPLE, load_reference().image_size), weights, cache_bytes)
 
 
 def _spec(store: Store, atlas: Atlas, dataset: DatasetSpec, size: int, seed: int) -> StudySpec:

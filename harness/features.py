@@ -23,7 +23,7 @@ from harness.cost import feature_shape
 from harness.data import Images
 from harness.errors import StorageError
 
-_BATCH = 128
+_ROWS = 128  # that a checksum reads at once
 _PREPROCESSING = "bilinear, BGR, ImageNet mean; v2"
 """Part of every key. Change it with `harness.backbone.Prepare`."""
 
@@ -47,7 +47,7 @@ class FeatureCache:
         """``max_bytes`` bounds the whole folder: the entries used longest ago are dropped. Raises StorageError."""
         self.root = root
         self.max_bytes = max_bytes
-        self._backbone = backbone
+        self.backbone = backbone
         self._extractors: dict[int, keras.Model] = {}
         self._checked: set[tuple[str, int, int]] = set()
         try:
@@ -85,17 +85,17 @@ class FeatureCache:
         except OSError as error:
             raise StorageError(
                 f"activations cannot be written to {self.root} ({error}): "
-                "free space, lower budget.cache_size or set HARNESS_CACHE to another folder"
+                "free space, or set HARNESS_CACHE to another folder"
             ) from None
-        with suppress(FileNotFoundError):  # another process makes room as well
+        with suppress(OSError):  # another process makes room as well, or the entry is somebody else's
             self._evict(keep=folder)
         return Features(found.values, found.seconds, cached=False)
 
     def _key(self, images: Images, boundary: int) -> str:
         parts = (
-            self._backbone.weights.digest,
+            self.backbone.weights.digest,
             _PREPROCESSING,
-            str(self._backbone.image_size),
+            str(self.backbone.image_size),
             images.digest(),
             str(boundary),
             keras.config.dtype_policy().compute_dtype,
@@ -103,7 +103,7 @@ class FeatureCache:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def _shape(self, n_images: int, boundary: int) -> tuple[int, ...]:
-        return n_images, *feature_shape(self._backbone.architecture, boundary, self._backbone.image_size)
+        return n_images, *feature_shape(self.backbone.architecture, boundary, self.backbone.image_size)
 
     def _open(self, folder: Path, n_images: int, boundary: int) -> Features | None:
         """The entry, or None where there is none or it is not what was written."""
@@ -126,24 +126,26 @@ class FeatureCache:
         extractor = self._extractor(boundary, images)
         start = time.perf_counter()
         with _new_folder(folder) as building:
-            shape = self._shape(len(images), boundary)
-            values = np.lib.format.open_memmap(building / "values.npy", mode="w+", dtype=np.float32, shape=shape)
-            for first in range(0, len(images), _BATCH):
-                chosen = slice(first, first + _BATCH)
-                values[chosen] = as_numpy(extractor.predict_on_batch(images.pixels[chosen]))
-            values.flush()
-            entry = {"seconds": time.perf_counter() - start, "crc32": _checksum(values)}
-            del values
+            checksum, at_once = 0, self.backbone.pictures_at_once
+            with (building / "values.npy").open("wb") as file:  # a mapped file that outgrows the disk ends the process
+                shape, dtype = self._shape(len(images), boundary), np.dtype(np.float32).str
+                np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+                for first in range(0, len(images), at_once):
+                    batch = as_numpy(extractor.predict_on_batch(images.pixels[first : first + at_once]))
+                    values = np.ascontiguousarray(batch, np.float32).data
+                    file.write(values)
+                    checksum = zlib.crc32(values, checksum)
+            entry = {"seconds": time.perf_counter() - start, "crc32": checksum}
             (building / "entry.json").write_text(json.dumps(entry))
 
     def _extractor(self, boundary: int, images: Images) -> keras.Model:
         if boundary not in self._extractors:
             pixels = keras.Input(images.pixels.shape[1:], dtype="uint8")
-            values = self._backbone.prepare(pixels)
-            for layer in self._backbone.before(boundary):
+            values = self.backbone.prepare(pixels)
+            for layer in self.backbone.before(boundary):
                 values = layer(values)
             self._extractors[boundary] = keras.Model(pixels, values)
-        self._backbone.load(pretrained=True, seed=0)
+        self.backbone.load(pretrained=True, seed=0)
         return self._extractors[boundary]
 
     def _entries(self) -> list[Path]:
@@ -151,6 +153,10 @@ class FeatureCache:
         return [folder for folder in folders if not folder.name.startswith(_BUILDING)]
 
     def _evict(self, keep: Path) -> None:
+        for left in self.root.glob(f"{_BUILDING}*"):  # by a process that was killed, unless its lock is held
+            entry = left.name.removeprefix(_BUILDING).rpartition("-")[0]
+            with suppress(Timeout), FileLock(_lock_of(self.root / entry), timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
         sizes: dict[Path, int] = {}
         for path in sorted(self._entries(), key=lambda path: path.stat().st_mtime):
             sizes[path] = sum(file.stat().st_size for file in path.iterdir())
@@ -169,8 +175,8 @@ def _lock_of(folder: Path) -> str:
 def _checksum(values: NDArray[Any]) -> int:
     """CRC-32 of the bytes, a piece at a time."""
     found = 0
-    for first in range(0, len(values), _BATCH):
-        found = zlib.crc32(np.ascontiguousarray(values[first : first + _BATCH]).data, found)
+    for first in range(0, len(values), _ROWS):
+        found = zlib.crc32(np.ascontiguousarray(values[first : first + _ROWS]).data, found)
     return found
 
 

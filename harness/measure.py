@@ -20,8 +20,6 @@ from harness.weights import load_weights
 SCORED = 500
 """Training images that layers are scored on."""
 
-_BATCH = 100
-
 
 @dataclass(frozen=True, slots=True)
 class LayerScore:
@@ -33,12 +31,14 @@ class LayerScore:
     n_images: int
 
 
-def measure_similarity(images: Images, weights: Path | None) -> Similarity:
+def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -> Similarity:
     """How similar the images are to ImageNet, for VGG16 with ``weights`` (as for `load_weights`).
 
-    In float32 and at the reference's image size, whatever the study's are.
+    In float32 and at the reference's image size, whatever the study's are. Activations are kept as a study's with
+    ``cache_bytes`` would be.
     """
-    return similarity_of(images, _reference_backbone(weights), load_reference(), user_cache() / "features")
+    cache = FeatureCache(user_cache() / "features", _reference_backbone(weights), cache_bytes)
+    return similarity_of(images, cache, load_reference())
 
 
 @cache
@@ -47,23 +47,24 @@ def _reference_backbone(weights: Path | None) -> Backbone:
     return Backbone.vgg16(load_weights(weights), load_reference().image_size)
 
 
-def similarity_of(images: Images, backbone: Backbone, reference: Reference, folder: Path) -> Similarity:
-    """How similar the images are to the ``reference``, which must be made by the same network.
+def similarity_of(images: Images, cache: FeatureCache, reference: Reference) -> Similarity:
+    """How similar the images are to the ``reference``, which must be made by the network of the ``cache``.
 
     Raises DataError where it was not.
     """
+    backbone = cache.backbone
     if backbone.weights.digest != reference.weights or backbone.image_size != reference.image_size:
         raise DataError(
             f"similarity to ImageNet cannot be measured with the weights from {backbone.weights.source} at "
             f"{backbone.image_size} pixels: the reference was made by others. Declare similar_to_imagenet = true or "
             "false in the data set's TOML"
         )
-    return compare(block5_averages(images, backbone, folder), images.labels, reference)
+    return compare(block5_averages(images, cache), images.labels, reference)
 
 
-def block5_averages(images: Images, backbone: Backbone, folder: Path) -> NDArray[np.float32]:
-    """The last block's activations (n, channels), averaged over the picture; the activations are kept in ``folder``."""
-    activations = FeatureCache(folder, backbone, max_bytes=8 * 10**9).get(images, len(backbone.convs))
+def block5_averages(images: Images, cache: FeatureCache) -> NDArray[np.float32]:
+    """The last block's activations (n, channels), averaged over the picture."""
+    activations = cache.get(images, len(cache.backbone.convs))
     return np.asarray(activations.values.mean(axis=(1, 2)), np.float32)
 
 
@@ -81,8 +82,9 @@ def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDA
     backbone.load(pretrained=True, seed=0)
     ends = {id(backbone.before(k)[-1]) for k in range(1, len(backbone.convs) + 1)}
     found: list[list[NDArray[np.float32]]] = [[] for _ in ends]
-    for first in range(0, len(pixels), _BATCH):
-        values = backbone.prepare(pixels[first : first + _BATCH])
+    at_once = backbone.pictures_at_once
+    for first in range(0, len(pixels), at_once):
+        values = backbone.prepare(pixels[first : first + at_once])
         depth = 0
         for layer in backbone.layers:
             values = layer(values)

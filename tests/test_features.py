@@ -2,15 +2,20 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from harness import features
 from harness.backbone import as_numpy
+from harness.data import Images
 from harness.errors import StorageError
 from harness.features import FeatureCache
 from harness.problem import Problem
@@ -52,10 +57,26 @@ def test_random_convolutions_left_by_a_trial_do_not_leak_into_the_cache(tiny_pro
     assert np.allclose(found.values, uncached(tiny_problem, 7), rtol=1e-4, atol=1e-5)
 
 
-def test_an_entry_depends_on_pictures_and_boundary(tiny_problem: Problem) -> None:
-    train, validation = tiny_problem.split.train, tiny_problem.split.validation
-    shapes = {tiny_problem.features.get(part, k).values.shape for part in (train, validation) for k in (10, 13)}
-    assert shapes == {(96, 2, 2, 6), (48, 2, 2, 6), (96, 1, 1, 8), (48, 1, 1, 8)}
+@pytest.mark.parametrize("what", ["pictures", "boundary", "weights", "image size", "precision", "preprocessing"])
+def test_an_entry_depends_on_all_that_makes_its_values(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    cache, train, boundary = tiny_problem.features, tiny_problem.split.train, 6
+    assert not cache.get(train, boundary).cached and cache.get(train, boundary).cached
+    backbone = tiny_problem.backbone
+    if what == "pictures":
+        train = Images(train.pixels ^ 1, train.labels)
+    elif what == "boundary":
+        boundary = 5  # of the same shape
+    elif what == "weights":
+        monkeypatch.setattr(backbone, "weights", replace(backbone.weights, digest="others"))
+    elif what == "image size":
+        monkeypatch.setattr(backbone, "image_size", 33)  # its maps are as large from the first pool on
+    elif what == "precision":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    else:
+        monkeypatch.setattr(features, "_PREPROCESSING", "another")
+    assert not cache.get(train, boundary).cached
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other shape", "no record", "not numpy", "one bit"])
@@ -99,13 +120,14 @@ def _entry(cache: FeatureCache, images: features.Images, boundary: int) -> Path:
     return newest.parent
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_behind(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(features.np.lib.format, "open_memmap", full)
-    with pytest.raises(StorageError, match=r"No space left on device.*lower budget.cache_size or set HARNESS_CACHE"):
-        tiny_problem.features.get(tiny_problem.split.train, 5)
+def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_behind(tiny_problem: Problem) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"File too large.*free space, or set HARNESS_CACHE"):
+            tiny_problem.features.get(tiny_problem.split.train, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [path for path in tiny_problem.features.root.iterdir() if path.is_dir()]
 
 
@@ -134,6 +156,16 @@ def test_what_a_killed_builder_left_is_taken_away(tiny_problem: Problem) -> None
     os.truncate(left / "values.npy", 100)
     assert not tiny_problem.features.get(train, 5).cached
     assert not left.exists() and folder.exists()
+
+
+def test_what_killed_builders_of_other_entries_left_goes_when_room_is_made(tiny_problem: Problem) -> None:
+    cache = tiny_problem.features
+    left, being_built = (cache.root / f"building-{entry}-x_1" for entry in ("left", "held"))
+    for folder in (left, being_built):
+        folder.mkdir()
+    with FileLock(f"{cache.root}/held.lock"):
+        cache.get(tiny_problem.split.train, 5)
+        assert not left.exists() and being_built.exists()
 
 
 @pytest.mark.large

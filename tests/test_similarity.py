@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from harness.backbone import Backbone
 from harness.data import Images, Split, draw
 from harness.errors import DataError
+from harness.features import FeatureCache
 from harness.measure import averages_by_depth, block5_averages, similarity_of
 from harness.profile import profile
 from harness.similarity import (
@@ -119,19 +120,19 @@ def backbone() -> Backbone:
 def test_pictures_of_the_reference_itself_are_at_no_distance(
     backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    cache = tmp_path_factory.mktemp("cache")
-    reference = Reference(block5_averages(noise(120), backbone, cache), 32, backbone.weights.digest)
-    found = similarity_of(noise(60), backbone, reference, cache)
+    cache = FeatureCache(tmp_path_factory.mktemp("cache"), backbone, max_bytes=10**9)
+    reference = Reference(block5_averages(noise(120), cache), 32, backbone.weights.digest)
+    found = similarity_of(noise(60), cache, reference)
     assert found.interval[0] < 0 < found.interval[1] and found.n_images == 60
     bright = Images(noise(60).pixels // 8, np.arange(60) % 3)
-    assert similarity_of(bright, backbone, reference, cache).distance > 5 * found.error
+    assert similarity_of(bright, cache, reference).distance > 5 * found.error
 
 
 def test_a_reference_of_another_network_is_refused(
     backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with pytest.raises(DataError, match="Declare similar_to_imagenet"):
-        similarity_of(noise(30), backbone, load_reference(), tmp_path_factory.mktemp("cache"))
+        similarity_of(noise(30), FeatureCache(tmp_path_factory.mktemp("cache"), backbone, 10**9), load_reference())
 
 
 def test_pooled_activations_by_depth_end_in_the_cached_ones(
@@ -140,7 +141,7 @@ def test_pooled_activations_by_depth_end_in_the_cached_ones(
     images = noise(12)
     by_depth = averages_by_depth(images.pixels, backbone)
     assert [found.shape for found in by_depth] == [(12, conv.out_channels) for conv in backbone.architecture]
-    last = block5_averages(images, backbone, tmp_path_factory.mktemp("cache"))
+    last = block5_averages(images, FeatureCache(tmp_path_factory.mktemp("cache"), backbone, max_bytes=10**9))
     assert np.allclose(by_depth[-1], last, rtol=1e-4, atol=1e-5)
 
 
