@@ -16,14 +16,24 @@ from harness.metrics import Scores
 from harness.models import CNN_DROPOUT, Network, cnn_pool
 from harness.problem import Problem
 from harness.results import BaselineName, Checkpoint, TrialResult
-from harness.training import Diverged, Schedule, compile_step, fit
+from harness.training import Diverged, Schedule, compile_step, fit, out_of_memory
 
 _LEARNING_RATE = 1e-3
 _PROBE_ITERATIONS = 1000
 
 
 def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialResult:
-    """Train and evaluate one baseline, on the study's own training and validation part."""
+    """Train and evaluate one baseline, on the study's own training and validation part. Where memory runs out it ends
+    as failed, like a trial."""
+    try:
+        return _run(name, problem, seed)
+    except Exception as error:
+        if (failure := out_of_memory(error)) is None:
+            raise
+        return TrialResult("failed", 0.0, 0.0, reason=failure)
+
+
+def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
     if name == "majority":
         return _majority(problem)
     if name == "linear_probe":

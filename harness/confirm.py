@@ -9,8 +9,9 @@ from pathlib import Path
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError
 from harness.paths import DEFAULT_STORAGE, page_path
+from harness.progress import log_to
 from harness.report import confirmation_as_json, print_confirmation
-from harness.run import log_to, prepare_output, recorded_command, silenced
+from harness.run import prepare_output, recorded_command, silenced
 from harness.store import Store
 from harness.worker import dataset_of
 

@@ -1,14 +1,20 @@
 """Moving a whole study from one database to another, of the same kind or not."""
 
+import logging
+import time
+from collections.abc import Iterable
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
 
+from harness.environment import host
 from harness.errors import StorageError
-from harness.heartbeat import Watch
+from harness.heartbeat import BEAT, DEAD_AFTER, Watch
 from harness.search import open_study, recover
-from harness.store import Store
+from harness.store import SessionRow, Store
+
+log = logging.getLogger(__name__)
 
 
 def copy_study(source: Store, target: Store, name: str, new_name: str | None = None) -> None:
@@ -21,14 +27,15 @@ def copy_study(source: Store, target: Store, name: str, new_name: str | None = N
     optunas = target.optuna_storage()
     if target.study(new_name) is not None or new_name in optuna.get_all_study_names(optunas):
         raise StorageError(f"there is already a study {new_name!r} in the target: import it --as another name")
-    optuna.copy_study(
-        from_study_name=name, from_storage=source.optuna_storage(), to_storage=optunas, to_study_name=new_name
-    )
     try:
+        optuna.copy_study(
+            from_study_name=name, from_storage=source.optuna_storage(), to_storage=optunas, to_study_name=new_name
+        )
         with source.engine.connect() as reading, target.engine.begin() as writing:
             _copy_rows(reading, writing, name, new_name)
     except BaseException:
-        optuna.delete_study(study_name=new_name, storage=optunas)
+        if new_name in optuna.get_all_study_names(optunas):
+            optuna.delete_study(study_name=new_name, storage=optunas)
         raise
 
 
@@ -55,11 +62,26 @@ def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_na
 
 
 def nobody_works_on(store: Store, name: str) -> None:
-    """Raises StorageError where a process still works on the study, or may: what it writes would be lost."""
-    recover(open_study(store, name), store, Watch(store, name))
-    hosts = sorted({session.host.partition("/")[0] for session in store.open_sessions(name)})
-    if hosts:
-        raise StorageError(
-            f"study {name!r} is being worked on from {', '.join(hosts)}: stop that first. If it was killed there, "
-            "`harness run` on the study finds that out in two minutes"
-        )
+    """Raises StorageError where a process still works on the study: what it writes would be lost.
+
+    One of another machine, or of another boot of this, may have been killed there: that takes two minutes to tell.
+    """
+    study, watch = open_study(store, name), Watch(store, name)
+    first = {session.id: session.last_seen for session in store.open_sessions(name)}
+    for look in range(DEAD_AFTER + 1):
+        recover(study, store, watch)
+        sessions = store.open_sessions(name)
+        alive = [
+            session for session in sessions if session.host == host() or session.last_seen != first.get(session.id)
+        ]
+        if alive or not sessions:
+            break
+        if look == 0:
+            log.warning("waiting for a sign of life from %s: two minutes at most", _names(sessions))
+        time.sleep(BEAT)
+    if sessions:
+        raise StorageError(f"study {name!r} is being worked on from {_names(sessions)}: stop that first")
+
+
+def _names(sessions: Iterable[SessionRow]) -> str:
+    return ", ".join(sorted({session.host.partition("/")[0] for session in sessions}))

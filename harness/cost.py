@@ -15,6 +15,13 @@ MIN_FLOPS_PER_BYTE = 100.0
 """Activations are stored only where each byte saves as many FLOPs. A disk that gives 1 GB/s then keeps up with a
 processor of 100 GFLOP/s. VGG16 has nothing near it: 14 behind its first convolution, 890 and more behind the others."""
 
+MLP_HIDDEN = (500, 500, 500)
+CNN_FILTERS = 32
+CNN_KERNEL = 5
+CNN_MODULES = 3
+CNN_WIDTH = 64
+"""The article's MLP and CNN, the baselines: widths of the hidden layers, and the convolutions."""
+
 RGB = 3
 _CONV = 3  # side of VGG16's kernels
 _POOL = 2  # side and stride of its pools
@@ -165,20 +172,20 @@ def step_cost(
     return training_flops(layers, strategy.frozen_convs - boundary)
 
 
-def mlp_cost(image_size: int, n_classes: int, hidden: Sequence[int] = (500, 500, 500)) -> float:
-    """FLOPs an image of one training step of the article's MLP: RGB pixels, ``hidden`` widths, softmax."""
-    return training_flops(_dense_stack(image_size**2 * RGB, (*hidden, n_classes)))
+def mlp_cost(image_size: int, n_classes: int) -> float:
+    """FLOPs an image of one training step of the article's MLP: RGB pixels, three hidden layers, softmax."""
+    return training_flops(_dense_stack(image_size**2 * RGB, (*MLP_HIDDEN, n_classes)))
 
 
 def cnn_cost(image_size: int, n_classes: int, pool: int) -> float:
-    """FLOPs an image of one training step of the article's CNN: three times 32 filters of 5x5, 'same', and
-    ``pool`` x ``pool`` max-pooling; 64 hidden units; softmax."""
+    """FLOPs an image of one training step of the article's CNN: its modules, 'same' and with ``pool`` x ``pool``
+    max-pooling; its hidden layer; softmax."""
     layers: list[Layer] = []
     side, channels = image_size, RGB
-    for _ in range(3):
-        layers.append(_convolution(side, channels, 32, kernel=5, pool=pool))
-        side, channels = side // pool, 32
-    return training_flops(layers + _dense_stack(side**2 * channels, (64, n_classes)))
+    for _ in range(CNN_MODULES):
+        layers.append(_convolution(side, channels, CNN_FILTERS, kernel=CNN_KERNEL, pool=pool))
+        side, channels = side // pool, CNN_FILTERS
+    return training_flops(layers + _dense_stack(side**2 * channels, (CNN_WIDTH, n_classes)))
 
 
 def _forward(layers: Iterable[Layer]) -> float:

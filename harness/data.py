@@ -5,7 +5,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,8 @@ class Images:
 
 def join(first: Images, second: Images) -> Images:
     """Both as one, the first's images first: train and validation, for training what has been chosen."""
-    return Images(np.concatenate([first.pixels, second.pixels]), np.concatenate([first.labels, second.labels]))
+    pixels, labels = np.concatenate([first.pixels, second.pixels]), np.concatenate([first.labels, second.labels])
+    return Images(pixels, labels, f"{first.digest()}, then {second.digest()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
 def _images(listing: Listing, image_size: int, *parts: NDArray[np.int64]) -> list[Images]:
     if listing.files is None:
         pixels = read_images(listing.home)
-        return [Images(pixels[rows], listing.labels[rows]) for rows in parts]
+        whole = [Images(pixels[rows], listing.labels[rows]) for rows in parts]
+        return [replace(images, key=images.digest()) for images in whole]  # each trial asks for it
     facts = look(listing)
     grey = bool(facts.grey[facts.readable()].all())  # of all parts, so that they have one shape
     found = []

@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from harness.cost import VGG16, Architecture, cache_boundary, feature_shape, prefix_cost, step_cost
+from harness.cost import (
+    MLP_HIDDEN,
+    RGB,
+    VGG16,
+    Architecture,
+    cache_boundary,
+    feature_shape,
+    prefix_cost,
+    step_cost,
+)
 from harness.spec import StudySpec
 from harness.strategy import Strategy
 
@@ -82,7 +91,9 @@ class Setting:
         if row["name"] not in ("mlp", "cnn"):
             return None
         steps = self._steps(int(row["epochs"]))
-        updates = steps * self.image_size**2 * 3 * 500 if row["name"] == "mlp" else 0  # of its first layer, most of it
+        updates = (
+            steps * self.image_size**2 * RGB * MLP_HIDDEN[0] if row["name"] == "mlp" else 0
+        )  # of its first layer, most of it
         return _counts(train={"step": steps, "weight": updates, "late": row["train_flops"]})
 
     def _phase(self, phase: Strategy, epochs: int) -> Counts:

@@ -13,14 +13,9 @@ import numpy as np
 from keras import ops
 
 from harness.backbone import Backbone, as_numpy, resized
+from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
 from harness.strategy import Pooling, Strategy
 
-MLP_WIDTH = 500
-MLP_HIDDEN = 3
-CNN_FILTERS = 32
-CNN_KERNEL = 5
-CNN_MODULES = 3
-CNN_WIDTH = 64
 CNN_DROPOUT = 0.5
 
 
@@ -90,12 +85,14 @@ class Network:
 
     ``own`` are the layers that belong to this network alone; the convolutions of a strategy belong to the backbone and
     are set back by ``load_backbone``. ``steps`` keeps the compiled training steps, one for each optimizer.
-    ``to_scale`` are the layers from the input up to the head's `Scale`, which is the last of them.
+    ``pictures_at_once`` is the batch of a pass without gradients. ``to_scale`` are the layers from the input up to the
+    head's `Scale`, which is the last of them.
     """
 
     model: keras.Model
     trained: list[Trained]
     own: list[keras.layers.Layer]
+    pictures_at_once: int
     load_backbone: Callable[[bool, int], None] | None = None
     to_scale: Sequence[keras.layers.Layer] = ()
     steps: dict[str, Any] = field(default_factory=dict)
@@ -191,6 +188,7 @@ class Networks:
             model,
             self._convs[2 * strategy.frozen_convs :] + [Trained(variable) for variable in variables],
             head,
+            self._backbone.pictures_at_once,
             lambda pretrained, seed: self._backbone.load(pretrained=pretrained, seed=seed),
             to_scale=[*layers, *head[:2]],
         )
@@ -198,7 +196,7 @@ class Networks:
     def mlp(self) -> Network:
         """The article's MLP on the flattened pictures: three hidden layers of 500, ReLU."""
         layers = [keras.layers.Flatten()]
-        layers += [keras.layers.Dense(MLP_WIDTH, "relu") for _ in range(MLP_HIDDEN)]
+        layers += [keras.layers.Dense(width, "relu") for width in MLP_HIDDEN]
         return self._from_pixels([*layers, _logits(self._n_classes)])
 
     def cnn(self) -> Network:
@@ -220,7 +218,8 @@ class Networks:
         for layer in layers:
             values = layer(values)
         model = keras.Model(pixels, values)
-        return Network(model, [Trained(variable) for variable in model.trainable_variables], list(layers))
+        trained = [Trained(variable) for variable in model.trainable_variables]
+        return Network(model, trained, list(layers), self._backbone.pictures_at_once)
 
 
 def _forget_kernels() -> None:

@@ -34,9 +34,14 @@ class RayWorker:
         self._stopped = threading.Event()
 
     def run(self, job: Job) -> None:
-        """As `harness.work.work`, until `stop`."""
+        """As `harness.work.work`, until `stop`. The job's deadline is in seconds from now: each node has a clock of its
+        own."""
         try:
-            work(job, on_checkpoint=self._interrupt_if_stopped, stop=self._stopped.is_set)
+            work(
+                replace(job, deadline=time.monotonic() + job.deadline),
+                on_checkpoint=self._interrupt_if_stopped,
+                stop=self._stopped.is_set,
+            )
         except KeyboardInterrupt:
             return
 
@@ -65,7 +70,8 @@ def place(job: Job, workers: int, placement: Placement, *, look: Callable[[], in
 
     def start(index: int) -> None:
         actors[index] = actor.remote()
-        running[actors[index].run.remote(replace(job, baselines=job.baselines and index == 0))] = index
+        left = job.deadline - time.monotonic()
+        running[actors[index].run.remote(replace(job, baselines=job.baselines and index == 0, deadline=left))] = index
 
     deaths, before = 0, look()
     try:

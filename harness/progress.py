@@ -2,9 +2,11 @@
 
 import logging
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 from dashboards import words
@@ -78,7 +80,7 @@ class Progress:
         return max(0.0, now.work_left / max(1, now.running) - since) if now.predicted else None
 
     def _rewrite(self, line: str) -> None:
-        self._stream.write(f"\r\x1b[K{line[:160]}")
+        self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")  # a line that wraps stays
         self._stream.flush()
 
 
@@ -87,3 +89,20 @@ def outcome(status: str, metric: Metric, score: float | None, seconds: float) ->
     known = score is not None and not math.isnan(score)
     scored = f", validation {METRIC_NAMES[metric]} {score:.4f}" if known else ""
     return f"{status}{scored}, {words.seconds(seconds)}"
+
+
+def log_to(file: Path) -> None:
+    """Warnings to stderr, everything to a file beside the page."""
+    root = logging.getLogger("harness")
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    for handler in root.handlers[:]:  # of an earlier call in this process
+        root.removeHandler(handler)
+        handler.close()
+    details = logging.FileHandler(file, delay=True)
+    details.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    root.addHandler(details)
+    warnings = logging.StreamHandler()
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root.addHandler(warnings)

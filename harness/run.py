@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import shlex
 import sys
@@ -16,6 +15,7 @@ from harness import database
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
+from harness.progress import log_to
 from harness.report import as_json, print_plan, print_report
 from harness.results import METRICS
 from harness.spec import DatasetSpec, StudySpec, shipped
@@ -270,23 +270,6 @@ def prepare_output(page: Path, storage: str) -> None:
             raise StorageError(
                 f"nothing can be written to the folder {folder} ({error}): choose another with --out"
             ) from None
-
-
-def log_to(file: Path) -> None:
-    """Warnings to stderr, everything to a file beside the page."""
-    root = logging.getLogger("harness")
-    root.setLevel(logging.INFO)
-    root.propagate = False
-    for handler in root.handlers[:]:  # of an earlier call in this process
-        root.removeHandler(handler)
-        handler.close()
-    details = logging.FileHandler(file, delay=True)
-    details.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-    root.addHandler(details)
-    warnings = logging.StreamHandler()
-    warnings.setLevel(logging.WARNING)
-    warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    root.addHandler(warnings)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
@@ -31,7 +32,8 @@ from harness.results import Checkpoint, Standing, Status, TrialResult
 from harness.spec import Precision, StudySpec
 from harness.store import Origin, Store, StudyRow, Ticket, TicketLost
 from harness.strategy import Kind, OptimizerName, Pooling, Strategy, depths
-from harness.trial import OUT_OF_MEMORY, run_trial
+from harness.training import OUT_OF_MEMORY
+from harness.trial import run_trial
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +278,12 @@ class Worker:
         self._advance = advance
         self._watch = Watch(store, study.study_name)
         self._running: int | None = None
-        self._device: str | None = None
+
+    @cached_property
+    def _device(self) -> str:
+        """What this process computes on."""
+        sessions = self._store.sessions(self._study.study_name)
+        return str(sessions.loc[sessions["id"] == self._session, "device"].iloc[0])
 
     def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
         """Run trials until all that were asked for are finished, or ``stop`` says so before a new one.
@@ -369,21 +376,16 @@ class Worker:
     def _predicted(self, strategy: Strategy) -> float | None:
         """Seconds that a whole trial will take here, from what trials and baselines on such a device took."""
         store, name, spec, split = self._store, self._study.study_name, self._problem.spec, self._problem.split
-        if self._device is None:
-            sessions = store.sessions(name)
-            self._device = str(sessions.loc[sessions["id"] == self._session, "device"].iloc[0])
         trials, baselines = store.trials(name, last=RECENT), store.baselines(name)
-        setting = Setting(
-            self._problem.backbone.architecture, spec.data.image_size, split.n_classes, len(split.train),
-            len(split.validation), spec.budget.batch_size, spec.budget.cache_bytes, spec.data.views,
-        )  # fmt: skip
+        sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
+        setting = Setting.of(spec, sizes, self._problem.backbone.architecture)
         here = [frame[frame["device"] == self._device].to_dict("records") for frame in (trials, baselines)]
         forecast = Forecast.fit(setting, *here)
         return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
 
     def _too_large(self, strategy: Strategy) -> str:
-        """A reason not to begin, or nothing: a trial that needed no more memory had run out of it."""
-        for number, smaller in self._store.failed(self._study.study_name, OUT_OF_MEMORY):
+        """A reason not to begin, or nothing: a trial that needed no more memory had run out of it on such a device."""
+        for number, smaller in self._store.failed(self._study.study_name, OUT_OF_MEMORY, self._device):
             if strategy.needs_memory_of(smaller):
                 return f"needs at least the memory of trial {number}, which ran out of it"
         return ""

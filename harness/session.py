@@ -17,6 +17,7 @@ from dashboards.page import write_page
 from dashboards.rows import Rows
 from harness.advice import Advice, advise
 from harness.backbone import fast_precision
+from harness.copying import nobody_works_on
 from harness.data import Drawn, Split, draw
 from harness.database import patiently
 from harness.errors import SpecError
@@ -87,6 +88,8 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: St
     spec = request.spec
     if request.fresh:
         load_weights(request.weights)  # without them the old results would be dropped for nothing
+        if store.study(spec.name) is not None:
+            nobody_works_on(store, spec.name)
         store.delete_study(spec.name)
     if before is not None:
         check_same_problem(before.spec, spec)
@@ -142,7 +145,7 @@ def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
     if request.dataset.similar_to_imagenet is not None:
         return None
     some = drawn.some(SAMPLE, load_reference().image_size)
-    return _here(request, measure_similarity, some, request.weights)
+    return _here(request, measure_similarity, some, request.weights, request.spec.budget.cache_bytes)
 
 
 def _here(request: Request, function: Callable[..., Result], *given: Any) -> Result:
@@ -170,6 +173,7 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
         command=request.command,
         weights=request.weights,
         baselines=True,
+        log=request.page.with_suffix(".log"),
         deadline=math.inf if limit is None else time.monotonic() + limit,
     )
     progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study))

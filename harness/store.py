@@ -442,8 +442,9 @@ class Store:
     def record_confirmation(
         self, study: str, opening: int, candidate: str, seed: int, *, session: int, n_train: int, result: TrialResult
     ) -> None:
-        """Record a candidate that was trained on ``n_train`` images with ``seed``. ``result`` is of a problem whose
-        validation part is the opened test part: what it calls validation is stored as test."""
+        """Record a candidate that was trained on ``n_train`` images with ``seed``, in place of an earlier record of it.
+        ``result`` is of a problem whose validation part is the opened test part: what it calls validation is stored as
+        test."""
         ended = _ended(result)
         row = {
             "study": study, "opening": opening, "candidate": candidate, "seed": seed, "session": session,
@@ -452,7 +453,8 @@ class Store:
             "correct": np.packbits(result.correct).tobytes() if result.correct else None,
             **{name: ended[name] for name in ("status", "reason", "train_flops", *_SECONDS, "finished_at")},
         }  # fmt: skip
-        self._write(_confirmation.insert().values(row))
+        there = [_confirmation.c[key] == row[key] for key in ("study", "opening", "candidate", "seed")]
+        self._write(_confirmation.delete().where(*there), _confirmation.insert().values(row))
 
     def openings(self, study: str) -> pd.DataFrame:
         """The openings of the test part by number; ``finished_at`` is missing where one was interrupted."""
@@ -487,10 +489,11 @@ class Store:
         found = _of(_trial_summary, study).order_by(_trial_summary.c.number.desc()).limit(last)
         return self._frame(found).iloc[::-1].reset_index(drop=True)
 
-    def failed(self, study: str, reason: str) -> list[tuple[int, Strategy]]:
-        """Number and strategy of the failed trials whose reason begins with ``reason``."""
+    def failed(self, study: str, reason: str, device: str) -> list[tuple[int, Strategy]]:
+        """Number and strategy of the trials that failed on such a ``device``, with a reason that begins ``reason``."""
         which = (_trial.c.study == study, _trial.c.status == "failed", _trial.c.reason.startswith(reason))
-        found = self._read(_trial.select().where(*which).order_by(_trial.c.number))
+        there = _trial.select().join(_session, _session.c.id == _trial.c.session).where(_session.c.device == device)
+        found = self._read(there.where(*which).order_by(_trial.c.number))
         return [(row.number, Strategy.from_row(row._mapping)) for row in found]
 
     def checkpoints(self, study: str) -> pd.DataFrame:

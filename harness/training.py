@@ -18,7 +18,9 @@ from harness.models import Network, Trained
 from harness.strategy import OptimizerName
 
 WARM_UP_SHARE = 0.1
-EVALUATION_BATCH = 256
+OUT_OF_MEMORY = "out of memory"
+"""How the reason begins of a trial that failed for it: `harness.search` begins none that needs as much."""
+
 _CHECKED_EVERY = 10  # steps; to look at each loss would make a GPU wait
 _ADAM = (0.9, 0.999, 1e-7)
 _MOMENTUM = 0.9
@@ -123,7 +125,7 @@ def fit(
         if epoch < first_look:
             continue
         with clock("evaluation"):
-            val_loss, scores, constant = evaluate(network.model, validation)
+            val_loss, scores, constant = evaluate(network, validation)
         if not math.isfinite(val_loss):
             raise Diverged(epoch)
         yield EpochEnd(epoch, train_loss, val_loss, scores, constant)
@@ -142,17 +144,17 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
         as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
         step.settle()
         network.steps[schedule.optimizer] = step
-        rows, _ = next(_batches(len(validation), EVALUATION_BATCH))
+        rows, _ = next(_batches(len(validation), network.pictures_at_once))
         network.model.predict_on_batch(validation.inputs[rows])
 
 
-def evaluate(model: keras.Model, part: Part) -> tuple[float, Scores, bool]:
-    """Mean cross-entropy and scores of ``model`` on ``part``, every picture counting one, and whether all pictures, two
-    at least, get the same logits to the last bit."""
+def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
+    """Mean cross-entropy and scores of ``network`` on ``part``, every picture counting one, and whether all pictures,
+    two at least, get the same logits to the last bit."""
     losses, predicted = 0.0, np.empty(len(part), np.int64)
     first, constant = None, len(part) > 1
-    for rows, weights in _batches(len(part), EVALUATION_BATCH):
-        logits = np.asarray(model.predict_on_batch(part.inputs[rows]), np.float64)
+    for rows, weights in _batches(len(part), network.pictures_at_once):
+        logits = np.asarray(network.model.predict_on_batch(part.inputs[rows]), np.float64)
         first = logits[0] if first is None else first
         constant = constant and bool((logits == first).all())
         labels = part.labels[rows]
@@ -334,12 +336,17 @@ class _JaxStep:
         self.begin()
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` is the backend's or Python's way of saying that memory ran out."""
-    if isinstance(error, MemoryError):
-        return True
+def out_of_memory(error: Exception) -> str | None:
+    """The reason of a trial that failed with ``error``, which begins with `OUT_OF_MEMORY`; None where ``error`` is
+    neither the backend's nor Python's way of saying that memory ran out."""
+    ran_out = isinstance(error, MemoryError)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return isinstance(error, tf.errors.ResourceExhaustedError)
-    return "RESOURCE_EXHAUSTED" in str(error)
+        ran_out = ran_out or isinstance(error, tf.errors.ResourceExhaustedError)
+    else:
+        ran_out = ran_out or "RESOURCE_EXHAUSTED" in str(error)
+    if not ran_out:
+        return None
+    first, *_ = str(error).splitlines() or [""]
+    return f"{OUT_OF_MEMORY}: {first[:200]}".rstrip(": ")

@@ -8,10 +8,7 @@ from harness.models import Network
 from harness.problem import Problem
 from harness.results import METRICS, Checkpoint, Status, TrialResult
 from harness.strategy import Strategy
-from harness.training import Diverged, EpochEnd, Schedule, compile_step, fit, is_out_of_memory
-
-OUT_OF_MEMORY = "out of memory"
-"""How the reason begins of a trial that failed for it: `harness.search` begins none that needs as much."""
+from harness.training import Diverged, EpochEnd, Schedule, compile_step, fit, out_of_memory
 
 _DEAD = "gives all validation images the same output to the last bit: its units are dead and learn no more"
 
@@ -66,9 +63,9 @@ def run_trial(
     except Diverged as error:
         status, reason, epochs = "diverged", str(error), error.epochs
     except Exception as error:
-        if not is_out_of_memory(error):
+        if (failure := out_of_memory(error)) is None:
             raise
-        status, reason = "failed", f"{OUT_OF_MEMORY}: {str(error).splitlines()[0][:200]}"
+        status, reason = "failed", failure
 
     last = curve[-1] if curve else None
     return TrialResult(

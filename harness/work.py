@@ -24,11 +24,12 @@ from harness.heartbeat import Heartbeat
 from harness.measure import layer_scores
 from harness.paths import user_cache
 from harness.problem import Problem
-from harness.progress import Progress, outcome
+from harness.progress import Progress, log_to, outcome
 from harness.results import Checkpoint
 from harness.search import OnTrial, Worker, begin_session, finished, open_study
 from harness.spec import DatasetSpec, StudySpec
 from harness.store import Store, StudyRow
+from harness.training import out_of_memory
 from harness.weights import Weights, load_weights
 
 RESTARTS = 10
@@ -43,7 +44,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know beside what the storage says. ``deadline`` is on this machine's `time.monotonic`."""
+    """What a worker must know beside what the storage says. ``deadline`` is on this machine's `time.monotonic`;
+    processes that are started for it write to the ``log``."""
 
     study: str
     storage: str
@@ -52,6 +54,7 @@ class Job:
     weights: Path | None = None
     baselines: bool = False
     deadline: float = math.inf
+    log: Path | None = None
 
 
 def work(
@@ -118,7 +121,7 @@ def check_same_images(row: StudyRow, split: Split) -> None:
     if row.data["digest"] != split.train.digest():
         raise DataError(
             f"the images of data set {row.data['dataset']!r} here are not those that study {row.name!r} was begun "
-            "with: give the same data with --dataset, or a new study its own --name"
+            "with: give the same (--data, for a worker --dataset), or a new study its own --name"
         )
 
 
@@ -164,7 +167,13 @@ def _score_layers(store: Store, problem: Problem) -> None:
     name = problem.spec.name
     row = patiently(lambda: store.study(name))
     if row is not None and "layer_scores" not in row.data:
-        scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone)]
+        try:
+            scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone)]
+        except Exception as error:
+            if (reason := out_of_memory(error)) is None:
+                raise
+            log.warning("layers are not scored: %s", reason)
+            return
         patiently(lambda: store.add_to_data(name, layer_scores=scores))
 
 
@@ -193,17 +202,26 @@ def supervise(job: Job, workers: int, *, look: Callable[[], int]) -> None:
     ended with a bug, or they only die; HarnessError where one could not go on for something that the user can mend.
     """
     cores, gpus, given = environment.available_cores(), environment.gpus(), dict(os.environ)
+    processes: dict[int, Any] = {}
 
-    def start(index: int) -> Any:
-        # Frameworks read these when they are imported, which the new process does before anything else of ours.
-        os.environ.update(share(index, workers, cores, gpus, given))
+    def start(index: int) -> None:
         process = _CONTEXT.Process(target=_be_worker, args=(replace(job, baselines=job.baselines and index == 0),))
-        process.start()
-        return process
+        # Frameworks read these when they are imported, which the new process does before anything else of ours. It
+        # keeps what is blocked: Ctrl-C reaches every process of a terminal, and only this one acts on it.
+        os.environ.update(share(index, workers, cores, gpus, given))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+            processes[index] = process
+        finally:
+            os.environ.clear()
+            os.environ.update(given)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
-    processes = {index: start(index) for index in range(workers)}
-    deaths, before = 0, look()
     try:
+        for index in range(workers):
+            start(index)
+        deaths, before = 0, look()
         while processes:
             time.sleep(_LOOK)
             now = look()
@@ -223,7 +241,7 @@ def supervise(job: Job, workers: int, *, look: Callable[[], int]) -> None:
                     if deaths > RESTARTS * workers:
                         raise RuntimeError(f"{deaths} processes died and no trial was finished; the last of {how}")
                     log.warning("worker %d died of %s: it is started again", index + 1, how)
-                    processes[index] = start(index)
+                    start(index)
     finally:
         for process in processes.values():
             process.terminate()
@@ -252,9 +270,9 @@ def share(index: int, workers: int, cores: int, gpus: Sequence[str], given: Mapp
 
 
 def _be_worker(job: Job) -> None:
-    # Ctrl-C reaches every process of a terminal: only the first one acts on it, and tells the others once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
+    if job.log is not None:
+        log_to(job.log)
     parent = os.getppid()
     try:
         work(job, stop=lambda: os.getppid() != parent)

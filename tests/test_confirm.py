@@ -15,6 +15,7 @@ from harness.data import SealedTest
 from harness.errors import SpecError
 from harness.finalists import candidates
 from harness.problem import Problem
+from harness.results import Metric
 from harness.store import Store
 from harness.strategy import Strategy
 from harness.trial import run_trial
@@ -25,9 +26,14 @@ SMALL = ("--finalists", "2", "--seeds", "2")
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """The tiny network in place of VGG16, a fresh folder to run in, few and small networks: many are confirmed here."""
+def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
+    """The tiny network in place of VGG16, a fresh folder to run in, few and small networks: many are confirmed here.
+    Only the whole confirmation draws."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "write_page", lambda *_: None)
+    monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
+    if request.node.name != "test_a_whole_confirmation":
+        monkeypatch.setattr(confirmation, "write_page", lambda *_: None)
     text = study_file.read_text()
     for old, new in (
         ("[search]", '[search]\nstrategies = ["feature_extraction", "freeze_first_k"]\nhidden_layers = [0, 1]'),
@@ -204,13 +210,15 @@ def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str], argument
     assert searched.openings("tiny").empty
 
 
-def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart() -> None:
+@pytest.mark.parametrize(("metric", "other"), [("accuracy", "macro_f1"), ("macro_f1", "accuracy")])
+def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart(metric: Metric, other: Metric) -> None:
     strategies = [Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in range(1, 8)]
     accuracies = [0.95, 0.94, 0.80, 0.945, 0.96, 0.97, 0.90]
     costs = [10.0, 5.0, 1.0, 6.0, 20.0, 3.0, 2.0]
     rows = [
         strategy.as_row()
-        | {"number": i, "status": "complete", "origin": "sampler", "val_accuracy": a, "train_flops": c}
+        | {"number": i, "status": "complete", "origin": "sampler", "train_flops": c}
+        | {f"val_{metric}": a, f"val_{other}": 1 - a}
         for i, (strategy, a, c) in enumerate(zip(strategies, accuracies, costs, strict=True))
     ]
     rows[5]["status"] = "pruned"
@@ -218,7 +226,7 @@ def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart() -> No
     baselines = pd.DataFrame({"name": ["majority"]})
 
     def chosen(n_validation: int, finalists: int) -> dict[str, tuple[str, ...]]:
-        found = candidates(pd.DataFrame(rows), baselines, "accuracy", n_validation, finalists)
+        found = candidates(pd.DataFrame(rows), baselines, metric, n_validation, finalists)
         return {candidate.name: candidate.roles for candidate in found}
 
     fixed = {"trial 2": ("advice",), "majority": ("baseline",)}
@@ -227,12 +235,19 @@ def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart() -> No
     } | fixed  # fmt: skip
     assert chosen(500, 1) == {"trial 4": ("finalist 1",)} | fixed
     assert chosen(100_000, 3) == {"trial 4": ("finalist 1",)} | fixed  # so many images tell them apart
-    rows[2]["val_accuracy"], rows[2]["train_flops"] = 0.99, 1.0
+    rows[2][f"val_{metric}"], rows[2]["train_flops"] = 0.99, 1.0
     assert chosen(500, 3) == {"trial 2": ("finalist 1", "advice"), "majority": ("baseline",)}
     for row in rows:
         row["status"] = "failed"
     with pytest.raises(SpecError, match="no trial of the study is complete"):
         chosen(500, 3)
+
+
+def test_the_limit_of_a_trial_s_cost_grows_with_the_images(tiny_problem: Problem) -> None:
+    spec, split = tiny_problem.spec, tiny_problem.split
+    spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"max_trial_cost": 2.0})})
+    again, opened = confirmation._retraining(spec, split)
+    assert (len(split.train), len(opened.train)) == (96, 144) and again.budget.max_trial_cost == 3.0
 
 
 def test_seeds_of_a_confirmation_are_the_first_of_one_row() -> None:

@@ -25,8 +25,10 @@ STORAGE = "sqlite:///results/harness.db"
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """A searched study of the tiny network, in a fresh folder."""
+    """A searched study of the tiny network, in a fresh folder; nothing is drawn."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "write_page", lambda *_: None)
+    monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work):
         monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
@@ -92,6 +94,17 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     Path("two/notes.txt").write_text("mine")
     code, _, err = call(capsys, "--study", "tiny", "--out", "two", "--overwrite")
     assert code == 2 and "notes.txt" in err and Path("two/notes.txt").is_file()
+
+
+def test_the_winner_is_the_best_by_the_study_s_metric(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = iter([replace(_result(0.9), val_macro_f1=0.2), replace(_result(0.5), val_macro_f1=0.6)])
+    monkeypatch.setattr(search, "run_trial", lambda *_, **__: next(results))
+    monkeypatch.setattr(work, "run_baseline", lambda *_, **__: _result(0.3))
+    assert run.main(["--study", "tiny.toml", "--trials", "2", "--metric", "macro_f1"]) == 0
+    evidence = Winner.of(Store(STORAGE), "tiny").evidence
+    assert (evidence.trial, evidence.score) == (1, 0.6)
 
 
 def test_what_stops_it_leaves_nothing_and_keeps_what_was_there(

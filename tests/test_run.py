@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
-from harness import pictures, run, session, studies, work
+from harness import environment, pictures, run, search, session, studies, work
+from harness.errors import WeightsError
 from harness.problem import Problem
+from harness.results import Checkpoint, TrialResult
 from harness.similarity import Similarity
 from harness.spec import DatasetSpec
 from harness.store import Store
+from harness.strategy import Strategy
 from tests.conftest import ROOT
 from tests.exported import export
 from tests.tiny import tiny_backbone, tiny_weights
@@ -27,11 +30,13 @@ from tests.tiny import tiny_backbone, tiny_weights
 
 @pytest.fixture(autouse=True)
 def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """The tiny network in place of VGG16, a fresh folder to run in. Drawing takes longer than tiny trials: only
-    `test_a_whole_run` and the runs in processes of their own do it."""
+    """The tiny network in place of VGG16, a fresh folder to run in. Drawing and baselines take longer than tiny trials:
+    only `test_a_whole_run` has all baselines, and only it and the runs in processes of their own draw."""
     if request.node.name != "test_a_whole_run":
         monkeypatch.setattr(session, "write_page", lambda *_: None)
         monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
+        text = study_file.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]')
+        study_file.write_text(text.replace("[4, 4096]", "[4, 1024]"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work):
@@ -39,6 +44,20 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
     monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it takes VGG16's own weights
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache))
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials end at once; the more convolutions they would train, the better."""
+
+    def run_trial(strategy: Strategy, problem: Problem, *, on_checkpoint: Any, **_: Any) -> TrialResult:
+        epochs = problem.spec.budget.epochs
+        flops = problem.cost(strategy).at(len(problem.split.train), epochs)
+        accuracy = 0.9 - strategy.frozen_convs / 100
+        on_checkpoint((Checkpoint(epochs, flops, 1.0, 0.5, 0.5, accuracy),))
+        return TrialResult("complete", flops, flops, accuracy)
+
+    monkeypatch.setattr(search, "run_trial", run_trial)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str, study: str = "tiny.toml") -> tuple[int, str, str]:
@@ -83,6 +102,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
         return pictures.squares(paths, *arguments, **keywords)
 
     monkeypatch.setattr("harness.data.squares", squares)
+    monkeypatch.setattr(work, "run_baseline", lambda *_, **__: TrialResult("complete", 0.0, 0.0, 0.3))
     export(digits.file, tmp_path / "my digits", "folders")
     (tmp_path / "my digits" / "train" / "a" / "words.png").write_text("these are words")
     (tmp_path / "my digits" / "train" / "b" / "copy.png").write_bytes(
@@ -112,6 +132,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
     assert "are not those that study 'my-digits' was begun with" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_study_s_settings_on_other_images(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: DatasetSpec
 ) -> None:
@@ -121,6 +142,7 @@ def test_a_study_s_settings_on_other_images(
     assert study is not None and study.data["n_train"] == 96 and study.spec["data"]["dataset"] == str(manifest)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "--trials", "4")[0] == 0
     before = database().execute("select * from harness_trial").fetchall()
@@ -133,24 +155,45 @@ def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[s
         "select distinct strategy, frozen_convs, head, dropout, optimizer, learning_rate from trial_summary"
     )
     assert len(points.fetchall()) == 6
-    assert len(database().execute("select * from harness_baseline").fetchall()) == 4
+    assert len(database().execute("select * from harness_baseline").fetchall()) == 1
 
 
-@pytest.mark.large
-def test_fresh_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("untrained")
+def test_fresh_begins_anew_when_nobody_works_on_it_and_it_can(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     call(capsys, "--trials", "3")
-    code, _, _ = call(capsys, "--trials", "2", "--epochs", "1", "--fresh")
-    assert code == 0
+    anew = ("--trials", "2", "--epochs", "1", "--fresh")
+    store = Store("sqlite:///results/harness.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "load_weights", absent)
+        assert call(capsys, *anew)[0] == 2
+    alive = store.begin_session(
+        "tiny", command="", spec={}, environment={"commit": "", "device": ""}, host=environment.host(), pid=1,
+        process_started=environment.process_started(1) or 0.0,
+    )  # fmt: skip
+    code, _, err = call(capsys, *anew)
+    assert code == 2 and "study 'tiny' is being worked on from" in err
+    assert len(store.trials("tiny")) == 3
+    store.end_session(alive, "done")
+    assert call(capsys, *anew)[0] == 0
     assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
     assert database().execute("select count(*) from trials").fetchone() == (2,)
 
 
+def absent(_: Path | None) -> Any:
+    raise WeightsError("no weights here")
+
+
+@pytest.mark.usefixtures("untrained")
 def test_json_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "--trials", "3", "--json")
     result = json.loads(out)
     assert code == 0 and len(result["trials"]) == 3
     assert result["best"]["val_accuracy"] == max(trial["val_accuracy"] for trial in result["trials"])
-    assert {baseline["name"] for baseline in result["baselines"]} == {"majority", "mlp", "cnn", "linear_probe"}
+    scores = [point["val_accuracy"] for point in result["front"]]
+    assert len(scores) > 1 and scores == sorted(scores)
+    assert {baseline["name"] for baseline in result["baselines"]} == {"majority"}
     assert [point["train_flops"] for point in result["front"]] == sorted(
         point["train_flops"] for point in result["front"]
     )
@@ -163,6 +206,7 @@ def test_trials_dearer_than_the_limit_are_not_begun(capsys: pytest.CaptureFixtur
     assert "exceeds max_trial_cost" in rows[0][2]
 
 
+@pytest.mark.usefixtures("untrained")
 def test_no_trial_starts_after_the_time_limit(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "--trials", "2", "--time-limit", "1e-6")[0] == 0
     assert database().execute("select count(*) from trial_summary").fetchone() == (0,)
@@ -170,6 +214,7 @@ def test_no_trial_starts_after_the_time_limit(capsys: pytest.CaptureFixture[str]
     assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +278,7 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert output.out == ""
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_changed_problem_is_refused_and_the_results_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     call(capsys, "--trials", "2")
     code, _, err = call(capsys, "--trials", "3", "--train-size", "90", "--seed", "4")

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -415,6 +416,8 @@ def test_the_second_phase_is_judged_by_itself(tmp_path: Path, tiny_problem: Prob
     one, two = Judge(store, problem, 99, one_phase), Judge(store, problem, 99, two_phase)
     advised = Judge(store, problem, 99, ADVISED["fine_tune_all"])
     assert advised.verdict(curve([0.6])) is None, "the strategies are compared by it"
+    off = problem.spec.model_copy(update={"pruning": problem.spec.pruning.model_copy(update={"enabled": False})})
+    assert Judge(store, replace(problem, spec=off), 99, one_phase).verdict(curve([0.6])) is None, "--no-pruning"
     assert one.verdict(curve([0.6])) is not None, "no trial of one phase has come far from there"
     assert two.verdict(curve([0.6])) is None and two.verdict(curve([0.1, 0.1])) is None
     assert two.verdict(curve([0.6, 0.6, 0.6])) is None, "others have come far from there"

