@@ -38,6 +38,7 @@ class StubProblem:
         self.spec, self.split = spec, split
         self.backbone: Any = self
         self.weights, self.image_size, self.architecture = weights, spec.data.image_size, VGG16
+        self.pictures_at_once = 128
         self.features = StubCache(cache, self, spec.budget.cache_bytes)
 
     def cost(self, strategy: Strategy) -> Cost:
