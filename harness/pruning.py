@@ -9,6 +9,7 @@ are comparable.
 from collections.abc import Sequence
 from itertools import accumulate
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.pareto import best_at
@@ -106,6 +107,28 @@ def _as_if_whole(
     if errors[0] < chance:
         return None
     return errors + _forecast(errors, epochs, finished, finished, chance)
+
+
+def leads(
+    curve: Sequence[Checkpoint],
+    epochs: ArrayLike,
+    costs: ArrayLike,
+    scores: ArrayLike,
+    n_classes: int,
+    metric: Metric = "accuracy",
+) -> bool:
+    """Whether ``curve`` is above chance level and none of the checkpoints of other trials that were taken after as many
+    epochs, for up to twice its compute and half of it at least, has as high a score. ``epochs``, ``costs`` (FLOPs) and
+    ``scores`` are those of the checkpoints.
+
+    Such a trial is not stopped, whatever is forecast: few have been finished that are as dear, and those that are cheap
+    say little of what a slow start of it can lead to. What that costs and saves: docs/benchmarks.md.
+    """
+    last = curve[-1]
+    score, taken = last.score(metric), np.asarray(costs, float)
+    alike = (np.asarray(epochs) == last.epoch) & (taken >= last.train_flops / 2) & (taken <= 2 * last.train_flops)
+    above_chance = 1 - score < _CHANCE * (1 - 1 / n_classes)
+    return bool(above_chance and not np.any(np.asarray(scores, float)[alike] >= score))
 
 
 def should_stop(

@@ -27,7 +27,7 @@ from harness.forecast import RECENT, Forecast, Setting
 from harness.heartbeat import Watch
 from harness.pareto import front
 from harness.problem import Problem
-from harness.pruning import should_stop
+from harness.pruning import leads, should_stop
 from harness.results import Checkpoint, Standing, Status, TrialResult
 from harness.spec import Precision, StudySpec
 from harness.store import Origin, Store, StudyRow, Ticket, TicketLost
@@ -435,7 +435,8 @@ class Judge:
 
     The first of two phases is left alone: how good a head on the frozen network is says little about what follows. The
     second is judged by itself, against those of trials with as long a first one. What the article would advise for its
-    scenarios is trained on whatever its curve says: by these trials the strategies are always compared.
+    scenarios is trained on whatever its curve says: by these trials the strategies are always compared. So is a trial
+    for as long as it leads those that are about as dear.
     """
 
     def __init__(self, store: Store, problem: Problem, number: int, strategy: Strategy) -> None:
@@ -453,6 +454,7 @@ class Judge:
         costs, scores = curves["train_flops"].to_numpy(), curves[f"val_{spec.metric}"].to_numpy()
         best = front(costs, scores)
         self._front = costs[best], scores[best]
+        self._others = curves["epoch"].to_numpy(), costs, scores
         trials = store.trials(name)
         alike = trials["status"].isin(["complete", "pruned"]) & (trials["head_epochs"] == strategy.head_epochs)
         ended = set(trials.loc[alike, "number"])
@@ -464,6 +466,8 @@ class Judge:
     def verdict(self, curve: Sequence[Checkpoint]) -> str | None:
         """A reason to stop the trial whose curve so far is ``curve``, or None."""
         if self._spared or len(curve) <= self._head_epochs:
+            return None
+        if leads(curve, *self._others, self._n_classes, self._metric):
             return None
         return should_stop(
             curve[self._head_epochs :],

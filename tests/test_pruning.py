@@ -1,12 +1,13 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.pareto import best_at
-from harness.pruning import ONE_IN, should_stop, steepest_fall, upper_bounds
+from harness.pruning import ONE_IN, leads, should_stop, steepest_fall, upper_bounds
 from harness.results import Checkpoint
 
 EPOCHS, CLASSES = 5, 10
@@ -226,3 +227,20 @@ def test_an_accuracy_that_the_front_has_for_less_is_no_reason_to_go_on() -> None
 
 def test_an_unknown_accuracy_on_the_front_does_not_count() -> None:
     assert verdict([0.2], [(0.5, math.nan)], margin=0) is None
+
+
+@given(accuracies, st.lists(st.tuples(st.integers(1, EPOCHS), st.floats(1, 9), accuracies), max_size=20))
+def test_a_trial_leads_where_none_as_dear_was_as_good_after_as_many_epochs(
+    accuracy: float, others: list[tuple[int, float, float]]
+) -> None:
+    curve = [Checkpoint(2, 3.0, 1.0, 1.0, 1.0, accuracy)]
+    epochs, costs, scores = np.array(others).reshape(-1, 3).T
+    beaten = any(epoch == 2 and 1.5 <= cost <= 6 and score >= accuracy for epoch, cost, score in others)
+    at_chance = 1 - accuracy >= 0.95 * (1 - 1 / CLASSES)
+    assert leads(curve, epochs, costs, scores, CLASSES) == (not beaten and not at_chance)
+
+
+def test_a_score_that_is_unknown_leads_nobody_s_way() -> None:
+    curve = [Checkpoint(1, 1.0, 1.0, 1.0, 1.0, 0.5)]
+    assert leads(curve, [1, 1], [1.0, 1.0], [float("nan"), 0.4], CLASSES)
+    assert not leads(curve, [1, 1], [1.0, 1.0], [float("nan"), 0.5], CLASSES)
