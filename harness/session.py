@@ -116,7 +116,9 @@ def begin_study(
     advice: Advice,
     **more: Any,
 ) -> None:
-    """Record a new study: its spec, what its data are, the advice; ``more`` goes with the data."""
+    """Record a new study: its spec, what its data are, the advice; ``more`` goes with the data. Raises StorageError
+    where the storage has one of that name, if only in Optuna's tables."""
+    store.check_unknown_to_optuna(spec.name)
     report = drawn.report()
     for warning in report.warnings():
         log.warning("%s: %s", dataset.name, warning)

@@ -212,6 +212,17 @@ class Store:
                 f"there is already a study {name!r} in {database.shown(self._url)}: resume it, or start it --fresh"
             ) from None
 
+    def check_unknown_to_optuna(self, name: str) -> None:
+        """Raises StorageError where Optuna alone has a study of that name, whose trials a new one would take for its
+        own."""
+        storage = self.optuna_storage()
+        if self.study(name) is None and name in optuna.get_all_study_names(storage):
+            raise StorageError(
+                f"{database.shown(self._url)} holds an Optuna study {name!r} that is none of the harness's, or is what "
+                "an interrupted deletion has left: give yours another --name, or drop that one with --fresh"
+            )
+        storage.engine.dispose()
+
     def revise_study(self, name: str, spec: dict[str, Any]) -> None:
         """Replace the study's resolved spec: a resumed study may have other limits, and all its workers read them."""
         self._write(_study.update().where(_study.c.name == name).values(spec=spec))
@@ -242,7 +253,8 @@ class Store:
     def delete_study(self, name: str) -> None:
         """Remove every row of the study ``name``, ours and then Optuna's; nothing happens where there is none.
 
-        Ours first: were this to stop in between, the study would be gone for us and can be deleted again.
+        Ours first: were this to stop in between, the study would be gone for us, and `check_unknown_to_optuna` would
+        tell whoever begins another of that name.
         """
         self._write(_study.delete().where(_study.c.name == name))
         storage = self.optuna_storage()

@@ -181,6 +181,27 @@ def test_fresh_begins_anew_when_nobody_works_on_it_and_it_can(
     assert database().execute("select count(*) from trials").fetchone() == (2,)
 
 
+@pytest.mark.usefixtures("untrained")
+def test_what_an_interrupted_deletion_left_is_not_taken_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(capsys, "--trials", "3")
+    store = Store("sqlite:///results/harness.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "optuna_storage", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.delete_study("tiny")
+    code, _, err = call(capsys, "--trials", "2")
+    assert code == 2 and "holds an Optuna study 'tiny'" in err and "--fresh" in err
+    assert store.study("tiny") is None
+    assert call(capsys, "--trials", "2", "--fresh")[0] == 0
+    assert database().execute("select count(*) from trials").fetchone() == (2,)
+
+
+def interrupted(_: Store) -> Any:
+    raise KeyboardInterrupt
+
+
 def absent(_: Path | None) -> Any:
     raise WeightsError("no weights here")
 
