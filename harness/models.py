@@ -5,12 +5,14 @@ variable that it has ever seen, and Keras would number the names on through the 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy, resized
 from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
@@ -67,12 +69,25 @@ class Scale(keras.layers.Layer):  # type: ignore[misc]
 
 
 class Trained:
-    """A variable that trains, with the two slots an optimizer keeps for it (momentum, mean square)."""
+    """A variable that trains, with the two slots an optimizer keeps for it, empty when they are first asked for."""
 
     def __init__(self, variable: keras.Variable) -> None:
         self.variable = variable
-        self.momentum = _slot(variable)
-        self.mean_square = _slot(variable)
+
+    @cached_property
+    def momentum(self) -> keras.Variable:
+        """The mean gradient, or the last step."""
+        return _slot(self.variable)
+
+    @cached_property
+    def mean_square(self) -> keras.Variable:
+        """The mean square of the gradient."""
+        return _slot(self.variable)
+
+    def clear(self) -> None:
+        """Empty both slots."""
+        for slot in (self.momentum, self.mean_square):
+            slot.assign(np.zeros(slot.shape, np.float32))
 
 
 def _slot(variable: keras.Variable) -> keras.Variable:
@@ -84,22 +99,29 @@ class Network:
     """A model that gives logits (n, classes), what of it trains, and how it is set back before a trial.
 
     ``own`` are the layers that belong to this network alone; the convolutions of a strategy belong to the backbone and
-    are set back by ``load_backbone``. ``steps`` keeps the compiled training steps, one for each optimizer.
-    ``pictures_at_once`` is the batch of a pass without gradients. ``to_scale`` are the layers from the input up to the
-    head's `Scale`, which is the last of them.
+    are set back by ``load_backbone``. ``steps`` keeps the compiled training steps, one for each optimizer. ``template``
+    is another network of these layers, with one unit in each hidden one: TensorFlow traces steps by it, for all widths,
+    and its ``traced`` keeps them. Without a template a network is its own. ``pictures_at_once`` is the batch of a pass
+    without gradients. For that pass ``body``, compiled once for all networks that share it, gives what the layers
+    ``head`` take; None where these take the input. ``to_scale`` are the layers from the input up to the head's `Scale`,
+    which is the last of them.
     """
 
     model: keras.Model
     trained: list[Trained]
     own: list[keras.layers.Layer]
     pictures_at_once: int
+    body: keras.Model | None
+    head: Sequence[keras.layers.Layer]
     load_backbone: Callable[[bool, int], None] | None = None
     to_scale: Sequence[keras.layers.Layer] = ()
+    template: "Network | None" = None
     steps: dict[str, Any] = field(default_factory=dict)
+    traced: dict[str, Any] = field(default_factory=dict)
 
     def reset(self, *, seed: int, dropout: float, pretrained: bool = True) -> None:
         """Back to the start: ImageNet or random convolutions, a freshly drawn head (Glorot and Bengio 2010, uniform;
-        zero biases), empty optimizer slots. The same for the same seed."""
+        zero biases). The same for the same seed."""
         if self.load_backbone is not None:
             self.load_backbone(pretrained, seed)
         draws = np.random.default_rng([seed, 1])
@@ -111,19 +133,27 @@ class Network:
                 limit = np.sqrt(6 / ((fan_in + fan_out) * np.prod(field_shape)))
                 layer.kernel.assign(draws.uniform(-limit, limit, layer.kernel.shape).astype(np.float32))
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
-        for trained in self.trained:
-            trained.momentum.assign(np.zeros(trained.variable.shape, np.float32))
-            trained.mean_square.assign(np.zeros(trained.variable.shape, np.float32))
 
     def take_head(self, other: "Network") -> None:
         """Go on with the head that ``other``, whose head has the same shape, has been trained to."""
-        for mine, theirs in zip(self.own, other.own, strict=True):
-            for variable, found in zip(mine.variables, theirs.variables, strict=True):
-                variable.assign(found.value)
+        for variable, found in zip(self.own_variables(), other.own_variables(), strict=True):
+            variable.assign(found.value)
+
+    def own_variables(self) -> list[keras.Variable]:
+        """All variables of the layers that belong to this network alone, in the same order for all of like layers."""
+        return [variable for layer in self.own for variable in layer.variables]
 
     def own_values(self) -> int:
         """How many weights the layers have that belong to this network alone."""
         return sum(int(layer.count_params()) for layer in self.own)
+
+    def logits(self, inputs: Any) -> NDArray[np.float64]:
+        """Logits (n, classes) of a batch, without dropout. The head is not compiled: a trial has a head of its own, and
+        to compile it takes longer than to run its few products on the validation part."""
+        values = inputs if self.body is None else self.body.predict_on_batch(inputs)
+        for layer in self.head:
+            values = layer(values)
+        return np.asarray(as_numpy(values), np.float64)
 
     def calibrate(self, inputs: Any) -> None:
         """Measure the head's `Scale` on a batch of ``inputs``: one forward pass after a reset, before training.
@@ -139,11 +169,15 @@ class Network:
 
 
 class Networks:
-    """Builds the networks of one study and keeps the last few: a shape that comes again is not compiled again."""
+    """Builds the networks of one study and keeps the last few, and more of their templates: what comes again is not
+    compiled again."""
 
+    KEPT_TEMPLATES = 16
     KEPT = 6
     KEPT_VALUES = 10_000_000
     """Weights in the heads of all kept networks: the last ones that together have no more, and the last in any case."""
+    DROPPED = 50
+    """After so many dropped networks TensorFlow has to forget them, for which it optimizes every step anew."""
 
     def __init__(self, backbone: Backbone, image_shape: tuple[int, ...], n_classes: int) -> None:
         """``image_shape`` is that of one raw picture, (height, width) or (height, width, 3)."""
@@ -151,47 +185,70 @@ class Networks:
         self._image_shape = image_shape
         self._n_classes = n_classes
         self._convs = [Trained(variable) for variable in backbone.variables(0)]
+        self._bodies: dict[int, keras.Model | None] = {len(backbone.convs): None}
+        self._templates: dict[tuple[object, ...], Network] = {}
         self._kept: dict[tuple[object, ...], Network] = {}
+        self._dropped = 0
 
     def for_strategy(self, strategy: Strategy, boundary: int) -> Network:
         """The network that trains ``strategy`` from activations behind convolution ``boundary`` <= k (0: pictures)."""
         key = (boundary, strategy.frozen_convs, strategy.pooling, strategy.head)
         network = self._kept.pop(key, None) or self._build(strategy, boundary)
+        network.template = self._template(strategy, boundary)
         self._kept[key] = network
-        known = len(self._kept)
         while len(self._kept) > self.KEPT or (
             len(self._kept) > 1 and sum(map(Network.own_values, self._kept.values())) > self.KEPT_VALUES
         ):
             del self._kept[next(iter(self._kept))]
-        if len(self._kept) < known:
+            self._dropped += 1
+        if self._dropped >= self.DROPPED:
             _forget_kernels()
+            self._dropped = 0
         return network
 
+    def _template(self, strategy: Strategy, boundary: int) -> Network:
+        """The network by which those of this strategy are traced, whatever the widths of their hidden layers."""
+        narrow = replace(strategy, head=(1,) * len(strategy.head))
+        key = (boundary, narrow.frozen_convs, narrow.pooling, narrow.head)
+        template = self._templates.pop(key, None) or self._build(narrow, boundary)
+        self._templates[key] = template
+        while len(self._templates) > self.KEPT_TEMPLATES:
+            del self._templates[next(iter(self._templates))]
+        return template
+
     def _build(self, strategy: Strategy, boundary: int) -> Network:
-        layers = self._backbone.after(boundary)
-        if boundary:
-            inputs = keras.Input(self._backbone.before(boundary)[-1].output.shape[1:])
-        else:
-            inputs = keras.Input(self._image_shape, dtype="uint8")
-            layers = [self._backbone.prepare, *layers]
+        layers = self._backbone.after(boundary) if boundary else [self._backbone.prepare, *self._backbone.layers]
         head = _head(strategy.pooling, strategy.head, self._n_classes)
-        values = inputs
-        for layer in [*layers, *head]:
-            values = layer(values)
-        model = keras.Model(inputs, values)
-        for layer in self._backbone.layers:
-            # Keras notes at a layer every call of it, and every layer called on its output: all heads would stay alive.
-            layer._outbound_nodes.clear()
-            del layer._inbound_nodes[1:]
+        if boundary not in self._bodies:
+            self._bodies[boundary] = self._model(boundary, layers)
+        model = self._model(boundary, [*layers, *head])
         variables = [variable for layer in head if hasattr(layer, "kernel") for variable in (layer.kernel, layer.bias)]
         return Network(
             model,
             self._convs[2 * strategy.frozen_convs :] + [Trained(variable) for variable in variables],
             head,
             self._backbone.pictures_at_once,
+            self._bodies[boundary],
+            head,
             lambda pretrained, seed: self._backbone.load(pretrained=pretrained, seed=seed),
             to_scale=[*layers, *head[:2]],
         )
+
+    def _model(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
+        """``layers`` one after the other, from what lies behind convolution ``boundary``."""
+        if boundary:
+            inputs = keras.Input(self._backbone.before(boundary)[-1].output.shape[1:])
+        else:
+            inputs = keras.Input(self._image_shape, dtype="uint8")
+        values = inputs
+        for layer in layers:
+            values = layer(values)
+        model = keras.Model(inputs, values)
+        for layer in self._backbone.layers:
+            # Keras notes at a layer every call of it, and every layer called on its output: all heads would stay alive.
+            layer._outbound_nodes.clear()
+            del layer._inbound_nodes[1:]
+        return model
 
     def mlp(self) -> Network:
         """The article's MLP on the flattened pictures: three hidden layers of 500, ReLU."""
@@ -219,12 +276,12 @@ class Networks:
             values = layer(values)
         model = keras.Model(pixels, values)
         trained = [Trained(variable) for variable in model.trainable_variables]
-        return Network(model, trained, list(layers), self._backbone.pictures_at_once)
+        return Network(model, trained, list(layers), self._backbone.pictures_at_once, body=model, head=())
 
 
 def _forget_kernels() -> None:
-    """Let go of what TensorFlow keeps in the process for every operation and shape it has ever run, of dropped networks
-    too: more than half a megabyte for a head. Kept networks stay compiled. JAX would lose all it has compiled."""
+    """Let go of what TensorFlow keeps in the process for every operation and shape of a variable it has ever run, of
+    dropped networks too: half a megabyte for a head. Steps stay traced. JAX would lose all it has compiled."""
     if keras.backend.backend() == "tensorflow":
         policy = keras.config.dtype_policy()  # which Keras would forget as well
         keras.utils.clear_session(free_memory=False)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -105,30 +105,33 @@ def fit(
     step = network.steps[schedule.optimizer]
     step.begin()
     done = 0
-    for epoch in range(1, schedule.epochs + 1):
-        inputs = train.views[(epoch - 1) % len(train.views)]
-        with clock("train"):
-            losses = []
-            shuffled = order.permutation(len(train))
-            for rows, weights in _batches(len(train), schedule.batch_size):
-                rows = shuffled[rows]
-                weights = weights if train.weights is None else weights * train.weights[rows]
-                rate = schedule.rate(done, steps)
-                done += 1
-                losses.append(step.run(inputs[rows], train.labels[rows], weights, rate, done))
-                if done % _CHECKED_EVERY == 0 and not math.isfinite(float(as_numpy(losses[-1]))):
-                    raise Diverged(done / steps_per_epoch)
-            train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
-            step.settle()
-        if not math.isfinite(train_loss):
-            raise Diverged(epoch)
-        if epoch < first_look:
-            continue
-        with clock("evaluation"):
-            val_loss, scores, constant = evaluate(network, validation)
-        if not math.isfinite(val_loss):
-            raise Diverged(epoch)
-        yield EpochEnd(epoch, train_loss, val_loss, scores, constant)
+    try:
+        for epoch in range(1, schedule.epochs + 1):
+            inputs = train.views[(epoch - 1) % len(train.views)]
+            with clock("train"):
+                losses = []
+                shuffled = order.permutation(len(train))
+                for rows, weights in _batches(len(train), schedule.batch_size):
+                    rows = shuffled[rows]
+                    weights = weights if train.weights is None else weights * train.weights[rows]
+                    rate = schedule.rate(done, steps)
+                    done += 1
+                    losses.append(step.run(inputs[rows], train.labels[rows], weights, rate, done))
+                    if done % _CHECKED_EVERY == 0 and not math.isfinite(float(as_numpy(losses[-1]))):
+                        raise Diverged(done / steps_per_epoch)
+                train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
+                step.settle()
+            if not math.isfinite(train_loss):
+                raise Diverged(epoch)
+            if epoch < first_look:
+                continue
+            with clock("evaluation"):
+                val_loss, scores, constant = evaluate(network, validation)
+            if not math.isfinite(val_loss):
+                raise Diverged(epoch)
+            yield EpochEnd(epoch, train_loss, val_loss, scores, constant)
+    finally:
+        step.end()
 
 
 def compile_step(network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock) -> None:
@@ -139,13 +142,15 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
     with clock("compile"):
         on_tensorflow = keras.backend.backend() == "tensorflow"
         make: Callable[[Network, OptimizerName], _Step] = _TensorFlowStep if on_tensorflow else _JaxStep
-        step = make(network, schedule.optimizer)
-        rows, weights = next(_batches(len(train), schedule.batch_size))
-        as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
-        step.settle()
-        network.steps[schedule.optimizer] = step
-        rows, _ = next(_batches(len(validation), network.pictures_at_once))
-        network.model.predict_on_batch(validation.inputs[rows])
+        network.steps[schedule.optimizer] = step = make(network, schedule.optimizer)
+        if step.is_new:
+            rows, weights = next(_batches(len(train), schedule.batch_size))
+            step.begin()
+            as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
+            step.settle()
+            step.end()
+            rows, _ = next(_batches(len(validation), network.pictures_at_once))
+            network.logits(validation.inputs[rows])
 
 
 def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
@@ -154,7 +159,7 @@ def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
     losses, predicted = 0.0, np.empty(len(part), np.int64)
     first, constant = None, len(part) > 1
     for rows, weights in _batches(len(part), network.pictures_at_once):
-        logits = np.asarray(network.model.predict_on_batch(part.inputs[rows]), np.float64)
+        logits = network.logits(part.inputs[rows])
         first = logits[0] if first is None else first
         constant = constant and bool((logits == first).all())
         labels = part.labels[rows]
@@ -210,14 +215,20 @@ _RULES: dict[OptimizerName, Rule] = {"adam": adam, "sgd": sgd}
 
 
 class _Step(Protocol):
+    is_new: bool
+    """Whether nothing compiled was there to make it of."""
+
     def begin(self) -> None:
-        """Start from what the network's variables hold now, whatever became of an earlier training."""
+        """Start from what the network's variables hold now and empty slots, whatever became of an earlier training."""
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
         """One update; gives the loss as a backend scalar."""
 
     def settle(self) -> None:
         """See to it that the network's variables hold the trained values."""
+
+    def end(self) -> None:
+        """Let go of what only training needs."""
 
 
 def _loss(logits: Any, labels: Any, weights: Any) -> Any:
@@ -233,58 +244,112 @@ class _TensorFlowStep:
     """
 
     def __init__(self, network: Network, optimizer: OptimizerName) -> None:
+        template = network.template or network
+        self.is_new = optimizer not in template.traced
+        if self.is_new:
+            template.traced[optimizer] = _Traced(template, optimizer)
+        self._traced: _Traced = template.traced[optimizer]
+        self._own = network.own_variables()
+
+    def begin(self) -> None:
+        self._traced.begin([variable.value for variable in self._own])
+
+    def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
+        return self._traced.run(inputs, labels, weights, rate, step)
+
+    def settle(self) -> None:
+        for variable, value in zip(self._own, self._traced.values, strict=True):
+            variable.assign(value)
+
+    def end(self) -> None:
+        self._traced.end()
+
+
+class _Traced:
+    """TensorFlow's step for every network with the layers of ``template``, whatever the widths of the hidden ones: to
+    trace and optimize one takes most of a second. It trains variables of its own, of open shape: for those of another
+    shape a function is optimized anew."""
+
+    def __init__(self, template: Network, optimizer: OptimizerName) -> None:
         import tensorflow as tf
 
-        model, trained = network.model, network.trained
-        variables = [item.variable.value for item in trained]
+        def free(variable: keras.Variable) -> Any:
+            shape = [None if length == 1 else length for length in variable.shape]
+            return tf.Variable(tf.zeros(variable.shape, variable.dtype), shape=shape, trainable=False)
 
-        def update(item: Trained, gradient: Any, rate: Any, step: Any) -> None:
-            value, momentum, mean_square = (
-                variable.value.handle for variable in (item.variable, item.momentum, item.mean_square)
-            )
-            if optimizer == "sgd":
-                tf.raw_ops.ResourceApplyKerasMomentum(
-                    var=value, accum=momentum, lr=rate, grad=gradient, momentum=_MOMENTUM, use_nesterov=True
-                )
-                return
-            first, second, epsilon = _ADAM
-            tf.raw_ops.ResourceApplyAdam(
-                var=value,
-                m=momentum,
-                v=mean_square,
-                beta1_power=tf.pow(first, step),
-                beta2_power=tf.pow(second, step),
-                lr=rate,
-                beta1=first,
-                beta2=second,
-                epsilon=epsilon,
-                grad=gradient,
-            )
+        model, own = template.model, template.own_variables()
+        places = {id(variable): place for place, variable in enumerate(own)}
+        self._body = [item for item in template.trained if id(item.variable) not in places]
+        self._heads = [places[id(item.variable)] for item in template.trained if id(item.variable) in places]
+        self.values = [free(variable) for variable in own]
+        self._slots = [(free(own[place]), free(own[place])) for place in self._heads]
+        self._empty = [tf.zeros(variable.shape, variable.dtype) for variable in own]
+        self._tf = tf
+        body = [item.variable.value for item in self._body]
+        trained = [*body, *(self.values[place] for place in self._heads)]
+        slots = [(item.momentum.value, item.mean_square.value) for item in self._body] + self._slots
+
+        def update(gradients: Sequence[Any], rate: Any, step: Any) -> None:
+            # What all variables share is made once: each constant is a node for TensorFlow to optimize.
+            first, second, epsilon = map(tf.constant, _ADAM)
+            powers = {"beta1_power": tf.pow(first, step), "beta2_power": tf.pow(second, step)}
+            shared = {"lr": rate, "beta1": first, "beta2": second, "epsilon": epsilon, **powers}
+            for value, (momentum, mean_square), gradient in zip(trained, slots, gradients, strict=True):
+                if optimizer == "sgd":
+                    tf.raw_ops.ResourceApplyKerasMomentum(
+                        var=value.handle, accum=momentum.handle, lr=rate, grad=gradient, momentum=_MOMENTUM,
+                        use_nesterov=True,
+                    )  # fmt: skip
+                else:
+                    tf.raw_ops.ResourceApplyAdam(
+                        var=value.handle, m=momentum.handle, v=mean_square.handle, grad=gradient, **shared
+                    )
 
         @tf.function(autograph=False)  # no control flow in it; looking for some takes 0.1 s
         def run(inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
+            values = [variable.read_value() for variable in self.values]
+            sources = [*body, *(values[place] for place in self._heads)]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(variables)
-                loss = _loss(model(inputs, training=True), labels, weights)
-            for item, gradient in zip(trained, tape.gradient(loss, variables), strict=True):
-                update(item, gradient, rate, step)
+                tape.watch(sources)
+                with keras.StatelessScope() as scope:
+                    for variable, value in zip(own, values, strict=True):
+                        scope.add_update((variable, value))
+                    loss = _loss(model(inputs, training=True), labels, weights)
+            update(tape.gradient(loss, sources), rate, step)
+            for mine, variable, value in zip(self.values, own, values, strict=True):
+                if (after := scope.get_current_value(variable)) is not value:  # a stream of random numbers
+                    mine.assign(after)
             return loss
 
         self._run = run
-        self._constant = tf.constant
 
-    def begin(self) -> None:
-        pass
+    def begin(self, values: Sequence[Any]) -> None:
+        """Take ``values`` for the variables, with empty slots."""
+        for variable, value in zip(self.values, values, strict=True):
+            variable.assign(value)
+        for item in self._body:
+            item.clear()
+        for place, slots in zip(self._heads, self._slots, strict=True):
+            for slot in slots:
+                slot.assign(self._tf.zeros_like(values[place]))
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
-        return self._run(inputs, labels, weights, self._constant(rate), self._constant(float(step)))
+        """See `_Step.run`."""
+        return self._run(inputs, labels, weights, self._tf.constant(rate), self._tf.constant(float(step)))
 
-    def settle(self) -> None:
-        pass
+    def end(self) -> None:
+        """Give back the memory of the values, which are as large as a head can be."""
+        for variable, empty in zip(self.values, self._empty, strict=True):
+            variable.assign(empty)
+        for place, slots in zip(self._heads, self._slots, strict=True):
+            for slot in slots:
+                slot.assign(self._empty[place])
 
 
 class _JaxStep:
     """State goes in and comes out, donated, so that it is updated in place; the variables get it back on `settle`."""
+
+    is_new = True  # JAX compiles for each shape
 
     def __init__(self, network: Network, optimizer: OptimizerName) -> None:
         import jax
@@ -312,10 +377,12 @@ class _JaxStep:
             return slots, other, loss
 
         self._run = jax.jit(run, donate_argnums=0)
-        self.begin()
+        self._slots: Any = None
 
     def begin(self) -> None:
-        self._slots: Any = None
+        for item in self._trained:
+            item.clear()
+        self._slots = None
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
         if self._slots is None:
@@ -333,7 +400,10 @@ class _JaxStep:
             item.mean_square.assign(mean_square)
         for variable, value in zip(self._other, self._values, strict=True):
             variable.assign(value)
-        self.begin()
+        self._slots = None
+
+    def end(self) -> None:
+        self._slots = None
 
 
 def out_of_memory(error: Exception) -> str | None:

@@ -148,7 +148,38 @@ def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, 
     assert sum(kernel() is not None for kernel in kernels) == tiny_problem.networks.KEPT
 
 
-def test_a_network_that_is_dropped_leaves_the_policy_and_the_kept_ones_as_they_are(tiny_problem: Problem) -> None:
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles for each shape")
+def test_a_step_is_traced_once_for_all_widths(tiny_problem: Problem) -> None:
+    def fitted(k: int, *head: int) -> Network:
+        network, _ = trained(tiny_problem, strategy(k, head=head), k, epochs=1, dropout=0.5)
+        return network
+
+    first = fitted(10, 7, 5)
+    assert first.template is not None
+    (step,) = first.template.traced.values()
+    for other in (fitted(10, 16, 3), fitted(10, 1, 1), fitted(10, 64, 32)):
+        assert other.template is first.template
+    assert step._run.experimental_get_tracing_count() == 1
+    assert fitted(10, 7).template is not first.template is not fitted(13, 7, 5).template
+    held = [variable for pair in step._slots for variable in pair] + step.values
+    assert max(np.prod(variable.read_value().shape) for variable in held) <= 8, "no wider than the template"
+
+
+def test_the_number_of_templates_is_bounded(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_problem.networks, "KEPT_TEMPLATES", 2)
+    first = tiny_problem.networks.for_strategy(strategy(13), 13).template
+    for k in (12, 13, 11):
+        tiny_problem.networks.for_strategy(strategy(k), k)
+    assert tiny_problem.networks.for_strategy(strategy(13), 13).template is first
+    tiny_problem.networks.for_strategy(strategy(12), 12)
+    tiny_problem.networks.for_strategy(strategy(11), 11)
+    assert tiny_problem.networks.for_strategy(strategy(13), 13).template is not first
+
+
+def test_a_network_that_is_dropped_leaves_the_policy_and_the_kept_ones_as_they_are(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_problem.networks, "DROPPED", 1)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         kept = tiny_problem.networks.for_strategy(strategy(10, head=(7,)), 0)
@@ -185,12 +216,15 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_compiled_step_is_keras_own(tiny_problem: Problem, optimizer: OptimizerName) -> None:
     train, validation, _ = tiny_problem.parts(10, Clock())
-    network = tiny_problem.networks.for_strategy(strategy(10, head=(5,), optimizer=optimizer), 10)
-    compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-2), Clock())
+    for width in (9, 5):  # of which the second takes the first one's step
+        network = tiny_problem.networks.for_strategy(strategy(10, head=(width,), optimizer=optimizer), 10)
+        compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-2), Clock())
     network.reset(seed=2, dropout=0.0)
+    network.steps[optimizer].begin()
     batches = [slice(32 * step, 32 * step + 32) for step in range(3)]
     for step, rows in enumerate(batches, start=1):
         network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-2, step)
+    network.steps[optimizer].settle()
     ours = [as_numpy(variable) for variable in network.model.trainable_variables]
     network.reset(seed=2, dropout=0.0)
     rules = {"adam": keras.optimizers.Adam(1e-2), "sgd": keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True)}
