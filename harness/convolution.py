@@ -119,11 +119,16 @@ def filter_gradient(inputs: Any, upstream: Any) -> Any:
 
     _, height, width, channels = inputs.shape
     filters = upstream.shape[-1]
-    products = []
-    for i, j in itertools.product((-1, 0, 1), repeat=2):
-        seen = inputs[:, max(i, 0) : height + i, max(j, 0) : width + j]
-        by = upstream[:, max(-i, 0) : height - i, max(-j, 0) : width - j]
-        products.append(tf.matmul(tf.reshape(seen, (-1, channels)), tf.reshape(by, (-1, filters)), transpose_a=True))
+    constant = functools.cache(tf.constant)  # each is a node for TensorFlow to optimize
+
+    def flat(maps: Any, i: int, j: int) -> Any:
+        begin, size = (0, max(i, 0), max(j, 0), 0), (-1, height - abs(i), width - abs(j), -1)
+        return tf.reshape(tf.slice(maps, constant(begin), constant(size)), constant((-1, maps.shape[-1])))
+
+    products = [
+        tf.matmul(flat(inputs, i, j), flat(upstream, -i, -j), transpose_a=True)
+        for i, j in itertools.product((-1, 0, 1), repeat=2)
+    ]
     return tf.reshape(tf.stack(products), (_KERNEL, _KERNEL, channels, filters))
 
 

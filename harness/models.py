@@ -87,7 +87,7 @@ class Trained:
     def clear(self) -> None:
         """Empty both slots."""
         for slot in (self.momentum, self.mean_square):
-            slot.assign(np.zeros(slot.shape, np.float32))
+            slot.assign(ops.zeros(slot.shape, "float32"))
 
 
 def _slot(variable: keras.Variable) -> keras.Variable:
@@ -96,7 +96,7 @@ def _slot(variable: keras.Variable) -> keras.Variable:
 
 @dataclass
 class Network:
-    """A model that gives logits (n, classes), what of it trains, and how it is set back before a trial.
+    """``layers`` that give logits (n, classes), what of them trains, and how they are set back before a trial.
 
     ``own`` are the layers that belong to this network alone; the convolutions of a strategy belong to the backbone and
     are set back by ``load_backbone``. ``steps`` keeps the compiled training steps, one for each optimizer. ``template``
@@ -107,7 +107,7 @@ class Network:
     which is the last of them.
     """
 
-    model: keras.Model
+    layers: Sequence[keras.layers.Layer]
     trained: list[Trained]
     own: list[keras.layers.Layer]
     pictures_at_once: int
@@ -146,6 +146,12 @@ class Network:
     def own_values(self) -> int:
         """How many weights the layers have that belong to this network alone."""
         return sum(int(layer.count_params()) for layer in self.own)
+
+    def forward(self, inputs: Any) -> Any:
+        """Logits of a batch in training, with dropout: what a step compiles."""
+        for layer in self.layers:
+            inputs = layer(inputs, training=True)
+        return inputs
 
     def logits(self, inputs: Any) -> NDArray[np.float64]:
         """Logits (n, classes) of a batch, without dropout. The head is not compiled: a trial has a head of its own, and
@@ -220,11 +226,14 @@ class Networks:
         layers = self._backbone.after(boundary) if boundary else [self._backbone.prepare, *self._backbone.layers]
         head = _head(strategy.pooling, strategy.head, self._n_classes)
         if boundary not in self._bodies:
-            self._bodies[boundary] = self._model(boundary, layers)
-        model = self._model(boundary, [*layers, *head])
+            self._bodies[boundary] = self._body(boundary, layers)
+        last = self._backbone.layers[-1]
+        values = keras.KerasTensor(last.output.shape, last.compute_dtype)
+        for layer in head:
+            values = layer(values)  # which gives it variables
         variables = [variable for layer in head if hasattr(layer, "kernel") for variable in (layer.kernel, layer.bias)]
         return Network(
-            model,
+            [*layers, *head],
             self._convs[2 * strategy.frozen_convs :] + [Trained(variable) for variable in variables],
             head,
             self._backbone.pictures_at_once,
@@ -234,8 +243,8 @@ class Networks:
             to_scale=[*layers, *head[:2]],
         )
 
-    def _model(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
-        """``layers`` one after the other, from what lies behind convolution ``boundary``."""
+    def _body(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
+        """``layers`` one after the other, from what lies behind convolution ``boundary`` to what heads take."""
         if boundary:
             inputs = keras.Input(self._backbone.before(boundary)[-1].output.shape[1:])
         else:
@@ -245,7 +254,7 @@ class Networks:
             values = layer(values)
         model = keras.Model(inputs, values)
         for layer in self._backbone.layers:
-            # Keras notes at a layer every call of it, and every layer called on its output: all heads would stay alive.
+            # Keras notes at a layer every call of it, and every layer called on its output.
             layer._outbound_nodes.clear()
             del layer._inbound_nodes[1:]
         return model
@@ -271,12 +280,12 @@ class Networks:
 
     def _from_pixels(self, layers: Sequence[keras.layers.Layer]) -> Network:
         pixels = keras.Input(self._image_shape, dtype="uint8")
-        values = Scaled(self._backbone.image_size)(pixels)
-        for layer in layers:
+        values, scaled = pixels, Scaled(self._backbone.image_size)
+        for layer in [scaled, *layers]:
             values = layer(values)
         model = keras.Model(pixels, values)
         trained = [Trained(variable) for variable in model.trainable_variables]
-        return Network(model, trained, list(layers), self._backbone.pictures_at_once, body=model, head=())
+        return Network([scaled, *layers], trained, list(layers), self._backbone.pictures_at_once, body=model, head=())
 
 
 def _forget_kernels() -> None:

@@ -277,7 +277,7 @@ class _Traced:
             shape = [None if length == 1 else length for length in variable.shape]
             return tf.Variable(tf.zeros(variable.shape, variable.dtype), shape=shape, trainable=False)
 
-        model, own = template.model, template.own_variables()
+        own = template.own_variables()
         places = {id(variable): place for place, variable in enumerate(own)}
         self._body = [item for item in template.trained if id(item.variable) not in places]
         self._heads = [places[id(item.variable)] for item in template.trained if id(item.variable) in places]
@@ -314,7 +314,7 @@ class _Traced:
                 with keras.StatelessScope() as scope:
                     for variable, value in zip(own, values, strict=True):
                         scope.add_update((variable, value))
-                    loss = _loss(model(inputs, training=True), labels, weights)
+                    loss = _loss(template.forward(inputs), labels, weights)
             update(tape.gradient(loss, sources), rate, step)
             for mine, variable, value in zip(self.values, own, values, strict=True):
                 if (after := scope.get_current_value(variable)) is not value:  # a stream of random numbers
@@ -356,15 +356,15 @@ class _JaxStep:
 
         rule = _RULES[optimizer]
         self._trained: list[Trained] = network.trained
-        model = network.model
         variables = [item.variable for item in network.trained]
         training = {id(variable) for variable in variables}
-        self._other = [variable for variable in model.variables if id(variable) not in training]
+        everything = [variable for layer in network.layers for variable in layer.variables]
+        self._other = [variable for variable in everything if id(variable) not in training]
 
         def loss_of(values: Any, other: Any, inputs: Any, labels: Any, weights: Any) -> Any:
             mapping = [*zip(variables, values, strict=True), *zip(self._other, other, strict=True)]
             with keras.StatelessScope(state_mapping=mapping) as scope:
-                loss = _loss(model(inputs, training=True), labels, weights)
+                loss = _loss(network.forward(inputs), labels, weights)
             return loss, [scope.get_current_value(variable) for variable in self._other]
 
         def run(slots: Any, other: Any, inputs: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:

@@ -47,6 +47,11 @@ def trained(
     return network, list(fit(network, train, validation, schedule, Clock(), seed=seed))
 
 
+def plain(network: Network, part: Part) -> keras.Model:
+    """The network's layers as Keras's own model."""
+    return keras.Sequential([keras.Input(part.inputs.shape[1:]), *network.layers])
+
+
 @pytest.mark.parametrize("k", range(N_CONVS + 1))
 def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -> None:
     trained(tiny_problem, strategy(k), tiny_problem.boundary(strategy(k)), epochs=1)
@@ -185,11 +190,11 @@ def test_a_network_that_is_dropped_leaves_the_policy_and_the_kept_ones_as_they_a
         kept = tiny_problem.networks.for_strategy(strategy(10, head=(7,)), 0)
         kept.reset(seed=0, dropout=0.0)
         pictures = tiny_problem.split.train.pixels[:4]
-        before = as_numpy(kept.model(pictures))
+        before = kept.logits(pictures)
         for width in range(20, 20 + 2 * tiny_problem.networks.KEPT):
             tiny_problem.networks.for_strategy(strategy(13, head=(width,)), 13)
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
-        np.testing.assert_array_equal(as_numpy(kept.model(pictures)), before)
+        np.testing.assert_array_equal(kept.logits(pictures), before)
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -225,21 +230,22 @@ def test_a_compiled_step_is_keras_own(tiny_problem: Problem, optimizer: Optimize
     for step, rows in enumerate(batches, start=1):
         network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-2, step)
     network.steps[optimizer].settle()
-    ours = [as_numpy(variable) for variable in network.model.trainable_variables]
+    ours = [as_numpy(item.variable) for item in network.trained]
     network.reset(seed=2, dropout=0.0)
     rules = {"adam": keras.optimizers.Adam(1e-2), "sgd": keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True)}
-    network.model.compile(rules[optimizer], keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model = plain(network, train)
+    model.compile(rules[optimizer], keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for rows in batches:
-        network.model.train_on_batch(train.inputs[rows], train.labels[rows])
-    for value, variable in zip(ours, network.model.trainable_variables, strict=True):
-        assert np.allclose(value, as_numpy(variable), atol=1e-6), variable.path
+        model.train_on_batch(train.inputs[rows], train.labels[rows])
+    for value, item in zip(ours, network.trained, strict=True):
+        assert np.allclose(value, as_numpy(item.variable), atol=1e-6), item.variable.path
 
 
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
     _, validation, _ = tiny_problem.parts(5, Clock())
     loss, scores, constant = evaluate(network, validation)
-    logits = network.model.predict(validation.inputs, verbose=0)
+    logits = plain(network, validation).predict(validation.inputs, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
     assert loss == pytest.approx(float(np.mean(as_numpy(losses))), rel=1e-5)
     assert scores.accuracy == np.mean(logits.argmax(axis=1) == validation.labels)
