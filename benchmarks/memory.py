@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--trials 200]
 
 Small trials (64 MNIST images, one epoch) of every strategy with a head of a new shape each time, which is the worst
-case: nothing compiled can be re-used. Prints and keeps the curve (benchmarks/results/memory.json).
+case, in the precision that the study has on this machine. Prints and keeps the curve (benchmarks/results/memory.json).
 """
 
 import argparse
@@ -15,8 +15,10 @@ from pathlib import Path
 import psutil
 
 from benchmarks.record import machine, write
+from harness.backbone import fast_precision
 from harness.data import load_split
-from harness.problem import Problem
+from harness.problem import Problem, set_precision
+from harness.search import settled
 from harness.spec import StudySpec
 from harness.strategy import ARTICLE_KINDS, Strategy, depths
 from harness.trial import run_trial
@@ -43,6 +45,8 @@ def main() -> None:
     spec, dataset = StudySpec.load(
         "mnist", {"data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1, "budget.batch_size": 32}
     )
+    spec = settled(spec, None, fast_precision)
+    set_precision(spec)
     curve = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), Path(folder))
@@ -52,7 +56,16 @@ def main() -> None:
                 print(f"trial {number}: {megabytes:.0f} MB", flush=True)
     growth = curve[-1] - curve[9]
     print(f"from trial 10 to trial {len(curve)}: {growth:+.0f} MB")
-    write("memory", {"machine": machine(), "megabytes": [round(value, 1) for value in curve], "growth": growth})
+    precision = spec.budget.precision
+    write(
+        "memory",
+        {
+            "machine": machine(),
+            "precision": precision,
+            "megabytes": [round(value, 1) for value in curve],
+            "growth": growth,
+        },
+    )
 
 
 if __name__ == "__main__":
