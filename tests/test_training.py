@@ -321,9 +321,9 @@ def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
         )
         tried = strategy(0, head=(16,), rate=1e-3)
         network, ends[policy] = trained(problem, tried, 0, dropout=0.3)
-        assert {layer.compute_dtype for layer in network.own} == {"float32"} | (
-            {"bfloat16"} if policy == "mixed_bfloat16" else set()
-        )
+        convs = {layer.compute_dtype for layer in problem.networks._backbone.layers}
+        assert convs == {"bfloat16" if policy == "mixed_bfloat16" else "float32"}
+        assert {layer.compute_dtype for layer in network.own} == {"float32"}
         assert {item.variable.dtype for item in network.trained} == {"float32"}
     for full, half in zip(*ends.values(), strict=True):
         assert half.train_loss == pytest.approx(full.train_loss, rel=0.05)
