@@ -146,9 +146,11 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
         if step.is_new:
             rows, weights = next(_batches(len(train), schedule.batch_size))
             step.begin()
-            as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
-            step.settle()
-            step.end()
+            try:
+                as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
+                step.settle()
+            finally:
+                step.end()
             rows, _ = next(_batches(len(validation), network.pictures_at_once))
             network.logits(validation.inputs[rows])
 
