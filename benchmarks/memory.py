@@ -56,12 +56,11 @@ def main() -> None:
                 print(f"trial {number}: {megabytes:.0f} MB", flush=True)
     growth = curve[-1] - curve[9]
     print(f"from trial 10 to trial {len(curve)}: {growth:+.0f} MB")
-    precision = spec.budget.precision
     write(
         "memory",
         {
             "machine": machine(),
-            "precision": precision,
+            "precision": spec.budget.precision,
             "megabytes": [round(value, 1) for value in curve],
             "growth": growth,
         },
