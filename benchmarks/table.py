@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from benchmarks.overhead import overhead as share
 from benchmarks.record import RESULTS
 
 PAGE = RESULTS.parent.parent / "docs" / "benchmarks.md"
@@ -130,6 +131,16 @@ def whole_job(found: dict[str, Any]) -> Iterator[Row]:
     )
 
 
+def overhead(found: dict[str, Any]) -> Iterator[Row]:
+    """What of a search is neither features nor training nor evaluation."""
+    shares = [share(seconds) for seconds in found["runs"]]
+    middle = sorted(found["runs"], key=share)[len(shares) // 2]
+    others = ", ".join(f"{kind} {seconds:,.0f}" for kind, seconds in middle.items() if kind != "wall")
+    yield Row(f"overhead of {found['trials']} trials of the study mnist, baselines and page included",
+              f"{statistics.median(shares):.1%} of the wall time: of {middle['wall']:,.0f} s {others}",
+              f"median of {len(shares)} runs" if len(shares) > 1 else "1 run", _spread(shares, ".1%"))  # fmt: skip
+
+
 def two_workers(found: dict[str, Any]) -> Iterator[Row]:
     """Two workers against one."""
     for way, ratios in found["ratios"].items():
@@ -163,6 +174,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         roofline,
         plain_loop,
         whole_job,
+        overhead,
         precision,
         two_workers,
         workers,

@@ -17,7 +17,7 @@ from harness.audit import Found, places
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS
-from harness.run import recorded_command, silenced
+from harness.run import loading, recorded_command
 from harness.spec import AdviceSpec, DatasetSpec
 from harness.store import Store
 
@@ -111,7 +111,7 @@ def _run(arguments: argparse.Namespace, command: str) -> None:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"the folder {folder} cannot be made ({error}): choose another with --out") from None
-    with silenced():
+    with loading():
         from harness.cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
 
     atlas = Atlas(

@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 from harness.paths import DEFAULT_STORAGE, page_path
 from harness.progress import log_to
 from harness.report import confirmation_as_json, print_confirmation
-from harness.run import prepare_output, recorded_command, silenced
+from harness.run import loading, prepare_output, recorded_command
 from harness.store import Store
 from harness.worker import dataset_of
 
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _confirm(arguments: argparse.Namespace, command: str) -> None:
     dataset = dataset_of(Store(arguments.storage), arguments.study, arguments.dataset)
-    with silenced():
+    with loading():
         from harness.confirmation import Request, confirm  # heavy: TensorFlow or JAX is loaded
 
     request = Request(

@@ -20,7 +20,7 @@ from harness.environment import describe, stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE
 from harness.results import Checkpoint
-from harness.run import silenced
+from harness.run import loading, silenced
 from harness.spec import DatasetSpec
 from harness.store import Store
 from harness.worker import dataset_of
@@ -99,7 +99,7 @@ def _export(arguments: argparse.Namespace) -> None:
     _check_target(arguments.out, arguments.overwrite)
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
-    with silenced():
+    with loading():
         from harness.backbone import device  # heavy: TensorFlow or JAX is loaded
         from harness.card import model_card
         from harness.exported import Signature

@@ -5,7 +5,7 @@ variable that it has ever seen, and Keras would number the names on through the 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy, resized
 from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
-from harness.strategy import Pooling, Strategy
+from harness.strategy import MOST_HIDDEN_LAYERS, Pooling, Strategy
 
 CNN_DROPOUT = 0.5
 
@@ -95,29 +95,56 @@ def _slot(variable: keras.Variable) -> keras.Variable:
 
 
 @dataclass
-class Network:
-    """``layers`` that give logits (n, classes), what of them trains, and how they are set back before a trial.
+class Heads:
+    """The ``layers`` of a head without hidden layers, with one, two and so on, each hidden one of one unit: what
+    TensorFlow traces for heads of any width. ``step`` is its part of the training step."""
 
-    ``own`` are the layers that belong to this network alone; the convolutions of a strategy belong to the backbone and
-    are set back by ``load_backbone``. ``steps`` keeps the compiled training steps, one for each optimizer. ``template``
-    is another network of these layers, with one unit in each hidden one: TensorFlow traces steps by it, for all widths,
-    and its ``traced`` keeps them. Without a template a network is its own. ``pictures_at_once`` is the batch of a pass
-    without gradients. For that pass ``body``, compiled once for all networks that share it, gives what the layers
-    ``head`` take; None where these take the input. ``to_scale`` are the layers from the input up to the head's `Scale`,
-    which is the last of them.
+    layers: Sequence[Sequence[keras.layers.Layer]]
+    step: Any = None
+
+
+@dataclass
+class Family:
+    """Networks that differ in the hidden layers of their heads alone: all run ``layers`` first, of which ``trained``
+    train.
+
+    ``model`` is made of these layers, for passes without gradients; None where there are none. ``heads`` stand for
+    those of the networks. ``step`` is what TensorFlow compiles for all of them.
     """
 
     layers: Sequence[keras.layers.Layer]
     trained: list[Trained]
-    own: list[keras.layers.Layer]
+    model: keras.Model | None
+    heads: Heads
+    step: Any = None
+
+
+@dataclass
+class Network:
+    """The layers of its ``family`` and its ``own``, which give logits (n, classes), and how they are set back before a
+    trial: the convolutions of a strategy, which belong to the backbone, by ``load_backbone``.
+
+    ``hidden`` tells which of the family's heads its own is like. ``steps`` keeps the training steps, one for each
+    optimizer. ``pictures_at_once`` is the batch of a pass without gradients.
+    """
+
+    family: Family
+    own: Sequence[keras.layers.Layer]
+    hidden: int
     pictures_at_once: int
-    body: keras.Model | None
-    head: Sequence[keras.layers.Layer]
     load_backbone: Callable[[bool, int], None] | None = None
-    to_scale: Sequence[keras.layers.Layer] = ()
-    template: "Network | None" = None
     steps: dict[str, Any] = field(default_factory=dict)
-    traced: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def trained(self) -> list[Trained]:
+        """The variables that train."""
+        own = [Trained(variable) for variable in self.own_variables() if variable.trainable]
+        return [*self.family.trained, *own]
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """All layers, first to last."""
+        return [*self.family.layers, *self.own]
 
     def reset(self, *, seed: int, dropout: float, pretrained: bool = True) -> None:
         """Back to the start: ImageNet or random convolutions, a freshly drawn head (Glorot and Bengio 2010, uniform;
@@ -156,8 +183,8 @@ class Network:
     def logits(self, inputs: Any) -> NDArray[np.float64]:
         """Logits (n, classes) of a batch, without dropout. The head is not compiled: a trial has a head of its own, and
         to compile it takes longer than to run its few products on the validation part."""
-        values = inputs if self.body is None else self.body.predict_on_batch(inputs)
-        for layer in self.head:
+        values = inputs if self.family.model is None else self.family.model.predict_on_batch(inputs)
+        for layer in self.own:
             values = layer(values)
         return np.asarray(as_numpy(values), np.float64)
 
@@ -166,19 +193,18 @@ class Network:
 
         Its FLOPs, those of one step's forward pass in a whole training, are not charged.
         """
-        if self.to_scale:
-            *layers, scale = self.to_scale
-            values = inputs
-            for layer in layers:
-                values = layer(values)
-            scale.measure(values)
+        values = inputs
+        for layer in self.layers:
+            if isinstance(layer, Scale):
+                layer.measure(values)
+                return
+            values = layer(values)
 
 
 class Networks:
-    """Builds the networks of one study and keeps the last few, and more of their templates: what comes again is not
+    """Builds the networks of one study and keeps the last few, and all of their families: what comes again is not
     compiled again."""
 
-    KEPT_TEMPLATES = 16
     KEPT = 6
     KEPT_VALUES = 10_000_000
     """Weights in the heads of all kept networks: the last ones that together have no more, and the last in any case."""
@@ -191,8 +217,9 @@ class Networks:
         self._image_shape = image_shape
         self._n_classes = n_classes
         self._convs = [Trained(variable) for variable in backbone.variables(0)]
-        self._bodies: dict[int, keras.Model | None] = {len(backbone.convs): None}
-        self._templates: dict[tuple[object, ...], Network] = {}
+        self._models: dict[int, keras.Model | None] = {len(backbone.convs): None}
+        self._heads: dict[Pooling, Heads] = {}
+        self._families: dict[tuple[int, int, Pooling], Family] = {}
         self._kept: dict[tuple[object, ...], Network] = {}
         self._dropped = 0
 
@@ -200,7 +227,6 @@ class Networks:
         """The network that trains ``strategy`` from activations behind convolution ``boundary`` <= k (0: pictures)."""
         key = (boundary, strategy.frozen_convs, strategy.pooling, strategy.head)
         network = self._kept.pop(key, None) or self._build(strategy, boundary)
-        network.template = self._template(strategy, boundary)
         self._kept[key] = network
         while len(self._kept) > self.KEPT or (
             len(self._kept) > 1 and sum(map(Network.own_values, self._kept.values())) > self.KEPT_VALUES
@@ -212,38 +238,36 @@ class Networks:
             self._dropped = 0
         return network
 
-    def _template(self, strategy: Strategy, boundary: int) -> Network:
-        """The network by which those of this strategy are traced, whatever the widths of their hidden layers."""
-        narrow = replace(strategy, head=(1,) * len(strategy.head))
-        key = (boundary, narrow.frozen_convs, narrow.pooling, narrow.head)
-        template = self._templates.pop(key, None) or self._build(narrow, boundary)
-        self._templates[key] = template
-        while len(self._templates) > self.KEPT_TEMPLATES:
-            del self._templates[next(iter(self._templates))]
-        return template
-
     def _build(self, strategy: Strategy, boundary: int) -> Network:
-        layers = self._backbone.after(boundary) if boundary else [self._backbone.prepare, *self._backbone.layers]
-        head = _head(strategy.pooling, strategy.head, self._n_classes)
-        if boundary not in self._bodies:
-            self._bodies[boundary] = self._body(boundary, layers)
-        last = self._backbone.layers[-1]
-        values = keras.KerasTensor(last.output.shape, last.compute_dtype)
-        for layer in head:
-            values = layer(values)  # which gives it variables
-        variables = [variable for layer in head if hasattr(layer, "kernel") for variable in (layer.kernel, layer.bias)]
         return Network(
-            [*layers, *head],
-            self._convs[2 * strategy.frozen_convs :] + [Trained(variable) for variable in variables],
-            head,
+            self._family(boundary, strategy.frozen_convs, strategy.pooling),
+            self._head(strategy.pooling, strategy.head),
+            len(strategy.head),
             self._backbone.pictures_at_once,
-            self._bodies[boundary],
-            head,
             lambda pretrained, seed: self._backbone.load(pretrained=pretrained, seed=seed),
-            to_scale=[*layers, *head[:2]],
         )
 
-    def _body(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
+    def _family(self, boundary: int, frozen_convs: int, pooling: Pooling) -> Family:
+        key = (boundary, frozen_convs, pooling)
+        if key not in self._families:
+            layers = self._backbone.after(boundary) if boundary else [self._backbone.prepare, *self._backbone.layers]
+            if boundary not in self._models:
+                self._models[boundary] = self._model(boundary, layers)
+            if pooling not in self._heads:
+                heads = [self._head(pooling, (1,) * hidden) for hidden in range(MOST_HIDDEN_LAYERS + 1)]
+                self._heads[pooling] = Heads(heads)
+            trained = self._convs[2 * frozen_convs :]
+            self._families[key] = Family(layers, trained, self._models[boundary], self._heads[pooling])
+        return self._families[key]
+
+    def _head(self, pooling: Pooling, widths: Sequence[int]) -> list[keras.layers.Layer]:
+        """The layers of a head, with their variables."""
+        last = self._backbone.layers[-1]
+        layers = _head(pooling, widths, self._n_classes)
+        _build(layers, last.output.shape, last.compute_dtype)
+        return layers
+
+    def _model(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
         """``layers`` one after the other, from what lies behind convolution ``boundary`` to what heads take."""
         if boundary:
             inputs = keras.Input(self._backbone.before(boundary)[-1].output.shape[1:])
@@ -280,12 +304,18 @@ class Networks:
 
     def _from_pixels(self, layers: Sequence[keras.layers.Layer]) -> Network:
         pixels = keras.Input(self._image_shape, dtype="uint8")
-        values, scaled = pixels, Scaled(self._backbone.image_size)
-        for layer in [scaled, *layers]:
-            values = layer(values)
-        model = keras.Model(pixels, values)
-        trained = [Trained(variable) for variable in model.trainable_variables]
-        return Network([scaled, *layers], trained, list(layers), self._backbone.pictures_at_once, body=model, head=())
+        scaled = Scaled(self._backbone.image_size)
+        features = scaled(pixels)
+        _build(layers, features.shape, features.dtype)
+        family = Family([scaled], [], keras.Model(pixels, features), Heads([layers]))
+        return Network(family, layers, 0, self._backbone.pictures_at_once)
+
+
+def _build(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...], dtype: str) -> None:
+    """Give ``layers`` their variables, as for an input of that shape."""
+    values = keras.KerasTensor(shape, dtype)
+    for layer in layers:
+        values = layer(values)
 
 
 def _forget_kernels() -> None:

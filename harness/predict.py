@@ -17,7 +17,7 @@ from harness.errors import DataError, HarnessError, SpecError, StorageError
 from harness.folders import SUFFIXES
 from harness.listing import printable, shown
 from harness.pictures import Unreadable, decode
-from harness.run import silenced
+from harness.run import loading
 
 if TYPE_CHECKING:  # heavy
     from harness.exported import Exported, Signature
@@ -62,7 +62,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     if arguments.top < 1:
         raise SpecError(f"--top {arguments.top}: give 1 or more")
     files = _files(arguments.images)
-    with silenced():
+    with loading():
         from harness.exported import Exported  # heavy: TensorFlow or JAX is loaded
 
         exported = Exported.load(arguments.model)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.errors import SpecError
 from harness.results import BaselineName, Metric
-from harness.strategy import ARTICLE_KINDS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
+from harness.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
@@ -132,7 +132,7 @@ class SearchSpace(_Declared):
     def _check(self) -> Self:
         ranges: dict[str, tuple[Range, Range]] = {
             "frozen_convs": (self.frozen_convs, (1, N_CONVS - 1)),
-            "hidden_layers": (self.hidden_layers, (0, 3)),
+            "hidden_layers": (self.hidden_layers, (0, MOST_HIDDEN_LAYERS)),
             "head_width": (self.head_width, (1, 8192)),
             "dropout": (self.dropout, (0.0, 0.95)),
             "head_share": (self.head_share, (0.0, 1.0)),

@@ -539,9 +539,14 @@ class Store:
 
     def _frame(self, query: sa.Select[Any]) -> pd.DataFrame:
         columns = list(query.selected_columns)
-        frame = pd.DataFrame([tuple(row) for row in self._read(query)], columns=[column.name for column in columns])
-        # Given by the schema, so that no rows, or only NULLs, have the types that a full table has.
-        return frame.astype({c.name: _DTYPES[type(c.type)] for c in columns if type(c.type) in _DTYPES})
+        values = zip(*rows, strict=True) if (rows := self._read(query)) else [()] * len(columns)
+        # Types are given by the schema, so that no rows, or only NULLs, have those that a full table has.
+        return pd.DataFrame(
+            {
+                c.name: pd.Series(found, dtype=_DTYPES.get(type(c.type)))
+                for c, found in zip(columns, values, strict=True)
+            }
+        )
 
 
 _DTYPES = {

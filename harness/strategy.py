@@ -17,6 +17,9 @@ OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 N_CONVS = 13
 """Convolutions in VGG16. ``k`` counts these, never Keras layers (pools and the input are layers too)."""
 
+MOST_HIDDEN_LAYERS = 3
+"""In a head, as in the article's first recipe."""
+
 
 def depths(kind: Kind) -> tuple[int, int]:
     """The least and the most k of a strategy of this kind: only `freeze_first_k` and `two_phase` leave a choice."""
@@ -49,6 +52,8 @@ class Strategy:
     rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
+        if len(self.head) > MOST_HIDDEN_LAYERS:
+            raise ValueError(f"at most {MOST_HIDDEN_LAYERS} hidden layers, but got {self.head=}")
         low, high = depths(self.kind)
         if not low <= self.frozen_convs <= high:
             raise ValueError(f"{self.kind} wants {low} <= frozen_convs <= {high}, but got {self.frozen_convs=}")

@@ -15,7 +15,7 @@ from harness.errors import HarnessError, StorageError
 from harness.listing import PART_NAMES
 from harness.paths import DEFAULT_STORAGE
 from harness.results import METRIC_NAMES
-from harness.run import silenced
+from harness.run import loading
 from harness.store import Store
 
 
@@ -145,7 +145,7 @@ def _delete(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _copying() -> ModuleType:
-    with silenced():
+    with loading():
         from harness import copying  # heavy, as all that drives the search is
     return copying
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError
-from harness.run import recorded_command, silenced
+from harness.run import loading, recorded_command
 from harness.spec import DatasetSpec, shipped
 from harness.store import Store
 
@@ -52,7 +52,7 @@ def _work(arguments: argparse.Namespace, command: str) -> None:
         raise SpecError(f"--workers {arguments.workers}: give 1 or more")
     store = Store(arguments.storage)
     dataset = dataset_of(store, arguments.study, arguments.dataset)
-    with silenced():
+    with loading():
         from harness.progress import Progress
         from harness.search import open_study, standing  # heavy: TensorFlow or JAX is loaded
         from harness.work import Job, follow, supervise

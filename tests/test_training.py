@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.backbone import as_numpy
 from harness.clock import Clock
 from harness.models import Network, Networks
+from harness.objective import adam, sgd
 from harness.problem import Problem
 from harness.strategy import N_CONVS, OptimizerName, Strategy
 from harness.training import (
@@ -21,11 +22,9 @@ from harness.training import (
     Part,
     Schedule,
     _batches,
-    adam,
     compile_step,
     evaluate,
     fit,
-    sgd,
 )
 from tests.tiny import tiny_backbone
 
@@ -102,7 +101,7 @@ def test_the_head_starts_at_unit_scale(tiny_problem: Problem, k: int) -> None:
     network.reset(seed=3, dropout=0.0)
     network.calibrate(train.inputs)
     values = train.inputs
-    for layer in network.to_scale:
+    for layer in [*network.family.layers, *network.own[:2]]:
         values = layer(values)
     assert np.sqrt(np.mean(np.square(as_numpy(values)))) == pytest.approx(1, rel=1e-4)
 
@@ -154,31 +153,19 @@ def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, 
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles for each shape")
-def test_a_step_is_traced_once_for_all_widths(tiny_problem: Problem) -> None:
+def test_a_step_is_traced_once_for_all_heads(tiny_problem: Problem) -> None:
     def fitted(k: int, *head: int) -> Network:
         network, _ = trained(tiny_problem, strategy(k, head=head), k, epochs=1, dropout=0.5)
         return network
 
-    first = fitted(10, 7, 5)
-    assert first.template is not None
-    (step,) = first.template.traced.values()
-    for other in (fitted(10, 16, 3), fitted(10, 1, 1), fitted(10, 64, 32)):
-        assert other.template is first.template
-    assert step._run.experimental_get_tracing_count() == 1
-    assert fitted(10, 7).template is not first.template is not fitted(13, 7, 5).template
-    held = [variable for pair in step._slots for variable in pair] + step.values
-    assert max(np.prod(variable.read_value().shape) for variable in held) <= 8, "no wider than the template"
-
-
-def test_the_number_of_templates_is_bounded(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiny_problem.networks, "KEPT_TEMPLATES", 2)
-    first = tiny_problem.networks.for_strategy(strategy(13), 13).template
-    for k in (12, 13, 11):
-        tiny_problem.networks.for_strategy(strategy(k), k)
-    assert tiny_problem.networks.for_strategy(strategy(13), 13).template is first
-    tiny_problem.networks.for_strategy(strategy(12), 12)
-    tiny_problem.networks.for_strategy(strategy(11), 11)
-    assert tiny_problem.networks.for_strategy(strategy(13), 13).template is not first
+    steps = [fitted(k, *head).family.step for k in (10, 13) for head in [(7, 5), (16, 3), (1,), (), (64, 32, 9)]]
+    first, *_, last = steps
+    assert steps == 5 * [first] + 5 * [last]
+    assert first is not last
+    for function in (first.run, last.run, first.heads.gradients, first.heads.update):
+        assert function.experimental_get_tracing_count() == 1
+    held = [variable for slots in first.heads._slots for variable in slots] + first.heads.values
+    assert max(np.prod(variable.read_value().shape) for variable in held) <= 3, "nothing but biases of the logits"
 
 
 def test_a_network_that_is_dropped_leaves_the_policy_and_the_kept_ones_as_they_are(

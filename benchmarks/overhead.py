@@ -1,0 +1,105 @@
+"""What of a search is neither features nor training nor evaluation.
+
+    python -m benchmarks.overhead [--trials 50] [--runs 1]
+
+`harness.run --study mnist` in a process of its own, from an empty cache and database, baselines and page included. Wall
+seconds are taken from the start of the process to its end; those of each kind where they are spent: activations when
+they are computed and layers when they are scored, not when they are charged; steps; passes over the validation part.
+The rest is overhead: imports, building and compiling, sampler, database, page. Prints and keeps the seconds
+(benchmarks/results/overhead.json). Needs VGG16's weights (see README.md); nothing else should run.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import machine, write
+
+KINDS = ("features", "train", "evaluation")
+
+
+def _search(arguments: list[str], send: Any) -> None:
+    """The search with its seconds counted by kind."""
+    from harness import clock, features, run, work  # TensorFlow is imported where its seconds count
+
+    seconds: Counter[str] = Counter()
+
+    def counted(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*given, **named)
+            finally:
+                seconds[kind] += time.perf_counter() - start
+
+        return call
+
+    as_it_is = clock.Clock.__call__
+
+    @contextmanager
+    def block(self: clock.Clock, kind: clock.SecondsKind) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            with as_it_is(self, kind):
+                yield
+        finally:
+            seconds[kind] += time.perf_counter() - start
+
+    clock.Clock.__call__ = block  # type: ignore[method-assign]
+    features.FeatureCache.get = counted("features", features.FeatureCache.get)  # type: ignore[method-assign]
+    work.layer_scores = counted("features", work.layer_scores)
+    if run.main(arguments) != 0:
+        sys.exit(1)
+    send.send(seconds)
+
+
+def measure(trials: int, folder: Path) -> dict[str, float]:
+    """Seconds of one search by kind, and ``wall``."""
+    os.environ["HARNESS_CACHE"] = str(folder / "cache")
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    storage, page = f"sqlite:///{folder / 'search.db'}", folder / "page.html"
+    given = ["--study", "mnist", "--trials", str(trials), "--storage", storage, "--out", str(page)]
+    process = context.Process(target=_search, args=(given, send))
+    start = time.perf_counter()
+    process.start()
+    process.join()
+    wall = time.perf_counter() - start
+    if process.exitcode:
+        raise RuntimeError(f"the search ended with exit code {process.exitcode}")
+    return {**receive.recv(), "wall": wall}
+
+
+def overhead(seconds: dict[str, float]) -> float:
+    """The share of the wall seconds that is none of `KINDS`."""
+    return 1 - sum(seconds[kind] for kind in KINDS) / seconds["wall"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--runs", type=int, default=1)
+    asked = parser.parse_args(argv)
+    runs = []
+    for _ in range(asked.runs):
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(measure(asked.trials, Path(folder)))
+        print({kind: round(seconds, 1) for kind, seconds in runs[-1].items()}, f"overhead {overhead(runs[-1]):.1%}")
+    print(f"overhead: {statistics.median(map(overhead, runs)):.1%} of the wall time")
+    write("overhead", {"machine": machine(), "trials": asked.trials, "runs": runs})
+
+
+if __name__ == "__main__":
+    main()
