@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from harness.backbone import Backbone, as_numpy, resized
+from harness.backbone import Backbone, as_numpy, resized, uniform
 from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
 from harness.strategy import MOST_HIDDEN_LAYERS, Pooling, Strategy
 
@@ -38,7 +38,11 @@ class Dropout(keras.layers.Layer):  # type: ignore[misc]
         keep = ops.cast(
             keras.random.uniform(ops.shape(values), seed=self.draws, dtype="float32") >= self.rate, values.dtype
         )
-        return values * keep / ops.cast(1 - self.rate, values.dtype)
+        return values * (keep / ops.cast(1 - self.rate, values.dtype))
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of the input."""
+        return shape
 
     def reset(self, rate: float, seed: int) -> None:
         """Set the rate and start the random stream again."""
@@ -61,6 +65,10 @@ class Scale(keras.layers.Layer):  # type: ignore[misc]
     def call(self, values: Any) -> Any:
         """Scale."""
         return values * ops.cast(self.factor, values.dtype)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of the input."""
+        return shape
 
     def measure(self, values: Any) -> None:
         """Make ``values`` those that come out with a root mean square of 1."""
@@ -158,7 +166,7 @@ class Network:
             elif hasattr(layer, "kernel"):
                 *field_shape, fan_in, fan_out = layer.kernel.shape
                 limit = np.sqrt(6 / ((fan_in + fan_out) * np.prod(field_shape)))
-                layer.kernel.assign(draws.uniform(-limit, limit, layer.kernel.shape).astype(np.float32))
+                layer.kernel.assign(uniform(draws, limit, layer.kernel.shape))
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
 
     def take_head(self, other: "Network") -> None:
@@ -264,7 +272,7 @@ class Networks:
         """The layers of a head, with their variables."""
         last = self._backbone.layers[-1]
         layers = _head(pooling, widths, self._n_classes)
-        _build(layers, last.output.shape, last.compute_dtype)
+        _build(layers, last.output.shape)
         return layers
 
     def _model(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
@@ -306,16 +314,16 @@ class Networks:
         pixels = keras.Input(self._image_shape, dtype="uint8")
         scaled = Scaled(self._backbone.image_size)
         features = scaled(pixels)
-        _build(layers, features.shape, features.dtype)
+        _build(layers, features.shape)
         family = Family([scaled], [], keras.Model(pixels, features), Heads([layers]))
         return Network(family, layers, 0, self._backbone.pictures_at_once)
 
 
-def _build(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...], dtype: str) -> None:
-    """Give ``layers`` their variables, as for an input of that shape."""
-    values = keras.KerasTensor(shape, dtype)
+def _build(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> None:
+    """Give ``layers`` their variables, as for an input of that shape. To call them would do, and takes longer."""
     for layer in layers:
-        values = layer(values)
+        layer.build(shape)
+        shape = layer.compute_output_shape(shape)
 
 
 def _forget_kernels() -> None:

@@ -231,8 +231,8 @@ def _without_password(argument: str) -> str:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import TensorFlow or JAX and what needs them: `silenced`, and with the garbage collector kept off the half million
-    objects that stay, which it would look through again and again (0.5 s) and once more at the end (0.9 s)."""
+    """Import TensorFlow or JAX and what needs them: `silenced`, and with the garbage collector kept off the half
+    million objects that stay, which it would look through again and again (0.5 s) and once more at the end (0.9 s)."""
     gc.disable()
     try:
         with silenced():
