@@ -23,8 +23,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import machine, write
-
 KINDS = ("features", "train", "evaluation")
 
 
@@ -88,6 +86,8 @@ def overhead(seconds: dict[str, float]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and record."""
+    from benchmarks.record import machine, write  # loads TensorFlow, which the search shall do in its own time
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--runs", type=int, default=1)

@@ -32,9 +32,9 @@ class TensorFlowStep:
             family.step = _FamilyStep(family)
         self._shared: _FamilyStep = family.step
         self._own = network.own_variables()
-        self._head = tf.constant(network.hidden)
         self._places = self._shared.heads.places[network.hidden]
-        self._is_sgd = tf.constant(optimizer == "sgd")
+        with tf.device("CPU"):  # where branches are chosen: a GPU would be waited for
+            self._head, self._is_sgd = tf.constant(network.hidden), tf.constant(optimizer == "sgd")
 
     def begin(self) -> None:
         """Take over what the network's variables hold, with empty slots."""
