@@ -10,18 +10,18 @@ The rest is overhead: imports, building and compiling, sampler, database, page. 
 """
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Any
+
+from benchmarks.apart import timed
 
 KINDS = ("features", "train", "evaluation")
 
@@ -32,31 +32,24 @@ def _search(arguments: list[str], send: Any) -> None:
 
     seconds: Counter[str] = Counter()
 
-    def counted(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def call(*given: Any, **named: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return function(*given, **named)
-            finally:
-                seconds[kind] += time.perf_counter() - start
-
-        return call
+    @contextmanager
+    def counted(kind: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds[kind] += time.perf_counter() - start
 
     as_it_is = clock.Clock.__call__
 
     @contextmanager
     def block(self: clock.Clock, kind: clock.SecondsKind) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            with as_it_is(self, kind):
-                yield
-        finally:
-            seconds[kind] += time.perf_counter() - start
+        with counted(kind), as_it_is(self, kind):
+            yield
 
     clock.Clock.__call__ = block  # type: ignore[method-assign]
-    features.FeatureCache.get = counted("features", features.FeatureCache.get)  # type: ignore[method-assign]
-    work.layer_scores = counted("features", work.layer_scores)
+    features.FeatureCache.get = counted("features")(features.FeatureCache.get)  # type: ignore[method-assign]
+    work.layer_scores = counted("features")(work.layer_scores)
     if run.main(arguments) != 0:
         sys.exit(1)
     send.send(seconds)
@@ -65,18 +58,10 @@ def _search(arguments: list[str], send: Any) -> None:
 def measure(trials: int, folder: Path) -> dict[str, float]:
     """Seconds of one search by kind, and ``wall``."""
     os.environ["HARNESS_CACHE"] = str(folder / "cache")
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
     storage, page = f"sqlite:///{folder / 'search.db'}", folder / "page.html"
     given = ["--study", "mnist", "--trials", str(trials), "--storage", storage, "--out", str(page)]
-    process = context.Process(target=_search, args=(given, send))
-    start = time.perf_counter()
-    process.start()
-    process.join()
-    wall = time.perf_counter() - start
-    if process.exitcode:
-        raise RuntimeError(f"the search ended with exit code {process.exitcode}")
-    return {**receive.recv(), "wall": wall}
+    wall, seconds = timed(_search, given)
+    return {**seconds, "wall": wall}
 
 
 def overhead(seconds: dict[str, float]) -> float:

@@ -11,13 +11,11 @@ Needs VGG16's weights (see README.md).
 """
 
 import argparse
-import multiprocessing
 import os
 import resource
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from typing import Any
 import keras
 import optuna
 
+from benchmarks.apart import timed
 from benchmarks.plain_model import save_weights
 from benchmarks.record import machine, write
 from benchmarks.rivals.__main__ import Checkpoints, save_images
@@ -82,18 +81,10 @@ def _measured(of: Callable[[Job, int], None], job: Job, trials: int, send: Any) 
 
 def measure(of: Callable[[Job, int], None], job: Job, trials: int) -> dict[str, Any]:
     """Seconds and memory of a whole search in a process of its own, and what it found."""
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(of, job, trials, send))
-    start = time.perf_counter()
-    process.start()
-    process.join()
-    seconds = time.perf_counter() - start
-    if process.exitcode:
-        raise RuntimeError(f"the {of.__name__} of seed {job.seed} ended with exit code {process.exitcode}")
+    seconds, gigabytes = timed(_measured, of, job, trials)
     reports = read_reports(Path(job.reports), float("inf"))
     found = {
-        "seconds": seconds, "gigabytes": receive.recv(), "best": max(report.val_accuracy for report in reports),
+        "seconds": seconds, "gigabytes": gigabytes, "best": max(report.val_accuracy for report in reports),
         "trials": len({report.trial for report in reports}), "epochs": len(reports),
     }  # fmt: skip
     print(f"seed {job.seed}, {of.__name__}:", {name: round(value, 3) for name, value in found.items()}, flush=True)

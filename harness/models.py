@@ -249,7 +249,7 @@ class Networks:
     def _build(self, strategy: Strategy, boundary: int) -> Network:
         return Network(
             self._family(boundary, strategy.frozen_convs, strategy.pooling),
-            self._head(strategy.pooling, strategy.head),
+            self._new_head(strategy.pooling, strategy.head),
             len(strategy.head),
             self._backbone.pictures_at_once,
             lambda pretrained, seed: self._backbone.load(pretrained=pretrained, seed=seed),
@@ -262,17 +262,17 @@ class Networks:
             if boundary not in self._models:
                 self._models[boundary] = self._model(boundary, layers)
             if pooling not in self._heads:
-                heads = [self._head(pooling, (1,) * hidden) for hidden in range(MOST_HIDDEN_LAYERS + 1)]
+                heads = [self._new_head(pooling, (1,) * hidden) for hidden in range(MOST_HIDDEN_LAYERS + 1)]
                 self._heads[pooling] = Heads(heads)
             trained = self._convs[2 * frozen_convs :]
             self._families[key] = Family(layers, trained, self._models[boundary], self._heads[pooling])
         return self._families[key]
 
-    def _head(self, pooling: Pooling, widths: Sequence[int]) -> list[keras.layers.Layer]:
+    def _new_head(self, pooling: Pooling, widths: Sequence[int]) -> list[keras.layers.Layer]:
         """The layers of a head, with their variables."""
         last = self._backbone.layers[-1]
         layers = _head(pooling, widths, self._n_classes)
-        _build(layers, last.output.shape)
+        _give_variables(layers, last.output.shape)
         return layers
 
     def _model(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
@@ -314,12 +314,12 @@ class Networks:
         pixels = keras.Input(self._image_shape, dtype="uint8")
         scaled = Scaled(self._backbone.image_size)
         features = scaled(pixels)
-        _build(layers, features.shape)
+        _give_variables(layers, features.shape)
         family = Family([scaled], [], keras.Model(pixels, features), Heads([layers]))
         return Network(family, layers, 0, self._backbone.pictures_at_once)
 
 
-def _build(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> None:
+def _give_variables(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> None:
     """Give ``layers`` their variables, as for an input of that shape. To call them would do, and takes longer."""
     for layer in layers:
         layer.build(shape)

@@ -31,6 +31,7 @@ class TensorFlowStep:
         if self.is_new:
             family.step = _FamilyStep(family)
         self._shared: _FamilyStep = family.step
+        self._trained = family.trained
         self._own = network.own_variables()
         self._places = self._shared.heads.places[network.hidden]
         with tf.device("CPU"):  # where branches are chosen: a GPU would be waited for
@@ -38,7 +39,7 @@ class TensorFlowStep:
 
     def begin(self) -> None:
         """Take over what the network's variables hold, with empty slots."""
-        for item in self._shared.trained:
+        for item in self._trained:
             item.clear()
         values = (variable.value for variable in self._own)
         self._shared.heads.fill(dict(zip(self._places, values, strict=True)))
@@ -65,7 +66,6 @@ class _FamilyStep:
         if family.heads.step is None:
             family.heads.step = _Heads(family.heads.layers)
         self.heads: _Heads = family.heads.step
-        self.trained = family.trained
         state = [(item.variable.value, item.momentum.value, item.mean_square.value) for item in family.trained]
         variables = [variable for variable, _, _ in state]
 
