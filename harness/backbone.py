@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from harness import convolution, environment
 from harness.cost import Conv
+from harness.paths import user_cache
 from harness.spec import Precision
 from harness.weights import Weights
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each function that is traced for a new shape
 
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+_COMPILED_BYTES = 2 * 10**9
+"""What JAX may keep of what it compiles; it drops what was used longest ago."""
 _IMAGENET_DEVIATION = 58.0  # of the pixels, about the same in each channel
 
 
@@ -82,6 +85,8 @@ class Backbone:
         if not on_gpu():
             for conv in filter(convolution.suits, self.convs):
                 conv.convolution_op = convolution.convolve
+        if keras.backend.backend() == "jax":
+            self._take_jax_layers()
         self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
         self.prepare = Prepare(self.image_size)
 
@@ -93,9 +98,9 @@ class Backbone:
 
     @property
     def pictures_at_once(self) -> int:
-        """Pictures in a batch of a pass without gradients: of large ones few, for a map of the first block takes 13 MB
-        at 224x224, in float32, and two are in memory at once."""
-        return max(1, min(128, 128 * 96**2 // self.image_size**2))
+        """Pictures in a batch of a pass without gradients: of large ones few on a processor, for a map of the first
+        block takes 13 MB at 224x224, in float32, and two are in memory at once. A GPU takes more than that to train."""
+        return 128 if on_gpu() else max(1, min(128, 128 * 96**2 // self.image_size**2))
 
     def load(self, *, pretrained: bool, seed: int) -> None:
         """Set every convolution to its ImageNet tensors, or draw new ones (He et al. 2015, uniform; zero biases).
@@ -135,6 +140,15 @@ class Backbone:
         """Kernels and biases of the convolutions that train when the first ``frozen_convs`` do not."""
         return [variable for conv in self.convs[frozen_convs:] for variable in (conv.kernel, conv.bias)]
 
+    def _take_jax_layers(self) -> None:
+        from harness import jax_layers
+
+        for layer in self.layers:
+            if layer in self.convs:
+                layer.activation = jax_layers.relu
+            elif all(side % 2 == 0 for side in layer.input.shape[1:3]):
+                layer.call = jax_layers.max_pool
+
     def _describe(self, index: int) -> Conv:
         conv = self.convs[index]
         following = self.layers[self.layers.index(conv) + 1 :]
@@ -168,6 +182,19 @@ def device() -> str:
 def on_gpu() -> bool:
     """Whether the backend sees a GPU."""
     return device() != environment.cpu()
+
+
+def keep_compiled() -> None:
+    """Let JAX keep what it compiles for a GPU, for later processes: VGG16's convolutions take it most of a minute.
+
+    Not for a processor: those of two machines that share the folder may differ.
+    """
+    if keras.backend.backend() == "jax" and on_gpu():
+        import jax
+
+        config: Any = jax.config
+        config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
+        config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
 
 
 def fast_precision() -> Precision:

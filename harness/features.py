@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy
+from harness.batches import batches
 from harness.cost import feature_shape
 from harness.data import Images
 from harness.errors import StorageError
@@ -126,13 +127,13 @@ class FeatureCache:
         extractor = self._extractor(boundary, images)
         start = time.perf_counter()
         with _new_folder(folder) as building:
-            checksum, at_once = 0, self.backbone.pictures_at_once
+            checksum = 0
             with (building / "values.npy").open("wb") as file:  # a mapped file that outgrows the disk ends the process
                 shape, dtype = self._shape(len(images), boundary), np.dtype(np.float32).str
                 np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-                for first in range(0, len(images), at_once):
-                    batch = as_numpy(extractor.predict_on_batch(images.pixels[first : first + at_once]))
-                    values = np.ascontiguousarray(batch, np.float32).data
+                for rows, weights in batches(len(images), self.backbone.pictures_at_once):
+                    batch = as_numpy(extractor.predict_on_batch(images.pixels[rows]))
+                    values = np.ascontiguousarray(batch[weights > 0], np.float32).data
                     file.write(values)
                     checksum = zlib.crc32(values, checksum)
             entry = {"seconds": time.perf_counter() - start, "crc32": checksum}

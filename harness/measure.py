@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy
+from harness.batches import batches
 from harness.data import Images
 from harness.errors import DataError
 from harness.features import FeatureCache
@@ -82,13 +83,12 @@ def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDA
     backbone.load(pretrained=True, seed=0)
     ends = {id(backbone.before(k)[-1]) for k in range(1, len(backbone.convs) + 1)}
     found: list[list[NDArray[np.float32]]] = [[] for _ in ends]
-    at_once = backbone.pictures_at_once
-    for first in range(0, len(pixels), at_once):
-        values = backbone.prepare(pixels[first : first + at_once])
+    for rows, weights in batches(len(pixels), backbone.pictures_at_once):
+        values = backbone.prepare(pixels[rows])
         depth = 0
         for layer in backbone.layers:
             values = layer(values)
             if id(layer) in ends:
-                found[depth].append(as_numpy(values).mean(axis=(1, 2)))
+                found[depth].append(as_numpy(values).mean(axis=(1, 2))[weights > 0])
                 depth += 1
     return [np.concatenate(parts) for parts in found]

@@ -182,12 +182,6 @@ class Network:
         """How many weights the layers have that belong to this network alone."""
         return sum(int(layer.count_params()) for layer in self.own)
 
-    def forward(self, inputs: Any) -> Any:
-        """Logits of a batch in training, with dropout: what a step compiles."""
-        for layer in self.layers:
-            inputs = layer(inputs, training=True)
-        return inputs
-
     def logits(self, inputs: Any) -> NDArray[np.float64]:
         """Logits (n, classes) of a batch, without dropout. The head is not compiled: a trial has a head of its own, and
         to compile it takes longer than to run its few products on the validation part."""

@@ -34,7 +34,8 @@ def standalone(network: Network, backbone: Backbone) -> keras.Model:
     ]
     trained: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
     for layer in backbone.layers:
-        layers.append(_copy(layer, layer.name))
+        relu = {"activation": "relu"} if layer in backbone.convs else {}  # of Keras: on JAX it is ours
+        layers.append(_copy(layer, layer.name, **relu))
         trained.append((layer, layers[-1]))
     *head, last = network.own
     for index, layer in enumerate(head):

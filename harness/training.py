@@ -1,9 +1,8 @@
 """The one fit loop. Runs on Keras's TensorFlow and JAX backends."""
 
-import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbone import as_numpy
+from harness.batches import batches, edges
 from harness.clock import Clock
 from harness.metrics import Scores
 from harness.models import Network
@@ -96,6 +96,9 @@ class Step(Protocol):
     def settle(self) -> None:
         """See to it that the network's variables hold the trained values."""
 
+    def held(self, inputs: Any) -> Any:
+        """What batches of ``inputs`` are best taken from, by their rows: these, or their like where training runs."""
+
     def end(self) -> None:
         """Let go of what only training needs."""
 
@@ -116,18 +119,21 @@ def fit(
     Raises Diverged, soon after the loss has ceased to be finite.
     """
     order = np.random.default_rng([seed, 2])
-    steps_per_epoch = len(_even(len(train), schedule.batch_size))
+    steps_per_epoch = len(edges(len(train), schedule.batch_size))
     steps = schedule.epochs * steps_per_epoch
     step = network.steps[schedule.optimizer]
-    step.begin()
     done = 0
     try:
+        with clock("train"):
+            step.begin()
+            views = [step.held(inputs) for inputs in train.views]
+            validation = replace(validation, inputs=step.held(validation.inputs))
         for epoch in range(1, schedule.epochs + 1):
-            inputs = train.views[(epoch - 1) % len(train.views)]
+            inputs = views[(epoch - 1) % len(views)]
             with clock("train"):
                 losses = []
                 shuffled = order.permutation(len(train))
-                for rows, weights in _batches(len(train), schedule.batch_size):
+                for rows, weights in batches(len(train), schedule.batch_size):
                     rows = shuffled[rows]
                     weights = weights if train.weights is None else weights * train.weights[rows]
                     rate = schedule.rate(done, steps)
@@ -158,14 +164,14 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
     with clock("compile"):
         network.steps[schedule.optimizer] = step = _step(network, schedule.optimizer)
         if step.is_new:
-            rows, weights = next(_batches(len(train), schedule.batch_size))
+            rows, weights = next(batches(len(train), schedule.batch_size))
             step.begin()
             try:
                 as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
                 step.settle()
             finally:
                 step.end()
-            rows, _ = next(_batches(len(validation), network.pictures_at_once))
+            rows, _ = next(batches(len(validation), network.pictures_at_once))
             network.logits(validation.inputs[rows])
 
 
@@ -184,7 +190,7 @@ def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
     two at least, get the same logits to the last bit."""
     losses, predicted = 0.0, np.empty(len(part), np.int64)
     first, constant = None, len(part) > 1
-    for rows, weights in _batches(len(part), network.pictures_at_once):
+    for rows, weights in batches(len(part), network.pictures_at_once):
         logits = network.logits(part.inputs[rows])
         first = logits[0] if first is None else first
         constant = constant and bool((logits == first).all())
@@ -194,24 +200,6 @@ def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
         losses += float(weights @ (log_sum - logits[np.arange(len(labels)), labels]))
         predicted[rows] = logits.argmax(axis=1)
     return losses / len(part), Scores.of(part.labels, predicted), constant
-
-
-def _even(n: int, batch_size: int) -> list[tuple[int, int]]:
-    """First row and end of each batch: as few as ``batch_size`` allows, of sizes that differ by one at most."""
-    count = math.ceil(n / batch_size)
-    edges = [round(i * n / count) for i in range(count + 1)]
-    return list(itertools.pairwise(edges))
-
-
-def _batches(n: int, batch_size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Rows and weights of even batches. All have the same length (one shape, one compilation): a short one is filled up
-    with a row of weight zero."""
-    edges = _even(n, batch_size)
-    length = max(last - first for first, last in edges)
-    for first, last in edges:
-        weights = np.ones(length, np.float32)
-        weights[last - first :] = 0
-        yield np.minimum(np.arange(first, first + length), last - 1), weights
 
 
 def out_of_memory(error: Exception) -> str | None:

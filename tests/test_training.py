@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.backbone import as_numpy
+from harness.batches import batches
 from harness.clock import Clock
 from harness.models import Network, Networks
 from harness.objective import adam, sgd
@@ -21,7 +22,6 @@ from harness.training import (
     EpochEnd,
     Part,
     Schedule,
-    _batches,
     compile_step,
     evaluate,
     fit,
@@ -252,12 +252,12 @@ def test_a_network_whose_units_are_dead_is_known_by_its_logits(tiny_problem: Pro
 
 @given(n=st.integers(1, 500), batch_size=st.integers(1, 130))
 def test_batches_hold_every_row_once_in_one_shape(n: int, batch_size: int) -> None:
-    batches = list(_batches(n, batch_size))
-    assert len({len(rows) for rows, _ in batches}) == 1
-    assert len(batches[0][0]) <= batch_size
-    counted = np.concatenate([rows[weights > 0] for rows, weights in batches])
+    cut = list(batches(n, batch_size))
+    assert len({len(rows) for rows, _ in cut}) == 1
+    assert len(cut[0][0]) <= batch_size
+    counted = np.concatenate([rows[weights > 0] for rows, weights in cut])
     assert sorted(counted.tolist()) == list(range(n))
-    assert len(batches) == -(-n // batch_size)
+    assert len(cut) == -(-n // batch_size)
 
 
 @given(steps=st.integers(1, 1000), rate=st.floats(1e-6, 1))

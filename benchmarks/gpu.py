@@ -1,0 +1,188 @@
+"""Seconds of an epoch on a GPU against the least that the card could take.
+
+    KERAS_BACKEND=jax python -m benchmarks.gpu [--study mnist_full] [--train-size N] [--epochs 3]
+
+Measured first are the card's ceilings: a matrix product, a copy, the study's convolutions and their gradients, each
+alone. Then each strategy is trained by `harness.trial.run_trial`, for a few epochs on the study's images and at its
+image size, and the first again with a wider head, which tells what compiling takes once the convolutions' part is
+there. The first epoch of each is left out.
+
+*Floor* is the larger of two times: the epoch's FLOPs (`harness.cost`) over the rate of the fastest product or
+convolution, and its bytes over that of the copy. The bytes are those of convolutions that run one after the other: each
+reads and writes its maps once, forward, and for either gradient; the frozen ones forward only. *Bound* is the sum of
+the times of its convolutions, forward and of the gradients it needs, each measured alone: what cuDNN's kernels allow if
+nothing lay between them.
+
+Prints and keeps the figures (benchmarks/results/gpu.json). Needs JAX, a GPU and VGG16's weights (see README.md).
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.record import machine, write
+from harness.batches import edges
+from harness.cost import VGG16, feature_shape
+from harness.data import load_split
+from harness.problem import Problem
+from harness.spec import StudySpec
+from harness.strategy import Strategy
+from harness.trial import run_trial
+from harness.weights import load_weights
+
+STRATEGIES = [
+    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4),
+    Strategy("fine_tune_all", 0, "average", (512,), 0.2, "sgd", 1e-4),  # compiled already, but for its head
+    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4),
+    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4),
+    Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
+]
+PRODUCT_SIDE = 8192
+COPIED = 2**30  # values of 2 bytes
+CALLS, ROUNDS = 10, 5
+
+
+def seconds_of(function: Callable[..., Any], *given: Any) -> float:
+    """The fastest of a few rounds of calls, a call."""
+    call = jax.jit(function)
+    jax.block_until_ready(call(*given))
+    rounds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        jax.block_until_ready([call(*given) for _ in range(CALLS)])
+        rounds.append((time.perf_counter() - start) / CALLS)
+    return min(rounds)
+
+
+def convolve(maps: Any, kernel: Any) -> Any:
+    """As VGG16's layers do."""
+    return jax.lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def input_gradient(maps: Any, kernel: Any, upstream: Any) -> Any:
+    """Of `convolve`."""
+    return jax.vjp(lambda maps: convolve(maps, kernel), maps)[1](upstream)
+
+
+def filter_gradient(maps: Any, kernel: Any, upstream: Any) -> Any:
+    """Of `convolve`."""
+    return jax.vjp(lambda kernel: convolve(maps, kernel), kernel)[1](upstream)
+
+
+def ceilings(image_size: int, batch: int, dtype: Any) -> dict[str, Any]:
+    """FLOPs a second of a product, bytes a second of a copy, read and written, and seconds of each convolution and its
+    gradients."""
+
+    def normal(*shape: int) -> Any:
+        return jax.random.normal(jax.random.key(0), shape, dtype)
+
+    square = normal(PRODUCT_SIDE, PRODUCT_SIDE)
+    found: dict[str, Any] = {"product": 2.0 * PRODUCT_SIDE**3 / seconds_of(lambda a, b: a @ b, square, square.T)}
+    convolutions = []
+    for index, conv in enumerate(VGG16):
+        side, _, channels = feature_shape(VGG16, index, image_size)
+        maps, kernel = normal(batch, side, side, channels), normal(3, 3, channels, conv.out_channels)
+        upstream = normal(batch, side, side, conv.out_channels)
+        convolutions.append({
+            "layer": conv.name,
+            "flops": 2.0 * 9 * channels * conv.out_channels * side**2 * batch,
+            "forward": seconds_of(convolve, maps, kernel),
+            "input_gradient": seconds_of(input_gradient, maps, kernel, upstream),
+            "filter_gradient": seconds_of(filter_gradient, maps, kernel, upstream),
+        })  # fmt: skip
+    copied = jax.numpy.ones(COPIED, "bfloat16")
+    found["convolutions"] = convolutions
+    found["copy"] = 2 * copied.nbytes / seconds_of(lambda values: values + 1, copied)
+    return found
+
+
+def bytes_moved(image_size: int, boundary: int, frozen: int, width: int) -> float:
+    """By the convolutions behind ``boundary``, in one step and for one picture, in values of ``width`` bytes."""
+
+    def maps(index: int) -> int:
+        side, _, channels = feature_shape(VGG16, index, image_size)
+        return side**2 * (channels + VGG16[index].out_channels)
+
+    forward = sum(maps(index) for index in range(boundary, len(VGG16)))
+    backward = sum(2 * maps(index) for index in range(frozen, len(VGG16)))
+    return float(width * (forward + backward))
+
+
+def bound(convolutions: list[dict[str, Any]], boundary: int, frozen: int) -> float:
+    """Seconds of a step's convolutions: those behind ``boundary``; the first ``frozen`` of all do not train."""
+    return (
+        sum(conv["forward"] for conv in convolutions[boundary:])
+        + sum(conv["filter_gradient"] for conv in convolutions[frozen:])
+        + sum(conv["input_gradient"] for conv in convolutions[frozen + 1 :])
+    )
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", default="mnist_full")
+    parser.add_argument("--train-size", type=int)
+    parser.add_argument("--validation-size", type=int)
+    parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--epochs", type=int, default=3)
+    arguments = parser.parse_args()
+    asked = {"budget.epochs": arguments.epochs, "budget.precision": arguments.precision, "pruning.enabled": False}
+    sizes = {"data.train_size": arguments.train_size, "data.validation_size": arguments.validation_size}
+    asked |= {key: size for key, size in sizes.items() if size is not None}
+    spec, dataset = StudySpec.load(arguments.study, asked)
+    size, batch = spec.data.image_size, spec.budget.batch_size
+    most = ceilings(size, batch, arguments.precision)
+    rates = [conv["flops"] / conv["forward"] for conv in most["convolutions"]]
+    rate = max(most["product"], *rates)
+    print(
+        f"product {most['product'] / 1e12:.0f} TFLOP/s, convolutions forward {min(rates) / 1e12:.0f} to "
+        f"{max(rates) / 1e12:.0f}, copy {most['copy'] / 1e12:.2f} TB/s",
+        flush=True,
+    )
+    split = load_split(dataset, spec.data, spec.seed)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        problem = Problem.vgg16(spec, split, load_weights(), Path(folder))
+        for strategy in STRATEGIES:
+            result = run_trial(strategy, problem, seed=0, on_checkpoint=lambda curve: None)
+            assert result.status == "complete", result
+            ends = list(itertools.pairwise(result.curve))
+            epochs = [after.train_seconds - before.train_seconds for before, after in ends]
+            work = ends[0][1].train_flops - ends[0][0].train_flops
+            boundary = problem.boundary(strategy)
+            moved = len(split.train) * bytes_moved(
+                size, boundary, strategy.frozen_convs, np.dtype(arguments.precision).itemsize
+            )
+            floor = max(work / rate, moved / most["copy"])
+            steps = len(edges(len(split.train), batch))
+            least = steps * bound(most["convolutions"], boundary, strategy.frozen_convs)
+            memory = jax.devices()[0].memory_stats() or {}
+            rows.append({
+                "strategy": strategy.label(), "frozen_convs": strategy.frozen_convs, "boundary": boundary,
+                "epoch_seconds": epochs, "epoch_flops": work, "epoch_bytes": moved, "floor": floor, "bound": least,
+                "seconds": asdict(result.seconds),
+                "val_accuracy": result.val_accuracy, "peak_bytes": memory.get("peak_bytes_in_use"),
+            })  # fmt: skip
+            middle = statistics.median(epochs)
+            print(
+                f"{strategy.label()}: epoch {middle:.2f} s, floor {floor:.2f} ({floor / middle:.0%}), "
+                f"bound {least:.2f} ({least / middle:.0%}), {work / middle / 1e12:.0f} TFLOP/s; "
+                + ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in rows[-1]["seconds"].items())
+                + f"; validation {result.val_accuracy:.4f}",
+                flush=True,
+            )
+    pictures = {"train": len(split.train), "validation": len(split.validation), "image_size": size, "batch": batch}
+    write("gpu", {"machine": machine(), "study": spec.name, "pictures": pictures, "ceilings": most, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
