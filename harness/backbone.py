@@ -207,5 +207,7 @@ def fast_precision() -> Precision:
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:
-    """A backend tensor as a NumPy array, float32 where it was bfloat16."""
+    """A backend tensor, or what Keras made an array of, as a NumPy array, float32 where it was bfloat16."""
+    if isinstance(tensor, np.ndarray):
+        return tensor.astype(np.float32, copy=False)
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))

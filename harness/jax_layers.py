@@ -1,14 +1,20 @@
-"""ReLU and max-pooling for JAX, whose gradients need no more than the outputs, which the next layer keeps anyway.
+"""What JAX does better with a little help on a GPU: ReLU, max-pooling, and heads of which hardly one comes twice.
 
 JAX's own ReLU keeps a mask beside its output, which bars cuDNN from taking it up into the convolution before; the
-gradient of its pool visits the windows one after the other. On a GPU the two were a third of a training step of VGG16
-at 224x224 (docs/benchmarks.md).
+gradient of its pool visits the windows one after the other. Here gradients need no more than the outputs, which the
+next layer keeps anyway. The two were a third of a training step of VGG16 at 224x224 (docs/benchmarks.md).
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
+import keras
 from jax import numpy as jnp
+
+AS_IT_IS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+"""For `jax.jit` of what a trial alone runs: to try kernels on each new width takes seconds, and saves milliseconds."""
 
 
 @jax.custom_vjp
@@ -56,6 +62,20 @@ def _max_pool_gradient(kept: tuple[Any, Any], upstream: Any) -> tuple[Any]:
 
 
 max_pool.defvjp(_max_pool, _max_pool_gradient)
+
+
+def compiled(
+    function: Callable[[Any], Any], layers: Sequence[keras.layers.Layer], options: dict[str, Any] | None = None
+) -> Callable[[Any], Any]:
+    """``function``, which calls ``layers`` and changes none of their variables, compiled with XLA's ``options``."""
+    variables = [variable for layer in layers for variable in layer.variables]
+
+    @partial(jax.jit, compiler_options=options)
+    def run(state: Any, values: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(variables, state, strict=True))):
+            return function(values)
+
+    return lambda values: run([variable.value for variable in variables], values)
 
 
 def _windows(maps: Any) -> Any:

@@ -183,12 +183,26 @@ class Network:
         return sum(int(layer.count_params()) for layer in self.own)
 
     def logits(self, inputs: Any) -> NDArray[np.float64]:
-        """Logits (n, classes) of a batch, without dropout. The head is not compiled: a trial has a head of its own, and
-        to compile it takes longer than to run its few products on the validation part."""
-        values = inputs if self.family.model is None else self.family.model.predict_on_batch(inputs)
-        for layer in self.own:
-            values = layer(values)
-        return np.asarray(as_numpy(values), np.float64)
+        """Logits (n, classes) of a batch, without dropout."""
+        features = inputs if self.family.model is None else self.family.model.predict_on_batch(inputs)
+        return np.asarray(as_numpy(self._head(features)), np.float64)
+
+    @cached_property
+    def _head(self) -> Callable[[Any], Any]:
+        """The own layers in turn. TensorFlow does not compile them: a trial has a head of its own, and to compile it
+        takes longer than to run its few products on the validation part. JAX compiles in any case."""
+        own = self.own
+
+        def run(values: Any) -> Any:
+            for layer in own:
+                values = layer(values)
+            return values
+
+        if keras.backend.backend() == "jax":
+            from harness.jax_layers import AS_IT_IS, compiled
+
+            return compiled(run, own, AS_IT_IS)
+        return run
 
     def calibrate(self, inputs: Any) -> None:
         """Measure the head's `Scale` on a batch of ``inputs``: one forward pass after a reset, before training.
