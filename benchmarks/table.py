@@ -50,6 +50,28 @@ def roofline(found: dict[str, Any]) -> Iterator[Row]:
             )
 
 
+def gpu(found: dict[str, Any]) -> Iterator[Row]:
+    """Seconds of an epoch against the card's ceilings."""
+    most, pictures = found["ceilings"], found["pictures"]
+    rates = [conv["flops"] / conv["forward"] for conv in most["convolutions"]]
+    yield Row("ceilings of a GPU, bfloat16: a matrix product, VGG16's convolutions forward, a copy",
+              f"{most['product'] / 1e12:,.0f}, {min(rates) / 1e12:,.0f} to {max(rates) / 1e12:,.0f} TFLOP/s, "
+              f"{most['copy'] / 1e12:.1f} TB/s", "best of 5 rounds of 10 calls", "not kept")  # fmt: skip
+    for row in found["rows"]:
+        seconds = row["epoch_seconds"]
+        middle = statistics.median(seconds)
+        yield Row(
+            f"epoch of {pictures['train']:,} images of {pictures['image_size']} px on a GPU, {row['strategy']}",
+            f"{middle:,.2f} s, {row['epoch_flops'] / middle / 1e12:,.0f} TFLOP/s: floor {row['floor']:,.2f} s"
+            f" ({row['floor'] / middle:.0%}), bound of its convolutions {row['bound']:,.2f} s"
+            f" ({row['bound'] / middle:.0%})"
+            if row["bound"]
+            else f"{middle:,.2f} s, and {row['seconds']['features']:,.0f} s once for the activations",
+            f"median of {len(seconds)} epochs",
+            f"{_spread(seconds, ',.2f')} s",
+        )
+
+
 def scaling(found: dict[str, Any]) -> Iterator[Row]:
     """Seconds and memory of each point."""
     named = {
@@ -172,6 +194,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     of.__name__: of
     for of in (
         roofline,
+        gpu,
         plain_loop,
         whole_job,
         overhead,

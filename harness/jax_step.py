@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.jax_layers import AS_IT_IS
+from harness.jax_layers import options
 from harness.models import Family, Network, Trained
 from harness.objective import RULES, cross_entropy
 from harness.strategy import OptimizerName
@@ -56,7 +56,7 @@ class JaxStep:
             (loss, other), (gradients, *upstream) = gradient_of(values, features, other, labels, weights)
             return _updated(rule, slots, gradients, rate, step), other, loss, upstream
 
-        self._head = jax.jit(run, donate_argnums=0, compiler_options=AS_IT_IS)
+        self._head = jax.jit(run, donate_argnums=0, compiler_options=options(network.own))
         self._state: Any = None
 
     def begin(self) -> None:

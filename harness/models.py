@@ -199,9 +199,9 @@ class Network:
             return values
 
         if keras.backend.backend() == "jax":
-            from harness.jax_layers import AS_IT_IS, compiled
+            from harness.jax_layers import compiled
 
-            return compiled(run, own, AS_IT_IS)
+            return compiled(run, own)
         return run
 
     def calibrate(self, inputs: Any) -> None:
