@@ -1,6 +1,7 @@
 """VGG16 as one set of layers and variables, shared by all trials and reset between them."""
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -89,6 +90,7 @@ class Backbone:
             self._take_jax_layers()
         self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
         self.prepare = Prepare(self.image_size)
+        self._passes: dict[tuple[int, tuple[int, ...]], Callable[[Any], Any]] = {}
 
     @classmethod
     def vgg16(cls, weights: Weights, image_size: int) -> "Backbone":
@@ -123,6 +125,21 @@ class Backbone:
             conv.kernel.assign(kernel)
             conv.bias.assign(bias)
 
+    def carry(self, values: Any, start: int, end: int) -> Any:
+        """What lies behind convolution ``end``, from ``values`` of a batch behind convolution ``start`` (0: raw
+        pictures), without gradients.
+
+        Each convolution is compiled by itself, with its pool: so every boundary shares them, and what lies between two
+        would have to be written to memory in any case.
+        """
+        for number in range(start, end):
+            key = number, tuple(values.shape[1:])
+            if key not in self._passes:
+                layers = [layer for layer in self.after(number) if layer not in self.after(number + 1)]
+                self._passes[key] = _compiled([self.prepare, *layers] if number == 0 else layers, values)
+            values = self._passes[key](values)
+        return values
+
     def after(self, frozen_convs: int) -> list[keras.layers.Layer]:
         """The layers behind the freeze boundary: conv k, and its pool where it ends a block, lie before it."""
         if frozen_convs == 0:
@@ -131,10 +148,6 @@ class Backbone:
         if index < len(self.layers) and self.layers[index] not in self.convs:
             index += 1
         return self.layers[index:]
-
-    def before(self, frozen_convs: int) -> list[keras.layers.Layer]:
-        """The layers up to the freeze boundary: the others than `after`."""
-        return self.layers[: len(self.layers) - len(self.after(frozen_convs))]
 
     def variables(self, frozen_convs: int) -> list[keras.Variable]:
         """Kernels and biases of the convolutions that train when the first ``frozen_convs`` do not."""
@@ -155,6 +168,26 @@ class Backbone:
         pool_after = bool(following) and following[0] not in self.convs
         _, _, in_channels, out_channels = conv.kernel.shape
         return Conv(conv.name, in_channels, out_channels, pool_after)
+
+
+def _compiled(layers: Sequence[keras.layers.Layer], values: Any) -> Callable[[Any], Any]:
+    """``layers`` one after the other, for batches of any length like ``values``."""
+
+    def run(values: Any) -> Any:
+        for layer in layers:
+            values = layer(values)
+        return values
+
+    if keras.backend.backend() == "jax":
+        from harness.jax_layers import compiled
+
+        return compiled(run, layers)
+    import tensorflow as tf
+
+    given: Callable[[Any], Any] = tf.function(
+        run, input_signature=[tf.TensorSpec((None, *values.shape[1:]), values.dtype)], autograph=False
+    )
+    return given
 
 
 def uniform(draws: np.random.Generator, limit: float, shape: tuple[int, ...]) -> NDArray[np.float32]:

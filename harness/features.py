@@ -49,7 +49,6 @@ class FeatureCache:
         self.root = root
         self.max_bytes = max_bytes
         self.backbone = backbone
-        self._extractors: dict[int, keras.Model] = {}
         self._checked: set[tuple[str, int, int]] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -124,7 +123,7 @@ class FeatureCache:
             return None
 
     def _compute(self, folder: Path, images: Images, boundary: int) -> None:
-        extractor = self._extractor(boundary, images)
+        self.backbone.load(pretrained=True, seed=0)
         start = time.perf_counter()
         with _new_folder(folder) as building:
             checksum = 0
@@ -132,22 +131,12 @@ class FeatureCache:
                 shape, dtype = self._shape(len(images), boundary), np.dtype(np.float32).str
                 np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
                 for rows, weights in batches(len(images), self.backbone.pictures_at_once):
-                    batch = as_numpy(extractor.predict_on_batch(images.pixels[rows]))
+                    batch = as_numpy(self.backbone.carry(images.pixels[rows], 0, boundary))
                     values = np.ascontiguousarray(batch[weights > 0], np.float32).data
                     file.write(values)
                     checksum = zlib.crc32(values, checksum)
             entry = {"seconds": time.perf_counter() - start, "crc32": checksum}
             (building / "entry.json").write_text(json.dumps(entry))
-
-    def _extractor(self, boundary: int, images: Images) -> keras.Model:
-        if boundary not in self._extractors:
-            pixels = keras.Input(images.pixels.shape[1:], dtype="uint8")
-            values = self.backbone.prepare(pixels)
-            for layer in self.backbone.before(boundary):
-                values = layer(values)
-            self._extractors[boundary] = keras.Model(pixels, values)
-        self.backbone.load(pretrained=True, seed=0)
-        return self._extractors[boundary]
 
     def _entries(self) -> list[Path]:
         folders = (file.parent for file in self.root.glob("*/entry.json"))

@@ -1,14 +1,11 @@
 """What VGG16 makes of a data set before any training: its similarity to ImageNet, and pooled activations by depth."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy
@@ -81,26 +78,12 @@ def layer_scores(images: Images, backbone: Backbone) -> list[LayerScore]:
 
 
 def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDArray[np.float32]]:
-    """Activations (n, channels) behind each convolution, averaged over the picture. Layer by layer and not as a model:
-    Keras on TensorFlow would keep that for good."""
+    """Activations (n, channels) behind each convolution, averaged over the picture."""
     backbone.load(pretrained=True, seed=0)
-    ends = {id(backbone.before(k)[-1]) for k in range(1, len(backbone.convs) + 1)}
-
-    def run(pixels: Any) -> list[Any]:
-        values, averages = backbone.prepare(pixels), []
-        for layer in backbone.layers:
-            values = layer(values)
-            if id(layer) in ends:
-                averages.append(ops.mean(ops.cast(values, "float32"), axis=(1, 2)))
-        return averages
-
-    by_depth: Callable[[Any], list[Any]] = run
-    if keras.backend.backend() == "jax":
-        from harness.jax_layers import compiled
-
-        by_depth = compiled(run, backbone.layers)
-    parts = [
-        [as_numpy(averages)[weights > 0] for averages in by_depth(pixels[rows])]
-        for rows, weights in batches(len(pixels), backbone.pictures_at_once)
-    ]
-    return [np.concatenate(of_depth) for of_depth in zip(*parts, strict=True)]
+    found: list[list[NDArray[np.float32]]] = [[] for _ in backbone.convs]
+    for rows, weights in batches(len(pixels), backbone.pictures_at_once):
+        values = pixels[rows]
+        for k, averages in enumerate(found):
+            values = backbone.carry(values, k, k + 1)
+            averages.append(as_numpy(values).mean(axis=(1, 2))[weights > 0])
+    return [np.concatenate(averages) for averages in found]

@@ -6,7 +6,7 @@ variable that it has ever seen, and Keras would number the names on through the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy, resized, uniform
-from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
+from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN, RGB
 from harness.strategy import MOST_HIDDEN_LAYERS, Pooling, Strategy
 
 CNN_DROPOUT = 0.5
@@ -116,13 +116,13 @@ class Family:
     """Networks that differ in the hidden layers of their heads alone: all run ``layers`` first, of which ``trained``
     train.
 
-    ``model`` is made of these layers, for passes without gradients; None where there are none. ``heads`` stand for
-    those of the networks. ``step`` is what TensorFlow compiles for all of them.
+    ``carry`` does what they do without gradients, for batches of any length. ``heads`` stand for those of the networks.
+    ``step`` is what is compiled for all of them.
     """
 
     layers: Sequence[keras.layers.Layer]
     trained: list[Trained]
-    model: keras.Model | None
+    carry: Callable[[Any], Any]
     heads: Heads
     step: Any = None
 
@@ -148,11 +148,6 @@ class Network:
         """The variables that train."""
         own = [Trained(variable) for variable in self.own_variables() if variable.trainable]
         return [*self.family.trained, *own]
-
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        """All layers, first to last."""
-        return [*self.family.layers, *self.own]
 
     def reset(self, *, seed: int, dropout: float, pretrained: bool = True) -> None:
         """Back to the start: ImageNet or random convolutions, a freshly drawn head (Glorot and Bengio 2010, uniform;
@@ -184,8 +179,7 @@ class Network:
 
     def logits(self, inputs: Any) -> NDArray[np.float64]:
         """Logits (n, classes) of a batch, without dropout."""
-        features = inputs if self.family.model is None else self.family.model.predict_on_batch(inputs)
-        return np.asarray(as_numpy(self._head(features)), np.float64)
+        return np.asarray(as_numpy(self._head(self.family.carry(inputs))), np.float64)
 
     @cached_property
     def _head(self) -> Callable[[Any], Any]:
@@ -209,8 +203,8 @@ class Network:
 
         Its FLOPs, those of one step's forward pass in a whole training, are not charged.
         """
-        values = inputs
-        for layer in self.layers:
+        values = self.family.carry(inputs)
+        for layer in self.own:
             if isinstance(layer, Scale):
                 layer.measure(values)
                 return
@@ -227,13 +221,10 @@ class Networks:
     DROPPED = 50
     """After so many dropped networks TensorFlow has to forget them, for which it optimizes every step anew."""
 
-    def __init__(self, backbone: Backbone, image_shape: tuple[int, ...], n_classes: int) -> None:
-        """``image_shape`` is that of one raw picture, (height, width) or (height, width, 3)."""
+    def __init__(self, backbone: Backbone, n_classes: int) -> None:
         self._backbone = backbone
-        self._image_shape = image_shape
         self._n_classes = n_classes
         self._convs = [Trained(variable) for variable in backbone.variables(0)]
-        self._models: dict[int, keras.Model | None] = {len(backbone.convs): None}
         self._heads: dict[Pooling, Heads] = {}
         self._families: dict[tuple[int, int, Pooling], Family] = {}
         self._kept: dict[tuple[object, ...], Network] = {}
@@ -267,13 +258,12 @@ class Networks:
         key = (boundary, frozen_convs, pooling)
         if key not in self._families:
             layers = self._backbone.after(boundary) if boundary else [self._backbone.prepare, *self._backbone.layers]
-            if boundary not in self._models:
-                self._models[boundary] = self._model(boundary, layers)
             if pooling not in self._heads:
                 heads = [self._new_head(pooling, (1,) * hidden) for hidden in range(MOST_HIDDEN_LAYERS + 1)]
                 self._heads[pooling] = Heads(heads)
             trained = self._convs[2 * frozen_convs :]
-            self._families[key] = Family(layers, trained, self._models[boundary], self._heads[pooling])
+            carry = partial(self._backbone.carry, start=boundary, end=len(self._backbone.convs))
+            self._families[key] = Family(layers, trained, carry, self._heads[pooling])
         return self._families[key]
 
     def _new_head(self, pooling: Pooling, widths: Sequence[int]) -> list[keras.layers.Layer]:
@@ -282,22 +272,6 @@ class Networks:
         layers = _head(pooling, widths, self._n_classes)
         _give_variables(layers, last.output.shape)
         return layers
-
-    def _model(self, boundary: int, layers: Sequence[keras.layers.Layer]) -> keras.Model:
-        """``layers`` one after the other, from what lies behind convolution ``boundary`` to what heads take."""
-        if boundary:
-            inputs = keras.Input(self._backbone.before(boundary)[-1].output.shape[1:])
-        else:
-            inputs = keras.Input(self._image_shape, dtype="uint8")
-        values = inputs
-        for layer in layers:
-            values = layer(values)
-        model = keras.Model(inputs, values)
-        for layer in self._backbone.layers:
-            # Keras notes at a layer every call of it, and every layer called on its output.
-            layer._outbound_nodes.clear()
-            del layer._inbound_nodes[1:]
-        return model
 
     def mlp(self) -> Network:
         """The article's MLP on the flattened pictures: three hidden layers of 500, ReLU."""
@@ -319,11 +293,9 @@ class Networks:
         return self._from_pixels([*layers, _logits(self._n_classes)])
 
     def _from_pixels(self, layers: Sequence[keras.layers.Layer]) -> Network:
-        pixels = keras.Input(self._image_shape, dtype="uint8")
         scaled = Scaled(self._backbone.image_size)
-        features = scaled(pixels)
-        _give_variables(layers, features.shape)
-        family = Family([scaled], [], keras.Model(pixels, features), Heads([layers]))
+        _give_variables(layers, (None, self._backbone.image_size, self._backbone.image_size, RGB))
+        family = Family([scaled], [], scaled, Heads([layers]))
         return Network(family, layers, 0, self._backbone.pictures_at_once)
 
 
@@ -370,11 +342,16 @@ def _head(pooling: Pooling, widths: Sequence[int], n_classes: int) -> list[keras
     }
     layers: list[keras.layers.Layer] = [pools[pooling](dtype="float32"), Scale()]
     for i, width in enumerate(widths, start=1):
-        layers.append(keras.layers.Dense(width, activation="relu", name=f"hidden_{i}", dtype="float32"))
+        layers.append(_dense(width, f"hidden_{i}", activation="relu"))
         layers.append(Dropout(f"dropout_{i}", dtype="float32"))
     return [*layers, _logits(n_classes)]
 
 
 def _logits(n_classes: int) -> keras.layers.Layer:
     # softmax and loss stay in float32 under mixed precision
-    return keras.layers.Dense(n_classes, dtype="float32", name="logits")
+    return _dense(n_classes, "logits")
+
+
+def _dense(width: int, name: str, activation: str | None = None) -> keras.layers.Layer:
+    """Of zeros: `Network.reset` draws the weights, and to draw them here too takes as long."""
+    return keras.layers.Dense(width, activation, kernel_initializer="zeros", name=name, dtype="float32")

@@ -40,7 +40,7 @@ class Problem:
     @classmethod
     def on(cls, backbone: Backbone, spec: StudySpec, split: Split, cache: Path) -> "Problem":
         """The study on any ``backbone`` of VGG16's kind."""
-        networks = Networks(backbone, split.train.pixels.shape[1:], split.n_classes)
+        networks = Networks(backbone, split.n_classes)
         return cls(spec, split, backbone, FeatureCache(cache, backbone, spec.budget.cache_bytes), networks)
 
     def boundary(self, strategy: Strategy) -> int:

@@ -27,7 +27,8 @@ BOUNDARIES = (1, 2, 5, 7, 10, 13)
 def uncached(problem: Problem, boundary: int) -> np.ndarray:
     problem.backbone.load(pretrained=True, seed=0)
     values = problem.backbone.prepare(problem.split.train.pixels)
-    for layer in problem.backbone.before(boundary):
+    behind = problem.backbone.after(boundary) if boundary else problem.backbone.layers
+    for layer in problem.backbone.layers[: len(problem.backbone.layers) - len(behind)]:
         values = layer(values)
     return as_numpy(values)
 

@@ -48,7 +48,7 @@ def trained(
 
 def plain(network: Network, part: Part) -> keras.Model:
     """The network's layers as Keras's own model."""
-    return keras.Sequential([keras.Input(part.inputs.shape[1:]), *network.layers])
+    return keras.Sequential([keras.Input(part.inputs.shape[1:]), *network.family.layers, *network.own])
 
 
 @pytest.mark.parametrize("k", range(N_CONVS + 1))
@@ -303,9 +303,7 @@ def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
     ends = {}
     for policy in ("float32", "mixed_bfloat16"):
         keras.config.set_dtype_policy(policy)
-        problem = replace(
-            tiny_problem, networks=Networks(tiny_backbone(), tiny_problem.split.train.pixels.shape[1:], 3)
-        )
+        problem = replace(tiny_problem, networks=Networks(tiny_backbone(), 3))
         tried = strategy(0, head=(16,), rate=1e-3)
         network, ends[policy] = trained(problem, tried, 0, dropout=0.3)
         convs = {layer.compute_dtype for layer in problem.networks._backbone.layers}

@@ -39,27 +39,20 @@ class StubProblem:
         self.backbone: Any = self
         self.weights, self.image_size, self.architecture = weights, spec.data.image_size, VGG16
         self.pictures_at_once = 128
-        self.features = StubCache(cache, self, spec.budget.cache_bytes)
+        self.features = FeatureCache(cache, self, spec.budget.cache_bytes)
+
+    def load(self, *, pretrained: bool, seed: int) -> None:
+        time.sleep(0.05)
+
+    def carry(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
+        """Gives every picture its mean, as often as the boundary wants values."""
+        means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
+        return np.broadcast_to(
+            means.reshape(-1, 1, 1, 1), (len(pixels), *features.feature_shape(VGG16, end, self.image_size))
+        )
 
     def cost(self, strategy: Strategy) -> Cost:
         return trial_cost(VGG16, strategy, self.split.n_classes, self.image_size, len(self.split.train), 10**9)
-
-
-class StubExtractor:
-    """Gives every picture its mean, as often as the boundary wants values."""
-
-    def __init__(self, boundary: int) -> None:
-        self.shape = features.feature_shape(VGG16, boundary, 32)
-
-    def predict_on_batch(self, pixels: np.ndarray) -> np.ndarray:
-        means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
-        return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *self.shape))
-
-
-class StubCache(FeatureCache):
-    def _extractor(self, boundary: int, images: Any) -> Any:
-        time.sleep(0.05)
-        return StubExtractor(boundary)
 
 
 def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
@@ -68,7 +61,7 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
     boundary = max(1, strategy.frozen_convs)
     values = problem.features.get(problem.split.train, boundary).values
-    expected = StubExtractor(boundary).predict_on_batch(problem.split.train.pixels)
+    expected = problem.carry(problem.split.train.pixels, 0, boundary)
     assert np.array_equal(values, expected), "half an entry, or a damaged one"
     curve: list[Checkpoint] = []
     for epoch in range(1, epochs + 1):
