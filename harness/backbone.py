@@ -10,7 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from harness import convolution, environment
-from harness.cost import Conv
+from harness.cost import RGB, VGG16, Conv
 from harness.paths import user_cache
 from harness.spec import Precision
 from harness.weights import Weights
@@ -94,9 +94,16 @@ class Backbone:
 
     @classmethod
     def vgg16(cls, weights: Weights, image_size: int) -> "Backbone":
-        """The real one, for square images of ``image_size`` >= 32 pixels."""
-        model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(image_size, image_size, 3))
-        return cls(model, weights)
+        """The real one, for square images of ``image_size`` >= 32 pixels: the layers of ``keras.applications.VGG16``,
+        which would draw 15 million weights that are never used."""
+        inputs = values = keras.Input((image_size, image_size, RGB))
+        for conv in VGG16:
+            values = keras.layers.Conv2D(
+                conv.out_channels, 3, padding="same", activation="relu", kernel_initializer="zeros", name=conv.name
+            )(values)
+            if conv.pool_after:
+                values = keras.layers.MaxPooling2D(2, name=f"{conv.name.partition('_')[0]}_pool")(values)
+        return cls(keras.Model(inputs, values), weights)
 
     @property
     def pictures_at_once(self) -> int:

@@ -35,6 +35,7 @@ class JaxStep:
         if family.step is None:
             family.step = _FamilyStep(family)
         self._before: _FamilyStep = family.step
+        self._optimizer: OptimizerName = optimizer
         self._update = _update(optimizer)
         self._trained = network.trained[len(family.trained) :]
         training = {id(item.variable) for item in self._trained}
@@ -62,7 +63,7 @@ class JaxStep:
     def begin(self) -> None:
         """Take over what the network's variables hold, with empty slots."""
         for item in [*self._before.trained, *self._trained]:
-            item.clear()
+            item.clear(self._optimizer)
         self._state = None
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:

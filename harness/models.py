@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.backbone import Backbone, as_numpy, resized, uniform
 from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN, RGB
-from harness.strategy import MOST_HIDDEN_LAYERS, Pooling, Strategy
+from harness.strategy import MOST_HIDDEN_LAYERS, OptimizerName, Pooling, Strategy
 
 CNN_DROPOUT = 0.5
 
@@ -92,9 +92,9 @@ class Trained:
         """The mean square of the gradient."""
         return _slot(self.variable)
 
-    def clear(self) -> None:
-        """Empty both slots."""
-        for slot in (self.momentum, self.mean_square):
+    def clear(self, optimizer: OptimizerName) -> None:
+        """Empty the slots that ``optimizer`` reads."""
+        for slot in (self.momentum, self.mean_square) if optimizer == "adam" else (self.momentum,):
             slot.assign(ops.zeros(slot.shape, "float32"))
 
 
@@ -130,7 +130,7 @@ class Family:
 @dataclass
 class Network:
     """The layers of its ``family`` and its ``own``, which give logits (n, classes), and how they are set back before a
-    trial: the convolutions of a strategy, which belong to the backbone, by ``load_backbone``.
+    trial: the convolutions of a strategy, which belong to the backbone, by ``load_backbone``; None where none is run.
 
     ``hidden`` tells which of the family's heads its own is like. ``steps`` keeps the training steps, one for each
     optimizer. ``pictures_at_once`` is the batch of a pass without gradients.
@@ -251,8 +251,11 @@ class Networks:
             self._new_head(strategy.pooling, strategy.head),
             len(strategy.head),
             self._backbone.pictures_at_once,
-            lambda pretrained, seed: self._backbone.load(pretrained=pretrained, seed=seed),
+            None if boundary == len(self._backbone.convs) else self._load,
         )
+
+    def _load(self, pretrained: bool, seed: int) -> None:
+        self._backbone.load(pretrained=pretrained, seed=seed)
 
     def _family(self, boundary: int, frozen_convs: int, pooling: Pooling) -> Family:
         key = (boundary, frozen_convs, pooling)

@@ -17,7 +17,6 @@ from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
 from harness.progress import log_to
-from harness.report import as_json, print_plan, print_report
 from harness.results import METRICS
 from harness.spec import DatasetSpec, StudySpec, shipped
 
@@ -151,10 +150,13 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         overrides["pruning.enabled"] = False
     spec, dataset = _study(arguments.study, arguments.data, overrides)
     if arguments.dry_run:
+        from harness.report import print_plan
+
         print_plan(spec, dataset)
         return 0
     with loading():
         from harness.on_ray import Placement
+        from harness.report import as_json, print_report
         from harness.session import Request, run_study  # heavy: TensorFlow or JAX is loaded
 
     request = Request(

@@ -31,6 +31,7 @@ class TensorFlowStep:
         if self.is_new:
             family.step = _FamilyStep(family)
         self._shared: _FamilyStep = family.step
+        self._optimizer: OptimizerName = optimizer
         self._trained = family.trained
         self._own = network.own_variables()
         self._places = self._shared.heads.places[network.hidden]
@@ -40,7 +41,7 @@ class TensorFlowStep:
     def begin(self) -> None:
         """Take over what the network's variables hold, with empty slots."""
         for item in self._trained:
-            item.clear()
+            item.clear(self._optimizer)
         values = (variable.value for variable in self._own)
         self._shared.heads.fill(dict(zip(self._places, values, strict=True)))
 

@@ -172,7 +172,8 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
             finally:
                 step.end()
             rows, _ = next(batches(len(validation), network.pictures_at_once))
-            network.logits(validation.inputs[rows])
+            any_length = keras.backend.backend() == "tensorflow"
+            network.logits(validation.inputs[rows[:1] if any_length else rows])
 
 
 def _step(network: Network, optimizer: OptimizerName) -> Step:

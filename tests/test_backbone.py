@@ -25,6 +25,14 @@ def test_the_real_network_is_the_architecture_that_costs_are_counted_for() -> No
     assert len(real.convs) == N_CONVS
 
 
+def test_the_real_network_is_that_of_keras() -> None:
+    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(48, 48, 3)).layers[1:]
+    for layer, its in zip(Backbone.vgg16(tiny_weights(), 48).layers, theirs, strict=True):
+        ours, kerass = (each.get_config() | {"kernel_initializer": None} for each in (layer, its))
+        assert ours == kerass
+        assert layer.output.shape == its.output.shape
+
+
 def test_keras_layers_zero_to_seven_are_five_convolutions() -> None:
     layers = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3)).layers[:8]
     assert sum("conv" in layer.name for layer in layers) == 5  # the article's model.layers[:8]

@@ -14,7 +14,7 @@ from harness import card, export, run, search, session, winner, work
 from harness.data import Images, SealedTest
 from harness.exported import Exported
 from harness.problem import Problem
-from harness.results import METRICS, Candidate, TrialResult
+from harness.results import METRICS, Candidate, Checkpoint, TrialResult
 from harness.store import Store
 from harness.strategy import Strategy
 from harness.winner import Evidence, Winner
@@ -166,14 +166,16 @@ def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypa
 def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Problem) -> None:
     split, evidence = tiny_problem.split, Evidence(0, 1, 0.5, 48, 1e9)
     chosen = Winner(tiny_problem.spec, strategy, 3, split.train.digest(), evidence)
-    losses: list[float] = []
-    model, result = winner.train(chosen, split, tiny_weights(), lambda checkpoint: losses.append(checkpoint.train_loss))
-    assert len(losses) == 2
-    # What the fit loop measured last, which is on images that this training has seen.
-    assert result.val_loss is not None
     pixels, labels = split.validation.pixels, split.validation.labels
-    found = model.predict_on_batch(np.repeat(pixels[..., None], 3, axis=3))
-    assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
+    for cached in (False, True):
+        points: list[Checkpoint] = []
+        model, result = winner.train(chosen, split, tiny_weights(), points.append)
+        assert result.features_cached == cached
+        assert len(points) == 2
+        # What the fit loop measured last, which is on images that this training has seen.
+        assert result.val_loss is not None
+        found = model.predict_on_batch(np.repeat(pixels[..., None], 3, axis=3))
+        assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
 
 
 def test_the_card_tells_what_a_confirmation_measured(
