@@ -1,5 +1,6 @@
-"""JAX's layers of ours against its own."""
+"""What is ours on JAX against its own, on the processor; whole trials are in test_backends.py."""
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 
 jax = pytest.importorskip("jax")
 
-from harness.jax_layers import max_pool, relu  # noqa: E402
+from harness import jax_step  # noqa: E402
+from harness.jax_layers import max_pool, options, relu  # noqa: E402
 
 
 @settings(deadline=None)  # JAX compiles each shape
@@ -23,6 +25,27 @@ def test_max_pool_is_jaxs_own_with_ties_too(seed: int, height: int, width: int) 
     (ours, our_gradient), (own, own_gradient) = (jax.vjp(function, maps) for function in (max_pool, its_own))
     assert (ours == own).all()
     assert (our_gradient(upstream)[0] == own_gradient(upstream)[0]).all()
+
+
+@settings(deadline=None)
+@given(n=st.integers(1, 30), piece=st.integers(1, 40), pictures=st.booleans())
+def test_what_is_held_on_a_device_is_what_was_given(n: int, piece: int, pictures: bool) -> None:
+    draws = np.random.default_rng(n)
+    inputs = draws.integers(0, 256, (n, 2, 3), np.uint8) if pictures else draws.normal(size=(n, 2, 3)).astype("f4")
+    rows = draws.integers(0, n, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax_step, "_PIECE_BYTES", piece)
+        held = jax_step._Held(inputs)
+    assert held[rows].dtype == inputs.dtype
+    assert (held[rows] == inputs[rows]).all()
+
+
+def test_kernels_are_tried_for_convolutions_only() -> None:
+    dense, conv = keras.layers.Dense(2), keras.layers.Conv2D(2, 3)
+    dense.build((None, 4))
+    conv.build((None, 8, 8, 3))
+    assert options([dense]) == {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+    assert options([dense, conv]) is None
 
 
 def test_relu_is_jaxs_own() -> None:
