@@ -11,6 +11,10 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install '.[jax]'"
+)
+
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -56,8 +60,19 @@ def curves(backend: str, study: Path, folder: Path) -> list[list[list[float]]]:
     return found
 
 
+def test_what_is_ours_on_jax_does_as_its_own() -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/on_jax.py"],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stdout
+
+
 @pytest.mark.large  # a minute: JAX compiles each shape anew
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install '.[jax]'")
 def test_jax_trains_as_tensorflow_does(study_file: Path, tmp_path: Path) -> None:
     on_tensorflow, on_jax = (curves(backend, study_file, tmp_path) for backend in ("tensorflow", "jax"))
     # Rounding differs from the first convolution on, and each step carries it further: .26 % was seen.
