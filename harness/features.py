@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from harness.cost import feature_shape
 from harness.data import Images
 from harness.errors import StorageError
 
-_ROWS = 128  # that a checksum reads at once
+_PIECE = 2**20  # bytes that a checksum reads at once
 _PREPROCESSING = "bilinear, BGR, ImageNet mean; v2"
 """Part of every key. Change it with `harness.backbone.Prepare`."""
 
@@ -115,7 +116,7 @@ class FeatureCache:
             if values.shape != self._shape(n_images, boundary):
                 return None
             if version not in self._checked:  # once for each process: it reads the whole file
-                if _checksum(values) != entry["crc32"]:
+                if _checksum(file, values) != entry["crc32"]:
                     return None
                 self._checked.add(version)
             return Features(values, float(entry["seconds"]), True)
@@ -162,12 +163,22 @@ def _lock_of(folder: Path) -> str:
     return f"{folder}.lock"
 
 
-def _checksum(values: NDArray[Any]) -> int:
-    """CRC-32 of the bytes, a piece at a time."""
+def _checksum(path: Path, values: np.memmap[Any, Any]) -> int:
+    """CRC-32 of the bytes of ``values`` in the file ``path``, read a piece at a time: as mapped they would stay."""
     found = 0
-    for first in range(0, len(values), _ROWS):
-        found = zlib.crc32(np.ascontiguousarray(values[first : first + _ROWS]).data, found)
+    with path.open("rb") as file:
+        file.seek(values.offset)
+        while piece := file.read(_PIECE):
+            found = zlib.crc32(piece, found)
     return found
+
+
+def let_go(values: Any) -> None:
+    """Give back the memory of what has been read of ``values``, where they are memory-mapped. Read again they come from
+    the system's cache, which keeps them for as long as nothing else needs the memory."""
+    mapped: mmap.mmap | None = getattr(values, "_mmap", None)  # a result of NumPy's is called a memmap and has none
+    if mapped is not None and values.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _remove(folder: Path) -> None:

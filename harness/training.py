@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.backbone import as_numpy
 from harness.batches import batches, edges
 from harness.clock import Clock
+from harness.features import let_go
 from harness.metrics import Scores
 from harness.models import Network
 from harness.strategy import OptimizerName
@@ -20,7 +21,7 @@ WARM_UP_SHARE = 0.1
 OUT_OF_MEMORY = "out of memory"
 """How the reason begins of a trial that failed for it: `harness.search` begins none that needs as much."""
 
-_CHECKED_EVERY = 10  # steps; to look at each loss would make a GPU wait
+_CHECKED_EVERY = 10  # steps; to look at each loss would make a GPU wait, to let go of each batch takes time
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,10 @@ def fit(
                     rate = schedule.rate(done, steps)
                     done += 1
                     losses.append(step.run(inputs[rows], train.labels[rows], weights, rate, done))
-                    if done % _CHECKED_EVERY == 0 and not math.isfinite(float(as_numpy(losses[-1]))):
-                        raise Diverged(done / steps_per_epoch)
+                    if done % _CHECKED_EVERY == 0:
+                        let_go(inputs)
+                        if not math.isfinite(float(as_numpy(losses[-1]))):
+                            raise Diverged(done / steps_per_epoch)
                 train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
                 step.settle()
             if not math.isfinite(train_loss):
@@ -200,6 +203,7 @@ def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
         log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
         losses += float(weights @ (log_sum - logits[np.arange(len(labels)), labels]))
         predicted[rows] = logits.argmax(axis=1)
+    let_go(part.inputs)
     return losses / len(part), Scores.of(part.labels, predicted), constant
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -17,7 +18,7 @@ from harness import features
 from harness.backbone import as_numpy
 from harness.data import Images
 from harness.errors import StorageError
-from harness.features import FeatureCache
+from harness.features import FeatureCache, let_go
 from harness.problem import Problem
 from tests.conftest import ROOT
 
@@ -190,3 +191,18 @@ print(found.cached, float(found.values.sum()))
     answers = [process.communicate()[0].split() for process in processes]
     assert sorted(answer[0] for answer in answers) == ["False", "True"]
     assert len({answer[1] for answer in answers}) == 1
+
+
+def test_what_is_let_go_is_no_longer_in_memory_and_reads_the_same(tmp_path: Path) -> None:
+    np.save(tmp_path / "values.npy", np.arange(25_000_000, dtype=np.float32))
+    values = np.load(tmp_path / "values.npy", mmap_mode="r")
+    before, memory = float(values.sum()), psutil.Process().memory_info
+    whole = memory().rss
+    let_go(values)
+    assert whole - memory().rss > 0.9 * values.nbytes
+    assert float(values.sum()) == before
+    own = np.load(tmp_path / "values.npy", mmap_mode="c")
+    own[0] = 7
+    for other in (values[:3] * 2, np.ones(3), own):
+        let_go(other)
+    assert own[0] == 7, "what was changed in memory alone is kept"
