@@ -96,6 +96,7 @@ class Backbone:
     def vgg16(cls, weights: Weights, image_size: int) -> "Backbone":
         """The real one, for square images of ``image_size`` >= 32 pixels: the layers of ``keras.applications.VGG16``,
         which would draw 15 million weights that are never used."""
+        _keep_compiled()
         inputs = values = keras.Input((image_size, image_size, RGB))
         for conv in VGG16:
             values = keras.layers.Conv2D(
@@ -177,8 +178,8 @@ class Backbone:
         return Conv(conv.name, in_channels, out_channels, pool_after)
 
 
-def _compiled(layers: Sequence[keras.layers.Layer], values: Any) -> Callable[[Any], Any]:
-    """``layers`` one after the other, for batches of any length like ``values``."""
+def in_turn(layers: Sequence[keras.layers.Layer]) -> Callable[[Any], Any]:
+    """What ``layers`` make of a batch one after the other, without gradients. On JAX it is compiled."""
 
     def run(values: Any) -> Any:
         for layer in layers:
@@ -189,12 +190,19 @@ def _compiled(layers: Sequence[keras.layers.Layer], values: Any) -> Callable[[An
         from harness.jax_layers import compiled
 
         return compiled(run, layers)
+    return run
+
+
+def _compiled(layers: Sequence[keras.layers.Layer], values: Any) -> Callable[[Any], Any]:
+    """``layers`` `in_turn`, compiled for batches of any length like ``values``."""
+    run = in_turn(layers)
+    if keras.backend.backend() == "jax":
+        return run
     import tensorflow as tf
 
-    given: Callable[[Any], Any] = tf.function(
-        run, input_signature=[tf.TensorSpec((None, *values.shape[1:]), values.dtype)], autograph=False
-    )
-    return given
+    signature = [tf.TensorSpec((None, *values.shape[1:]), values.dtype)]
+    compiled: Callable[[Any], Any] = tf.function(run, input_signature=signature, autograph=False)
+    return compiled
 
 
 def uniform(draws: np.random.Generator, limit: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -224,7 +232,7 @@ def on_gpu() -> bool:
     return device() != environment.cpu()
 
 
-def keep_compiled() -> None:
+def _keep_compiled() -> None:
     """Let JAX keep what it compiles for a GPU, for later processes: VGG16's convolutions took it 24 s on an H200.
 
     Not for a processor: those of two machines that share the folder may differ.
@@ -247,7 +255,5 @@ def fast_precision() -> Precision:
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:
-    """A backend tensor, or what Keras made an array of, as a NumPy array, float32 where it was bfloat16."""
-    if isinstance(tensor, np.ndarray):
-        return tensor.astype(np.float32, copy=False)
+    """A backend tensor as a NumPy array, float32 where it was bfloat16."""
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))

@@ -37,6 +37,7 @@ class JaxStep:
         self._before: _FamilyStep = family.step
         self._optimizer: OptimizerName = optimizer
         self._update = _update(optimizer)
+        self._all_trained = network.trained
         self._trained = network.trained[len(family.trained) :]
         training = {id(item.variable) for item in self._trained}
         self._other = [variable for variable in network.own_variables() if id(variable) not in training]
@@ -62,7 +63,7 @@ class JaxStep:
 
     def begin(self) -> None:
         """Take over what the network's variables hold, with empty slots."""
-        for item in [*self._before.trained, *self._trained]:
+        for item in self._all_trained:
             item.clear(self._optimizer)
         self._state = None
 
@@ -84,7 +85,7 @@ class JaxStep:
     def settle(self) -> None:
         """Give the network's variables the trained values."""
         slots, _, own, other = self._state
-        for item, values in zip([*self._before.trained, *self._trained], [*slots, *own], strict=True):
+        for item, values in zip(self._all_trained, [*slots, *own], strict=True):
             for variable, value in zip((item.variable, item.momentum, item.mean_square), values, strict=True):
                 variable.assign(value)
         for variable, value in zip(self._other, other, strict=True):

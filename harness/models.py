@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from harness.backbone import Backbone, as_numpy, resized, uniform
+from harness.backbone import Backbone, as_numpy, in_turn, resized, uniform
 from harness.cost import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN, RGB
 from harness.strategy import MOST_HIDDEN_LAYERS, OptimizerName, Pooling, Strategy
 
@@ -185,18 +185,7 @@ class Network:
     def _head(self) -> Callable[[Any], Any]:
         """The own layers in turn. TensorFlow does not compile them: a trial has a head of its own, and to compile it
         takes longer than to run its few products on the validation part. JAX compiles in any case."""
-        own = self.own
-
-        def run(values: Any) -> Any:
-            for layer in own:
-                values = layer(values)
-            return values
-
-        if keras.backend.backend() == "jax":
-            from harness.jax_layers import compiled
-
-            return compiled(run, own)
-        return run
+        return in_turn(self.own)
 
     def calibrate(self, inputs: Any) -> None:
         """Measure the head's `Scale` on a batch of ``inputs``: one forward pass after a reset, before training.

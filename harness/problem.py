@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backbone import Backbone, keep_compiled, on_gpu
+from harness.backbone import Backbone, on_gpu
 from harness.clock import Clock
 from harness.cost import Cost, cache_boundary, trial_cost
 from harness.data import Split
@@ -34,7 +34,6 @@ class Problem:
     def vgg16(cls, spec: StudySpec, split: Split, weights: Weights, cache: Path) -> "Problem":
         """The study on real VGG16, activations kept in the folder ``cache``. Sets Keras's precision for the process."""
         set_precision(spec)
-        keep_compiled()
         return cls.on(Backbone.vgg16(weights, spec.data.image_size), spec, split, cache)
 
     @classmethod

@@ -155,6 +155,4 @@ def train(
         )
     last = winner.strategy.phases[-1]
     network = problem.networks.for_strategy(last, problem.boundary(last))  # the one just trained
-    if not network.family.layers:  # it was trained on stored activations, whatever the convolutions held
-        problem.backbone.load(pretrained=True, seed=0)
     return standalone(network, problem.backbone), result

@@ -28,7 +28,7 @@ BOUNDARIES = (1, 2, 5, 7, 10, 13)
 def uncached(problem: Problem, boundary: int) -> np.ndarray:
     problem.backbone.load(pretrained=True, seed=0)
     values = problem.backbone.prepare(problem.split.train.pixels)
-    behind = problem.backbone.after(boundary) if boundary else problem.backbone.layers
+    behind = problem.backbone.after(boundary)
     for layer in problem.backbone.layers[: len(problem.backbone.layers) - len(behind)]:
         values = layer(values)
     return as_numpy(values)
