@@ -105,9 +105,10 @@ class Campaign:
     def workers(self, root: subprocess.Popen[bytes] | None) -> list[psutil.Process]:
         """The processes that run trials: below the fork server, which is itself below ``root``."""
         try:
-            found = psutil.Process(root.pid).children(recursive=True) if root else []
-            direct = {child.pid for child in psutil.Process(root.pid).children()} if root else set()
-            return [process for process in found if process.pid not in direct]
+            below = psutil.Process(root.pid).children(recursive=True) if root else []
+            # By name: `git`, asked for the commit by a run that still started, was once taken for a worker of it.
+            forked = [process for process in below if any("forkserver" in word for word in process.cmdline())]
+            return [process for process in forked if root and process.ppid() != root.pid]
         except psutil.NoSuchProcess:
             return []
 
