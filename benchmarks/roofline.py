@@ -87,7 +87,7 @@ def kernels(shape: Shape, batch: int, dtype: Any) -> dict[str, Call]:
     same: dict[str, Any] = {"strides": [1, 1, 1, 1], "padding": "SAME"}
     run: dict[str, Call] = {
         "forward": lambda: tf.nn.conv2d(inputs, kernel, 1, "SAME"),
-        "forward_ours": lambda: convolution.forward(inputs, kernel),
+        "forward_ours": lambda: convolution.convolve(inputs, kernel),
         "input_gradient": lambda: tf.raw_ops.Conv2DBackpropInput(
             input_sizes=inputs.shape, filter=kernel, out_backprop=upstream, **same
         ),

@@ -90,7 +90,7 @@ class Backbone:
             self._take_jax_layers()
         self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
         self.prepare = Prepare(self.image_size)
-        self._passes: dict[tuple[int, tuple[int, ...]], Callable[[Any], Any]] = {}
+        self._passes: dict[tuple[str, tuple[int, ...]], Callable[[Any], Any]] = {}
 
     @classmethod
     def vgg16(cls, weights: Weights, image_size: int) -> "Backbone":
@@ -140,13 +140,21 @@ class Backbone:
         Each convolution is compiled by itself, with its pool: so every boundary shares them, and what lies between two
         would have to be written to memory in any case.
         """
+        if start == 0 < end:
+            values = self.prepared(values)
         for number in range(start, end):
-            key = number, tuple(values.shape[1:])
-            if key not in self._passes:
-                layers = [layer for layer in self.after(number) if layer not in self.after(number + 1)]
-                self._passes[key] = _compiled([self.prepare, *layers] if number == 0 else layers, values)
-            values = self._passes[key](values)
+            values = self._pass(self.piece(number), values)
         return values
+
+    def prepared(self, pixels: Any) -> Any:
+        """What `prepare` makes of a batch."""
+        return self._pass([self.prepare], pixels)
+
+    def _pass(self, layers: Sequence[keras.layers.Layer], values: Any) -> Any:
+        key = layers[0].name, tuple(values.shape[1:])
+        if key not in self._passes:
+            self._passes[key] = _compiled(layers, values)
+        return self._passes[key](values)
 
     def after(self, frozen_convs: int) -> list[keras.layers.Layer]:
         """The layers behind the freeze boundary: conv k, and its pool where it ends a block, lie before it."""
@@ -156,6 +164,10 @@ class Backbone:
         if index < len(self.layers) and self.layers[index] not in self.convs:
             index += 1
         return self.layers[index:]
+
+    def piece(self, number: int) -> list[keras.layers.Layer]:
+        """Convolution ``number``, from 0, and its pool where it ends a block."""
+        return [layer for layer in self.after(number) if layer not in self.after(number + 1)]
 
     def variables(self, frozen_convs: int) -> list[keras.Variable]:
         """Kernels and biases of the convolutions that train when the first ``frozen_convs`` do not."""

@@ -14,6 +14,7 @@ filters in bfloat16) to a half of what they do elsewhere, and more than half of 
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -25,6 +26,9 @@ _KERNEL = 3
 _PAIR = 2
 _STRIP_SIDE = 4  # of a map up to which strips are faster in float32 and bfloat16
 _STRIPS = 2  # in float32 one strip takes a third longer than two, four are no faster
+
+Gradient = Callable[[Any, Any], Any]
+"""(what the convolution was given beside, gradient of its output) -> gradient of its input, or of its kernel."""
 
 
 def suits(conv: keras.layers.Conv2D) -> bool:
@@ -51,32 +55,11 @@ def in_strips(height: int, width: int) -> bool:
 
 
 def convolve(inputs: Any, kernel: Any) -> Any:
-    """3x3 'same' convolution of ``inputs`` (n, height, width, channels) with ``kernel`` (3, 3, channels, filters), as a
-    layer's ``convolution_op``. TensorFlow only."""
-    return _with_gradients()(inputs, ops.cast(kernel, inputs.dtype))
-
-
-@functools.cache
-def _with_gradients() -> Any:
-    """`forward` with `input_gradient` and `filter_gradient`, one function in the process, traced once for each shape:
-    TensorFlow never forgets a custom gradient, and with it the graph of the network that it was traced in."""
+    """3x3 'same' convolution (n, height, width, filters) of ``inputs`` (n, height, width, channels) with ``kernel``
+    (3, 3, channels, filters), as a layer's ``convolution_op``. TensorFlow only."""
     import tensorflow as tf
 
-    @tf.function  # type: ignore[untyped-decorator]
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def run(inputs: Any, kernel: Any) -> Any:
-        def gradient(upstream: Any) -> tuple[Any, Any]:
-            return input_gradient(kernel, upstream), filter_gradient(inputs, upstream)
-
-        return forward(inputs, kernel), gradient
-
-    return run
-
-
-def forward(inputs: Any, kernel: Any) -> Any:
-    """The convolution (n, height, width, filters) of ``inputs`` with ``kernel``."""
-    import tensorflow as tf
-
+    kernel = ops.cast(kernel, inputs.dtype)
     _, height, width, channels = inputs.shape
     if in_strips(height, width):
         return _maps(tf.nn.conv2d(_strips(inputs), kernel, 1, "SAME"), tf.shape(inputs)[0], width)
@@ -85,6 +68,14 @@ def forward(inputs: Any, kernel: Any) -> Any:
     maps = tf.reshape(inputs, (-1, height * width * channels))
     outputs = [tf.matmul(maps, part) for part in _parts(kernel)]
     return tf.reshape(tf.concat(outputs, axis=-1), (-1, height, width, kernel.shape[-1]))
+
+
+def gradients(conv: keras.layers.Conv2D) -> tuple[Gradient, Gradient]:
+    """`input_gradient` and `filter_gradient` of ``conv``, 3x3, 'same' and of stride 1: TensorFlow's own unless it runs
+    `convolve`."""
+    if conv.convolution_op is convolve:
+        return input_gradient, filter_gradient
+    return _tensorflow_input_gradient, _tensorflow_filter_gradient
 
 
 def input_gradient(kernel: Any, upstream: Any) -> Any:
@@ -109,6 +100,15 @@ def _tensorflow_input_gradient(kernel: Any, upstream: Any) -> Any:
     sizes = tf.concat([tf.shape(upstream)[:3], [kernel.shape[2]]], axis=0)
     return tf.raw_ops.Conv2DBackpropInput(
         input_sizes=sizes, filter=kernel, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
+    )
+
+
+def _tensorflow_filter_gradient(inputs: Any, upstream: Any) -> Any:
+    import tensorflow as tf
+
+    sizes = [_KERNEL, _KERNEL, inputs.shape[-1], upstream.shape[-1]]
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=inputs, filter_sizes=sizes, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
     )
 
 

@@ -105,10 +105,21 @@ def _slot(variable: keras.Variable) -> keras.Variable:
 @dataclass
 class Heads:
     """The ``layers`` of a head without hidden layers, with one, two and so on, each hidden one of one unit: what
-    TensorFlow traces for heads of any width. ``step`` is its part of the training step."""
+    TensorFlow traces for heads of any width. ``step`` is what it compiles for all networks with such heads."""
 
     layers: Sequence[Sequence[keras.layers.Layer]]
     step: Any = None
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The convolutions of ``backbone`` behind convolution ``boundary``, of which those behind convolution ``frozen``
+    train; ``variables`` are the kernel and bias in turn of all that the backbone has."""
+
+    backbone: Backbone
+    variables: Sequence[Trained]
+    boundary: int
+    frozen: int
 
 
 @dataclass
@@ -117,14 +128,17 @@ class Family:
     train.
 
     ``carry`` does what they do without gradients, for batches of any length. ``heads`` stand for those of the networks.
-    ``step`` is what is compiled for all of them.
+    ``tail`` tells which convolutions are run and which train; None where none is run. ``step`` is what JAX compiles for
+    all of them; ``evaluated`` says that the passes of ``carry`` are compiled.
     """
 
     layers: Sequence[keras.layers.Layer]
     trained: list[Trained]
     carry: Callable[[Any], Any]
     heads: Heads
+    tail: Tail | None = None
     step: Any = None
+    evaluated: bool = False
 
 
 @dataclass
@@ -254,8 +268,10 @@ class Networks:
                 heads = [self._new_head(pooling, (1,) * hidden) for hidden in range(MOST_HIDDEN_LAYERS + 1)]
                 self._heads[pooling] = Heads(heads)
             trained = self._convs[2 * frozen_convs :]
-            carry = partial(self._backbone.carry, start=boundary, end=len(self._backbone.convs))
-            self._families[key] = Family(layers, trained, carry, self._heads[pooling])
+            end = len(self._backbone.convs)
+            carry = partial(self._backbone.carry, start=boundary, end=end)
+            tail = Tail(self._backbone, self._convs, boundary, frozen_convs) if boundary < end else None
+            self._families[key] = Family(layers, trained, carry, self._heads[pooling], tail)
         return self._families[key]
 
     def _new_head(self, pooling: Pooling, widths: Sequence[int]) -> list[keras.layers.Layer]:

@@ -174,9 +174,11 @@ def compile_step(network: Network, train: Part, validation: Part, schedule: Sche
                 step.settle()
             finally:
                 step.end()
+        any_length = keras.backend.backend() == "tensorflow"
+        if not (any_length and network.family.evaluated):
             rows, _ = next(batches(len(validation), network.pictures_at_once))
-            any_length = keras.backend.backend() == "tensorflow"
             network.logits(validation.inputs[rows[:1] if any_length else rows])
+            network.family.evaluated = True
 
 
 def _step(network: Network, optimizer: OptimizerName) -> Step:

@@ -153,18 +153,17 @@ def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, 
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles for each shape")
-def test_a_step_is_traced_once_for_all_heads(tiny_problem: Problem) -> None:
-    def fitted(k: int, *head: int) -> Network:
-        network, _ = trained(tiny_problem, strategy(k, head=head), k, epochs=1, dropout=0.5)
+def test_a_step_is_traced_once_for_all_heads_and_freeze_depths(tiny_problem: Problem) -> None:
+    def fitted(k: int, boundary: int, *head: int) -> Network:
+        network, _ = trained(tiny_problem, strategy(k, head=head), boundary, epochs=1, dropout=0.5)
         return network
 
-    steps = [fitted(k, *head).family.step for k in (10, 13) for head in [(7, 5), (16, 3), (1,), (), (64, 32, 9)]]
-    first, *_, last = steps
-    assert steps == 5 * [first] + 5 * [last]
-    assert first is not last
-    for function in (first.run, last.run, first.heads.gradients, first.heads.update):
+    depths, heads = [(10, 10), (0, 0), (5, 3), (13, 13), (13, 0)], [(7, 5), (16, 3), (1,), (), (64, 32, 9)]
+    (shared,) = {fitted(*depth, *head).family.heads.step for depth in depths for head in heads}
+    assert set(shared.steps) == {"heads", "convolutions"}
+    for function in (*shared.steps.values(), shared.gradients, shared.update):
         assert function.experimental_get_tracing_count() == 1
-    held = [variable for slots in first.heads._slots for variable in slots] + first.heads.values
+    held = [variable for slots in shared._slots for variable in slots] + shared.values
     assert max(np.prod(variable.read_value().shape) for variable in held) <= 3, "nothing but biases of the logits"
 
 
@@ -206,26 +205,30 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_compiled_step_is_keras_own(tiny_problem: Problem, optimizer: OptimizerName) -> None:
-    train, validation, _ = tiny_problem.parts(10, Clock())
+@pytest.mark.parametrize(("k", "boundary"), [(0, 0), (1, 0), (5, 3), (10, 10), (13, 13)])
+def test_a_compiled_step_is_keras_own(tiny_problem: Problem, k: int, boundary: int, optimizer: OptimizerName) -> None:
+    train, validation, _ = tiny_problem.parts(boundary, Clock())
     for width in (9, 5):  # of which the second takes the first one's step
-        network = tiny_problem.networks.for_strategy(strategy(10, head=(width,), optimizer=optimizer), 10)
-        compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-2), Clock())
+        network = tiny_problem.networks.for_strategy(strategy(k, head=(width,), optimizer=optimizer), boundary)
+        compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-3), Clock())
     network.reset(seed=2, dropout=0.0)
     network.steps[optimizer].begin()
     batches = [slice(32 * step, 32 * step + 32) for step in range(3)]
     for step, rows in enumerate(batches, start=1):
-        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-2, step)
+        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-3, step)
     network.steps[optimizer].settle()
     ours = [as_numpy(item.variable) for item in network.trained]
     network.reset(seed=2, dropout=0.0)
-    rules = {"adam": keras.optimizers.Adam(1e-2), "sgd": keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True)}
+    for conv in tiny_problem.backbone.convs[:k]:
+        conv.trainable = False
+    rules = {"adam": keras.optimizers.Adam(1e-3), "sgd": keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True)}
     model = plain(network, train)
     model.compile(rules[optimizer], keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for rows in batches:
         model.train_on_batch(train.inputs[rows], train.labels[rows])
     for value, item in zip(ours, network.trained, strict=True):
-        assert np.allclose(value, as_numpy(item.variable), atol=1e-6), item.variable.path
+        # Adam makes a step of full length, 1e-3, of a gradient that is hardly more than rounding.
+        assert np.allclose(value, as_numpy(item.variable), atol=1e-5), item.variable.path
 
 
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
