@@ -142,6 +142,8 @@ class Backbone:
         """
         if start == 0 < end:
             values = self.prepared(values)
+        elif start < end:  # stored in float32: as the convolution before would give it
+            values = ops.cast(values, self.convs[start].compute_dtype)
         for number in range(start, end):
             values = self._pass(self.piece(number), values)
         return values

@@ -227,8 +227,9 @@ def test_a_compiled_step_is_keras_own(tiny_problem: Problem, k: int, boundary: i
     for rows in batches:
         model.train_on_batch(train.inputs[rows], train.labels[rows])
     for value, item in zip(ours, network.trained, strict=True):
-        # Adam makes a step of full length, 1e-3, of a gradient that is hardly more than rounding.
-        assert np.allclose(value, as_numpy(item.variable), atol=1e-5), item.variable.path
+        # Adam makes a step of full length, 1e-3, of a gradient that is hardly more than rounding too.
+        tolerance = {"sgd": 1e-6, "adam": 1e-4}[optimizer]
+        assert np.allclose(value, as_numpy(item.variable), atol=tolerance), item.variable.path
 
 
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
@@ -316,3 +317,16 @@ def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
     for full, half in zip(*ends.values(), strict=True):
         assert half.train_loss == pytest.approx(full.train_loss, rel=0.05)
         assert half.train_loss != full.train_loss
+
+
+def test_passes_from_stored_activations_and_from_pictures_go_together(tiny_problem: Problem) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    first, second = tiny_backbone(), tiny_backbone()
+    for backbone in (first, second):
+        backbone.load(pretrained=True, seed=0)
+    pixels = tiny_problem.split.train.pixels[:4]
+    stored = as_numpy(first.carry(pixels, 0, 5))
+    assert stored.dtype == np.float32
+    features = as_numpy(second.carry(stored, 5, N_CONVS))  # a later study begins so: compiled for what is stored
+    assert np.array_equal(as_numpy(second.carry(pixels, 0, N_CONVS)), features)
+    assert np.abs(features).max() > 0
