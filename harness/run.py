@@ -1,6 +1,7 @@
 """The command line of the main job: `python -m harness.run --study mnist --trials 50`."""
 
 import argparse
+import atexit
 import gc
 import json
 import os
@@ -234,8 +235,10 @@ def _without_password(argument: str) -> str:
 @contextmanager
 def loading() -> Iterator[None]:
     """Import TensorFlow or JAX and what needs them: `silenced`, and with the garbage collector kept off the half
-    million objects that stay, which it would look through again and again (0.5 s) and once more at the end (0.9 s)."""
+    million objects that stay, which it would look through again and again (0.5 s) and once more at the end (0.9 s);
+    there it is kept off what has come since, too."""
     gc.disable()
+    atexit.register(gc.freeze)
     try:
         with silenced():
             yield

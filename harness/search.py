@@ -376,11 +376,9 @@ class Worker:
     def _predicted(self, strategy: Strategy) -> float | None:
         """Seconds that a whole trial will take here, from what trials and baselines on such a device took."""
         store, name, spec, split = self._store, self._study.study_name, self._problem.spec, self._problem.split
-        trials, baselines = store.trials(name, last=RECENT), store.baselines(name)
         sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
         setting = Setting.of(spec, sizes, self._problem.backbone.architecture)
-        here = [frame[frame["device"] == self._device].to_dict("records") for frame in (trials, baselines)]
-        forecast = Forecast.fit(setting, *here)
+        forecast = Forecast.fit(setting, *store.measured_on(self._device, name, RECENT))
         return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
 
     def _too_large(self, strategy: Strategy) -> str:
@@ -455,9 +453,7 @@ class Judge:
         best = front(costs, scores)
         self._front = costs[best], scores[best]
         self._others = curves["epoch"].to_numpy(), costs, scores
-        trials = store.trials(name)
-        alike = trials["status"].isin(["complete", "pruned"]) & (trials["head_epochs"] == strategy.head_epochs)
-        ended = set(trials.loc[alike, "number"])
+        ended = store.ended(name, strategy.head_epochs)
         points = map(Checkpoint, *(curves[name].tolist() for name in Checkpoint.__slots__))
         by_trial = groupby(zip(curves["number"].tolist(), points, strict=True), key=itemgetter(0))
         known = ([point for _, point in curve] for other, curve in by_trial if other in ended)

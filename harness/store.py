@@ -22,6 +22,8 @@ from harness.strategy import Strategy
 Origin = Literal["advice", "recipe_extractor", "recipe_partial", "quota", "sampler"]
 """Where a trial's strategy comes from: the advice, the article's two recipes, the minimum share, or the sampler."""
 
+Row = Mapping[Any, Any]
+"""Values by column."""
 
 _Statement = TypeVar("_Statement", sa.Update, sa.Select[Any])
 
@@ -496,10 +498,23 @@ class Store:
             query.join(_session, _session.c.id == _confirmation.c.session).order_by("opening", "candidate", "seed")
         )
 
-    def trials(self, study: str, *, last: int | None = None) -> pd.DataFrame:
-        """The finished trials by number, with ``last`` so many at most: rows and columns of ``trial_summary``."""
-        found = _of(_trial_summary, study).order_by(_trial_summary.c.number.desc()).limit(last)
-        return self._frame(found).iloc[::-1].reset_index(drop=True)
+    def trials(self, study: str) -> pd.DataFrame:
+        """The finished trials by number: rows and columns of ``trial_summary``."""
+        return self._frame(_of(_trial_summary, study).order_by("number"))
+
+    def ended(self, study: str, head_epochs: int) -> set[int]:
+        """The numbers of the trials that are complete or pruned and had so long a first phase."""
+        which = _trial.c.status.in_(["complete", "pruned"]) & (_trial.c.head_epochs == head_epochs)
+        return {row.number for row in self._read(_of(_trial, study).where(which))}
+
+    def measured_on(self, device: str, study: str, last: int) -> tuple[list[Row], list[Row]]:
+        """The ``last`` trials that finished on such a ``device``, by number, and the baselines. What `trials` and
+        `baselines` hold, as plain rows: this is read before each trial, and to make a frame of it takes ten times as
+        long."""
+        trials = _of(_trial_summary, study).where(_trial_summary.c.device == device)
+        recent = self._read(trials.order_by(_trial_summary.c.number.desc()).limit(last))[::-1]
+        baselines = self._read(_baselines(study).where(_session.c.device == device))
+        return [row._mapping for row in recent], [row._mapping for row in baselines]
 
     def failed(self, study: str, reason: str, device: str) -> list[tuple[int, Strategy]]:
         """Number and strategy of the trials that failed on such a ``device``, with a reason that begins ``reason``."""
@@ -518,11 +533,7 @@ class Store:
 
     def baselines(self, study: str) -> pd.DataFrame:
         """The baselines by name, with the columns of ``trial_summary`` that mean something for them."""
-        total = sum((_baseline.c[name] for name in list(_SECONDS)[1:]), _baseline.c.seconds_features)
-        query = _of(_baseline, study).add_columns(
-            sa.type_coerce(total, _Real).label("seconds_total"), _session.c.commit_hash, _session.c.device
-        )
-        return self._frame(query.join(_session, _session.c.id == _baseline.c.session).order_by(_baseline.c.name))
+        return self._frame(_baselines(study).order_by(_baseline.c.name))
 
     def sessions(self, study: str) -> pd.DataFrame:
         """All runs of the command on ``study``, oldest first: command, spec, environment, process, times, outcome."""
@@ -561,6 +572,14 @@ def _now() -> datetime:
 
 def _of(table: sa.Table, study: str) -> sa.Select[Any]:
     return sa.select(table).where(table.c.study == study)
+
+
+def _baselines(study: str) -> sa.Select[Any]:
+    total = sum((_baseline.c[name] for name in list(_SECONDS)[1:]), _baseline.c.seconds_features)
+    query = _of(_baseline, study).add_columns(
+        sa.type_coerce(total, _Real).label("seconds_total"), _session.c.commit_hash, _session.c.device
+    )
+    return query.join(_session, _session.c.id == _baseline.c.session)
 
 
 def _unfinished(study: str, number: int) -> sa.ColumnElement[bool]:

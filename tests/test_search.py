@@ -225,7 +225,11 @@ class TestWorker:
         assert (predicted[1:] > 0).all()
         now = standing(study)
         assert now.predicted and now.work_done >= predicted.sum() and now.work_left > 0
-        assert store.trials("tiny", last=2)["number"].tolist() == [2, 3]
+        device = store.trials("tiny")["device"][0]
+        trials, baselines = store.measured_on(device, "tiny", 2)
+        assert [trial["number"] for trial in trials] == [2, 3] and not baselines
+        assert store.measured_on("another", "tiny", 2) == ([], [])
+        assert store.ended("tiny", 0) == {0, 1, 2, 3} and not store.ended("tiny", 1)
 
     def test_a_resumed_study_draws_what_an_uninterrupted_one_does(
         self, tmp_path: Path, spec: StudySpec, tiny_problem: Problem
