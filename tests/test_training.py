@@ -210,26 +210,28 @@ def test_a_compiled_step_is_keras_own(tiny_problem: Problem, k: int, boundary: i
     train, validation, _ = tiny_problem.parts(boundary, Clock())
     for width in (9, 5):  # of which the second takes the first one's step
         network = tiny_problem.networks.for_strategy(strategy(k, head=(width,), optimizer=optimizer), boundary)
-        compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-3), Clock())
+        compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-4), Clock())
     network.reset(seed=2, dropout=0.0)
     network.steps[optimizer].begin()
     batches = [slice(32 * step, 32 * step + 32) for step in range(3)]
     for step, rows in enumerate(batches, start=1):
-        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-3, step)
+        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-4, step)
     network.steps[optimizer].settle()
     ours = [as_numpy(item.variable) for item in network.trained]
     network.reset(seed=2, dropout=0.0)
+    start = [as_numpy(item.variable) for item in network.trained]
     for conv in tiny_problem.backbone.convs[:k]:
         conv.trainable = False
-    rules = {"adam": keras.optimizers.Adam(1e-3), "sgd": keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True)}
+    rules = {"adam": keras.optimizers.Adam(1e-4), "sgd": keras.optimizers.SGD(1e-4, momentum=0.9, nesterov=True)}
     model = plain(network, train)
     model.compile(rules[optimizer], keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for rows in batches:
         model.train_on_batch(train.inputs[rows], train.labels[rows])
-    for value, item in zip(ours, network.trained, strict=True):
-        # Adam makes a step of full length, 1e-3, of a gradient that is hardly more than rounding too.
-        tolerance = {"sgd": 1e-6, "adam": 1e-4}[optimizer]
-        assert np.allclose(value, as_numpy(item.variable), atol=tolerance), item.variable.path
+    for value, before, item in zip(ours, start, network.trained, strict=True):
+        found = as_numpy(item.variable)
+        moved = np.abs(found - before).max()
+        assert moved > 0
+        assert np.abs(value - found).max() < 1e-3 * moved, item.variable.path
 
 
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
