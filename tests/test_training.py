@@ -205,24 +205,30 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize(("k", "boundary"), [(0, 0), (1, 0), (5, 3), (10, 10), (13, 13)])
-def test_a_compiled_step_is_keras_own(tiny_problem: Problem, k: int, boundary: int, optimizer: OptimizerName) -> None:
+@pytest.mark.parametrize(
+    ("k", "boundary", "rate"),
+    # Where the first block trains, Adam's steps of 1e-2 are larger than its weights, and rounding grows with each.
+    [(0, 0, 1e-4), (1, 0, 1e-4), (5, 3, 1e-2), (10, 10, 1e-2), (13, 13, 1e-2)],
+)
+def test_a_compiled_step_is_keras_own(
+    tiny_problem: Problem, k: int, boundary: int, rate: float, optimizer: OptimizerName
+) -> None:
     train, validation, _ = tiny_problem.parts(boundary, Clock())
     for width in (9, 5):  # of which the second takes the first one's step
         network = tiny_problem.networks.for_strategy(strategy(k, head=(width,), optimizer=optimizer), boundary)
-        compile_step(network, train, validation, Schedule(1, 32, optimizer, 1e-4), Clock())
+        compile_step(network, train, validation, Schedule(1, 32, optimizer, rate), Clock())
     network.reset(seed=2, dropout=0.0)
     network.steps[optimizer].begin()
     batches = [slice(32 * step, 32 * step + 32) for step in range(3)]
     for step, rows in enumerate(batches, start=1):
-        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), 1e-4, step)
+        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), rate, step)
     network.steps[optimizer].settle()
     ours = [as_numpy(item.variable) for item in network.trained]
     network.reset(seed=2, dropout=0.0)
     start = [as_numpy(item.variable) for item in network.trained]
     for conv in tiny_problem.backbone.convs[:k]:
         conv.trainable = False
-    rules = {"adam": keras.optimizers.Adam(1e-4), "sgd": keras.optimizers.SGD(1e-4, momentum=0.9, nesterov=True)}
+    rules = {"adam": keras.optimizers.Adam(rate), "sgd": keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)}
     model = plain(network, train)
     model.compile(rules[optimizer], keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for rows in batches:
@@ -231,6 +237,7 @@ def test_a_compiled_step_is_keras_own(tiny_problem: Problem, k: int, boundary: i
         found = as_numpy(item.variable)
         moved = np.abs(found - before).max()
         assert moved > 0
+        assert np.allclose(value, found, atol=1e-6), item.variable.path
         assert np.abs(value - found).max() < 1e-3 * moved, item.variable.path
 
 
