@@ -140,8 +140,7 @@ def study_file(digits: DatasetSpec, tmp_path: Path) -> Path:
 def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
     """`study_file` on the tiny network, ready to run trials on."""
     from harness.data import load_split
-    from harness.problem import Problem
-    from tests.tiny import tiny_backbone
+    from tests import tiny
 
     spec, dataset = StudySpec.load(str(study_file))
-    return Problem.on(tiny_backbone(spec.data.image_size), spec, load_split(dataset, spec.data, 0), tmp_path / "cache")
+    return tiny.tiny_problem(spec, load_split(dataset, spec.data, 0), tmp_path / "cache")

@@ -19,7 +19,7 @@ from harness.results import Metric
 from harness.store import Store
 from harness.strategy import Strategy
 from harness.trial import run_trial
-from tests.tiny import tiny_backbone, tiny_weights
+from tests.tiny import tiny_problem, tiny_weights
 
 URL = "sqlite:///results/harness.db"
 SMALL = ("--finalists", "2", "--seeds", "2")
@@ -46,7 +46,7 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work, confirmation):
         monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache))
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 
 @pytest.fixture(scope="module")

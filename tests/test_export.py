@@ -18,7 +18,7 @@ from harness.results import METRICS, Candidate, Checkpoint, TrialResult
 from harness.store import Store
 from harness.strategy import Strategy
 from harness.winner import Evidence, Winner
-from tests.tiny import tiny_backbone, tiny_weights
+from tests.tiny import tiny_problem, tiny_weights
 
 STORAGE = "sqlite:///results/harness.db"
 
@@ -33,7 +33,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> 
     for module in (session, work):
         monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
     monkeypatch.setattr("harness.weights.load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache))
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 
 def _result(score: float) -> TrialResult:

@@ -25,7 +25,7 @@ from harness.store import Store
 from harness.strategy import Strategy
 from tests.conftest import ROOT
 from tests.exported import export
-from tests.tiny import tiny_backbone, tiny_weights
+from tests.tiny import tiny_problem, tiny_weights
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
     far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
     monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it takes VGG16's own weights
-    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache))
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 
 @pytest.fixture
@@ -344,9 +344,9 @@ def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     script.write_text(
         "from harness import run, work\n"
         "from harness.problem import Problem\n"
-        "from tests.tiny import tiny_backbone, tiny_weights\n"
+        "from tests.tiny import tiny_problem, tiny_weights\n"
         "work.load_weights = lambda _: tiny_weights()\n"
-        "Problem.vgg16 = lambda spec, split, _, cache: Problem.on(tiny_backbone(), spec, split, cache)\n"
+        "Problem.vgg16 = lambda spec, split, _, cache: tiny_problem(spec, split, cache)\n"
         "if __name__ == '__main__':\n"
         "    raise SystemExit(run.main())\n"
     )

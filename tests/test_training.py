@@ -155,9 +155,10 @@ def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles for each shape")
 def test_a_step_is_traced_once_for_all_heads_and_freeze_depths(tiny_problem: Problem) -> None:
     def fitted(k: int, boundary: int, *head: int) -> Network:
-        network, _ = trained(tiny_problem, strategy(k, head=head), boundary, epochs=1, dropout=0.5)
+        network, _ = trained(problem, strategy(k, head=head), boundary, epochs=1, dropout=0.5)
         return network
 
+    problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3))
     depths, heads = [(10, 10), (0, 0), (5, 3), (13, 13), (13, 0)], [(7, 5), (16, 3), (1,), (), (64, 32, 9)]
     (shared,) = {fitted(*depth, *head).family.heads.step for depth in depths for head in heads}
     assert set(shared.steps) == {"heads", "convolutions"}
@@ -211,7 +212,7 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
     [(0, 0, 1e-4), (1, 0, 1e-4), (5, 3, 1e-2), (10, 10, 1e-2), (13, 13, 1e-2)],
 )
 def test_a_compiled_step_is_keras_own(
-    tiny_problem: Problem, k: int, boundary: int, rate: float, optimizer: OptimizerName
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, k: int, boundary: int, rate: float, optimizer: OptimizerName
 ) -> None:
     train, validation, _ = tiny_problem.parts(boundary, Clock())
     for width in (9, 5):  # of which the second takes the first one's step
@@ -227,10 +228,11 @@ def test_a_compiled_step_is_keras_own(
     network.reset(seed=2, dropout=0.0)
     start = [as_numpy(item.variable) for item in network.trained]
     for conv in tiny_problem.backbone.convs[:k]:
-        conv.trainable = False
+        monkeypatch.setattr(conv, "trainable", False)
     rules = {"adam": keras.optimizers.Adam(rate), "sgd": keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)}
     model = plain(network, train)
-    model.compile(rules[optimizer], keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(rules[optimizer], loss, run_eagerly=True)  # to compile three steps takes longer than to run them
     for rows in batches:
         model.train_on_batch(train.inputs[rows], train.labels[rows])
     for value, before, item in zip(ours, start, network.trained, strict=True):

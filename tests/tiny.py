@@ -1,11 +1,18 @@
 """VGG16 in small: the same 13 convolutions, pools and names, a few channels each, random weights."""
 
 import hashlib
+from functools import cache
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from harness.backbone import Backbone
+from harness.data import Split
+from harness.features import FeatureCache
+from harness.models import Networks
+from harness.problem import Problem
+from harness.spec import StudySpec
 from harness.weights import Weights
 
 WIDTHS = (4, 4, 6, 6, 8)
@@ -42,3 +49,16 @@ def tiny_weights() -> Weights:
 def tiny_backbone(image_size: int = 32) -> Backbone:
     """`tiny_model` with `tiny_weights`."""
     return Backbone(tiny_model(image_size), tiny_weights())
+
+
+def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:
+    """The study on the tiny network for pictures of 32x32, with activations kept in ``cache``. The network is compiled
+    once for all tests of a process that take it, as for the trials of one study: each of them sets it back."""
+    backbone, networks = _shared(split.n_classes)
+    return Problem(spec, split, backbone, FeatureCache(cache, backbone, spec.budget.cache_bytes), networks)
+
+
+@cache
+def _shared(n_classes: int) -> tuple[Backbone, Networks]:
+    backbone = tiny_backbone()
+    return backbone, Networks(backbone, n_classes)
