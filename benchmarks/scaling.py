@@ -39,7 +39,7 @@ from harness.strategy import N_CONVS, Strategy
 from harness.trial import run_trial
 from harness.weights import load_weights
 
-TRIALS, IMAGES, SIZES = (10, 100, 1_000), (1_000, 10_000), (32, 64, 96, 160, 224)
+TRIALS, IMAGES, SIZES = (10, 100, 1_000, 3_000), (1_000, 10_000), (32, 64, 96, 160, 224)
 LARGEST = {"trials": 10_000, "images": 60_000}
 EXTRACTION = Strategy("feature_extraction", N_CONVS, "average", (256,), 0.2, "adam", 3e-3)
 FROZEN = Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 3e-4)

@@ -26,6 +26,7 @@ from harness.errors import SpecError, StorageError
 from harness.forecast import RECENT, Forecast, Setting
 from harness.heartbeat import Watch
 from harness.pareto import front
+from harness.planned import PlannedStorage
 from harness.problem import Problem
 from harness.pruning import leads, should_stop
 from harness.results import Checkpoint, Standing, Status, TrialResult
@@ -53,7 +54,7 @@ def open_study(store: Store, name: str) -> optuna.Study:
     row = store.study(name)
     assert row is not None, f"no study {name!r} has been created"
     study = optuna.create_study(
-        storage=store.optuna_storage(), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
+        storage=PlannedStorage(store, name), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
     )
     with _experimental():
         study.set_metric_names([f"val_{row.metric}", "train_flops"])
@@ -224,7 +225,7 @@ def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
     # Read in this order: a trial that is claimed in between is no longer free.
     unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
     running = {trial.number for trial in unfinished if trial.state == TrialState.RUNNING}
-    for number in running & store.free_numbers(name):
+    for number in running.union(taken) & store.free_numbers(name):
         _set_state(study, number, TrialState.WAITING)
     if unfinished and (begun := store.study(name)) is not None:
         rows: dict[int, dict[Hashable, Any]] = {row["number"]: row for row in store.trials(name).to_dict("records")}

@@ -504,8 +504,8 @@ class Store:
 
     def ended(self, study: str, head_epochs: int) -> set[int]:
         """The numbers of the trials that are complete or pruned and had so long a first phase."""
-        which = _trial.c.status.in_(["complete", "pruned"]) & (_trial.c.head_epochs == head_epochs)
-        return {row.number for row in self._read(_of(_trial, study).where(which))}
+        which = _trial.c.status.in_(["complete", "pruned"]), _trial.c.head_epochs == head_epochs
+        return {row.number for row in self._read(sa.select(_trial.c.number).where(_trial.c.study == study, *which))}
 
     def measured_on(self, device: str, study: str, last: int) -> tuple[list[Row], list[Row]]:
         """The ``last`` trials that finished on such a ``device``, by number, and the baselines. What `trials` and

@@ -1,5 +1,6 @@
 """What every test shares. The markers are declared in pyproject.toml."""
 
+import logging
 import os
 import sys
 import zlib
@@ -82,9 +83,15 @@ def empty_postgres(postgres: sa.URL) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _float32() -> Iterator[None]:
-    """A study that a test has run leaves its precision, which is the machine's, to the process."""
+def _nothing_left() -> Iterator[None]:
+    """A study that a test has run leaves its log, in a folder that goes, and its precision, which is the machine's, to
+    the process."""
     yield
+    logger = logging.getLogger("harness")
+    logger.propagate = True
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
     if "keras" in sys.modules:
         sys.modules["keras"].config.set_dtype_policy("float32")
 

@@ -67,6 +67,7 @@ ORDER = [
     "harness.migrations",
     "harness.store",
     "harness.heartbeat",
+    "harness.planned",
     "harness.search",
     "harness.copying",
     "harness.winner",

@@ -56,8 +56,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def searched(kept: Path, tmp_path: Path) -> Iterator[Store]:
-    """A study of three trials; searched once for all tests, with a test part that must not be opened."""
+    """A study of three trials; searched once for all tests, with a test part that must not be opened. Its images stay
+    when the test that searched is over."""
     if not (kept / "harness.db").exists():
+        shutil.copy("digits.npz", kept)
+        declared = Path("digits.toml")
+        declared.write_text(declared.read_text().replace("digits.npz", str(kept / "digits.npz")))
         with pytest.MonkeyPatch.context() as sealed:
             sealed.setattr(SealedTest, "open", lambda _: pytest.fail("the search opened the test part"))
             assert run.main(["--study", "tiny.toml", "--trials", "3"]) == 0
