@@ -1,5 +1,8 @@
 """Optuna's storage for a study whose trials are planned before they run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from optuna.storages import _CachedStorage
 from optuna.storages._cached_storage import _StudyInfo
 from optuna.trial import TrialState
@@ -19,12 +22,26 @@ class PlannedStorage(_CachedStorage):
         super().__init__(store.optuna_storage())
         self._store, self._name = store, name
         self._last_read = -1  # trial's id: they are planned by one process at a time, so none comes later that is lower
+        self._up_to_date = False
+
+    @contextmanager
+    def read_once(self, study_id: int) -> Iterator[None]:
+        """Read the trials now, and no more in the block: a sampler asks for them once for every group of parameters,
+        ten times a trial, most of what many workers would then spend in storage."""
+        self._read_trials_from_remote_storage(study_id)
+        self._up_to_date = True
+        try:
+            yield
+        finally:
+            self._up_to_date = False
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         """Bring the cache up to date, as the method that it replaces."""
+        if self._up_to_date:
+            return
         with self._lock:
             known = self._studies.setdefault(study_id, _StudyInfo())
-            free = self._store.free_numbers(self._name) if known.trials else set()
+            free = self._store.free_numbers(self._name)
             begun = {
                 trial._trial_id
                 for trial in known.trials.values()

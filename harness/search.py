@@ -1,6 +1,5 @@
 """The search: which strategies are tried, in which order, and what becomes of each. Optuna is used here only."""
 
-import copy
 import hashlib
 import logging
 import math
@@ -8,7 +7,7 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import groupby
@@ -222,7 +221,8 @@ def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
     taken = [number for session in watch.dead() for number in store.withdraw(name, session)]
     for number in taken:
         log.warning("trial %d was left by a process that is gone: it is run again", number)
-    # Read in this order: a trial that is claimed in between is no longer free.
+    # Read in this order: a trial that is claimed in between is no longer free. What was taken may have been claimed and
+    # lost between two looks of this process, and was never seen running.
     unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
     running = {trial.number for trial in unfinished if trial.state == TrialState.RUNNING}
     for number in running.union(taken) & store.free_numbers(name):
@@ -355,7 +355,9 @@ class Worker:
         spec = self._problem.spec
         trial_id = _set_state(self._study, number, TrialState.RUNNING)
         self._study.sampler = _sampler(spec.seed, number)
-        with _read_once(self._study):
+        storage = self._study._storage
+        assert isinstance(storage, PlannedStorage)
+        with storage.read_once(self._study._study_id):
             trial = optuna.Trial(self._study, trial_id)
             strategy = suggest(trial, spec)
         trial.set_user_attr("strategy", strategy.label())
@@ -535,24 +537,6 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str)
         elif old != new:
             found.append((key, old, new))
     return found
-
-
-@contextmanager
-def _read_once(study: optuna.Study) -> Iterator[None]:
-    """Read the study's trials now and show the sampler these. It would read them anew for every group of parameters,
-    waiting ones too: ten times a trial, most of what many workers then spend in storage."""
-    trials = study.get_trials(deepcopy=False)
-
-    def get_all_trials(_: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        found = [trial for trial in trials if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
-
-    storage: Any = study._storage
-    storage.get_all_trials = get_all_trials
-    try:
-        yield
-    finally:
-        del storage.get_all_trials
 
 
 def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:

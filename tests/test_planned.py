@@ -114,7 +114,6 @@ def seen(trials: list[FrozenTrial]) -> list[object]:
 
 def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, study = planned(tmp_path, 20)
-    assert isinstance(study._storage, PlannedStorage)
     read: list[list[int]] = []
     real = RDBStorage._get_trials
 
@@ -125,6 +124,7 @@ def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(RDBStorage, "_get_trials", reading)
     another = open_study(store, NAME)
+    assert isinstance(another._storage, PlannedStorage)
     mine = session(store, 1)
     another.get_trials()
     another.get_trials()
@@ -139,3 +139,10 @@ def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: p
     study.enqueue_trial({}, user_attrs={"origin": "quota"})
     assert len(another.get_trials()) == 21
     assert read[5:] == [[20]]
+    store.add_tickets(NAME, [20])  # without one it might be anybody's
+    with another._storage.read_once(another._study_id):
+        another.get_trials()
+        assert len(another.get_trials(states=[TrialState.WAITING])) == 20
+    assert read[6:] == [[]]
+    another.get_trials()
+    assert read[7:] == [[]]

@@ -1,7 +1,8 @@
 """VGG16 in small: the same 13 convolutions, pools and names, a few channels each, random weights."""
 
+import functools
 import hashlib
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,7 +10,6 @@ import numpy as np
 
 from harness.backbone import Backbone
 from harness.data import Split
-from harness.features import FeatureCache
 from harness.models import Networks
 from harness.problem import Problem
 from harness.spec import StudySpec
@@ -55,10 +55,10 @@ def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:
     """The study on the tiny network for pictures of 32x32, with activations kept in ``cache``. The network is compiled
     once for all tests of a process that take it, as for the trials of one study: each of them sets it back."""
     backbone, networks = _shared(split.n_classes)
-    return Problem(spec, split, backbone, FeatureCache(cache, backbone, spec.budget.cache_bytes), networks)
+    return replace(Problem.on(backbone, spec, split, cache), networks=networks)
 
 
-@cache
+@functools.cache
 def _shared(n_classes: int) -> tuple[Backbone, Networks]:
     backbone = tiny_backbone()
     return backbone, Networks(backbone, n_classes)
