@@ -21,7 +21,7 @@ from harness.pictures import Unreadable, decode, in_parallel
 
 THUMBNAIL = 16
 _SIDE = 32  # of what files are squeezed into
-_VERSION = "v1"  # part of every key: change it with what is computed here
+_VERSION = "v2"  # part of every key: change it with what is computed here
 _CHUNK = 2048
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # what red, green and blue add to grey (ITU-R BT.601)
 

@@ -8,6 +8,7 @@ import hashlib
 import struct
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from rich.console import Console
 from rich.progress import track
 
@@ -26,7 +28,8 @@ from harness.errors import DataError, StorageError
 from harness.listing import shown
 from harness.paths import user_cache
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+FORMATS = ("PLAIN JPEG", "PNG", "WEBP", "BMP", "GIF")
+"""As Pillow calls what is read here; the first is registered below."""
 MOST_PIXELS = 180_000_000
 """Pictures that need more in memory at once are refused. A JPEG is read at an eighth of its sides if that is enough."""
 
@@ -37,12 +40,36 @@ _CHUNK = 256  # pictures written at once
 
 # Pillow warns of large pictures before it knows how much of them is going to be read; `decode` knows.
 Image.MAX_IMAGE_PIXELS = None
+# And of every odd EXIF entry, a line each; only the one that turns the picture matters here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _Result = TypeVar("_Result")
 
 
 class Unreadable(Exception):
     """A file that holds no picture, or half of one; says why."""
+
+
+class _PlainJpeg(JpegImageFile):
+    """A JPEG opened for its pixels alone: Pillow's own looks in EXIF for dots per inch and in the MPO index for more
+    pictures, and takes one with an odd entry there for no picture."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
+Image.register_open(FORMATS[0], _PlainJpeg, lambda prefix: prefix.startswith(b"\xff\xd8\xff"))
 
 
 def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -60,8 +87,10 @@ def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.
                 raise Unreadable(f"{width} x {height} pixels are more than the {MOST_PIXELS:,} that are read at once")
             with _large if width * height > _LARGE else nullcontext():
                 opened.load()
-                ImageOps.exif_transpose(opened, in_place=True)
                 image = _plain(opened)
+                turn = _turn(opened)
+                if turn is not None:
+                    image = image.transpose(turn)
                 if crop:
                     square = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
                 else:
@@ -84,7 +113,38 @@ def _plain(image: Image.Image) -> Image.Image:
         on_white = Image.new("RGBA", colours.size, "white")
         on_white.alpha_composite(colours)
         return on_white.convert("L" if image.mode in ("L", "LA", "La") else "RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How EXIF, or XMP where that says nothing, has the picture turned; None for not at all. Nothing else in them can
+    keep a picture from being read."""
+    exif = image.info.get("exif")  # a PNG may have words of that name
+    said = _orientation(exif) if isinstance(exif, bytes) else None
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION) if said is None else said)
+    except Exception:  # noqa: BLE001 - Pillow stumbles in many ways over odd entries, and the pixels are there
+        return None
+
+
+def _orientation(exif: bytes) -> int | None:
+    """EXIF's entry for the orientation, None where there is none of the right type. Pillow gives up a directory at its
+    first odd entry, and what comes after it."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return None
+    try:
+        (start,) = struct.unpack_from(f"{order}L", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, start)
+        for at in range(start + 2, start + 2 + 12 * entries, 12):
+            tag, kind, count, value = struct.unpack_from(f"{order}HHLH", tiff, at)
+            if (tag, kind, count) == (_ORIENTATION, 3, 1):  # one SHORT
+                return int(value)
+    except struct.error:  # the directory is cut off
+        pass
+    return None
 
 
 def in_parallel(work: Callable[[int], _Result], rows: Sequence[int], what: str) -> list[_Result]:

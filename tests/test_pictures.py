@@ -2,18 +2,25 @@
 
 import hashlib
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from harness import pictures
 from harness.errors import DataError, StorageError
 from harness.pictures import Unreadable, decode, squares
 from tests.conftest import ROOT
+
+# A process that decodes says nothing of odd EXIF; pytest has its own filters.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 
 GREY = np.add.outer(np.arange(40) * 3, np.arange(60) * 2).astype(np.uint8)  # lighter to the right and downwards
 COLOURS = np.stack([GREY, GREY[::-1], np.full_like(GREY, 90)], axis=2)
@@ -76,6 +83,104 @@ def test_a_picture_is_turned_as_its_exif_entry_says(kind: str) -> None:
     turned = decoded(Image.fromarray(GREY).convert("RGB"), kind, exif=exif)
     upright = decoded(Image.fromarray(np.rot90(GREY, -1)).convert("RGB"), kind)
     assert np.abs(turned.astype(int) - upright).mean() < 3
+
+
+Entry = tuple[int, int, int, bytes]
+"""Of EXIF: tag, type, count, and the value or where it is."""
+RIGHT: Entry = (0x0112, 3, 1, struct.pack("<HH", 6, 0))
+
+
+def exif_of(*entries: Entry, order: str = "<") -> bytes:
+    """EXIF with one directory of ``entries``, as they are given."""
+    packed = b"".join(struct.pack(f"{order}HHL4s", *entry) for entry in entries)
+    begin = struct.pack(f"{order}HLH", 42, 8, len(entries))
+    return b"Exif\0\0" + {"<": b"II", ">": b"MM"}[order] + begin + packed + bytes(4)
+
+
+def with_exif(kind: str, exif: bytes) -> np.ndarray:
+    return decoded(Image.fromarray(COLOURS), kind, exif=exif)
+
+
+# The tags of cameras, which Pillow knows and checks, and any other; but for the orientation.
+_TAGS = st.sampled_from([0x0100, 0x010E, 0x010F, 0x011A, 0x0128, 0x0132, 0x014A, 0x0201, 0x8769, 0x8825, 0xA005])
+_ODD = st.tuples(
+    _TAGS | st.integers(0, 0xFFFF).filter(lambda tag: tag != 0x0112),
+    st.integers(0, 18),
+    st.sampled_from([0, 1, 2, 5, 100, 2**32 - 1]),
+    st.binary(min_size=4, max_size=4) | st.integers(0, 90).map(lambda where: struct.pack("<L", where)),
+)
+
+
+@given(kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), odd=st.lists(_ODD, min_size=1, max_size=3), after=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_a_picture_is_turned_whatever_else_its_exif_says(kind: str, odd: list[Entry], after: bool) -> None:
+    found = with_exif(kind, exif_of(*([RIGHT, *odd] if after else [*odd, RIGHT])))
+    assert np.array_equal(found, with_exif(kind, exif_of(RIGHT)))
+
+
+@given(
+    kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), exif=st.binary(max_size=80).map(lambda end: b"Exif\0\0II*\0" + end)
+)
+@settings(max_examples=50, deadline=None)
+def test_a_picture_is_read_whatever_stands_for_its_exif(kind: str, exif: bytes) -> None:
+    assert with_exif(kind, exif).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (0x0132, 11, 1, struct.pack("<f", 1.0)),  # a date that is a number
+        (0x010E, 2, 40, struct.pack("<L", 9999)),  # a text that is not there: Pillow reads nothing after it
+        (0x011A, 2, 1, bytes(4)),  # no dots per inch, in
+        (0x0128, 3, 1, struct.pack("<HH", 3, 0)),  # centimetres
+    ],
+    ids=["date", "text", "density", "unit"],
+)
+def test_a_known_odd_exif_entry_turns_nothing_away(kind: str, odd: Entry) -> None:
+    unit = (0x0128, 3, 1, struct.pack("<HH", 2, 0))
+    for order in ([odd, RIGHT, unit], [RIGHT, odd, unit]):
+        assert np.array_equal(with_exif(kind, exif_of(*order)), with_exif(kind, exif_of(RIGHT)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_every_orientation_is_followed_in_both_orders_of_bytes(kind: str) -> None:
+    upright = with_exif(kind, exif_of())
+    turns = {2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1)}
+    turns |= {6: np.rot90(upright, -1), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright)}
+    for order in "<>":
+        for value in range(12):
+            found = with_exif(kind, exif_of((0x0112, 3, 1, struct.pack(f"{order}HH", value, 0)), order=order))
+            assert np.abs(found.astype(int) - turns.get(value, upright)).max() <= 2, value
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        (0x0112, 2, 2, b"6\0\0\0"),
+        (0x0112, 5, 1, struct.pack("<L", 9999)),
+        (0x0112, 7, 4, b"\6\0\0\0"),
+        (0x0112, 12, 1, struct.pack("<L", 9999)),
+        (0x0112, 3, 1, b"\xff\xff\0\0"),
+        (0x0112, 4, 2**32 - 1, bytes(4)),
+    ],
+)
+def test_an_orientation_that_is_none_turns_nothing(kind: str, entry: Entry) -> None:
+    assert np.array_equal(with_exif(kind, exif_of(entry)), with_exif(kind, exif_of()))
+
+
+def test_an_orientation_elsewhere_is_followed_and_words_called_exif_are_none() -> None:
+    upright = decoded(Image.fromarray(COLOURS), "PNG")
+    for key, text, wanted in (
+        ("XML:com.adobe.xmp", 'tiff:Orientation="3"', upright[::-1, ::-1]),
+        ("Raw profile type exif", "\nexif\n 1\nno hex", upright),
+        ("exif", "words", upright),
+    ):
+        words = PngInfo()
+        words.add_itxt(key, text)
+        found = decoded(Image.fromarray(COLOURS), "PNG", pnginfo=words)
+        assert np.abs(found.astype(int) - wanted).max() <= 2, key
 
 
 def test_the_first_frame_of_a_gif_is_taken() -> None:
