@@ -1,5 +1,6 @@
 """What a data set holds, without a pixel of it: names, labels, parts and groups."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,15 @@ from harness.errors import DataError
 
 PartName = Literal["train", "validation", "test"]
 PART_NAMES: tuple[PartName, ...] = ("train", "validation", "test")
-_OTHER_WORDS: dict[str, PartName] = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+_WORDS: dict[PartName, str] = {
+    "train": "train|training|trn",
+    "validation": "validation|valid|val|development|devel|dev",
+    "test": "test|testing|tst|evaluation|eval|holdout|heldout",
+}
+_BESIDE = "(?:dataset|data|set|images|imgs|pictures|photos|split|part|folder)*"
+_PARTS: dict[PartName, re.Pattern[str]] = {
+    part: re.compile(f"{_BESIDE}(?:{words}){_BESIDE}") for part, words in _WORDS.items()
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +97,15 @@ class Listing:
 
 
 def part_name(word: str) -> PartName | None:
-    """The part that ``word`` (a folder's name, a manifest's entry) means, None where it means none."""
-    word = word.strip().lower()
-    return _OTHER_WORDS.get(word) or next((part for part in PART_NAMES if part == word), None)
+    """The part that ``word`` (a folder's name, a manifest's entry) means, None where it means none: "Training Set",
+    "val_images", "test2017"; case, blanks, marks and digits do not matter."""
+    letters = re.sub(r"[\W\d_]+", "", word.casefold())
+    return next((part for part, pattern in _PARTS.items() if pattern.fullmatch(letters)), None)
+
+
+def part_names_in(word: str) -> set[PartName]:
+    """The parts that ``word`` names besides something else: "seg_train" names one and means none."""
+    return {part for piece in re.findall(r"[^\W\d_]+", word) if (part := part_name(piece)) is not None}
 
 
 def printable(name: str) -> str:

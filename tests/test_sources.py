@@ -77,10 +77,103 @@ class TestFolders:
         )
         assert "the folder 'notes' is no part (train, val, test): left out" in listing.notes
 
-    def test_a_class_called_train_is_a_class(self, tmp_path: Path) -> None:
-        for name in ("train", "plane"):
-            picture(tmp_path / "set" / name / "a.png")
-        assert listed(tmp_path / "set").class_names == ("plane", "train")
+    @pytest.mark.parametrize(
+        ("train", "others"),
+        [
+            ("training_set", {"test_set": "test"}),
+            ("Training Set", {"Validation-Set": "validation", "TEST SET": "test"}),
+            ("trainset", {"dev": "validation", "testset": "test"}),
+            ("train1", {"valid 1": "validation", "test1": "test"}),
+            ("01_train", {"02_val": "validation", "03_holdout": "test"}),
+            ("train2017", {"val2017": "validation"}),
+            ("TRAIN_IMAGES", {"eval": "test"}),
+            ("train/train", {"test/test": "test"}),
+            ("training_set/Training_Set", {"test_set": "test"}),
+        ],
+    )
+    def test_parts_under_any_of_their_names(self, tmp_path: Path, train: str, others: dict[str, str]) -> None:
+        for part in (train, *others):
+            for name in ("cat", "dog"):
+                picture(tmp_path / "set" / part / name / "a.png")
+        listing = listed(tmp_path / "set")
+        assert listing.class_names == ("cat", "dog") and listing.notes == ()
+        assert {str(Path(file).parent.parent): part for (file, _), part in zip(
+            names(listing), listing.parts.tolist(), strict=True
+        )} == {train: "train", **others}  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("files", "message"),
+        [
+            (["train/a.png", "test/a.png"], "'test', 'train': parts by their names, but they hold pictures and no"),
+            (["train/a.png"], "'train': parts by their names, but they hold pictures and no class folders: put"),
+            (["Training/a.png", "Testing/a.png", "more/a.png"], "'Testing', 'Training': parts by their names"),
+            (["train/cat/a.png", "train/dog/a.png", "test/a.png"], "'test': parts by their names, but they hold"),
+            (["train/cat/a.png", "train/dog/a.png", "test/test/a.png"], "'test': parts by their names, but they hold"),
+            (["test/cat/a.png", "test/dog/a.png", "val/cat/a.png"], "'test', 'val': parts by their names, but there"),
+            (["cat/a.png", "dog/a.png", "test/cat/a.png"], "'test': parts by their names, but there is no training"),
+            (["seg_train/cat/a.png", "seg_test/cat/a.png"], "'seg_test', 'seg_train': parts or classes? Call parts"),
+            (["x-train/x-train/a/a.png", "x-test/x-test/b.png"], "'x-test', 'x-train': parts or classes?"),
+            (["train/train/cat/a.png", "train/test/cat/a.png"], "'train/test', 'train/train': parts or classes?"),
+            (
+                ["A/cat/a.png", "A/dog/a.png", "B/Cat/a.png", "B/dog/a.png"],
+                "'A', 'B' hold folders of the same names ('cat', 'dog'): parts or classes? If they are parts, call",
+            ),
+            (["A/cat/a.png", "A/dog/a.png", "B/dog/a.png"], "'A', 'B' hold folders of the same names ('dog')"),
+            (["train/1/cat/a.png", "train/1/dog/a.png", "train/2/cat/a.png", "train/2/dog/a.png"], "'train/1', 'train"),
+            (
+                ["cat/train/a.png", "cat/test/a.png", "dog/train/a.png", "dog/test/a.png"],
+                "'cat', 'dog' hold folders of the same names ('test', 'train'): put the parts above the classes, as in",
+            ),
+        ],
+    )
+    def test_folders_that_may_be_parts_or_classes_are_refused(
+        self, tmp_path: Path, files: list[str], message: str
+    ) -> None:
+        for file in files:
+            picture(tmp_path / "set" / file)
+        with pytest.raises(DataError, match=re.escape(f"set ({tmp_path / 'set'}): {message}")) as refused:
+            listed(tmp_path / "set")
+        assert "\n" not in str(refused.value)
+
+    def test_a_stray_picture_makes_no_class_of_a_part(self, tmp_path: Path) -> None:
+        for file in ("train/cat/a.png", "train/dog/a.png", "train/stray.png", "test/cat/a.png", "test/dog/a.png"):
+            picture(tmp_path / "set" / file)
+        (tmp_path / "set" / "val").mkdir()
+        listing = listed(tmp_path / "set")
+        assert listing.class_names == ("cat", "dog") and listing.parts.tolist() == ["test"] * 2 + ["train"] * 2
+        assert listing.notes == (
+            "the folder 'val' holds no picture: left out",
+            "pictures in no class folder, left out: 1 ('train/stray.png')",
+        )
+
+    def test_two_folders_of_one_part_are_read_as_one(self, tmp_path: Path) -> None:
+        for file in ("train1/cat/a.png", "train2/cat/b.png", "train2/dog/a.png"):
+            picture(tmp_path / "set" / file)
+        listing = listed(tmp_path / "set")
+        assert set(listing.parts) == {"train"} and len(listing) == 3
+        assert listing.notes == ("the folders 'train1', 'train2' are read as one part, train",)
+
+    @pytest.mark.parametrize("name", ["train", "test", "valid"])
+    def test_a_class_called_as_a_part_is_a_class_and_said(self, tmp_path: Path, name: str) -> None:
+        for folder in (name, "plane", "ship"):
+            picture(tmp_path / "set" / folder / "a.png")
+        listing = listed(tmp_path / "set")
+        assert listing.class_names == tuple(sorted((name, "plane", "ship")))
+        assert listing.notes[0].startswith(f"'{name}' is taken for a class, as the folders beside it, which hold")
+
+    def test_classes_that_hold_the_same_folders_are_classes(self, tmp_path: Path) -> None:
+        for file in ("cat/images/a.png", "dog/images/a.png", "steam train/images/a.png"):
+            picture(tmp_path / "set" / file)
+        assert len(listed(tmp_path / "set").class_names) == 3 and listed(tmp_path / "set").notes == ()
+        for file in ("cat/images/p1/a.png", "cat/p1/a.png", "dog/p1/a.png", "dog/p2/a.png", "cat/p3/b.png"):
+            picture(tmp_path / "other" / file)
+        assert (
+            listed(tmp_path / "other")
+            .notes[0]
+            .startswith(
+                "'cat', 'dog' hold folders of the same names ('p1') and are taken for classes: if they are parts, call"
+            )
+        )
 
     def test_an_empty_class_is_left_out_and_named(self, root: Path) -> None:
         (root / "bird").mkdir()
