@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.listing import Listing, part_name, printable, shown
+from harness.listing import Listing, numbered, part_name, printable, shown
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
@@ -66,8 +66,17 @@ def list_archive(name: str, path: Path) -> Listing:
             f"{where}: labels run from {present[0]} to {present[-1]}, but there are {len(class_names)} classes: "
             f"number them 0 to {len(class_names) - 1}"
         )
-    groups = np.unique(arrays["groups"], return_inverse=True)[1] if "groups" in arrays else None
-    return Listing(name, path, None, labels.astype(np.int64), class_names, np.array(parts, np.str_)[which], groups)
+    groups, notes = _groups(arrays["groups"]) if "groups" in arrays else (None, [])
+    own = np.array(parts, np.str_)[which]
+    return Listing(name, path, None, labels.astype(np.int64), class_names, own, groups, tuple(notes))
+
+
+def _groups(given: NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    """Their numbers, and notes on their spelling where they are words."""
+    if given.dtype.kind not in "US":
+        return np.unique(given, return_inverse=True)[1], []
+    words = given.tolist()
+    return numbered([word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else word for word in words])
 
 
 def _image_shape(path: Path, where: str) -> tuple[int, ...]:

@@ -1,8 +1,10 @@
 """What a data set holds, without a pixel of it: names, labels, parts and groups."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +24,8 @@ _BESIDE = "(?:dataset|data|set|images|imgs|pictures|photos|split|part|folder)*"
 _PARTS: dict[PartName, re.Pattern[str]] = {
     part: re.compile(f"{_BESIDE}(?:{words}){_BESIDE}") for part, words in _WORDS.items()
 }
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_PIECES = re.compile(r"\d+|[^\d\s!-/:-@\[-`{-~]+")  # numbers, and what is between them and blanks and marks
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +71,10 @@ class Listing:
         notes: Iterable[str] = (),
     ) -> "Listing":
         """From one class name, part and maybe group a file. Classes are sorted by name, by number where all are
-        numbers. A file without a group ("") is a group of its own. Raises DataError for fewer than two classes."""
+        numbers; names that Unicode writes in two ways are one. Groups are those of `numbered`. Raises DataError for
+        fewer than two classes."""
         notes = list(notes)
+        words = [unicodedata.normalize("NFC", word) for word in words]
         found = set(words)
         class_names = sorted(found)
         if all(word.isdecimal() and len(word) <= 18 for word in found):
@@ -78,11 +84,14 @@ class Listing:
             raise DataError(
                 "; ".join([f"{name} ({home}) has {what}: give two classes or more, each with images", *notes])
             )
-        notes += [
-            f"the classes {', '.join(map(shown, twins))} differ in upper and lower case only: they are kept apart; if "
-            "they are one class, put them together"
-            for twins in _twins(class_names)
-        ]
+        for twins in _spellings(class_names).values():
+            if len(twins) > 1:
+                how = "upper and lower case" if len({word.casefold() for word in twins}) == 1 else "spelling"
+                notes.append(
+                    f"the classes {', '.join(map(shown, twins))} differ in {how} only: they are kept apart; if they "
+                    "are one class, put them together"
+                )
+        numbers, said = (None, []) if groups is None or not any(map(str.strip, groups)) else numbered(groups)
         number = {word: label for label, word in enumerate(class_names)}
         return cls(
             name,
@@ -91,8 +100,8 @@ class Listing:
             np.array([number[word] for word in words], np.int64),
             tuple(printable(word) for word in class_names),
             np.array(parts, np.str_),
-            None if groups is None or not any(groups) else _numbered(groups),
-            tuple(notes),
+            numbers,
+            (*notes, *said),
         )
 
 
@@ -125,13 +134,52 @@ def examples(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(map(shown, names[:most])) + more
 
 
-def _twins(class_names: Iterable[str]) -> list[list[str]]:
-    by_folded: dict[str, list[str]] = {}
-    for word in class_names:
-        by_folded.setdefault(word.casefold(), []).append(word)
-    return [twins for twins in by_folded.values() if len(twins) > 1]
-
-
-def _numbered(groups: Sequence[str]) -> NDArray[np.int64]:
+def numbered(groups: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """The number of each row's group, and notes on spellings. A group is one however it is spelled, since a patient on
+    two sides of a split costs more than two patients on one. A row without a group (blank) is a group of its own."""
+    spellings = _spellings(dict.fromkeys(groups))
+    of_word = {word: reading for reading, words in spellings.items() for word in words}
     known: dict[object, int] = {}
-    return np.array([known.setdefault(group or row, len(known)) for row, group in enumerate(groups)], np.int64)
+    keys = (of_word[group] or ("row", row) for row, group in enumerate(groups))
+    numbers = np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
+    blank = sum(of_word[group] == "" for group in groups)
+    spellings.pop("", None)
+    several = [words for words in spellings.values() if len(words) > 1]
+    bare: dict[tuple[str, ...], list[str]] = {}
+    for reading, words in spellings.items():
+        pieces = [] if _NUMBER.fullmatch(reading) else _PIECES.findall(reading)
+        bare.setdefault(tuple(piece.lstrip("0") for piece in pieces) or (reading,), []).append(words[0])
+    alike = [words for words in bare.values() if len(words) > 1]
+    notes = []
+    if several:
+        notes.append(
+            "groups in more than one spelling (blanks, upper and lower case, zeros, Unicode), each taken for one: "
+            f"{_equal(several)}; where they are different groups, give them different names"
+        )
+    if alike:
+        notes.append(
+            f"groups that differ in marks or zeros only, kept apart: {_equal(alike)}; if they are one group, which "
+            "must not be on two sides of a split, write them in one way"
+        )
+    if blank:
+        notes.append(f"rows without a group, each taken for a group of its own: {blank:,}")
+    return numbers, notes
+
+
+def _equal(groups: Sequence[Sequence[str]]) -> str:
+    more = " and others" if len(groups) > 1 else ""
+    return f"{len(groups):,} ({' = '.join(map(shown, groups[0][:3]))}{more})"
+
+
+def _spellings(words: Iterable[str]) -> dict[str, list[str]]:
+    """What ``words`` are read as, each with its spellings: without white space around and doubled and what is not seen,
+    in one case and one of Unicode's forms, a number as its value."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        seen = "".join(sign for sign in word if unicodedata.category(sign) != "Cf")
+        reading = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
+        if _NUMBER.fullmatch(reading):
+            value = f"{Decimal(reading):f}"
+            reading = value.rstrip("0").rstrip(".") if "." in value else value
+        found.setdefault(reading, []).append(word)
+    return found

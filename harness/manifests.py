@@ -10,6 +10,8 @@ from harness.errors import DataError
 from harness.listing import Listing, examples, part_name, shown
 
 SUFFIXES = frozenset({".csv", ".parquet"})
+COLUMNS = ("filename", "label", "split", "group")
+"""Those that are read, in any case; others are not."""
 
 
 def manifests_beside(train: Path) -> list[Path]:
@@ -60,11 +62,15 @@ def _table(manifest: Path) -> pd.DataFrame:
             frame = pd.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
         else:
             frame = pd.read_parquet(manifest).astype(object)
-        return frame.where(frame.notna(), "").astype(str).rename(columns=lambda column: str(column).strip())
+        frame = frame.where(frame.notna(), "").astype(str).rename(columns=lambda column: str(column).strip().casefold())
     except ImportError:
         raise DataError(f"{manifest} is a Parquet file: `pip install pyarrow` to read it, or give a .csv") from None
     except (OSError, ValueError) as error:  # pandas' and Arrow's are of these kinds too
         raise DataError(f"{manifest} cannot be read as a table ({error}): write it again, as UTF-8") from None
+    for column in COLUMNS:
+        if list(frame.columns).count(column) > 1:
+            raise DataError(f"{manifest} has more than one column {column!r}: rename or remove all but one")
+    return frame
 
 
 def _found(home: Path, filenames: list[str], part: str | None) -> list[str]:

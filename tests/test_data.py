@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.data import SealedTest, join, load_split
 from harness.errors import DataError
+from harness.sources import read_listing
 from harness.spec import DatasetSpec, DataSpec, StudySpec
 
 ASKED = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15, image_size=32)
@@ -103,6 +104,15 @@ def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[s
 def test_what_is_not_a_data_set_is_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         load_split(written(tmp_path, **arrays), DataSpec(dataset="set"), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_groups_of_an_archive_are_one_however_they_are_spelled(tmp_path: Path, kind: str) -> None:
+    groups = np.array(["p07", "P07 ", "p08", "p08", "", ""]).astype(kind)
+    listing = read_listing(written(tmp_path, images=pictures(6), labels=np.arange(6) % 2, groups=groups))
+    assert listing.groups.tolist() == [0, 0, 1, 1, 2, 3] and len(listing.notes) == 2
+    numbers = written(tmp_path, images=pictures(6), labels=np.arange(6) % 2, groups=np.array([9, 9, 3, 4, 4, 3]))
+    assert read_listing(numbers).groups.tolist() == [2, 2, 0, 1, 1, 0]
 
 
 def test_a_missing_or_broken_or_pickled_file_is_refused(tmp_path: Path, digits: DatasetSpec) -> None:

@@ -256,6 +256,73 @@ class TestManifests:
         text = "filename,label,group\ncat/0.png,a,x\ncat/1.png,a,\ndog/0.png,b,\ndog/1.png,b,x\n"
         assert listed(self.manifest(root, text)).groups.tolist() == [0, 1, 2, 0]
 
+    @pytest.mark.parametrize(
+        "spellings",
+        [
+            ("p07", "p07 "),
+            ("p07", " p07"),
+            ("p07", "P07"),
+            ("p07", "p07\u200b"),
+            ("p 07", "p\u00a007", "P  07"),
+            ("7", "07", "7.0", "7.", "+7"),
+            ("0", "0.0", "00"),
+            ("10", "10.0", "010.00"),
+            ("Zoë", "Zoe\u0308", "ZOË"),
+            ("ｐ０７", "p07"),
+        ],
+    )
+    def test_a_group_is_one_however_it_is_spelled(self, root: Path, spellings: tuple[str, ...]) -> None:
+        rows = [f"{name}/{i}.png,{name},{group}" for name in ("cat", "dog") for i, group in enumerate(spellings)]
+        listing = listed(self.manifest(root, "\n".join(["filename,label,group", *rows, "cat/5.png,cat,70"])))
+        assert listing.groups.tolist() == [0] * len(rows) + [1]
+        assert listing.notes == (
+            "groups in more than one spelling (blanks, upper and lower case, zeros, Unicode), each taken for one: 1 "
+            f"({' = '.join(map(repr, spellings[:3]))}); where they are different groups, give them different names",
+        )
+
+    def test_groups_that_differ_are_kept_apart_and_those_that_look_alike_are_said(self, root: Path) -> None:
+        groups = ["p07", "p7", "p-7", "p70", "q7", "1-23", "12-3", "1.5", "-7", "7", "का", "कि"]
+        files = [f"{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(6)]
+        rows = [f"{file},{group}" for file, group in zip(files, groups, strict=True)]
+        listing = listed(self.manifest(root, "\n".join(["filename,label,group", *rows])))
+        assert listing.groups.tolist() == list(range(12))
+        assert listing.notes == (
+            "groups that differ in marks or zeros only, kept apart: 1 ('p07' = 'p7' = 'p-7'); if they are one group, "
+            "which must not be on two sides of a split, write them in one way",
+        )
+
+    def test_no_patient_is_on_two_sides_however_he_is_spelled(self, root: Path) -> None:
+        rows = []
+        for name in ("cat", "dog"):
+            for i in range(40):
+                picture(root / name / f"{i}.png", np.random.default_rng(i))
+                rows.append(f"{name}/{i}.png,{name},{('p{:02}', 'p{:02} ', 'P{:02}', ' P{:02}')[i % 4].format(i // 4)}")
+        file = self.manifest(root, "\n".join(["filename,label,Group", *rows]))
+        drawn = draw(DatasetSpec(name="x", file=file), DataSpec(dataset="x"), 0)
+        parts = [drawn.parts.train, drawn.parts.validation, drawn.parts.test]
+        patients = [{(row % 40) // 4 for row in rows.tolist()} for rows in parts]
+        assert sum(map(len, patients)) == len(set.union(*patients)) == 10
+
+    def test_blank_groups_are_counted_and_are_no_group_where_all_are(self, root: Path) -> None:
+        text = "filename,label,group\ncat/0.png,a,x\ncat/1.png,a,\ndog/0.png,b, \ndog/1.png,b,x\n"
+        listing = listed(self.manifest(root, text))
+        assert listing.groups.tolist() == [0, 1, 2, 0]
+        assert listing.notes == ("rows without a group, each taken for a group of its own: 2",)
+        assert listed(self.manifest(root, text.replace("x", " "))).groups is None
+
+    def test_columns_are_found_in_any_case_and_only_once(self, root: Path) -> None:
+        text = "FileName,Label , GROUP,more\ncat/0.png,a,x,1\ndog/0.png,b,x,2\n"
+        assert listed(self.manifest(root, text)).groups.tolist() == [0, 0]
+        for twice in ("label, Label,filename", "label,label ,filename"):
+            with pytest.raises(DataError, match=r"set\.csv has more than one column 'label': rename or remove"):
+                listed(self.manifest(root, f"{twice}\na,a,cat/0.png\n"))
+
+    def test_labels_are_one_in_both_forms_of_unicode_and_told_apart_aloud_otherwise(self, root: Path) -> None:
+        text = "filename,label\ncat/0.png,Zoë\ncat/1.png,Zoe\u0308\ndog/0.png,0\ndog/1.png,0.0\n"
+        listing = listed(self.manifest(root, text))
+        assert listing.class_names == ("0", "0.0", "Zoë")
+        assert listing.notes[0].startswith("the classes '0', '0.0' differ in spelling only: they are kept apart; if")
+
     def test_parquet_lists_the_same(self, root: Path) -> None:
         frame = pd.DataFrame({"filename": ["cat/0.png", "dog/0.png", "dog/1.png"], "label": [0, 1, 1]})
         for labels in (frame["label"], frame["label"].astype(str).astype("category")):
