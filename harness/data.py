@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from harness.facts import look
 from harness.listing import PART_NAMES, Listing, PartName, printable, shown
 from harness.pictures import squares
 from harness.sources import read_listing
-from harness.spec import DatasetSpec, DataSpec
+from harness.spec import ANY_IMAGES, DatasetSpec, DataSpec, StudySpec
 from harness.split import Parts, draw_parts
 
 
@@ -129,13 +128,17 @@ class Drawn:
 
 
 def draw(dataset: DatasetSpec, data: DataSpec, seed: int) -> Drawn:
-    """Draw a study's parts from ``dataset``: stratified by class, no group on two sides, the same for the same seed.
+    """Draw a study's parts from ``dataset``: see `draw_listed`. Raises DataError for what is no data set, too."""
+    return draw_listed(read_listing(dataset), data, seed)
+
+
+def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
+    """Draw a study's parts from ``listing``: stratified by class, no group on two sides, the same for the same seed.
 
     Parts that the data set has are kept; those it lacks are cut from its training part. Files that cannot be read are
-    left out. Raises DataError for what is no data set, for sizes over what there is, and for classes and groups that
+    left out. Raises DataError where no file can be read, for sizes over what there is, and for classes and groups that
     cannot be split.
     """
-    listing = read_listing(dataset)
     if listing.files is None:
         readable = np.arange(len(listing))
     else:
@@ -171,17 +174,23 @@ def _images(listing: Listing, image_size: int, *parts: NDArray[np.int64]) -> lis
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 for input that must be mended."""
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended, or that a study refuses."""
     arguments = _parser().parse_args(argv)
     try:
-        listing = read_listing(DatasetSpec.load(arguments.path, Path.cwd()))
+        spec, dataset = StudySpec.load(ANY_IMAGES, {"data.dataset": arguments.path})
+        listing = read_listing(dataset)
         report = check(listing, look(listing), listing.parts)
+        refusal = _refusal(listing, spec)
+        if refusal is not None:
+            report = replace(report, notes=[*report.notes, f"a study of them is refused: {refusal}"])
         if arguments.json:
             print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
         else:
             print_check(report)
         if arguments.strict:
             report.refuse_unreadable()
+        if refusal is not None:
+            raise refusal
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -190,13 +199,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _refusal(listing: Listing, spec: StudySpec) -> DataError | None:
+    """What a study of ``listing`` would say and end with, None where it would begin."""
+    try:
+        draw_listed(listing, spec.data, spec.seed)
+    except DataError as error:
+        return error
+    return None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness.data", description="Look at a data set before a study is run on it."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     summary = "counts, sizes, unreadable files, duplicates, conflicting labels, imbalance, constant images"
-    looked = commands.add_parser("check", help=summary, description=f"Report {summary}.")
+    looked = commands.add_parser(
+        "check",
+        help=summary,
+        description=f"Report {summary}. End as `harness run --data PATH` would refuse: its error, exit code 2.",
+    )
     looked.add_argument("path", metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set")
     looked.add_argument("--strict", action="store_true", help="exit code 2 where a file cannot be read")
     looked.add_argument("--json", action="store_true", help="print everything as JSON, each file by name")

@@ -19,9 +19,7 @@ from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
 from harness.progress import log_to
 from harness.results import METRICS
-from harness.spec import DatasetSpec, StudySpec, shipped
-
-_ANY_IMAGES = "images"  # the shipped study that names no data set
+from harness.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
 
 if TYPE_CHECKING:
     from dashboards.rows import Rows
@@ -194,12 +192,12 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
 def _study(study: str | None, data: str | None, overrides: dict[str, object]) -> tuple[StudySpec, DatasetSpec]:
     """The study asked for, on the images ``data`` where they are given; then it is named after them."""
     if data is None:
-        return StudySpec.load(study or _ANY_IMAGES, overrides)
+        return StudySpec.load(study or ANY_IMAGES, overrides)
     dataset = DatasetSpec.load(data, Path.cwd())
     own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
     is_path = dataset.file is not None and data not in shipped("datasets")
     where = str(Path(data).absolute()) if is_path else data
-    return StudySpec.load(study or _ANY_IMAGES, {"name": own, **overrides, "data.dataset": where})
+    return StudySpec.load(study or ANY_IMAGES, {"name": own, **overrides, "data.dataset": where})
 
 
 def _confirm(searched: "Request", study: str | None) -> "Rows":
@@ -268,8 +266,8 @@ def silenced() -> Iterator[None]:
 
 def _list_studies() -> None:
     for name, path in shipped("studies").items():
-        spec, dataset = StudySpec.load(name, {"data.dataset": "mnist"} if name == _ANY_IMAGES else None)
-        data = "--data PATH" if name == _ANY_IMAGES else dataset.name
+        spec, dataset = StudySpec.load(name, {"data.dataset": "mnist"} if name == ANY_IMAGES else None)
+        data = "--data PATH" if name == ANY_IMAGES else dataset.name
         print(f"{name:<14} {spec.description} ({data}, {spec.budget.trials} trials; {path.name})")
 
 

@@ -15,6 +15,9 @@ from harness.errors import SpecError
 from harness.results import BaselineName, Metric
 from harness.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
 
+ANY_IMAGES = "images"
+"""The shipped study that names no data set: what `harness run --data PATH` runs."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
 _Spec = TypeVar("_Spec", bound=BaseModel)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from harness import __main__, data
+from harness import __main__, data, run
 from harness.checks import Report, check
 from harness.duplicates import near
 from harness.facts import look, thumbnails
@@ -169,6 +169,87 @@ def test_strict_refuses_unreadable_files_and_json_names_them(root: Path, capsys:
     output = capsys.readouterr()
     assert json.loads(output.out)["unreadable"][0][0] == "train/cat/0.png"
     assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (no picture")
+
+
+def table(name: str, rows: list[tuple[str, ...]], columns: str = "filename,label,split,group") -> str:
+    """A manifest of ``rows``, without a file's name each: they get photos, all different."""
+    for i in range(len(rows)):
+        photo(3000 + i).save(f"{i}.png")
+    lines = [columns, *(",".join((f"{i}.png", *row)) for i, row in enumerate(rows))]
+    Path(name).write_text("\n".join(lines), encoding="utf-8")
+    return name
+
+
+def archive(labels: object, **arrays: object) -> str:
+    labels = np.asarray(labels)
+    images = np.random.default_rng(0).integers(0, 255, (len(labels), 8, 8), dtype=np.uint8)
+    np.savez("set.npz", images=images, labels=labels, **arrays)
+    return "set.npz"
+
+
+def folders(*names: str, words: bool = False) -> str:
+    for i, name in enumerate(names):
+        path = Path("photos", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("words") if words else photo(i).save(path)
+    return "photos"
+
+
+TWO = [("cat",), ("dog",)] * 10
+_ODD = {
+    "fine": (lambda: table("a.csv", TWO, "filename,label"), None),
+    "fine groups": (
+        lambda: table("a.csv", [(c, f"p{i // 2}") for i, (c,) in enumerate(TWO)], "filename,label,group"), None),
+    "a split that divides every group": (
+        lambda: table("a.csv", [(c, "train" if i < 16 else "test", f"p{i % 4}") for i, (c,) in enumerate(TWO)]),
+        "are of one group, but in the train and the test part",
+    ),
+    "a split that divides a group by its spelling": (
+        lambda: table("a.csv", [(c, *(("train", f"p{i}") if i else ("test", "P4 "))) for i, (c,) in enumerate(TWO)]),
+        "'4.png' and '0.png' are of one group, but in the train and the test part",
+    ),
+    "one group for all": (
+        lambda: table("a.csv", [(c, "train", "p") for c, in TWO]), "the groups of a cannot be split"),
+    "a group for each class": (
+        lambda: table("a.csv", [(c, "train", c) for c, in TWO]), "the groups of a cannot be split"),
+    "no training rows": (
+        lambda: table("a.csv", [(c, "test", "") for c, in TWO]), "has no training image that can be read"),
+    "a class in the test part only": (
+        lambda: table("a.csv", [(c, "train", "") for c, in TWO] + [("owl", "test", "")] * 3),
+        "no training image of class 'owl'",
+    ),
+    "a class of one": (lambda: table("a.csv", [*TWO, ("owl",)], "filename,label"), "(the smallest, 'owl', has 1"),
+    "one class": (lambda: table("a.csv", TWO[::2], "filename,label"), "has one class only ('cat')"),
+    "a word that is no part": (lambda: table("a.csv", [("cat", "tset", "")]), "split says 'tset'"),
+    "no column": (lambda: table("a.csv", TWO, "filename,class"), "has no column 'label'"),
+    "nothing that can be read": (
+        lambda: folders("cat/a.png", "dog/a.png", words=True), "none of the 2 pictures of photos can be read"),
+    "one picture a class": (lambda: folders("cat/a.png", "dog/a.png"), "cannot be drawn with all 2 classes on both"),
+    "two pictures a class": (
+        lambda: folders("cat/a.png", "dog/a.png", "cat/b.png", "dog/b.png"), "every part needs some"),
+    "parts of loose pictures": (lambda: folders("train/a.png", "test/a.png"), "parts by their names"),
+    "no training folder": (lambda: folders("test/cat/a.png", "val/dog/a.png"), "there is no training part"),
+    "an archive of one group": (
+        lambda: archive(np.arange(40) % 2, groups=np.zeros(40, int)), "the groups of set cannot be split"),
+    "an archive's class without an image": (
+        lambda: archive(np.arange(40) % 2, class_names=np.array(["a", "b", "c"])), "no training image of class 'c'"),
+    "an archive without training rows": (
+        lambda: archive(np.arange(40) % 2, split=np.array(["val", "test"] * 20)), "has no training image"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", _ODD)
+def test_check_says_what_a_study_says(make: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write, message = _ODD[make]
+    path = write()
+    planned = run.main(["--data", path, "--dry-run"])
+    said = capsys.readouterr().err
+    assert data.main(["check", path]) == planned == (0 if message is None else 2)
+    output = capsys.readouterr()
+    assert output.err == said and (message or "") in said and said.count("\n") == (message is not None)
+    assert ("warnings: none" in output.out) == (message is None)
+    if message is not None and output.out:  # what lists no data set has no report
+        assert f"  a study of them is refused: {said.removeprefix('error: ')}" in output.out
 
 
 @pytest.mark.parametrize(
