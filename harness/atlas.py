@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dashboards.atlas import write_atlas
 from dashboards.rows import atlas_trials
+from harness import database
 from harness.audit import Found, places
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
@@ -22,6 +23,7 @@ from harness.spec import AdviceSpec, DatasetSpec
 from harness.store import Store
 
 
+@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
     arguments = _parser().parse_args(argv)

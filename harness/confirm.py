@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import database
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError
 from harness.paths import DEFAULT_STORAGE, page_path
@@ -16,6 +17,7 @@ from harness.store import Store
 from harness.worker import dataset_of
 
 
+@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code, as those of `harness.run`."""
     arguments = _parser().parse_args(argv)

@@ -10,11 +10,14 @@ import sqlalchemy
 from dashboards.images import write_pdf, write_pngs
 from dashboards.page import write_page
 from dashboards.rows import Rows
+from harness import database
+from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, page_path
 from harness.store import Store
 
 
+@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and, with ``--serve``, serve until Ctrl-C, which is how serving ends and therefore exit code 0.
 
@@ -52,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="also write the page as a PDF (the same)")
     arguments = parser.parse_args(argv)
+    stop_on_sigterm()
     study, *compared = arguments.study
     try:
         if study in compared or len(set(compared)) < len(compared):

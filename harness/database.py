@@ -6,8 +6,9 @@ import logging
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,10 +148,14 @@ class _Settings(CreateEnginePlugin):
         return url
 
     def engine_created(self, engine: Engine) -> None:
+        _engines.add(engine)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_pragmas)
+            event.listen(engine, "close", _checkpoint)
         event.listen(engine, "handle_error", _explain, retval=True)
 
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 plugins.register(_Settings.name, __name__, _Settings.__name__)
 
@@ -162,6 +167,27 @@ def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _checkpoint(connection: DBAPIConnection, _record: object) -> None:
+    # SQLite does this itself when the last connection to a file is closed, but another process may keep one open for
+    # hours. Passive: it waits for nobody. What it cannot do, because the disk is full or the file no database, stays in
+    # the log, as it would without.
+    with suppress(sqlite3.Error):
+        connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+
+
+@contextmanager
+def closing() -> Iterator[None]:
+    """Close all connections of this process, ours and Optuna's, when the block ends, however it does.
+
+    A SQLite database is then one whole file again: until it is closed, what was written last is in a log beside it.
+    """
+    try:
+        yield
+    finally:
+        for engine in list(_engines):
+            engine.dispose()
 
 
 def begin_immediate(engine: Engine) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dashboards import words
 from dashboards.confirmed import confirmation
 from dashboards.rows import Rows
+from harness import database
 from harness.data import load_split
 from harness.environment import describe, stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
@@ -44,6 +45,7 @@ FILES = {
 _HOW = "# What makes this model again: python -m harness.export --spec spec.toml --out DIR\n"
 
 
+@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
     arguments = _parser().parse_args(argv)

@@ -1,7 +1,6 @@
 """The command line of the main job: `python -m harness.run --study mnist --trials 50`."""
 
 import argparse
-import atexit
 import gc
 import json
 import os
@@ -43,6 +42,7 @@ _OVERRIDES = {
 }
 
 
+@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
     arguments = _parser().parse_args(argv)
@@ -233,10 +233,8 @@ def _without_password(argument: str) -> str:
 @contextmanager
 def loading() -> Iterator[None]:
     """Import TensorFlow or JAX and what needs them: `silenced`, and with the garbage collector kept off the half
-    million objects that stay, which it would look through again and again (0.5 s) and once more at the end (0.9 s);
-    there it is kept off what has come since, too."""
+    million objects that stay, which it would look through again and again (0.5 s) and once more at the end."""
     gc.disable()
-    atexit.register(gc.freeze)
     try:
         with silenced():
             yield

@@ -11,6 +11,8 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
+from harness import database
+from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, StorageError
 from harness.listing import PART_NAMES
 from harness.paths import DEFAULT_STORAGE
@@ -19,15 +21,20 @@ from harness.run import loading
 from harness.store import Store
 
 
+@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 for input that must be mended."""
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
     arguments = _parser().parse_args(argv)
+    stop_on_sigterm()
     try:
         store = Store(arguments.storage)
         arguments.run(store, arguments)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -18,7 +18,7 @@ import optuna
 from harness import backbone, environment
 from harness.baselines import run_baseline
 from harness.data import Split, load_split
-from harness.database import patiently
+from harness.database import closing, patiently
 from harness.errors import DataError, HarnessError, SpecError
 from harness.heartbeat import Heartbeat
 from harness.measure import layer_scores
@@ -275,7 +275,8 @@ def _be_worker(job: Job) -> None:
         log_to(job.log)
     parent = os.getppid()
     try:
-        work(job, stop=lambda: os.getppid() != parent)
+        with closing():
+            work(job, stop=lambda: os.getppid() != parent)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import database
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError
 from harness.run import loading, recorded_command
@@ -14,6 +15,7 @@ from harness.spec import DatasetSpec, shipped
 from harness.store import Store
 
 
+@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
     """Work on the study until none of its trials is left; exit codes as those of `harness.run`."""
     arguments = _parser().parse_args(argv)

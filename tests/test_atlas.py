@@ -14,6 +14,7 @@ from harness.similarity import Similarity
 from harness.spec import DatasetSpec, DataSpec
 from harness.store import Store
 from tests.tiny import tiny_backbone, tiny_weights
+from tests.whole import copy_is_whole
 
 FAR = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
 
@@ -90,10 +91,11 @@ def test_what_cannot_be_run_is_said(arguments: list[str], message: str, capsys: 
 
 
 def test_a_set_too_small_for_a_size_is_left_out_there(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(search, "run_trial", lambda *_, **__: TrialResult("complete", 1e9, 1e9, 0.5))
     flags = ["--sizes", "12,5000", "--seeds", "1", "--validation-size", "30"]
     assert atlas.main(["--data", "digits.toml", *flags]) == 0
     assert "atlas/digits/5000/0: left out, digits has 150 training images" in capsys.readouterr().out
+    copy_is_whole(tmp_path / "results" / "harness.db", "atlas/digits/12/0", trial=6, session=1)
     assert Store("sqlite:///results/harness.db").study_names() == ["atlas/digits/12/0"]

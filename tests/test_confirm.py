@@ -20,6 +20,7 @@ from harness.store import Store
 from harness.strategy import Strategy
 from harness.trial import run_trial
 from tests.tiny import tiny_problem, tiny_weights
+from tests.whole import copy_is_whole
 
 URL = "sqlite:///results/harness.db"
 SMALL = ("--finalists", "2", "--seeds", "2")
@@ -82,6 +83,7 @@ def measured(store: Store) -> pd.DataFrame:
 
 def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert confirm.main(["--study", "tiny", *SMALL]) == 0
+    copy_is_whole(Path("results/harness.db"), "tiny", opening=1, trial=3, baseline=2, session=2)
     told = capsys.readouterr()
     (opening,) = searched.openings("tiny").to_dict("records")
     assert opening["number"] == 1 and opening["finished_at"] is not pd.NaT and "harness confirm" in opening["command"]

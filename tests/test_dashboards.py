@@ -50,6 +50,7 @@ from harness.similarity import Similarity
 from harness.store import Store
 from harness.strategy import KINDS, Strategy
 from tests.synthetic import HOSTILE, add_trials, confirm_study, write_study
+from tests.whole import copy_is_whole
 
 
 @pytest.fixture(scope="module")
@@ -625,7 +626,10 @@ def test_what_the_user_can_mend_ends_with_2_and_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_writes_the_page_and_serves_until_interrupted(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_command_writes_the_page_and_serves_until_interrupted(
+    store: Store, tmp_path: Path, how: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "harness.dashboard", "--study", "mnist", "--storage", store.url]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     with subprocess.Popen(
@@ -641,12 +645,13 @@ def test_command_writes_the_page_and_serves_until_interrupted(store: Store, tmp_
                 assert "Frozen layers" in answer.read().decode()
             with urllib.request.urlopen(f"{address}api/studies", timeout=20) as answer:
                 assert "mnist" in {study["study_name"] for study in json.load(answer)["study_summaries"]}
-            process.send_signal(signal.SIGINT)
+            process.send_signal(how)
             assert process.wait(20) == 0
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
     assert (tmp_path / "results" / "mnist.html").stat().st_size > 1_000_000
+    copy_is_whole(Path(store.engine.url.database or ""), "mnist", trial=len(store.trials("mnist")))
 
 
 def test_no_study_name_leads_out_of_the_folder_or_shares_a_page() -> None:

@@ -19,6 +19,7 @@ from harness.store import Store
 from harness.strategy import Strategy
 from harness.winner import Evidence, Winner
 from tests.tiny import tiny_problem, tiny_weights
+from tests.whole import copy_is_whole
 
 STORAGE = "sqlite:///results/harness.db"
 
@@ -67,6 +68,7 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr(SealedTest, "open", open_test)
     code, out, err = call(capsys, "--study", "tiny", "--out", "models/one")
     assert code == 0, err
+    copy_is_whole(Path("results/harness.db"), "tiny", trial=2, baseline=1)
     assert "exported to models/one" in out and "epoch 1 of 1: training loss" in err
     assert {path.name for path in Path("models").iterdir()} == {"one"}  # nothing half-made beside it
     exported = Exported.load(Path("models/one"))

@@ -26,6 +26,7 @@ from harness.strategy import Strategy
 from tests.conftest import ROOT
 from tests.exported import export
 from tests.tiny import tiny_problem, tiny_weights
+from tests.whole import copy_is_whole
 
 
 @pytest.fixture(autouse=True)
@@ -251,6 +252,35 @@ def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
     assert len(store.trials("tiny")) == 3
 
 
+@pytest.mark.parametrize("end", ["done", "SIGTERM", "Ctrl-C", "bug", "bad input"])
+@pytest.mark.usefixtures("untrained")
+def test_one_whole_file_is_left_whatever_ended_the_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    trained, before = search.run_trial, iter([True, True])
+
+    def run_trial(*given: Any, **more: Any) -> TrialResult:
+        if not next(before, False):
+            if end == "SIGTERM":
+                signal.raise_signal(signal.SIGTERM)
+            if end == "Ctrl-C":
+                raise KeyboardInterrupt
+            if end == "bug":
+                raise ZeroDivisionError
+            if end == "bad input":
+                raise WeightsError("no weights here")
+        return trained(*given, **more)
+
+    monkeypatch.setattr(search, "run_trial", run_trial)
+    if end == "bug":
+        with pytest.raises(ZeroDivisionError):
+            call(capsys, "--trials", "3")
+    else:
+        assert call(capsys, "--trials", "3")[0] == {"done": 0, "bad input": 2}.get(end, 130)
+    assert {path.name for path in Path("results").glob("*.db*")} == {"harness.db"}
+    copy_is_whole(Path("results/harness.db"), "tiny", trial=3 if end == "done" else 2, session=1, baseline=1)
+
+
 def test_the_plan_alone(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "--dry-run", "--trials", "7", study="mnist")
     assert code == 0
@@ -393,6 +423,7 @@ def test_interrupted_then_killed_then_run_to_the_end(tmp_path: Path, how: signal
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Run the same command again to go on" in err and "Traceback" not in err
+    copy_is_whole(Path("results/harness.db"), "tiny", session=1)
     states = Counter(row[0] for row in database().execute("select state from trials"))
     assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] >= 2
     assert Path("results/tiny.html").exists()
@@ -412,6 +443,7 @@ def test_two_workers_share_one_study(tmp_path: Path) -> None:
     process = real_process("--trials", "12", "--workers", "2", folder=tmp_path)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
+    copy_is_whole(Path("results/harness.db"), "tiny", trial=12, session=2)
     no_trial_is_lost_or_repeated(12)
     sessions = database().execute("select session, count(*) from trial_summary group by 1").fetchall()
     assert len(sessions) == 2, "one worker did everything"

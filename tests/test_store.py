@@ -20,11 +20,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from harness import migrations, store
+from harness import database, migrations, store
 from harness.errors import StorageError
 from harness.results import STATUSES, Candidate, Checkpoint, Seconds, TrialResult
 from harness.store import Store
 from harness.strategy import KINDS, N_CONVS, Strategy
+from tests.whole import copy_is_whole
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "database.md"
 ENVIRONMENT = {"commit": "0123abc+dirty", "device": "a processor, 2 cores", "versions": {"keras": "3"}}
@@ -634,6 +635,15 @@ class TestSqlite(StoreContract):
             other.execute("BEGIN IMMEDIATE")
             other.close()
         storage.engine.dispose()
+
+    def test_the_file_is_whole_when_it_is_closed_even_where_another_process_has_it_open(self, opened: Store) -> None:
+        file = Path(opened.engine.url.database or "")
+        other = sqlite3.connect(file)
+        other.execute("select count(*) from harness_trial").fetchone()
+        with database.closing():
+            fill(opened)
+        copy_is_whole(file, "mnist", trial=len(opened.trials("mnist")))
+        other.close()
 
     def test_a_full_disk_is_said_and_loses_nothing(self, opened: Store) -> None:
         run = begin(opened)

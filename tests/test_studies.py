@@ -15,6 +15,7 @@ from harness.results import Checkpoint, Seconds, TrialResult
 from harness.search import open_study
 from harness.store import Store
 from harness.strategy import Strategy
+from tests.whole import copy_is_whole
 
 NAME = """it's "50%" é"""
 
@@ -90,6 +91,7 @@ def test_there_and_back_without_loss(store: Store, tmp_path: Path, capsys: pytes
     fill(store, NAME)
     file = tmp_path / "exported.db"
     assert studies.main(["export", NAME, str(file), "--storage", store.url]) == 0  # takes back what the dead one held
+    copy_is_whole(file, NAME, session=2, trial=1, checkpoint=1, baseline=1, ticket=3)
     before = everything(store, NAME)
     assert [state[1].name for state in before["optuna"]] == ["COMPLETE", "WAITING", "WAITING"]
     exported = Store(f"sqlite:///{file}")
