@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import backbone, environment
+from harness.arguments import shown_arguments
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -17,7 +18,7 @@ def machine() -> dict[str, Any]:
     return {
         **found.as_dict(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "command": " ".join(["python", "-m", f"benchmarks.{_started()}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{_started()}", *shown_arguments(sys.argv[1:])]),
     }
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from dashboards.atlas import write_atlas
 from dashboards.rows import atlas_trials
 from harness import database
+from harness.arguments import Parser, recorded_command
 from harness.audit import Found, places
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS
-from harness.run import loading, recorded_command
+from harness.run import loading
 from harness.spec import AdviceSpec, DatasetSpec
 from harness.store import Store
 
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.atlas",
         description="Run the same small search on nested subsets of several data sets and map, over size and "
         "similarity to ImageNet, which strategy wins, by how much, for which compute, and where the article's table is "

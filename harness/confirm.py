@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import database
+from harness.arguments import Parser, recorded_command
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError
 from harness.paths import DEFAULT_STORAGE, page_path
 from harness.progress import log_to
 from harness.report import confirmation_as_json, print_confirmation
-from harness.run import loading, prepare_output, recorded_command
+from harness.run import loading, prepare_output
 from harness.store import Store
 from harness.worker import dataset_of
 
@@ -33,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.confirm",
         description="Train the finalists of a search, the advice, the article's recipes and every baseline anew, on "
         "fresh seeds and on train and validation together, and measure them on the sealed test part, which is opened "

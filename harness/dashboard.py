@@ -1,6 +1,5 @@
 """The command line of the dashboard: write the page of one or more studies, as files or live."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from dashboards.images import write_pdf, write_pngs
 from dashboards.page import write_page
 from dashboards.rows import Rows
 from harness import database
+from harness.arguments import Parser
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, page_path
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Exit code 2 for what the user can mend, with one line on stderr that says how.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m harness.dashboard",
         description="Write a study's page: what to use, accuracy versus compute, frozen layers, where the time went, "
         "every trial, all in one HTML file that needs no network.",

@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import sqlite3
 import time
 import weakref
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -82,14 +84,11 @@ def parse_url(url: str) -> URL:
     Raises StorageError where it does not parse, is of another kind than SQLite and PostgreSQL, has no installed
     driver, lives in memory only, or names a file in a folder that does not exist.
     """
+    parsed = _split(url)
     try:
-        parsed = sa.make_url(url)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         supported = parsed.get_backend_name() in ("sqlite", "postgresql") and not parsed.get_dialect().is_async
-    except (sa.exc.ArgumentError, ValueError):
-        # The text may hold a password that could not be told apart from the rest: not repeated.
-        raise StorageError(f"the database URL of {len(url)} characters does not parse: {_FORMS}") from None
     except sa.exc.NoSuchModuleError:
         supported = False
     if not supported:
@@ -108,6 +107,22 @@ def parse_url(url: str) -> URL:
 _FORMS = "give sqlite:///folder/file.db or postgresql://user:password@host:port/database"
 
 
+def _split(url: str) -> URL:
+    """The URL in its parts. Raises StorageError where it cannot be told where one ends."""
+    try:
+        # The text may hold a password that could not be told apart from the rest: never repeated.
+        parsed = sa.make_url(url)
+        parsed.render_as_string()
+    except (sa.exc.ArgumentError, ValueError):
+        raise StorageError(f"the database URL of {len(url)} characters does not parse: {_FORMS}") from None
+    if parsed.host is not None and (url.count("@") > 1 or not _HOST.fullmatch(parsed.host)):
+        raise StorageError(
+            f"in the database URL of {len(url)} characters the host cannot be told from the password: "
+            "write @ in a name or a password as %40"
+        )
+    return parsed
+
+
 def _check_file(database: str | None) -> None:
     if not database or database == ":memory:" or database.startswith("file:"):
         raise StorageError(f"the SQLite database {database or ':memory:'!r} is not a plain file on disk: {_FORMS}")
@@ -116,9 +131,73 @@ def _check_file(database: str | None) -> None:
         raise StorageError(f"the folder {str(folder)!r} of the database {database!r} does not exist: create it first")
 
 
-def shown(url: URL) -> str:
-    """The URL as it may be printed: without the password."""
-    return url.render_as_string(hide_password=True)
+HIDDEN = "***"
+"""What stands for a password wherever a URL is shown."""
+
+# What each part of a URL is made of where it is harmless.
+_HOST = re.compile(r"[\w.,:%/-]*")
+_WORDS = re.compile(r"[\w ./,+~-]*")
+_USER = re.compile(r"[\w ./,+~@-]*")
+_NEVER = re.compile(r"(?!)")
+_SECRETS = {"password", "sslpassword"}  # options whose names may be shown, and nothing more
+_OPTIONS = dict.fromkeys(
+    (
+        "port", "dbname", "service", "passfile", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl",
+        "sslnegotiation", "gssencmode", "channel_binding", "connect_timeout", "application_name", "client_encoding",
+        "target_session_attrs", "load_balance_hosts", "keepalives", "keepalives_idle", "keepalives_interval",
+        "keepalives_count", "tcp_user_timeout", "timeout", "mode", "cache", "uri", "vfs", "check_same_thread",
+    ),
+    _WORDS,
+) | {"host": _HOST, "hostaddr": _HOST, "user": _USER}  # fmt: skip
+
+
+def shown(url: URL | str) -> str:
+    """The URL of a database as it may be printed and recorded: `HIDDEN` stands for all that could be a password.
+
+    Of text that does not parse nothing is shown.
+    """
+    if isinstance(url, str):
+        if re.fullmatch(r"sqlite(\+\w+)?:///[^?]*", url):
+            return url  # the path of a file, however it is written
+        try:
+            url = _split(url)
+        except StorageError:
+            return HIDDEN
+    secret = _hidden(url)
+
+    def hide(part: str | None) -> str | None:
+        return HIDDEN if part in secret else part
+
+    options = [(key, value) for key, values in url.normalized_query.items() for value in values]
+    kept = url.set(
+        username=hide(url.username), password=hide(url.password), host=hide(url.host), database=hide(url.database),
+        query={},
+    ).update_query_pairs([(str(hide(key)), str(hide(value))) for key, value in options], append=True)  # fmt: skip
+    text = kept.render_as_string(hide_password=False)
+    return text.replace(quote(HIDDEN), HIDDEN)
+
+
+def _hidden(url: URL) -> set[str]:
+    """The parts of a URL that are a password or could be one.
+
+    All but what is known to be harmless: a password stands in several places, and with a typing error (a ``;`` for the
+    ``&``, an option's name) in any.
+    """
+    database = re.compile(r".*", re.DOTALL) if url.get_backend_name() == "sqlite" else _WORDS
+    parts = [(url.username, _USER), (url.password, _NEVER), (url.host, _HOST), (url.database, database)]
+    for key, values in url.normalized_query.items():
+        if key not in _SECRETS:
+            parts.append((key, _WORDS if key in _OPTIONS else _NEVER))
+        parts += [(value, _OPTIONS.get(key, _NEVER)) for value in values]
+    return {part for part, harmless in parts if part is not None and not harmless.fullmatch(part)}
+
+
+def _without(secret: set[str], text: str) -> str:
+    """The text with `HIDDEN` for the secrets, also as they stand in a URL or among a driver's parameters."""
+    written = {form for part in secret for form in (part, quote(part, safe=" +"), re.sub(r"(['\\])", r"\\\1", part))}
+    for form in sorted(written - {""}, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return text
 
 
 def engine_options(url: URL) -> dict[str, Any]:
@@ -220,10 +299,14 @@ def _explain(context: ExceptionContext) -> StorageError | None:
         if remedy is None and isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
             remedy = "does not answer: check that the server runs, and the URL's host, port, user and database"
             away = True
+        elif remedy is None and context.connection is None:
+            remedy = "cannot be connected to as its URL says: mend the options after the ?"
     if remedy is None:
         return None
-    where = shown(context.engine.url) if context.engine else "in use"
-    return (Away if away else StorageError)(f"the database {where} {remedy} ({' '.join(str(original).split())})")
+    url = context.engine.url if context.engine else None
+    where = shown(url) if url else "in use"
+    said = _without(_hidden(url) if url else set(), " ".join(str(original).split()))
+    return (Away if away else StorageError)(f"the database {where} {remedy} ({said})")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dashboards import words
 from dashboards.confirmed import confirmation
 from dashboards.rows import Rows
 from harness import database
+from harness.arguments import Parser
 from harness.data import load_split
 from harness.environment import describe, stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
@@ -62,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.export",
         description="Write a study's winner as a model that needs no harness: Keras and, where the packages are there, "
         "TensorFlow SavedModel and ONNX, preprocessing inside, with a model card and the spec that makes it again. A "

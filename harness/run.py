@@ -4,7 +4,6 @@ import argparse
 import gc
 import json
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import database
+from harness.arguments import Parser, recorded_command
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
 from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.run",
         description="Search transfer strategies for VGG16 on a study's images. Running the same command again goes on "
         "where it stopped and adds only the trials that are missing.",
@@ -138,7 +138,9 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     if arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers}: give 1 or more")
     if arguments.engine == "ray" and arguments.storage.startswith("sqlite"):
-        raise SpecError(f"--engine ray: its workers cannot reach {arguments.storage}: give a PostgreSQL --storage")
+        raise SpecError(
+            f"--engine ray: its workers cannot reach {database.shown(arguments.storage)}: give a PostgreSQL --storage"
+        )
     if arguments.worker_cpus <= 0 or arguments.worker_gpus < 0:
         given = f"--worker-cpus {arguments.worker_cpus} --worker-gpus {arguments.worker_gpus}"
         raise SpecError(f"{given}: give more than 0 processors, and 0 or more GPUs")
@@ -217,17 +219,6 @@ def _confirm(searched: "Request", study: str | None) -> "Rows":
         ),
         lambda text: print(text, file=sys.stderr, flush=True),
     )
-
-
-def recorded_command(name: str, argv: Sequence[str] | None) -> str:
-    """The command ``name`` with its arguments ``argv``, those of this process where None, as it may be recorded."""
-    return shlex.join(["harness", name, *map(_without_password, sys.argv[1:] if argv is None else argv)])
-
-
-def _without_password(argument: str) -> str:
-    """An argument as it may be recorded: a database's URL without its password."""
-    option, separator, url = argument.rpartition("=")
-    return f"{option}{separator}{database.shown(database.parse_url(url))}" if "://" in url and "@" in url else argument
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from harness.advice import Advice, advise
 from harness.backbone import fast_precision
 from harness.copying import nobody_works_on
 from harness.data import Drawn, Split, draw
-from harness.database import patiently
+from harness.database import patiently, shown
 from harness.errors import SpecError
 from harness.heartbeat import Watch
 from harness.measure import measure_similarity
@@ -98,7 +98,7 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: St
         return Advice.of(before.advice["scenario"], before.advice["reason"])
     if request.must_exist:
         raise SpecError(
-            f"there is no study {spec.name!r} in {request.storage} to resume: leave out --resume to begin it"
+            f"there is no study {spec.name!r} in {shown(request.storage)} to resume: leave out --resume to begin it"
         )
     found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
     advice = advise(found, spec.advice.large_at)

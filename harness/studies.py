@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import database
+from harness.arguments import Parser
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, StorageError
 from harness.listing import PART_NAMES
@@ -38,15 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.studies",
         description="What a database holds, and moving studies between databases. An exported study is a SQLite "
         "database that holds this study alone: it can be searched on, looked at and asked in SQL like any other.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: object, summary: str) -> argparse.ArgumentParser:
+    def command(name: str, run: object, summary: str) -> Parser:
         found = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
         found.set_defaults(run=run)
         found.add_argument(

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import database
+from harness.arguments import Parser, recorded_command
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError
-from harness.run import loading, recorded_command
+from harness.run import loading
 from harness.spec import DatasetSpec, shipped
 from harness.store import Store
 
@@ -32,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.worker",
         description="Run trials of a study that `harness run` has begun, from any machine that reaches its database, "
         "until all are finished. What is searched, on which images and for how much, is the study's.",

@@ -64,6 +64,7 @@ ORDER = [
     "harness.baselines",
     "harness.trial",
     "harness.database",
+    "harness.arguments",
     "harness.migrations",
     "harness.store",
     "harness.heartbeat",
