@@ -11,6 +11,7 @@ from dashboards.figures import draw
 from dashboards.page import MOST_POINTS, figure_page, render
 from dashboards.rows import Rows
 from harness.errors import SpecError, StorageError
+from harness.outputs import check_output
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FIGURE_SIZE = (1200, 750)
@@ -62,9 +63,11 @@ def write_pdf(studies: Sequence[Rows], file: Path) -> None:
 
 
 def _print(browser: str, html: str, what: str, file: Path, options: Sequence[str]) -> None:
+    kind = "PDF" if "pdf" in what else "PNG"
+    check_output(file, kind, option=f"--{kind.lower()}")
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "page.html"
-        printed = page.with_suffix(".pdf" if "pdf" in what else ".png")  # Chromium goes by the suffix
+        printed = page.with_suffix(f".{kind.lower()}")  # Chromium goes by the suffix
         page.write_text(html, encoding="utf-8")
         root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses to run as root
         command = [

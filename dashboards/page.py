@@ -25,6 +25,7 @@ from dashboards.summary import Summary, summarise
 from dashboards.table import COMPARED_COLUMNS, CONFIRMED_COLUMNS, compared_rows, confirmed_rows, trials_table
 from dashboards.theme import COLOURS, DARK, INK, LINE, MUTED, PAPER
 from harness.errors import StorageError
+from harness.outputs import check_output
 from harness.store import Store
 
 MOST_POINTS = 1500
@@ -90,7 +91,9 @@ def write_page(store: Store, study_name: str, path: Path, *compared: str) -> Non
 
 
 def save(text: str, path: Path) -> None:
-    """Write a page to ``path``, whole or not at all. Raises StorageError where that cannot be."""
+    """Write a page to ``path``, whole or not at all. Raises StorageError where that cannot be, or where something is
+    there that is no page."""
+    check_output(path, "page")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

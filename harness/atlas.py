@@ -17,9 +17,9 @@ from harness import database
 from harness.arguments import Parser, recorded_command
 from harness.audit import Found, places
 from harness.environment import stop_on_sigterm
-from harness.errors import HarnessError, SpecError, StorageError
+from harness.errors import HarnessError, SpecError
 from harness.paths import DEFAULT_STORAGE, RESULTS
-from harness.run import loading
+from harness.run import loading, prepare_output
 from harness.spec import AdviceSpec, DatasetSpec
 from harness.store import Store
 
@@ -109,11 +109,8 @@ def _run(arguments: argparse.Namespace, command: str) -> None:
         print(f"page: {arguments.out}")
         return
     datasets = _datasets(arguments)
-    try:
-        for folder in {arguments.out.parent, *([RESULTS] if arguments.storage == DEFAULT_STORAGE else [])}:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder {folder} cannot be made ({error}): choose another with --out") from None
+    rows = arguments.out.with_suffix(".json")
+    prepare_output(arguments.out, arguments.storage, {rows: "table of rows"})
     with loading():
         from harness.cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
 
@@ -130,7 +127,6 @@ def _run(arguments: argparse.Namespace, command: str) -> None:
     finally:
         found = atlas_trials(Store(arguments.storage), atlas.name)
         if places(found, boundaries):
-            rows = arguments.out.with_suffix(".json")
             rows.write_text(json.dumps([asdict(trial) for trial in found], indent=0) + "\n", encoding="utf-8")
             write_atlas(found, boundaries, arguments.out)
             print(f"rows: {rows}\npage: {arguments.out}")

@@ -10,7 +10,7 @@ from harness import database
 from harness.arguments import Parser, recorded_command
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError
-from harness.paths import DEFAULT_STORAGE, page_path
+from harness.paths import DEFAULT_STORAGE, page_path, recommendation_path
 from harness.progress import log_to
 from harness.report import confirmation_as_json, print_confirmation
 from harness.run import loading, prepare_output
@@ -78,8 +78,9 @@ def _confirm(arguments: argparse.Namespace, command: str) -> None:
         reopen=arguments.reopen,
         command=command,
     )
-    prepare_output(request.page, request.storage)
-    log_to(request.page.with_suffix(".log"))
+    log, recommendation = request.page.with_suffix(".log"), recommendation_path(request.page)
+    prepare_output(request.page, request.storage, {log: "log", recommendation: "recommendation"})
+    log_to(log)
     rows = confirm(request, lambda text: print(text, file=sys.stderr, flush=True))
     if arguments.json:
         print(json.dumps(confirmation_as_json(rows), indent=2))

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import sqlalchemy
-
 from dashboards.images import write_pdf, write_pngs
 from dashboards.page import write_page
 from dashboards.rows import Rows
@@ -13,6 +11,7 @@ from harness import database
 from harness.arguments import Parser
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
+from harness.outputs import check_output
 from harness.paths import DEFAULT_STORAGE, page_path
 from harness.store import Store
 
@@ -61,8 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if study in compared or len(set(compared)) < len(compared):
             raise SpecError(f"--study {' --study '.join(arguments.study)} names a study twice: give each once")
         _refuse_missing_file(arguments.storage)
-        store = Store(arguments.storage)
         page = arguments.out or page_path(" against ".join(arguments.study))
+        check_output(page, "page", arguments.storage)
+        if arguments.pdf:
+            check_output(arguments.pdf, "PDF", arguments.storage, "--pdf")
+        store = Store(arguments.storage)
         write_page(store, study, page, *compared)
         print(f"page: {page}", flush=True)
         if arguments.png or arguments.pdf:
@@ -86,14 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse_missing_file(storage: str) -> None:
     """To look at results must not create an empty database. What else may be wrong with the URL, ``Store`` says."""
-    try:
-        url = sqlalchemy.make_url(storage)
-    except sqlalchemy.exc.ArgumentError:
-        return
-    file = url.database if url.get_backend_name() == "sqlite" else None
-    if file and not file.startswith((":memory:", "file:")) and not Path(file).is_file():
+    files = database.files_of(storage)
+    if files and not files[0].is_file():
         raise StorageError(
-            f"there is no database {file!r}: run a study first (python -m harness.run --study …), or give "
+            f"there is no database {str(files[0])!r}: run a study first (python -m harness.run --study …), or give "
             f"the URL of another with --storage"
         )
 

@@ -123,6 +123,19 @@ def _split(url: str) -> URL:
     return parsed
 
 
+def files_of(url: str) -> list[Path]:
+    """The file of the SQLite database at ``url`` and those that SQLite keeps beside it; none where it is another kind,
+    or does not parse: `parse_url` says so."""
+    try:
+        parsed = _split(url)
+    except StorageError:
+        return []
+    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    if not file or file.startswith((":memory:", "file:")):
+        return []
+    return [Path(file + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+
+
 def _check_file(database: str | None) -> None:
     if not database or database == ":memory:" or database.startswith("file:"):
         raise StorageError(f"the SQLite database {database or ':memory:'!r} is not a plain file on disk: {_FORMS}")

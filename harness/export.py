@@ -207,6 +207,9 @@ def _check_target(out: Path, overwrite: bool) -> None:
         raise StorageError(f"--out {out} is a file: give the name of a folder")
     there = sorted(path.name for path in out.iterdir()) if out.exists() else []
     others = [name for name in there if name not in FILES]
+    spec = out / "spec.toml"  # every export has one
+    if there and not others and not (spec.is_file() and spec.read_bytes().startswith(_HOW.encode())):
+        others = there
     if others:
         raise StorageError(f"--out {out} holds {others[0]}, which no export wrote: give the name of a new folder")
     if there and not overwrite:

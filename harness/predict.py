@@ -16,6 +16,7 @@ from harness.environment import available_cores, stop_on_sigterm
 from harness.errors import DataError, HarnessError, SpecError, StorageError
 from harness.folders import SUFFIXES
 from harness.listing import printable, shown
+from harness.outputs import check_output
 from harness.pictures import Unreadable, decode
 from harness.run import loading
 
@@ -61,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def _predict(arguments: argparse.Namespace) -> None:
     if arguments.top < 1:
         raise SpecError(f"--top {arguments.top}: give 1 or more")
+    if arguments.out is not None:
+        check_output(arguments.out, "CSV of predictions")
     files = _files(arguments.images)
     with loading():
         from harness.exported import Exported  # heavy: TensorFlow or JAX is loaded

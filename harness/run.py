@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from harness import database
 from harness.arguments import Parser, recorded_command
 from harness.environment import stop_on_sigterm
 from harness.errors import HarnessError, SpecError, StorageError
-from harness.paths import DEFAULT_STORAGE, RESULTS, page_path
+from harness.outputs import check_output
+from harness.paths import DEFAULT_STORAGE, RESULTS, page_path, recommendation_path
 from harness.progress import log_to
 from harness.results import METRICS
 from harness.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
@@ -176,7 +177,10 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         must_exist=arguments.resume,
         command=command,
     )
-    prepare_output(request.page, request.storage)
+    written = {request.page.with_suffix(".log"): "log"}
+    if arguments.confirm:
+        written[recommendation_path(request.page)] = "recommendation"
+    prepare_output(request.page, request.storage, written)
     log_to(request.page.with_suffix(".log"))
     rows = run_study(request)
     if arguments.confirm:
@@ -260,10 +264,15 @@ def _list_studies() -> None:
         print(f"{name:<14} {spec.description} ({data}, {spec.budget.trials} trials; {path.name})")
 
 
-def prepare_output(page: Path, storage: str) -> None:
-    """Make the folders results go to, before anything is computed. Raises StorageError where that cannot be."""
+def prepare_output(page: Path, storage: str, beside: Mapping[Path, str]) -> None:
+    """Make the folders results go to, before anything is computed. Raises StorageError where that cannot be, or where
+    the page, or a file that is written ``beside`` it (with its kind), would take the place of something else."""
     if page.is_dir():
         raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
+    if page in beside:
+        raise StorageError(f"--out {page} is the name of the {beside[page]} beside the page: let it end in .html")
+    for file, kind in {page: "page", **beside}.items():
+        check_output(file, kind, storage)
     folders = [page.parent]
     if storage == DEFAULT_STORAGE:
         folders.append(RESULTS)  # a folder that the user names himself must be there: a typing error makes no database

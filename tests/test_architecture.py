@@ -65,6 +65,7 @@ ORDER = [
     "harness.trial",
     "harness.database",
     "harness.arguments",
+    "harness.outputs",
     "harness.migrations",
     "harness.store",
     "harness.heartbeat",
