@@ -36,7 +36,8 @@ if TYPE_CHECKING:  # heavy
 _FORMATS = {"keras": "model.keras", "saved_model": "saved_model", "onnx": "model.onnx"}
 _PACKAGES = {"keras": (), "saved_model": ("tensorflow",), "onnx": ("onnx", "tf2onnx")}
 FILES = {
-    "model.keras": "the model, for Keras 3 and any of its backends; class names inside, as JSON, in `harness.json`",
+    "model.keras": "the model, for Keras >= 3.9 and any of its backends; class names inside, as JSON, in "
+    "`harness.json`",
     "saved_model": "the model as a TensorFlow SavedModel, whose signature gives `class_name`, `probability` and "
     "`probabilities`",
     "model.onnx": "the model as ONNX, for pictures of {height} x {width} pixels only",

@@ -70,10 +70,27 @@ def _copy(layer: keras.layers.Layer, name: str, **changed: Any) -> keras.layers.
 
 
 def save_keras(model: keras.Model, file: Path, signature: Signature) -> None:
-    """Write ``model`` as a ``.keras`` file with ``signature`` inside: Keras overlooks what it does not know."""
+    """Write ``model`` as a ``.keras`` file for Keras 3.9 and newer, with ``signature`` inside: Keras overlooks what it
+    does not know there."""
     model.save(file)
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(MEMBER, signature.model_dump_json(indent=2))
+    with zipfile.ZipFile(file) as archive:
+        members: dict[str, bytes | str] = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = json.dumps(_without_none(json.loads(members["config.json"])))
+    members[MEMBER] = signature.model_dump_json(indent=2)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def _without_none(value: Any, *, arguments: bool = False) -> Any:
+    """A Keras config without the ``arguments`` of its layers that are None. That is their default everywhere, but a
+    Keras that does not know one of them yet (3.12: ``quantization_config``) refuses the whole file."""
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    if isinstance(value, dict):
+        kept = {name: item for name, item in value.items() if not (arguments and item is None)}
+        return {name: _without_none(item, arguments=name == "config") for name, item in kept.items()}
+    return value
 
 
 def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str]) -> None:

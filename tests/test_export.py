@@ -78,7 +78,16 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     assert (described.evidence.trial, described.evidence.score) == (1, 0.75)
     assert described.seed == searched.trials("tiny")["seed"].tolist()[1]
     text = Path("models/one/README.md").read_text()
-    for part in ("144 images", "30 test images", "CC BY 4.0", "made by the tests", "95 % interval", "TFLOP", "0. a"):
+    for part in (
+        "144 images",
+        "30 test images",
+        "CC BY 4.0",
+        "made by the tests",
+        "95 % interval",
+        "TFLOP",
+        "0. a",
+        "Keras >= 3.9",
+    ):
         assert part in text
     assert ("saved_model" in text) == Path("models/one/saved_model").is_dir()
 

@@ -1,8 +1,13 @@
 """The plain Keras model of a trained network: the same numbers, nothing of the harness in it."""
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -86,6 +91,71 @@ def test_the_file_holds_keras_layers_and_the_facts(tmp_path: Path) -> None:
     assert exported.signature == SIGNATURE
     raw = pictures(20, 90, 70, 3)  # any size
     assert np.array_equal(exported.probabilities(raw), model.predict_on_batch(raw))
+
+
+def arguments(config: Any) -> Iterator[dict[str, Any]]:
+    """What each class that a Keras config names is made with."""
+    for item in config.values() if isinstance(config, dict) else config if isinstance(config, list) else []:
+        yield from arguments(item)
+    if isinstance(config, dict) and isinstance(config.get("config"), dict):
+        yield config["config"]
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_the_file_names_no_argument_that_an_earlier_keras_may_not_know(pooling: Pooling, tmp_path: Path) -> None:
+    _, model = trained("freeze_first_k", 7, pooling, (8,), 40, 24, 3)
+    save_keras(model, tmp_path / "model.keras", SIGNATURE)
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    found = list(arguments(config))
+    assert len(found) > len(model.layers)
+    assert [name for given in found for name, value in given.items() if value is None] == []
+    # What is left out is as it was once the file is loaded.
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
+
+
+_LOAD = """
+import sys
+
+sys.path.insert(0, sys.argv[1])
+import keras
+import numpy as np
+
+pictures = np.load(sys.argv[2], allow_pickle=False)
+for file in sys.argv[3:]:
+    np.save(file + ".npy", keras.saving.load_model(file, safe_mode=True).predict(pictures, verbose=0))
+print(keras.__version__)
+"""
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("version", ["3.9.0", "3.10.*", "3.12.*", "3.*"])
+def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    install = [*pip, "install", "--no-deps", "--target", tmp_path / "keras", f"keras=={version}"]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"Keras {version} cannot be had from the package index: {done.stderr.strip().splitlines()[-1]}")
+    raw = pictures(20, 50, 30, 3)
+    np.save(tmp_path / "pictures.npy", raw)
+    expected = {}
+    for pooling in get_args(Pooling):
+        _, model = trained("freeze_first_k", 7, pooling, (8,), 40, 24, 3)
+        file = tmp_path / f"{pooling}.keras"
+        save_keras(model, file, SIGNATURE)
+        expected[file] = model.predict_on_batch(raw)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _LOAD, tmp_path / "keras", tmp_path / "pictures.npy", *expected],
+        env=os.environ | {"KERAS_BACKEND": keras.backend.backend()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().startswith(version.rstrip("*"))
+    for file, probabilities in expected.items():
+        assert np.abs(np.load(f"{file}.npy", allow_pickle=False) - probabilities).max() < 1e-5
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is TensorFlow's")
