@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from benchmarks.record import machine, write
-from harness.backbone import Backbone, as_numpy, resized
-from harness.data import join, load_split
-from harness.pareto import wilson_interval
-from harness.spec import StudySpec
-from harness.weights import Weights, load_weights
+from harness.backbones.vgg16 import Backbone, as_numpy, resized
+from harness.backbones.weights import Weights, load_weights
+from harness.core.spec import StudySpec
+from harness.data.dataset import join, load_split
+from harness.statistics.pareto import wilson_interval
 
 SEED = 42
 

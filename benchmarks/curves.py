@@ -20,16 +20,16 @@ from typing import Any
 import optuna
 
 from benchmarks.record import machine
-from harness.backbone import Backbone
-from harness.data import load_split
-from harness.paths import user_cache
-from harness.problem import Problem, set_precision
-from harness.results import Checkpoint, TrialResult
-from harness.search import suggest
-from harness.spec import StudySpec
-from harness.strategy import Strategy
-from harness.trial import run_trial
-from harness.weights import load_weights
+from harness.backbones.vgg16 import Backbone
+from harness.backbones.weights import load_weights
+from harness.core.paths import user_cache
+from harness.core.results import Checkpoint, TrialResult
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.data.dataset import load_split
+from harness.search.search import suggest
+from harness.training.problem import Problem, set_precision
+from harness.training.trial import run_trial
 
 FOLDER = Path(__file__).parent / "curves"
 POINT = ("train_flops", "train_seconds", "val_accuracy", "val_loss", "train_loss")

@@ -3,11 +3,11 @@
     KERAS_BACKEND=jax python -m benchmarks.gpu [--study mnist_full] [--train-size N] [--epochs 3]
 
 Measured first are the card's ceilings: a matrix product, a copy, the study's convolutions and their gradients, each
-alone. Then each strategy is trained by `harness.trial.run_trial`, for a few epochs on the study's images and at its
-image size, and the first again with a wider head, which tells what compiling takes once the convolutions' part is
-there. The first epoch of each is left out.
+alone. Then each strategy is trained by `harness.training.trial.run_trial`, for a few epochs on the study's images and
+at its image size, and the first again with a wider head, which tells what compiling takes once the convolutions' part
+is there. The first epoch of each is left out.
 
-*Floor* is the larger of two times: the epoch's FLOPs (`harness.cost`) over the rate of the fastest product or
+*Floor* is the larger of two times: the epoch's FLOPs (`harness.training.flops`) over the rate of the fastest product or
 convolution, and its bytes over that of the copy. The bytes are those of convolutions that run one after the other: each
 reads and writes its maps once, forward, and for either gradient; the frozen ones forward only. *Bound* is the sum of
 the times of its convolutions, forward and of the gradients it needs, each measured alone: what cuDNN's kernels allow if
@@ -30,14 +30,14 @@ import jax
 import numpy as np
 
 from benchmarks.record import machine, write
-from harness.batches import edges
-from harness.cost import VGG16, feature_shape
-from harness.data import load_split
-from harness.problem import Problem
-from harness.spec import StudySpec
-from harness.strategy import Strategy
-from harness.trial import run_trial
-from harness.weights import load_weights
+from harness.backbones.batches import edges
+from harness.backbones.weights import load_weights
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.data.dataset import load_split
+from harness.training.flops import VGG16, feature_shape
+from harness.training.problem import Problem
+from harness.training.trial import run_trial
 
 STRATEGIES = [
     Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4),

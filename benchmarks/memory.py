@@ -15,14 +15,14 @@ from pathlib import Path
 import psutil
 
 from benchmarks.record import machine, write
-from harness.backbone import fast_precision
-from harness.data import load_split
-from harness.problem import Problem, set_precision
-from harness.search import settled
-from harness.spec import StudySpec
-from harness.strategy import ARTICLE_KINDS, Strategy, depths
-from harness.trial import run_trial
-from harness.weights import load_weights
+from harness.backbones.vgg16 import fast_precision
+from harness.backbones.weights import load_weights
+from harness.core.spec import StudySpec
+from harness.core.strategy import ARTICLE_KINDS, Strategy, depths
+from harness.data.dataset import load_split
+from harness.search.search import settled
+from harness.training.problem import Problem, set_precision
+from harness.training.trial import run_trial
 
 
 def resident(problem: Problem, trials: int) -> Iterator[float]:

@@ -28,7 +28,10 @@ KINDS = ("features", "train", "evaluation")
 
 def _search(arguments: list[str], send: Any) -> None:
     """The search with its seconds counted by kind."""
-    from harness import clock, features, run, work  # TensorFlow is imported where its seconds count
+    from harness import run  # TensorFlow is imported where its seconds count
+    from harness.backbones import activation_cache  # TensorFlow is imported where its seconds count
+    from harness.core import clock  # TensorFlow is imported where its seconds count
+    from harness.workers import work  # TensorFlow is imported where its seconds count
 
     seconds: Counter[str] = Counter()
 
@@ -48,7 +51,7 @@ def _search(arguments: list[str], send: Any) -> None:
             yield
 
     clock.Clock.__call__ = block  # type: ignore[method-assign]
-    features.FeatureCache.get = counted("features")(features.FeatureCache.get)  # type: ignore[method-assign]
+    activation_cache.FeatureCache.get = counted("features")(activation_cache.FeatureCache.get)  # type: ignore[method-assign]
     work.layer_scores = counted("features")(work.layer_scores)
     if run.main(arguments) != 0:
         sys.exit(1)

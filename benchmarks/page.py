@@ -22,8 +22,8 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.record import machine, write
 from dashboards.images import chromium
 from dashboards.page import write_page
-from harness.store import Store
-from tests.synthetic import write_study
+from harness.storage.store import Store
+from tests.helpers.synthetic import write_study
 
 REPEATS = 5
 DRAWN = "() => document.body?.dataset.drawn === 'true'"

@@ -19,14 +19,14 @@ import numpy as np
 
 from benchmarks.plain_model import plain_model, save_weights
 from benchmarks.record import machine, write
-from harness.backbone import fast_precision, resized
-from harness.data import load_split
-from harness.problem import Problem, set_precision
-from harness.spec import StudySpec
-from harness.strategy import Strategy
-from harness.training import WARM_UP_SHARE
-from harness.trial import run_trial
-from harness.weights import load_weights
+from harness.backbones.vgg16 import fast_precision, resized
+from harness.backbones.weights import load_weights
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.data.dataset import load_split
+from harness.training.fit import WARM_UP_SHARE
+from harness.training.problem import Problem, set_precision
+from harness.training.trial import run_trial
 
 
 def strategies(width: int) -> list[Strategy]:

@@ -1,4 +1,4 @@
-"""The network of a strategy as a user of Keras would build it. Needs no more than Keras and `harness.strategy`."""
+"""The network of a strategy as a user of Keras would build it. Needs no more than Keras and `harness.core.strategy`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.strategy import Strategy
+from harness.core.strategy import Strategy
 
 
 def plain_model(strategy: Strategy, image_size: int, n_classes: int, weights: Path | str) -> keras.Model:

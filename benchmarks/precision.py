@@ -17,12 +17,12 @@ from typing import Literal, cast
 
 from benchmarks.plain_loop import strategies
 from benchmarks.record import machine, write
-from harness.audit import Interval
-from harness.data import load_split
-from harness.problem import Problem, set_precision
-from harness.spec import StudySpec
-from harness.trial import run_trial
-from harness.weights import load_weights
+from harness.analysis.verdicts import Interval
+from harness.backbones.weights import load_weights
+from harness.core.spec import StudySpec
+from harness.data.dataset import load_split
+from harness.training.problem import Problem, set_precision
+from harness.training.trial import run_trial
 
 PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 

@@ -4,20 +4,20 @@
 
 Nothing is run: the trials of a recorded study are gone through in their order, each predicted from those before it
 alone, as a worker did; one that was stopped for the epochs it came to. Told are the relative errors and their median
-over the trials that had so many before them. The result that is kept here is of the study
-`mnist` as `make run` searched it, in bfloat16 on 2 cores beside other work; the weights in `harness.forecast` were
-chosen looking at two smaller searches in float32. Prints and keeps the figure (benchmarks/results/prediction.json),
-with the machine that the study names.
+over the trials that had so many before them. The result that is kept here is of the study `mnist` as `make run`
+searched it, in bfloat16 on 2 cores beside other work; the weights in `harness.search.runtime` were chosen looking at
+two smaller searches in float32. Prints and keeps the figure (benchmarks/results/prediction.json), with the machine that
+the study names.
 """
 
 import argparse
 from statistics import median
 
 from benchmarks.record import machine, write
-from harness.forecast import Forecast, Setting
-from harness.spec import StudySpec
-from harness.store import Store
-from harness.strategy import Strategy
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.search.runtime import Forecast, Setting
+from harness.storage.store import Store
 
 AFTER = (0, 1, 2, 3, 5, 8, 12)
 

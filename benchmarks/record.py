@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import backbone, environment
 from harness.arguments import shown_arguments
+from harness.backbones import vgg16
+from harness.core import environment
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
     """Processor or GPU, versions, commit, date and the command line: what every claim carries."""
-    found = environment.describe(backbone.device())
+    found = environment.describe(vgg16.device())
     return {
         **found.as_dict(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",

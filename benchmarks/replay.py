@@ -6,7 +6,7 @@
 these, one after the other and none twice, and the clock is the training FLOPs that the recorded epochs cost.
 
 Pruning, on and off, on the same lists of --trials configurations, drawn without replacement: exact, nothing is
-modelled. `harness.search.Judge` itself decides, on what the search has seen so far.
+modelled. `harness.search.search.Judge` itself decides, on what the search has seen so far.
 
 Searches, for as much compute as --trials configurations cost on average: random; Hyperband (Optuna's pruner on random
 draws); successive halving on the non-dominated rank of accuracy and compute, as in MO-ASHA; Optuna's TPE alone and with
@@ -37,15 +37,15 @@ from optuna.trial import TrialState
 
 from benchmarks.curves import load, recorded_sets
 from benchmarks.record import machine, write
-from harness import search
-from harness.advice import Advice
-from harness.audit import Interval
-from harness.cost import VGG16, trial_cost
-from harness.pareto import front, hypervolume
-from harness.results import Checkpoint
-from harness.search import Judge, as_params, plan, suggest
-from harness.spec import StudySpec
-from harness.strategy import N_CONVS, Strategy
+from harness.analysis.verdicts import Interval
+from harness.core.results import Checkpoint
+from harness.core.spec import StudySpec
+from harness.core.strategy import N_CONVS, Strategy
+from harness.guidance.advice import Advice
+from harness.search import search
+from harness.search.search import Judge, as_params, plan, suggest
+from harness.statistics.pareto import front, hypervolume
+from harness.training.flops import VGG16, trial_cost
 
 Steps = Iterator[tuple[int, int]]
 """What a search trains next: a recorded configuration, and the epoch (from 1) that it is brought to."""
@@ -135,11 +135,11 @@ class Ledger:
         self._trials.append((number, status, strategy.head_epochs))
 
     def checkpoints(self, _: str) -> pd.DataFrame:
-        """As `harness.store.Store.checkpoints`."""
+        """As `harness.storage.store.Store.checkpoints`."""
         return pd.DataFrame(self._points, columns=["number", *Checkpoint.__slots__])
 
     def trials(self, _: str) -> pd.DataFrame:
-        """As `harness.store.Store.trials`, three columns of it."""
+        """As `harness.storage.store.Store.trials`, three columns of it."""
         return pd.DataFrame(self._trials, columns=["number", "status", "head_epochs"])
 
     def one_at_a_time(self) -> AbstractContextManager[None]:

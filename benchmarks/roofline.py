@@ -6,15 +6,15 @@ Rates are FLOPs a second at the study's batch and image size (mnist: 64 pictures
 
 - *peak* is that of TensorFlow's forward convolution on the layer of VGG16 where it is fastest.
 - *bound* is what all convolutions of a step reach together: the FLOPs of forward passes and of the gradients of inputs
-  and filters, over the sum of their times, each by the faster of TensorFlow's kernel and `harness.convolution`'s.
+  and filters, over the sum of their times, each by the faster of TensorFlow's kernel and `harness.backbones.kernels`'s.
   No step made of these kernels is faster, even if what lies between them (pools, casts, optimizer) took no time.
 
-FLOPs are the definition's, products with padding included, as `harness.cost` and TensorFlow's profiler count them:
-`harness.convolution` leaves such products out and is credited with them. A square matrix product is there for
-reference. A step is that of `harness.training.compile_step`, optimizer included; its FLOPs are those of
-`harness.cost.step_cost`, its share their rate over the peak of the same precision. Every round
-times everything once, so that a moment in which something else ran hits all alike; told are the best and the median of
-the rounds. Prints and keeps the figures (benchmarks/results/roofline.json). Needs TensorFlow and VGG16's weights (see
+FLOPs are the definition's, products with padding included, as `harness.training.flops` and TensorFlow's profiler count
+them: `harness.backbones.kernels` leaves such products out and is credited with them. A square matrix product is there
+for reference. A step is that of `harness.training.fit.compile_step`, optimizer included; its FLOPs are those of
+`harness.training.flops.step_cost`, its share their rate over the peak of the same precision. Every round times
+everything once, so that a moment in which something else ran hits all alike; told are the best and the median of the
+rounds. Prints and keeps the figures (benchmarks/results/roofline.json). Needs TensorFlow and VGG16's weights (see
 README.md).
 """
 
@@ -30,15 +30,15 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.record import machine, write
-from harness import convolution
-from harness.clock import Clock
-from harness.cost import VGG16, feature_shape, step_cost
-from harness.data import load_split
-from harness.problem import Problem
-from harness.spec import StudySpec
-from harness.strategy import Strategy
-from harness.training import Schedule, compile_step
-from harness.weights import load_weights
+from harness.backbones import kernels as own
+from harness.backbones.weights import load_weights
+from harness.core.clock import Clock
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.data.dataset import load_split
+from harness.training.fit import Schedule, compile_step
+from harness.training.flops import VGG16, feature_shape, step_cost
+from harness.training.problem import Problem
 
 PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 STRATEGIES = [  # from_scratch takes the same steps as fine_tune_all
@@ -87,17 +87,17 @@ def kernels(shape: Shape, batch: int, dtype: Any) -> dict[str, Call]:
     same: dict[str, Any] = {"strides": [1, 1, 1, 1], "padding": "SAME"}
     run: dict[str, Call] = {
         "forward": lambda: tf.nn.conv2d(inputs, kernel, 1, "SAME"),
-        "forward_ours": lambda: convolution.convolve(inputs, kernel),
+        "forward_ours": lambda: own.convolve(inputs, kernel),
         "input_gradient": lambda: tf.raw_ops.Conv2DBackpropInput(
             input_sizes=inputs.shape, filter=kernel, out_backprop=upstream, **same
         ),
-        "input_gradient_ours": lambda: convolution.input_gradient(kernel, upstream),
+        "input_gradient_ours": lambda: own.input_gradient(kernel, upstream),
         "filter_gradient": lambda: tf.raw_ops.Conv2DBackpropFilter(
             input=inputs, filter_sizes=kernel.shape, out_backprop=upstream, **same
         ),
-        "filter_gradient_ours": lambda: convolution.filter_gradient(inputs, upstream),
+        "filter_gradient_ours": lambda: own.filter_gradient(inputs, upstream),
     }
-    if not (convolution.on_pairs(side, side) or convolution.in_strips(side, side)):  # then they are TensorFlow's
+    if not (own.on_pairs(side, side) or own.in_strips(side, side)):  # then they are TensorFlow's
         del run["forward_ours"], run["input_gradient_ours"]
     return {name: tf.function(call) for name, call in run.items()}
 

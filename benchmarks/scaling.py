@@ -28,16 +28,16 @@ from typing import Any
 from benchmarks import record
 from benchmarks.workers import ADVICE, CLASSES, EPOCHS, Waiting
 from dashboards.page import write_page
-from harness import search
-from harness.clock import Clock
-from harness.data import load_split
-from harness.problem import Problem
-from harness.search import Worker, begin_session, open_study, plan
-from harness.spec import StudySpec
-from harness.store import Store
-from harness.strategy import N_CONVS, Strategy
-from harness.trial import run_trial
-from harness.weights import load_weights
+from harness.backbones.weights import load_weights
+from harness.core.clock import Clock
+from harness.core.spec import StudySpec
+from harness.core.strategy import N_CONVS, Strategy
+from harness.data.dataset import load_split
+from harness.search import search
+from harness.search.search import Worker, begin_session, open_study, plan
+from harness.storage.store import Store
+from harness.training.problem import Problem
+from harness.training.trial import run_trial
 
 TRIALS, IMAGES, SIZES = (10, 100, 1_000, 3_000), (1_000, 10_000), (32, 64, 96, 160, 224)
 LARGEST = {"trials": 10_000, "images": 60_000}

@@ -22,14 +22,14 @@ import tensorflow as tf
 from scipy.stats import kendalltau
 
 from benchmarks.record import machine, write
-from harness.backbone import Backbone
-from harness.data import Images, draw
-from harness.features import FeatureCache
-from harness.measure import block5_averages
-from harness.paths import user_cache
-from harness.similarity import SAMPLE, Reference, compare, cubic_distance, kernel_distance, load_reference
-from harness.spec import DatasetSpec, DataSpec, shipped_folder
-from harness.weights import load_weights
+from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.vgg16 import Backbone
+from harness.backbones.weights import load_weights
+from harness.core.paths import user_cache
+from harness.core.spec import DatasetSpec, DataSpec, shipped_folder
+from harness.data.dataset import Images, draw
+from harness.guidance.measure import block5_averages
+from harness.statistics.similarity import SAMPLE, Reference, compare, cubic_distance, kernel_distance, load_reference
 
 IMAGE_SIZE = 96
 SIZES = (25, 50, 100, 200, 400)

@@ -30,8 +30,8 @@ from benchmarks.rivals.__main__ import Checkpoints, save_images
 from benchmarks.rivals.curves import read_reports
 from benchmarks.rivals.job import STUDY, Job
 from benchmarks.rivals.trial import run
-from harness.spec import StudySpec
-from harness.weights import load_weights
+from harness.backbones.weights import load_weights
+from harness.core.spec import StudySpec
 
 
 class Pruning(keras.callbacks.Callback):

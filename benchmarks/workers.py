@@ -23,16 +23,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks import record
-from harness import search
-from harness.advice import Advice
-from harness.cost import VGG16, Cost, trial_cost
-from harness.heartbeat import Heartbeat
-from harness.results import Checkpoint, Seconds, TrialResult
-from harness.search import Worker, begin_session, open_study, plan
-from harness.spec import StudySpec
-from harness.store import Store
-from harness.strategy import Strategy
-from harness.trial import OnCheckpoint
+from harness.core.results import Checkpoint, Seconds, TrialResult
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.guidance.advice import Advice
+from harness.search import search
+from harness.search.search import Worker, begin_session, open_study, plan
+from harness.storage.heartbeat import Heartbeat
+from harness.storage.store import Store
+from harness.training.flops import VGG16, Cost, trial_cost
+from harness.training.trial import OnCheckpoint
 
 EPOCHS, IMAGES, CLASSES = 3, 2000, 10
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "small and dissimilar")

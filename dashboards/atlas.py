@@ -12,9 +12,9 @@ from plotly.offline import get_plotlyjs
 from dashboards.figures.atlas import atlas_figure, atlas_numbers, elsewhere, overall, verdict_in_words, ways_to_choose_k
 from dashboards.page import TEMPLATES, as_json, asset, save
 from dashboards.theme import DARK, INK, LINE, MUTED, PAPER
-from harness.audit import Found, places, verdicts
-from harness.errors import SpecError
-from harness.spec import AdviceSpec
+from harness.analysis.verdicts import Found, places, verdicts
+from harness.core.errors import SpecError
+from harness.core.spec import AdviceSpec
 
 
 def write_atlas(found: Sequence[Found], boundaries: AdviceSpec, path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dashboards.figures import draw
 from dashboards.page import MOST_POINTS, figure_page, render
-from dashboards.rows import Rows
-from harness.errors import SpecError, StorageError
-from harness.outputs import check_output
+from harness.analysis.rows import Rows
+from harness.core.errors import SpecError, StorageError
+from harness.storage.outputs import check_output
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FIGURE_SIZE = (1200, 750)

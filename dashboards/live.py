@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from dashboards.optuna import attach
 from dashboards.page import render
-from dashboards.rows import Rows
-from harness.errors import SpecError
-from harness.store import Store
+from harness.analysis.rows import Rows
+from harness.core.errors import SpecError
+from harness.storage.store import Store
 
 HOST = "127.0.0.1"  # optuna-dashboard has no log-in and can delete studies
 

@@ -7,10 +7,10 @@ import optuna
 import optuna_dashboard
 
 from dashboards.figures import draw
-from dashboards.rows import Rows
-from dashboards.summary import summarise
-from harness.errors import StorageError
-from harness.store import Store
+from harness.analysis.rows import Rows
+from harness.analysis.summary import summarise
+from harness.core.errors import StorageError
+from harness.storage.store import Store
 
 MOST_POINTS = 300
 """What a figure draws at most here: optuna-dashboard keeps figures as rows of 2,045 characters."""

@@ -15,18 +15,18 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dashboards import words
 from dashboards.figures import draw
 from dashboards.figures.compare import compare_drawing
 from dashboards.figures.drawing import Drawing, Numbers
-from dashboards.recommendation import Recommendation, recommend
-from dashboards.rows import Rows
-from dashboards.summary import Summary, summarise
 from dashboards.table import COMPARED_COLUMNS, CONFIRMED_COLUMNS, compared_rows, confirmed_rows, trials_table
 from dashboards.theme import COLOURS, DARK, INK, LINE, MUTED, PAPER
-from harness.errors import StorageError
-from harness.outputs import check_output
-from harness.store import Store
+from harness.analysis import formatting
+from harness.analysis.recommendation import Recommendation, recommend
+from harness.analysis.rows import Rows
+from harness.analysis.summary import Summary, summarise
+from harness.core.errors import StorageError
+from harness.storage.outputs import check_output
+from harness.storage.store import Store
 
 MOST_POINTS = 1500
 """What a figure of the page draws at most: more marks cannot be told apart, and slow a browser down."""
@@ -40,7 +40,7 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"accuracy": words.accuracy, "number": words.number}
+TEMPLATES.filters |= {"accuracy": formatting.accuracy, "number": formatting.number}
 
 
 @dataclass(frozen=True)

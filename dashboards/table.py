@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from dashboards import words
-from dashboards.confirmed import Confirmation, interval
-from dashboards.rows import Rows
-from harness.comparison import Difference
-from harness.results import METRIC_NAMES
+from harness.analysis import formatting
+from harness.analysis.confirmed import Confirmation, interval
+from harness.analysis.rows import Rows
+from harness.core.results import METRIC_NAMES
+from harness.statistics.comparison import Difference
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,10 @@ def confirmed_rows(found: Confirmation) -> list[tuple[str, ...]]:
     deviation between seeds, mean cost."""
     return [
         (
-            c.candidate.name, c.label, ", ".join(c.candidate.roles).replace("_", " "), words.accuracy(c.val_accuracy),
-            interval(c), "–" if c.test is None else words.accuracy(c.test.spread), words.tflop(c.train_flops),
-            words.seconds(c.seconds),
+            c.candidate.name, c.label, ", ".join(c.candidate.roles).replace("_", " "),
+            formatting.accuracy(c.val_accuracy),
+            interval(c), "–" if c.test is None else formatting.accuracy(c.test.spread), formatting.tflop(c.train_flops),
+            formatting.seconds(c.seconds),
         )
         for c in found.candidates
     ]  # fmt: skip
@@ -124,4 +125,4 @@ def _short(difference: Difference | None) -> tuple[str, str]:
         return "–", ""
     star = " *" if difference.significant else ""
     span = f"({difference.low * 100:+.2f} to {difference.high * 100:+.2f})"
-    return f"{difference.mean * 100:+.2f} {span}{star}", words.p_value(difference.adjusted)
+    return f"{difference.mean * 100:+.2f} {span}{star}", formatting.p_value(difference.adjusted)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-from harness.strategy import Kind
+from harness.core.strategy import Kind
 
 INK, MUTED, LINE, PAPER = "#1c2024", "#5f6872", "#dfe3e7", "#ffffff"
 SHADE = "rgba(128, 138, 148, 0.14)"  # over paper of either theme

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from harness import database
+from harness.storage import database
 
 
 class Parser(argparse.ArgumentParser):

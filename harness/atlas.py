@@ -12,16 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dashboards.atlas import write_atlas
-from dashboards.rows import atlas_trials
-from harness import database
+from harness.analysis.rows import atlas_trials
+from harness.analysis.verdicts import Found, places
 from harness.arguments import Parser, recorded_command
-from harness.audit import Found, places
-from harness.environment import stop_on_sigterm
-from harness.errors import HarnessError, SpecError
-from harness.paths import DEFAULT_STORAGE, RESULTS
+from harness.core.environment import stop_on_sigterm
+from harness.core.errors import HarnessError, SpecError
+from harness.core.paths import DEFAULT_STORAGE, RESULTS
+from harness.core.spec import AdviceSpec, DatasetSpec
 from harness.run import loading, prepare_output
-from harness.spec import AdviceSpec, DatasetSpec
-from harness.store import Store
+from harness.storage import database
+from harness.storage.store import Store
 
 
 @database.closing()
@@ -112,7 +112,7 @@ def _run(arguments: argparse.Namespace, command: str) -> None:
     rows = arguments.out.with_suffix(".json")
     prepare_output(arguments.out, arguments.storage, {rows: "table of rows"})
     with loading():
-        from harness.cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
+        from harness.workers.atlas_cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
 
     atlas = Atlas(
         arguments.name,

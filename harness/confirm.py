@@ -6,16 +6,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import database
+from dashboards.terminal import confirmation_as_json, print_confirmation
 from harness.arguments import Parser, recorded_command
-from harness.environment import stop_on_sigterm
-from harness.errors import HarnessError
-from harness.paths import DEFAULT_STORAGE, page_path, recommendation_path
-from harness.progress import log_to
-from harness.report import confirmation_as_json, print_confirmation
+from harness.core.environment import stop_on_sigterm
+from harness.core.errors import HarnessError
+from harness.core.paths import DEFAULT_STORAGE, page_path, recommendation_path
 from harness.run import loading, prepare_output
-from harness.store import Store
+from harness.storage import database
+from harness.storage.store import Store
 from harness.worker import dataset_of
+from harness.workers.progress import log_to
 
 
 @database.closing()
@@ -64,7 +64,7 @@ def _parser() -> Parser:
 def _confirm(arguments: argparse.Namespace, command: str) -> None:
     dataset = dataset_of(Store(arguments.storage), arguments.study, arguments.dataset)
     with loading():
-        from harness.confirmation import Request, confirm  # heavy: TensorFlow or JAX is loaded
+        from harness.confirmation.test_opening import Request, confirm  # heavy: TensorFlow or JAX is loaded
 
     request = Request(
         study=arguments.study,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from dashboards.images import write_pdf, write_pngs
 from dashboards.page import write_page
-from dashboards.rows import Rows
-from harness import database
+from harness.analysis.rows import Rows
 from harness.arguments import Parser
-from harness.environment import stop_on_sigterm
-from harness.errors import HarnessError, SpecError, StorageError
-from harness.outputs import check_output
-from harness.paths import DEFAULT_STORAGE, page_path
-from harness.store import Store
+from harness.core.environment import stop_on_sigterm
+from harness.core.errors import HarnessError, SpecError, StorageError
+from harness.core.paths import DEFAULT_STORAGE, page_path
+from harness.storage import database
+from harness.storage.outputs import check_output
+from harness.storage.store import Store
 
 
 @database.closing()

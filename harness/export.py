@@ -12,26 +12,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboards import words
-from dashboards.confirmed import confirmation
-from dashboards.rows import Rows
-from harness import database
+from harness.analysis import formatting
+from harness.analysis.confirmed import confirmation
+from harness.analysis.rows import Rows
 from harness.arguments import Parser
-from harness.data import load_split
-from harness.environment import describe, stop_on_sigterm
-from harness.errors import HarnessError, SpecError, StorageError
-from harness.paths import DEFAULT_STORAGE
-from harness.results import Checkpoint
+from harness.core.environment import describe, stop_on_sigterm
+from harness.core.errors import HarnessError, SpecError, StorageError
+from harness.core.paths import DEFAULT_STORAGE
+from harness.core.results import Checkpoint
+from harness.core.spec import DatasetSpec
+from harness.data.dataset import load_split
 from harness.run import loading, silenced
-from harness.spec import DatasetSpec
-from harness.store import Store
+from harness.storage import database
+from harness.storage.store import Store
 from harness.worker import dataset_of
 
 if TYPE_CHECKING:  # heavy
     import keras
 
-    from harness.exported import Signature
-    from harness.winner import Winner
+    from harness.deployment.exported_model import Signature
+    from harness.deployment.winner import Winner
 
 _FORMATS = {"keras": "model.keras", "saved_model": "saved_model", "onnx": "model.onnx"}
 _PACKAGES = {"keras": (), "saved_model": ("tensorflow",), "onnx": ("onnx", "tf2onnx")}
@@ -104,11 +104,11 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
     with loading():
-        from harness.backbone import device  # heavy: TensorFlow or JAX is loaded
-        from harness.card import model_card
-        from harness.exported import Signature
-        from harness.weights import load_weights
-        from harness.winner import Winner, train
+        from harness.backbones.vgg16 import device  # heavy: TensorFlow or JAX is loaded
+        from harness.backbones.weights import load_weights
+        from harness.deployment.exported_model import Signature
+        from harness.deployment.model_card import model_card
+        from harness.deployment.winner import Winner, train
 
     formats = _formats(arguments.formats)
     if arguments.spec:
@@ -132,7 +132,7 @@ def _export(arguments: argparse.Namespace) -> None:
     def on_epoch(checkpoint: Checkpoint) -> None:
         _say(
             f"epoch {checkpoint.epoch} of {winner.study.budget.epochs}: training loss {checkpoint.train_loss:.4f}, "
-            f"{words.seconds(checkpoint.train_seconds)}"
+            f"{formatting.seconds(checkpoint.train_seconds)}"
         )
 
     model, result = train(winner, split, weights, on_epoch)
@@ -150,7 +150,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _confirmed(winner: "Winner", store: Store) -> "Winner":
     """The winner with what the last confirmation measured of it, if it did."""
-    from harness.winner import Measured
+    from harness.deployment.winner import Measured
 
     found = confirmation(Rows.read(store, winner.study.name))
     if found is None:
@@ -189,7 +189,7 @@ def _lacks(form: str) -> str:
 
 
 def _write(model: "keras.Model", folder: Path, formats: Sequence[str], signature: "Signature") -> None:
-    from harness.standalone import save_keras, save_onnx, save_saved_model
+    from harness.deployment.standalone import save_keras, save_onnx, save_saved_model
 
     with silenced():
         for form in formats:

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.environment import available_cores, stop_on_sigterm
-from harness.errors import DataError, HarnessError, SpecError, StorageError
-from harness.folders import SUFFIXES
-from harness.listing import printable, shown
-from harness.outputs import check_output
-from harness.pictures import Unreadable, decode
+from harness.core.environment import available_cores, stop_on_sigterm
+from harness.core.errors import DataError, HarnessError, SpecError, StorageError
+from harness.data.decoding import Unreadable, decode
+from harness.data.folders import SUFFIXES
+from harness.data.listing import printable, shown
 from harness.run import loading
+from harness.storage.outputs import check_output
 
 if TYPE_CHECKING:  # heavy
-    from harness.exported import Exported, Signature
+    from harness.deployment.exported_model import Exported, Signature
 
 _BATCH = 64
 
@@ -66,7 +66,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         check_output(arguments.out, "CSV of predictions")
     files = _files(arguments.images)
     with loading():
-        from harness.exported import Exported  # heavy: TensorFlow or JAX is loaded
+        from harness.deployment.exported_model import Exported  # heavy: TensorFlow or JAX is loaded
 
         exported = Exported.load(arguments.model)
     top = min(arguments.top, len(exported.signature.class_names))

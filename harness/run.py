@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import database
 from harness.arguments import Parser, recorded_command
-from harness.environment import stop_on_sigterm
-from harness.errors import HarnessError, SpecError, StorageError
-from harness.outputs import check_output
-from harness.paths import DEFAULT_STORAGE, RESULTS, page_path, recommendation_path
-from harness.progress import log_to
-from harness.results import METRICS
-from harness.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
+from harness.core.environment import stop_on_sigterm
+from harness.core.errors import HarnessError, SpecError, StorageError
+from harness.core.paths import DEFAULT_STORAGE, RESULTS, page_path, recommendation_path
+from harness.core.results import METRICS
+from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
+from harness.storage import database
+from harness.storage.outputs import check_output
+from harness.workers.progress import log_to
 
 if TYPE_CHECKING:
-    from dashboards.rows import Rows
-    from harness.session import Request
+    from harness.analysis.rows import Rows
+    from harness.workers.session import Request
 
 _OVERRIDES = {
     "name": "name",
@@ -152,14 +152,14 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         overrides["pruning.enabled"] = False
     spec, dataset = _study(arguments.study, arguments.data, overrides)
     if arguments.dry_run:
-        from harness.report import print_plan
+        from dashboards.terminal import print_plan
 
         print_plan(spec, dataset)
         return 0
     with loading():
-        from harness.on_ray import Placement
-        from harness.report import as_json, print_report
-        from harness.session import Request, run_study  # heavy: TensorFlow or JAX is loaded
+        from dashboards.terminal import as_json, print_report
+        from harness.workers.ray_workers import Placement
+        from harness.workers.session import Request, run_study  # heavy: TensorFlow or JAX is loaded
 
     request = Request(
         spec,
@@ -208,8 +208,8 @@ def _study(study: str | None, data: str | None, overrides: dict[str, object]) ->
 
 def _confirm(searched: "Request", study: str | None) -> "Rows":
     """Go on with the confirmation of the study that has just been searched, with the defaults of `harness confirm`."""
-    from harness.confirmation import Request as Confirming
-    from harness.confirmation import confirm
+    from harness.confirmation.test_opening import Request as Confirming
+    from harness.confirmation.test_opening import confirm
 
     return confirm(
         Confirming(

@@ -11,15 +11,15 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from harness import database
 from harness.arguments import Parser
-from harness.environment import stop_on_sigterm
-from harness.errors import HarnessError, StorageError
-from harness.listing import PART_NAMES
-from harness.paths import DEFAULT_STORAGE
-from harness.results import METRIC_NAMES
+from harness.core.environment import stop_on_sigterm
+from harness.core.errors import HarnessError, StorageError
+from harness.core.paths import DEFAULT_STORAGE
+from harness.core.results import METRIC_NAMES
+from harness.data.listing import PART_NAMES
 from harness.run import loading
-from harness.store import Store
+from harness.storage import database
+from harness.storage.store import Store
 
 
 @database.closing()
@@ -154,7 +154,7 @@ def _delete(store: Store, arguments: argparse.Namespace) -> None:
 
 def _copying() -> ModuleType:
     with loading():
-        from harness import copying  # heavy, as all that drives the search is
+        from harness.search import copying  # heavy, as all that drives the search is
     return copying
 
 

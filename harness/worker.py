@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import database
 from harness.arguments import Parser, recorded_command
-from harness.environment import stop_on_sigterm
-from harness.errors import HarnessError, SpecError
+from harness.core.environment import stop_on_sigterm
+from harness.core.errors import HarnessError, SpecError
+from harness.core.spec import DatasetSpec, shipped
 from harness.run import loading
-from harness.spec import DatasetSpec, shipped
-from harness.store import Store
+from harness.storage import database
+from harness.storage.store import Store
 
 
 @database.closing()
@@ -56,9 +56,9 @@ def _work(arguments: argparse.Namespace, command: str) -> None:
     store = Store(arguments.storage)
     dataset = dataset_of(store, arguments.study, arguments.dataset)
     with loading():
-        from harness.progress import Progress
-        from harness.search import open_study, standing  # heavy: TensorFlow or JAX is loaded
-        from harness.work import Job, follow, supervise
+        from harness.search.search import open_study, standing  # heavy: TensorFlow or JAX is loaded
+        from harness.workers.progress import Progress
+        from harness.workers.work import Job, follow, supervise
 
     job = Job(arguments.study, arguments.storage, dataset, command, arguments.weights)
     if arguments.time_limit is not None:

@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 from xdist.scheduler import LoadScopeScheduling
 
-from harness.spec import DatasetSpec, StudySpec
+from harness.core.spec import DatasetSpec, StudySpec
 
 if TYPE_CHECKING:
-    from harness.problem import Problem
+    from harness.training.problem import Problem
 
 ROOT = Path(__file__).parent.parent
 
@@ -146,8 +146,8 @@ def study_file(digits: DatasetSpec, tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
     """`study_file` on the tiny network, ready to run trials on."""
-    from harness.data import load_split
-    from tests import tiny
+    from harness.data.dataset import load_split
+    from tests.helpers import tiny
 
     spec, dataset = StudySpec.load(str(study_file))
     return tiny.tiny_problem(spec, load_split(dataset, spec.data, 0), tmp_path / "cache")

@@ -47,7 +47,9 @@ def run_installed(installed: Path, cwd: Path, *command: str | Path) -> str:
 def test_sdist_holds_sources_and_no_weights(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    assert {"harness/spec.py", "studies/mnist.toml", "datasets/mnist.npz", "pyproject.toml", "LICENSE"} <= set(names)
+    assert {"harness/core/spec.py", "studies/mnist.toml", "datasets/mnist.npz", "pyproject.toml", "LICENSE"} <= set(
+        names
+    )
     assert not [name for name in names if name.endswith((".h5", ".keras", ".onnx", ".db"))]
 
 
@@ -66,7 +68,7 @@ def test_wheel_holds_every_file_of_the_packages(installed: Path) -> None:
 
 
 def test_shipped_study_and_data_are_found_from_elsewhere(installed: Path, tmp_path: Path) -> None:
-    probe = "from harness.spec import StudySpec; study, data = StudySpec.load('mnist'); print(data.file.resolve())"
+    probe = "from harness.core.spec import StudySpec; study, data = StudySpec.load('mnist'); print(data.file.resolve())"
     found = Path(run_installed(installed, tmp_path, sys.executable, "-c", probe))
     assert found.is_file()
     assert found.is_relative_to(installed)

@@ -6,8 +6,8 @@ KerasTuner's Hyperband, Ray Tune's ASHA and Syne Tune's multi-objective ASHA sea
 trials as a user of Keras would write them, the harness as `harness.run` does from an empty cache. Each has --budget
 seconds from the start of its process, imports included, and is then ended. All get the same pictures, split and
 weights, each seed another split. What counts is every epoch that was reported: its validation accuracy, and its FLOPs
-by `harness.cost`, the same for all, as if all of them stored the activations of frozen layers. Prints and keeps
-(benchmarks/results/rivals.json) how each stood by when, and the seconds to 99 % of the best hypervolume of all.
+by `harness.training.flops`, the same for all, as if all of them stored the activations of frozen layers. Prints and
+keeps (benchmarks/results/rivals.json) how each stood by when, and the seconds to 99 % of the best hypervolume of all.
 
 The rivals are installed into --environments where they are not there yet (2.5 GB, a package index is needed), pinned in
 the requirements beside this file.
@@ -36,12 +36,12 @@ from benchmarks import record
 from benchmarks.plain_model import save_weights
 from benchmarks.rivals.curves import Report, Ruler, Standing, Verdict, as_line, judge, read_reports, standings
 from benchmarks.rivals.job import STUDY, Job
-from harness.backbone import resized
-from harness.data import load_split
-from harness.paths import user_cache
-from harness.spec import DatasetSpec, StudySpec
-from harness.strategy import Strategy
-from harness.weights import load_weights
+from harness.backbones.vgg16 import resized
+from harness.backbones.weights import load_weights
+from harness.core.paths import user_cache
+from harness.core.spec import DatasetSpec, StudySpec
+from harness.core.strategy import Strategy
+from harness.data.dataset import load_split
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cost import VGG16, trial_cost
-from harness.pareto import hypervolume
-from harness.strategy import Strategy
+from harness.core.strategy import Strategy
+from harness.statistics.pareto import hypervolume
+from harness.training.flops import VGG16, trial_cost
 
 SHARE = 0.99
 """Of the best final hypervolume: how much a search must have found."""
@@ -26,8 +26,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Ruler:
-    """What training costs, whoever does it: FLOPs as `harness.cost` counts them. ``epochs`` are those of a whole trial;
-    ``cache_bytes`` is what activations may take."""
+    """What training costs, whoever does it: FLOPs as `harness.training.flops` counts them. ``epochs`` are those of a
+    whole trial; ``cache_bytes`` is what activations may take."""
 
     n_train: int
     n_validation: int

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.rivals.curves import Ruler
-from harness.strategy import Strategy, depths
+from harness.core.strategy import Strategy, depths
 
 if TYPE_CHECKING:
-    from harness.spec import StudySpec  # needs packages that rivals' environments do not have
+    from harness.core.spec import StudySpec  # needs packages that rivals' environments do not have
 
 STUDY = "mnist"
 

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.plain_model import plain_model
 from benchmarks.rivals.curves import Report, as_line
 from benchmarks.rivals.job import Job, strategy_of
-from harness.strategy import Strategy
+from harness.core.strategy import Strategy
 
 WARM_UP_SHARE = 0.1  # of all steps, as in the harness's trials
 

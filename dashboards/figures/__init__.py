@@ -8,7 +8,7 @@ from dashboards.figures.front import front_drawing
 from dashboards.figures.importance import importance_drawing
 from dashboards.figures.parallel import N_SCALES, parallel_drawing
 from dashboards.figures.scenarios import map_drawing
-from dashboards.rows import Rows
+from harness.analysis.rows import Rows
 
 
 def draw(rows: Rows, most: int) -> list[Drawing]:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Numbers
 from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants, lead
 from dashboards.theme import COLOURS, INK, MARKERS, MUTED, themed_figure
-from harness.audit import Found, Interval, Place, Verdict, choices, places, verdicts
-from harness.spec import AdviceSpec
-from harness.strategy import ARTICLE_KINDS, Kind
+from harness.analysis import formatting
+from harness.analysis.verdicts import Found, Interval, Place, Verdict, choices, places, verdicts
+from harness.core.spec import AdviceSpec
+from harness.core.strategy import ARTICLE_KINDS, Kind
 
 _QUADRANTS = {1: "small, similar", 2: "small, not similar", 3: "large, not similar", 4: "large, similar"}
 
@@ -29,7 +29,7 @@ def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
         y=[place.distance for place in first.values()],
         error_y={"type": "data", **bars},
         mode="text",
-        text=[f"{words.plotly_text(name, 24)}&nbsp;&nbsp;&nbsp;" for name in first],
+        text=[f"{formatting.plotly_text(name, 24)}&nbsp;&nbsp;&nbsp;" for name in first],
         textposition="middle left",
         textfont={"color": INK},
         showlegend=False,
@@ -64,7 +64,7 @@ def _row(place: Place) -> tuple[str, ...]:
         if kind not in reached:
             return "–"
         k = f" (k={reached[kind].k})" if kind == "freeze_first_k" else ""
-        return f"{words.accuracy(reached[kind].accuracy)}{k}"
+        return f"{formatting.accuracy(reached[kind].accuracy)}{k}"
 
     return (
         place.dataset,
@@ -75,7 +75,7 @@ def _row(place: Place) -> tuple[str, ...]:
         "the advised" if place.right else place.winner.kind,
         *map(told, ARTICLE_KINDS),
         lead(place.lead),
-        f"{words.number(place.compute)} times",
+        f"{formatting.number(place.compute)} times",
     )
 
 
@@ -92,7 +92,7 @@ def verdict_in_words(verdict: Verdict) -> str:
     interval = "" if verdict.lead.n < 2 else f"{100 * verdict.lead.low:+.1f} to {100 * verdict.lead.high:+.1f}, "
     told += (
         f": {verdict.word}. The advised strategy {leads} the best other by {margin} ({interval}{seeds}) and wins at "
-        f"{right} of {words.count(n, 'place')}, of {words.count(sets, 'data set')}."
+        f"{right} of {formatting.count(n, 'place')}, of {formatting.count(sets, 'data set')}."
     )
     if verdict.across.n > 1:
         told += f" For other sets of the kind: {lead(verdict.across)}, the sets as replicates."
@@ -107,8 +107,8 @@ def overall(found: Sequence[Found], placed: Sequence[Place]) -> str:
     sure = "; ".join(f"{word} in {_scenarios(which)}" for word, which in by_word.items() if which)
     seeds = len({trial.seed for trial in found})
     return (
-        f"The article's table names the winner at {right} of {words.count(len(placed), 'place')} "
-        f"({words.count(seeds, 'seed')} each). It {sure or 'is undecided in all scenarios'}"
+        f"The article's table names the winner at {right} of {formatting.count(len(placed), 'place')} "
+        f"({formatting.count(seeds, 'seed')} each). It {sure or 'is undecided in all scenarios'}"
         f"{'; the others are undecided' if sure and sum(map(len, by_word.values())) < len(told) else ''}."
     )
 
@@ -133,7 +133,7 @@ def elsewhere(found: Sequence[Found], boundaries: AdviceSpec) -> Numbers:
 def _short(verdict: Verdict) -> str:
     if verdict.lead is None:
         return "undecided (no place)"
-    return f"{verdict.word}: {lead(verdict.lead)}, {words.count(len(verdict.places), 'place')}"
+    return f"{verdict.word}: {lead(verdict.lead)}, {formatting.count(len(verdict.places), 'place')}"
 
 
 def ways_to_choose_k(found: Sequence[Found]) -> Numbers:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.front import front_info
 from dashboards.figures.points import COST_TITLES, UNITS, Point, Unit, rounded
-from dashboards.rows import Rows
 from dashboards.theme import AccuracyAxis, log_axis, themed_figure
-from harness.results import METRIC_NAMES
+from harness.analysis import formatting
+from harness.analysis.rows import Rows
+from harness.core.results import METRIC_NAMES
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -52,7 +52,7 @@ def compare_figure(info: CompareInfo) -> go.Figure:
     low, high = min(p.cost(info.unit) for p in points) / 1.3, max(p.cost(info.unit) for p in points) * 1.3
     for i, (name, front) in enumerate(info.fronts):
         if front:
-            shown = words.plotly_text(name, 40)
+            shown = formatting.plotly_text(name, 40)
             figure.add_scatter(
                 x=rounded([*(p.cost(info.unit) for p in front), high]),
                 y=axis.place([*(p.score for p in front), front[-1].score]),
@@ -98,10 +98,10 @@ def _row(rows: Rows) -> tuple[str, ...]:
         f"{len(rows.trials):,}",
         METRIC_NAMES[rows.metric],
         *(("–",) * 3 if best is None else (
-            words.accuracy(best[rows.score]),
-            f"{words.tflop(best['train_flops'])}, {words.seconds(best['seconds_total'])}",
+            formatting.accuracy(best[rows.score]),
+            f"{formatting.tflop(best['train_flops'])}, {formatting.seconds(best['seconds_total'])}",
             best["label"],
         )),
-        "–" if outcome.best is None or outcome.advised is None else words.points(outcome.regret),
-        "–" if baseline is None else f"{baseline['name']}, {words.accuracy(baseline[rows.score])}",
+        "–" if outcome.best is None or outcome.advised is None else formatting.points(outcome.regret),
+        "–" if baseline is None else f"{baseline['name']}, {formatting.accuracy(baseline[rows.score])}",
     )  # fmt: skip

@@ -6,12 +6,12 @@ from statistics import median
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import UNITS, Trial, Unit, drawn_of, markers, rounded, thinned, trials
-from dashboards.rows import Rows, stopped
 from dashboards.theme import MUTED, log_axis, themed_figure
-from harness.strategy import KINDS
+from harness.analysis import formatting
+from harness.analysis.rows import Rows, stopped
+from harness.core.strategy import KINDS
 
 KINDS_OF_SECONDS = {"features": "#56B4E9", "compile": "#F0E442", "train": "#D55E00", "evaluation": "#999999"}
 
@@ -40,13 +40,17 @@ class TimeInfo:
         total = sum(map(sum, self.spent.values()))
         if total == 0:
             return "Nothing has been run."
-        told = [f"{words.seconds(total)} spent, {words.percent(sum(self.spent['train']) / total)} of it training"]
+        told = [
+            f"{formatting.seconds(total)} spent, {formatting.percent(sum(self.spent['train']) / total)} of it training"
+        ]
         if any(self.saved_by_cache):
-            told.append(f"the feature cache saved {words.seconds(sum(self.saved_by_cache))}")
+            told.append(f"the feature cache saved {formatting.seconds(sum(self.saved_by_cache))}")
         if self.saved_flops:
-            share = words.percent(self.saved_flops / (self.spent_flops + self.saved_flops))
-            seconds = words.seconds(sum(self.saved_by_stopping))
-            told.append(f"stopping early saved {words.tflop(self.saved_flops)} ({share} of the plan), about {seconds}")
+            share = formatting.percent(self.saved_flops / (self.spent_flops + self.saved_flops))
+            seconds = formatting.seconds(sum(self.saved_by_stopping))
+            told.append(
+                f"stopping early saved {formatting.tflop(self.saved_flops)} ({share} of the plan), about {seconds}"
+            )
         return "; ".join(told) + "."
 
     @property
@@ -104,7 +108,7 @@ def time_figure(info: TimeInfo) -> go.Figure:
                     "pattern": {"shape": hatch, "fillmode": "replace", "solidity": 0.25, "size": 6},
                 },
                 hovertext=[
-                    f"{group}, {name}: {words.seconds(v)}" for group, v in zip(info.groups, values, strict=True)
+                    f"{group}, {name}: {formatting.seconds(v)}" for group, v in zip(info.groups, values, strict=True)
                 ],
                 hoverinfo="text",
             )
@@ -118,7 +122,8 @@ def time_drawing(rows: Rows) -> Drawing:
     """Where the time went."""
     info = time_info(rows)
     told = (
-        (group, *map(words.seconds, values)) for group, *values in zip(info.groups, *info.parts.values(), strict=True)
+        (group, *map(formatting.seconds, values))
+        for group, *values in zip(info.groups, *info.parts.values(), strict=True)
     )
     view = View(
         info.headline,
@@ -165,14 +170,14 @@ class CostInfo:
             return f"{spent}."
         predicted, actual = sum(s.predicted for s in self.spendings), sum(s.actual for s in self.spendings)
         if self.unit == "TFLOP":
-            spent = f"{words.tflop(actual * 1e12)} spent, {words.percent(actual / predicted)}"
-            return f"{words.tflop(predicted * 1e12)} were planned for the trials that began and {spent}."
-        told = f"{words.seconds(predicted)} were predicted for {words.seconds(actual)}"
+            spent = f"{formatting.tflop(actual * 1e12)} spent, {formatting.percent(actual / predicted)}"
+            return f"{formatting.tflop(predicted * 1e12)} were planned for the trials that began and {spent}."
+        told = f"{formatting.seconds(predicted)} were predicted for {formatting.seconds(actual)}"
         complete = [s for s in self.spendings if s.trial.status == "complete"]
         for name, mine in (("complete trial", complete), ("of these after the first five", complete[5:])):
             if mine:
-                off = words.percent(median(abs(s.predicted - s.actual) / s.actual for s in mine))
-                told += f"; median error {off} of {words.count(len(mine), name) if mine is complete else name}"
+                off = formatting.percent(median(abs(s.predicted - s.actual) / s.actual for s in mine))
+                told += f"; median error {off} of {formatting.count(len(mine), name) if mine is complete else name}"
         return f"{told}."
 
 
@@ -247,7 +252,7 @@ def _view(info: CostInfo, most: int) -> View:
         mine = [s for s in info.spendings if s.trial.kind == kind]
         if mine:
             sums = sum(s.predicted for s in mine), sum(s.actual for s in mine)
-            told.append((kind, f"{len(mine):,}", *(f"{words.number(value)} {info.unit}" for value in sums)))
+            told.append((kind, f"{len(mine):,}", *(f"{formatting.number(value)} {info.unit}" for value in sums)))
     headline = info.headline + drawn_of(len(thinned(info.spendings, most)), len(info.spendings), "trial")
     numbers = Numbers(("strategy", "trials", "predicted", "actual"), tuple(told))
     return View(headline, cost_figure(info, most), numbers)
@@ -255,8 +260,8 @@ def _view(info: CostInfo, most: int) -> View:
 
 def _hovers(spendings: Iterable[Spending], unit: Unit) -> Iterable[str]:
     for s in spendings:
-        told = [f"<b>trial {s.trial.number}</b>", words.plotly_text(s.trial.label)]
-        told.append(f"predicted {words.number(s.predicted)} {unit}, actual {words.number(s.actual)} {unit}")
+        told = [f"<b>trial {s.trial.number}</b>", formatting.plotly_text(s.trial.label)]
+        told.append(f"predicted {formatting.number(s.predicted)} {unit}, actual {formatting.number(s.actual)} {unit}")
         if s.trial.status != "complete":
-            told.append(words.plotly_text(f"{s.trial.status}: {s.trial.reason or 'no reason recorded'}"))
+            told.append(formatting.plotly_text(f"{s.trial.status}: {s.trial.reason or 'no reason recorded'}"))
         yield "<br>".join(told)

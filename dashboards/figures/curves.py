@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import UNITS, Point, drawn_of, points, thinned
-from dashboards.rows import Rows
 from dashboards.theme import COLOURS, INK, MARKERS, AccuracyAxis, themed_figure
-from harness.pareto import front
-from harness.strategy import KINDS
+from harness.analysis import formatting
+from harness.analysis.rows import Rows
+from harness.core.strategy import KINDS
+from harness.statistics.pareto import front
 
 Curve = tuple[Point, ...]
 
@@ -37,7 +37,7 @@ class CurvesInfo:
             return "No trial has reached a checkpoint."
         ends = Counter(point.trial.status for point in self.stopped)
         told = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in ends.most_common())
-        curves = words.count(len(self.curves), "learning curve")
+        curves = formatting.count(len(self.curves), "learning curve")
         return f"{curves}, {told} before the last epoch." if told else f"{curves}, all to the last epoch."
 
 

@@ -8,13 +8,13 @@ from statistics import quantiles
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import COST_TITLES, UNITS, Point, Unit, cost_in_words, markers, points, rounded, thinned
-from dashboards.rows import Rows
 from dashboards.theme import INK, LINE, MUTED, PAPER, AccuracyAxis, log_axis, themed_figure
-from harness.audit import Correlation
-from harness.strategy import KINDS, N_CONVS, Kind
+from harness.analysis import formatting
+from harness.analysis.rows import Rows
+from harness.analysis.verdicts import Correlation
+from harness.core.strategy import KINDS, N_CONVS, Kind
 
 BLOCKS = ((1, 2, 64), (3, 4, 128), (5, 7, 256), (8, 10, 512), (11, 13, 512))
 """VGG16's blocks: first and last convolution, channels (Simonyan and Zisserman 2015, configuration D)."""
@@ -74,8 +74,8 @@ class DepthInfo:
         if not self.best:
             return "No pretrained trial has completed."
         top = max(self.best, key=lambda point: point.score)
-        tried = words.count(len(self.best), "freeze depth")
-        told = f"{self.score_name} {words.accuracy(top.score)} (trial {top.trial.number})"
+        tried = formatting.count(len(self.best), "freeze depth")
+        told = f"{self.score_name} {formatting.accuracy(top.score)} (trial {top.trial.number})"
         layers = "".join(scores.in_words() for scores in self.layers)
         return f"Of {tried} with a complete trial, k = {top.trial.k} did best: {told}.{layers}"
 
@@ -191,7 +191,7 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             line={"color": MUTED, "width": 1.5, "dash": dash},
             marker={"size": 5},
             hovertext=[
-                f"{scores.name} behind convolution {k}: {words.number(value)} ({scores.n_images:,} images)"
+                f"{scores.name} behind convolution {k}: {formatting.number(value)} ({scores.n_images:,} images)"
                 for k, value in scores.values.items()
             ],
             hoverinfo="text",
@@ -238,8 +238,9 @@ def _view(info: DepthInfo, most: int) -> View:
         return View(info.headline, None)
     told = tuple(
         (
-            str(p.trial.k), words.accuracy(p.score), cost_in_words(p.cost(info.unit), info.unit), *_row(s, info.unit),
-            *(words.number(scores.values.get(p.trial.k, math.nan)) for scores in info.layers),
+            str(p.trial.k), formatting.accuracy(p.score), cost_in_words(p.cost(info.unit), info.unit),
+            *_row(s, info.unit),
+            *(formatting.number(scores.values.get(p.trial.k, math.nan)) for scores in info.layers),
         )
         for p, s in zip(info.best, info.spread, strict=True)
     )  # fmt: skip
@@ -256,14 +257,14 @@ def _view(info: DepthInfo, most: int) -> View:
 
 
 def _row(spread: Spread, unit: Unit) -> tuple[str, str, str]:
-    return str(spread.n), words.accuracy(spread.score[1]), cost_in_words(spread.cost[1], unit)
+    return str(spread.n), formatting.accuracy(spread.score[1]), cost_in_words(spread.cost[1], unit)
 
 
 def _spread_in_words(spread: Spread, unit: Unit) -> str:
-    low, middle, high = map(words.accuracy, spread.score)
+    low, middle, high = map(formatting.accuracy, spread.score)
     least, median, most = (cost_in_words(value, unit) for value in spread.cost)
     return (
-        f"<b>k = {spread.k}: {words.count(spread.n, 'complete trial')}</b>"
+        f"<b>k = {spread.k}: {formatting.count(spread.n, 'complete trial')}</b>"
         f"<br>score {middle} (middle half {low} to {high})<br>cost {median} (middle half {least} to {most})"
     )
 

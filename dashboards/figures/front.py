@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from dashboards import words
-from dashboards.confirmed import Confirmed, confirmation, interval
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import (
     COST_TITLES,
@@ -20,10 +18,12 @@ from dashboards.figures.points import (
     rounded,
     thinned,
 )
-from dashboards.rows import Rows
 from dashboards.theme import INK, MUTED, SHADE, AccuracyAxis, log_axis, themed_figure
-from harness.pareto import front
-from harness.strategy import KINDS
+from harness.analysis import formatting
+from harness.analysis.confirmed import Confirmed, confirmation, interval
+from harness.analysis.rows import Rows
+from harness.core.strategy import KINDS
+from harness.statistics.pareto import front
 
 MARKS = {  # by a trial's origin: its name here and its marker
     "advice": ("advice", "star-open"),
@@ -64,7 +64,7 @@ class FrontInfo:
         if len(self.front) == 1:
             return f"One checkpoint is the whole front: {last.in_words(self.unit)}."
         return (
-            f"{len(self.front):,} of {words.count(len(self.points), 'checkpoint')} are on the front, "
+            f"{len(self.front):,} of {formatting.count(len(self.points), 'checkpoint')} are on the front, "
             f"from {first.in_words(self.unit)} to {last.in_words(self.unit)}."
         )
 
@@ -143,7 +143,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
                     hoverinfo="text",
                 )
     for i, baseline in enumerate(info.baselines):
-        name = words.plotly_text(baseline.name)
+        name = formatting.plotly_text(baseline.name)
         start = max(baseline.cost, low)
         figure.add_scatter(
             # The middle point carries the name and can be hovered over: a line alone has only its ends.
@@ -158,7 +158,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
             textfont={"size": 12, "color": MUTED},
             line={"color": MUTED, "width": 1.5, "dash": "dot"},
             marker={"symbol": "line-ns-open", "size": [9 if baseline.cost > 0 else 0, 0, 0], "color": MUTED},
-            hovertext=f"baseline {name}: {info.score_name} {words.accuracy(baseline.score)}"
+            hovertext=f"baseline {name}: {info.score_name} {formatting.accuracy(baseline.score)}"
             f"<br>{cost_in_words(baseline.cost, unit)}",
             hoverinfo="text",
         )
@@ -188,7 +188,8 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
                 "thickness": 1.2,
             },
             hovertext=[
-                f"{words.plotly_text(c.label)}<br>confirmed on the test part: {interval(c)}" for c in info.confirmed
+                f"{formatting.plotly_text(c.label)}<br>confirmed on the test part: {interval(c)}"
+                for c in info.confirmed
             ],
             hoverinfo="text",
         )
@@ -217,7 +218,7 @@ def _view(info: FrontInfo, most: int) -> View:
     if not info.points and not info.baselines:
         return View(headline, None)
     told = tuple(
-        (cost_in_words(p.cost(info.unit), info.unit), words.accuracy(p.score), str(p.trial.number), str(p.epoch),
+        (cost_in_words(p.cost(info.unit), info.unit), formatting.accuracy(p.score), str(p.trial.number), str(p.epoch),
          p.trial.label)
         for p in info.front
     )  # fmt: skip

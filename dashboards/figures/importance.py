@@ -9,11 +9,11 @@ import optuna
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import UNITS, rounded
-from dashboards.rows import Rows
 from dashboards.theme import MUTED, themed_figure
+from harness.analysis import formatting
+from harness.analysis.rows import Rows
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces studies that nobody will see
 
@@ -50,9 +50,10 @@ class ImportanceInfo:
     def headline(self) -> str:
         """What the figure shows, in words."""
         if not self.importances:
-            return f"{words.count(self.complete, 'complete trial')}: {LEAST} that differ in score are needed for this."
+            done = formatting.count(self.complete, "complete trial")
+            return f"{done}: {LEAST} that differ in score are needed for this."
         sure = ", ".join(i.name for i in self.importances if i.above_chance)
-        halves = f"in each of {HALVES} random halves of {words.count(self.used, 'complete trial')}"
+        halves = f"in each of {HALVES} random halves of {formatting.count(self.used, 'complete trial')}"
         return f"{'Above chance' if sure else 'Nothing is above chance'} {halves}{': ' + sure if sure else ''}."
 
 
@@ -105,7 +106,8 @@ def importance_figure(info: ImportanceInfo) -> go.Figure:
             "thickness": 1.5,
         },
         hovertext=[
-            f"{i.name}: {words.percent(i.mean)} ({words.percent(i.low)} to {words.percent(i.high)})" for i in shown
+            f"{i.name}: {formatting.percent(i.mean)} ({formatting.percent(i.low)} to {formatting.percent(i.high)})"
+            for i in shown
         ],
         hoverinfo="text",
         showlegend=False,
@@ -119,7 +121,7 @@ def importance_figure(info: ImportanceInfo) -> go.Figure:
 def importance_drawing(rows: Rows) -> Drawing:
     """Hyperparameter importance."""
     info = importance_info(rows)
-    told = tuple((i.name, *map(words.percent, (i.mean, i.low, i.high))) for i in info.importances)
+    told = tuple((i.name, *map(formatting.percent, (i.mean, i.low, i.high))) for i in info.importances)
     view = View(
         info.headline,
         importance_figure(info) if info.importances else None,

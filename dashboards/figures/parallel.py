@@ -7,12 +7,12 @@ from types import MappingProxyType
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Drawing, View
 from dashboards.figures.points import UNITS, Unit, cost_in_words, drawn_of, thinned
-from dashboards.rows import Rows
 from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
-from harness.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
+from harness.analysis import formatting
+from harness.analysis.rows import Rows
+from harness.core.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
 
 N_SCALES = 11  # at most: strategy, eight hyperparameters, cost, score
 Ticks = tuple[tuple[float, str], ...]
@@ -47,7 +47,7 @@ class ParallelInfo:
         """What the figure shows, in words."""
         if not self.lines:
             return f"Fewer than two trials have a {self.score_name}."
-        told = f"{words.count(len(self.lines), 'trial')} with a {self.score_name}, one line each"
+        told = f"{formatting.count(len(self.lines), 'trial')} with a {self.score_name}, one line each"
         return f"{told}; the best {len(self.best)} bold."
 
 
@@ -80,7 +80,7 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
     places = zip(*(places for places, _ in scales.values()), strict=True)
     columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), scores, places, strict=True)
     told = (
-        f"{label}<br>{rows.score_name} {words.accuracy(score)} for {cost_in_words(cost, unit)}"
+        f"{label}<br>{rows.score_name} {formatting.accuracy(score)} for {cost_in_words(cost, unit)}"
         for label, score, cost in zip(frame["label"], scores, costs, strict=True)
     )
     lines = tuple(Line(*row, label) for row, label in zip(columns, told, strict=True))
@@ -152,8 +152,8 @@ def parallel_drawing(rows: Rows, most: int) -> Drawing:
 
 def _hovers(line: Line, n_scales: int, score_name: str) -> list[str]:
     # The whole story once, at the score: nine times would make the page large.
-    short = f"trial {line.number}, {score_name} {words.accuracy(line.score)}"
-    return [*[short] * (n_scales - 1), f"<b>trial {line.number}</b><br>{words.plotly_text(line.label)}", ""]
+    short = f"trial {line.number}, {score_name} {formatting.accuracy(line.score)}"
+    return [*[short] * (n_scales - 1), f"<b>trial {line.number}</b><br>{formatting.plotly_text(line.label)}", ""]
 
 
 def _names(values: Sequence[str], order: Sequence[str]) -> tuple[list[float], Ticks]:

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from dashboards import words
-from dashboards.rows import Rows
 from dashboards.theme import COLOURS, MARKERS
-from harness.pareto import wilson_interval
-from harness.strategy import Kind
+from harness.analysis import formatting
+from harness.analysis.rows import Rows
+from harness.core.strategy import Kind
+from harness.statistics.pareto import wilson_interval
 
 Unit = Literal["TFLOP", "seconds"]
 """In what compute is told: analytic training FLOPs, or wall seconds of features and training."""
@@ -51,7 +51,7 @@ class Point:
 
     def in_words(self, unit: Unit) -> str:
         """``0.9740 for 3.21 TFLOP``."""
-        return f"{words.accuracy(self.score)} for {cost_in_words(self.cost(unit), unit)}"
+        return f"{formatting.accuracy(self.score)} for {cost_in_words(self.cost(unit), unit)}"
 
     @property
     def hover(self) -> str:
@@ -63,13 +63,13 @@ class Point:
             sure = f" (95 %: {low:.3f} to {high:.3f})"
         lines = [
             f"<b>trial {trial.number}, epoch {self.epoch} of {trial.epochs}</b>",
-            words.plotly_text(trial.label),
+            formatting.plotly_text(trial.label),
             f"k = {trial.k}, dropout {trial.dropout:.2g}",
-            f"{trial.score_name} {words.accuracy(self.score)}{sure}",
-            f"{words.tflop(self.flops)}, {words.seconds(self.seconds)} of features and training",
+            f"{trial.score_name} {formatting.accuracy(self.score)}{sure}",
+            f"{formatting.tflop(self.flops)}, {formatting.seconds(self.seconds)} of features and training",
         ]
         if self.last and trial.status != "complete":
-            lines.append(words.plotly_text(f"{trial.status}: {trial.reason or 'no reason recorded'}"))
+            lines.append(formatting.plotly_text(f"{trial.status}: {trial.reason or 'no reason recorded'}"))
         return "<br>".join(lines)
 
 
@@ -109,7 +109,7 @@ def thinned(items: Sequence[_Item], most: int, keep: Collection[_Item] = ()) -> 
 
 def drawn_of(drawn: int, there: int, noun: str) -> str:
     """What to say where not everything is drawn; nothing where it is."""
-    return "" if drawn == there else f" Drawn: {drawn:,} of {words.count(there, noun)}."
+    return "" if drawn == there else f" Drawn: {drawn:,} of {formatting.count(there, noun)}."
 
 
 def markers(kind: Kind, statuses: Iterable[str], size: int) -> dict[str, Any]:
@@ -125,4 +125,4 @@ def rounded(values: Iterable[float]) -> list[float]:
 
 def cost_in_words(cost: float, unit: Unit) -> str:
     """``3.21 TFLOP`` or ``1 min 20 s``."""
-    return words.tflop(cost * 1e12) if unit == "TFLOP" else words.seconds(cost)
+    return formatting.tflop(cost * 1e12) if unit == "TFLOP" else formatting.seconds(cost)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.points import rounded
 from dashboards.theme import COLOURS, INK, MARKERS, MUTED, log_axis
-from harness.advice import SCENARIOS
-from harness.audit import Interval, Place
-from harness.similarity import known_sets
-from harness.spec import AdviceSpec
+from harness.analysis import formatting
+from harness.analysis.verdicts import Interval, Place
+from harness.core.spec import AdviceSpec
+from harness.guidance.advice import SCENARIOS
+from harness.statistics.similarity import known_sets
 
 _APART = 0.025  # kernel distance that a name's height takes
 _NEAREST, _FARTHEST = 0.0, 0.45  # kernel distances that are shown in any case
@@ -105,11 +105,11 @@ def draw_places(figure: go.Figure, placed: Sequence[Place], size: int, name: str
 
 def _hover(place: Place) -> str:
     lines = [
-        f"<b>{words.plotly_text(place.dataset)}, {place.size:,} training images</b>",
+        f"<b>{formatting.plotly_text(place.dataset)}, {place.size:,} training images</b>",
         f"kernel distance {place.distance:.3f} ± {1.96 * place.error:.3f}: scenario {place.scenario}, {place.advised}",
         *(
             f"{tried.kind}{f' k={tried.k}' if tried.kind == 'freeze_first_k' else ''}: "
-            f"{words.accuracy(tried.accuracy)} for {words.tflop(tried.flops)}"
+            f"{formatting.accuracy(tried.accuracy)} for {formatting.tflop(tried.flops)}"
             for tried in place.tried
         ),
         f"the advised strategy leads by {lead(place.lead)}",

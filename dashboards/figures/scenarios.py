@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from dashboards import words
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import UNITS
 from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants
-from dashboards.rows import Outcome, Rows
 from dashboards.theme import COLOURS, INK, MARKERS, MUTED, themed_figure
-from harness.audit import Place, places
-from harness.spec import AdviceSpec
+from harness.analysis import formatting
+from harness.analysis.rows import Outcome, Rows
+from harness.analysis.verdicts import Place, places
+from harness.core.spec import AdviceSpec
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class MapInfo:
         if not self.others:
             return f"{told} No other study is in this database to set it against."
         right = sum(outcome.regret <= 0 for outcome in (here, *(place.outcome for place in self.others)))
-        studies = words.count(1 + len(self.others), "study").replace("studys", "studies")
+        studies = formatting.count(1 + len(self.others), "study").replace("studys", "studies")
         return f"{told} Of {studies} in this database, the advice did best in {right or 'none'}."
 
 
@@ -112,7 +112,7 @@ def map_figure(info: MapInfo, most: int) -> go.Figure:
                 "size": 18 if here else 10,
                 "line": {"width": 2 if here else 1, "color": INK},
             },
-            text=[words.plotly_text(position.outcome.study, 24) for position in positions],
+            text=[formatting.plotly_text(position.outcome.study, 24) for position in positions],
             textposition="middle right",
             textfont={"size": 13 if here else 11, "color": INK},
             hovertext=[_hover(position) for position in positions],
@@ -148,18 +148,18 @@ def _verdict(outcome: Outcome) -> str:
         return f"{won}; the advice has no score to compare."
     if outcome.regret <= 0:
         return f"{won}: the advice itself."
-    return f"{won}; following the advice gives up {words.points(outcome.regret)}."
+    return f"{won}; following the advice gives up {formatting.points(outcome.regret)}."
 
 
 def _hover(position: Position) -> str:
     outcome = position.outcome
     told = [
-        f"<b>{words.plotly_text(outcome.study)}</b>",
-        words.plotly_text(f"data set {outcome.dataset}, {outcome.n_images:,} training images"),
-        words.plotly_text(
+        f"<b>{formatting.plotly_text(outcome.study)}</b>",
+        formatting.plotly_text(f"data set {outcome.dataset}, {outcome.n_images:,} training images"),
+        formatting.plotly_text(
             f"{'similar' if outcome.similar else 'not similar'} to ImageNet: {outcome.similarity_source}"
         ),
-        words.plotly_text(_verdict(outcome)),
+        formatting.plotly_text(_verdict(outcome)),
     ]
     return "<br>".join(told)
 
@@ -172,7 +172,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"{'yes' if outcome.similar else 'no'} ({_how(outcome)})",
         str(outcome.scenario),
         "–" if outcome.best is None else str(outcome.best["strategy"]),
-        "–" if outcome.best is None or outcome.advised is None else words.points(outcome.regret),
+        "–" if outcome.best is None or outcome.advised is None else formatting.points(outcome.regret),
     )
 
 

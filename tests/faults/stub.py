@@ -18,14 +18,19 @@ from typing import Any
 import numpy as np
 
 import dashboards.optuna
-from harness import environment, features, heartbeat, run, search, session, work, worker
-from harness.cost import VGG16, Cost, trial_cost
-from harness.features import FeatureCache
-from harness.problem import Problem
-from harness.results import Checkpoint, Seconds, TrialResult
-from harness.strategy import Strategy
-from harness.trial import OnCheckpoint
-from harness.weights import Weights
+from harness import run, worker
+from harness.backbones import activation_cache
+from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.weights import Weights
+from harness.core import environment
+from harness.core.results import Checkpoint, Seconds, TrialResult
+from harness.core.strategy import Strategy
+from harness.search import search
+from harness.storage import heartbeat
+from harness.training.flops import VGG16, Cost, trial_cost
+from harness.training.problem import Problem
+from harness.training.trial import OnCheckpoint
+from harness.workers import session, work
 
 SECONDS = float(os.environ.get("STUB_SECONDS", "0.5"))
 LOG = os.environ.get("STUB_LOG", os.devnull)
@@ -48,7 +53,7 @@ class StubProblem:
         """Gives every picture its mean, as often as the boundary wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         return np.broadcast_to(
-            means.reshape(-1, 1, 1, 1), (len(pixels), *features.feature_shape(VGG16, end, self.image_size))
+            means.reshape(-1, 1, 1, 1), (len(pixels), *activation_cache.feature_shape(VGG16, end, self.image_size))
         )
 
     def cost(self, strategy: Strategy) -> Cost:

@@ -21,9 +21,9 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from harness.pareto import front
-from harness.spec import DatasetSpec, StudySpec
-from harness.store import Store
+from harness.core.spec import DatasetSpec, StudySpec
+from harness.statistics.pareto import front
+from harness.storage.store import Store
 from tests.conftest import ROOT
 
 SECONDS = float(os.environ.get("HARNESS_FAULT_SECONDS", "60"))

@@ -1,0 +1,173 @@
+"""The result of a study as text and as JSON, and what a study would cost before it is run."""
+
+import json
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from dashboards.table import COMPARED_COLUMNS, CONFIRMED_COLUMNS, compared_rows, confirmed_rows
+from harness.analysis import formatting
+from harness.analysis.confirmed import Confirmation
+from harness.analysis.recommendation import recommend
+from harness.analysis.rows import Rows
+from harness.analysis.summary import summarise
+from harness.core.paths import recommendation_path
+from harness.core.results import METRIC_NAMES, METRICS
+from harness.core.spec import DatasetSpec, StudySpec
+from harness.core.strategy import KINDS, N_CONVS, Strategy
+from harness.data.dataset import draw
+from harness.statistics.pareto import front
+from harness.storage import database
+from harness.training.flops import VGG16, trial_cost
+
+
+def print_report(rows: Rows, storage: str, page: Path) -> None:
+    """Print what the search found: strategies, baselines, the front, the verdict, and where everything is."""
+    console, name = Console(width=None if Console().is_terminal else 120, highlight=False), METRIC_NAMES[rows.metric]
+    console.print(_table(
+        f"Strategies ({rows.score_name}; compute is training FLOPs)",
+        ("strategy", "trials", "complete", f"best {name}", "its compute", "its seconds", "all compute", "all seconds"),
+        (_strategy_row(rows, kind) for kind in KINDS if kind in set(rows.trials["strategy"])),
+    ))  # fmt: skip
+    console.print(_table(
+        "Baselines",
+        ("baseline", "status", name, "compute", "seconds"),
+        ((row["name"], row["status"], formatting.accuracy(row[rows.score]), formatting.tflop(row["train_flops"]),
+          formatting.seconds(row["seconds_total"])) for row in rows.baselines.to_dict("records")),
+    ))  # fmt: skip
+    console.print(_table(
+        f"{name[0].upper()}{name[1:]}-versus-compute front (each checkpoint counts)",
+        ("compute", name, "trial", "epoch", "strategy"),
+        ((formatting.tflop(point["train_flops"]), formatting.accuracy(point[rows.score]), str(point["number"]),
+          str(point["epoch"]), point["label"]) for point in _front(rows).to_dict("records")),
+    ))  # fmt: skip
+    advised = recommend(rows)
+    if advised is not None:
+        _print_confirmed(console, advised.confirmed)
+    for sentence in summarise(rows).sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+    shown = database.shown(database.parse_url(storage))
+    for line in (
+        f"\nDatabase: {shown}",
+        f"Page: {page}",
+        f"Look inside: python -m harness.dashboard --study {shlex.quote(rows.name)} --storage {shown} --serve",
+        f"or: optuna-dashboard {shown}",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
+    """The same for scripts: plain values, scores as shares, FLOPs, seconds."""
+    scores = [f"val_{metric}" for metric in METRICS]
+
+    def records(frame: Any) -> Any:
+        return json.loads(frame.to_json(orient="records", date_format="iso"))
+
+    return {
+        "study": rows.name,
+        "storage": database.shown(database.parse_url(storage)),
+        "page": str(page),
+        "data": rows.data,
+        "advice": rows.advice,
+        "best": records(rows.trials[rows.trials["number"] == best["number"]])[0] if (best := rows.best()) else None,
+        "trials": records(rows.trials),
+        "baselines": records(rows.baselines),
+        "front": records(_front(rows)[["number", "epoch", "train_flops", *scores, "label"]]),
+        "summary": list(summarise(rows).sentences),
+        "confirmation": confirmation_as_json(rows),
+    }
+
+
+def print_confirmation(rows: Rows, page: Path) -> None:
+    """Print what a confirmation measured, the recommendation, and where both are written."""
+    advised = recommend(rows)
+    assert advised is not None
+    console = Console(width=None if Console().is_terminal else 150, highlight=False)
+    _print_confirmed(console, advised.confirmed)
+    for sentence in advised.sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+    console.print(f"\nRecommendation: {recommendation_path(page)}\nPage: {page}", markup=False, soft_wrap=True)
+
+
+def _print_confirmed(console: Console, found: Confirmation) -> None:
+    console.print(_table("Confirmed on the test part", CONFIRMED_COLUMNS, confirmed_rows(found)))
+    console.print(_table("Compared, in points", COMPARED_COLUMNS, compared_rows(found)))
+
+
+def confirmation_as_json(rows: Rows) -> dict[str, Any] | None:
+    """The last finished confirmation for scripts, None where there is none."""
+    advised = recommend(rows)
+    if advised is None:
+        return None
+    told = asdict(advised)
+    told["confirmed"] |= {
+        "opened_at": advised.confirmed.opened_at.isoformat(),
+        "optimism": advised.confirmed.optimism(),
+    }
+    return told | {"study": rows.name, "sentences": list(advised.sentences)}
+
+
+def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
+    """Print the resolved study and what one whole trial of each strategy would cost. Reads the data set, so that a
+    study that cannot be run is refused here already."""
+    drawn = draw(dataset, spec.data, spec.seed)
+    n_train, n_classes = len(drawn.parts.train), len(drawn.listing.class_names)
+    n_stored = spec.data.views * n_train + len(drawn.parts.validation)
+    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    console.print(json.dumps(spec.model_dump(mode="json"), indent=2), markup=False)
+    strategies = [
+        Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-3),
+        *(Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in (10, 7, 5, 2)),
+        Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
+        Strategy("from_scratch", 0, "average", (), 0.0, "adam", 1e-4),
+        *(Strategy("two_phase", k, "average", (), 0.0, "adam", 1e-2, spec.head_epochs[0], 0.1) for k in (10, 7, 5, 0)),
+    ]
+    strategies = [strategy for strategy in strategies if strategy.kind in spec.search.strategies]
+
+    def row(strategy: Strategy) -> tuple[str, str, str]:
+        size, most = spec.data.image_size, spec.budget.cache_bytes
+        cost = trial_cost(VGG16, strategy, n_classes, size, n_stored, most, spec.data.views)
+        depth = f" k={strategy.frozen_convs}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
+        prefix = cost.prefix + (cost.then.prefix if cost.then else 0)
+        whole = cost.at(n_train, spec.budget.epochs)
+        return strategy.kind + depth, formatting.tflop(prefix * n_train), formatting.tflop(whole)
+
+    title = f"Predicted cost of a whole trial ({n_train:,} images, {spec.budget.epochs} epochs, no hidden layer)"
+    console.print(_table(title, ("strategy", "of it frozen, once", "training compute"), map(row, strategies)))
+
+
+def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
+    trials = rows.trials[rows.trials["strategy"] == kind]
+    scored = trials.dropna(subset=rows.score).sort_values(rows.score, ascending=False)
+    best = scored.iloc[0] if len(scored) else None
+    return (
+        kind,
+        str(len(trials)),
+        str(int((trials["status"] == "complete").sum())),
+        "–" if best is None else formatting.accuracy(best[rows.score]),
+        "–" if best is None else formatting.tflop(best["train_flops"]),
+        "–" if best is None else formatting.seconds(best["seconds_total"]),
+        formatting.tflop(trials["train_flops"].sum()),
+        formatting.seconds(trials["seconds_total"].sum()),
+    )
+
+
+def _front(rows: Rows) -> pd.DataFrame:
+    """The checkpoints on the front, cheapest first, each with its trial's label."""
+    points = rows.checkpoints.merge(rows.trials[["number", "label"]], on="number")
+    return points.iloc[front(points["train_flops"].tolist(), points[rows.score].tolist())]
+
+
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 or column in ("strategy", "status", "as") else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

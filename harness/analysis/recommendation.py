@@ -1,0 +1,198 @@
+"""What to use, once the search's pick is confirmed, in words."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.analysis import formatting
+from harness.analysis.confirmed import Confirmation, Confirmed, confirmation, interval
+from harness.analysis.rows import Rows
+from harness.core.results import METRIC_NAMES
+from harness.statistics.comparison import METHOD, Difference
+from harness.statistics.pareto import best_at
+
+BASELINE_WORDS = {
+    "linear_probe": "the linear probe", "cnn": "the CNN", "mlp": "the MLP", "majority": "naming the commonest class",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the search's best would be for another budget: the study's ``score``, on the validation part, for ``flops``,
+    by ``trial`` where it was measured; else it is a forecast."""
+
+    flops: float
+    score: float
+    trial: int | None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The study's pick as confirmed, in ``sentences``; ``half`` and ``double`` its budget, None where nothing is known.
+
+    ``better_than_baseline`` says whether the best baseline is beaten beyond chance.
+    """
+
+    confirmed: Confirmation
+    better_than_baseline: bool
+    half: Budget | None
+    double: Budget | None
+    sentences: tuple[str, ...]
+
+
+def recommend(rows: Rows) -> Recommendation | None:
+    """The recommendation that the last finished confirmation allows, None where there is none."""
+    found = confirmation(rows)
+    if found is None:
+        return None
+    against = found.pick.against_baseline
+    better = against is not None and against.significant and against.mean > 0
+    half, double = _half(rows, found.pick), _double(rows, found.pick)
+    sentences = (
+        _use(rows, found, better),
+        *_against_advice(found),
+        *_cheaper(found),
+        *_optimism(found),
+        *_by_metric(rows, found),
+        *_budgets(rows, half, double),
+        _how(found),
+    )
+    return Recommendation(found, better, half, double, sentences)
+
+
+def _use(rows: Rows, found: Confirmation, better: bool) -> str:
+    pick, baseline = found.pick, found.baseline
+    name = f"{pick.label} ({pick.candidate.name})"
+    if pick.test is None:
+        return f"Not confirmed: {name}, the search's pick, {pick.trouble}."
+    cost = f"{formatting.tflop(pick.train_flops)} and {formatting.seconds(pick.seconds)} of training"
+    epochs = formatting.count(rows.spec["budget"]["epochs"], "epoch")
+    measured = f"expect a test accuracy of {interval(pick)} for {cost} ({epochs} on {found.n_train:,} images)"
+    if baseline is None or baseline.test is None or pick.against_baseline is None:
+        return f"Use {name}: {measured}."
+    known = BASELINE_WORDS.get(baseline.candidate.name, baseline.candidate.name)
+    difference = versus(pick.against_baseline)
+    its = f"{interval(baseline)}, {formatting.tflop(baseline.train_flops)}"
+    if better:
+        return f"Use {name}: {measured}. Against the best baseline, {known} ({its}): {difference}."
+    return f"Use {known} ({its}): the search's pick is no better. {name}: {measured}, {difference}."
+
+
+def _against_advice(found: Confirmation) -> list[str]:
+    pick, advice = found.pick, found.with_role("advice")
+    if advice is None:
+        return ["The advice was not tried by the search, so that there is nothing to compare with."]
+    if advice is pick:
+        return ["This is what the advice says."]
+    if advice.test is None or pick.against_advice is None:
+        return [f"The advice ({advice.label}) {advice.trouble or 'cannot be compared'}."]
+    ratio = pick.train_flops / advice.train_flops
+    return [
+        f"Against the advice ({advice.label}, {interval(advice)}): {versus(pick.against_advice)}, for "
+        f"{formatting.percent(ratio) if ratio < 1 else f'{formatting.number(ratio)} times'} of its compute."
+    ]
+
+
+def _cheaper(found: Confirmation) -> list[str]:
+    cheaper = [c for c in found.finalists[1:] if c.test is not None]
+    told = "; ".join(
+        f"{c.label} ({c.candidate.name}) {interval(c)} for "
+        f"{formatting.percent(c.train_flops / found.pick.train_flops)} of the compute"
+        for c in cheaper
+    )
+    return [f"Cheaper finalists: {told}."] if told else []
+
+
+def _optimism(found: Confirmation) -> list[str]:
+    gap = found.optimism()
+    if gap is None or found.pick.test is None:
+        return []
+    mean, low, high = gap
+    return [
+        f"Optimism: the search showed a validation accuracy of {formatting.accuracy(found.pick.val_accuracy)} for its "
+        f"pick, the test part confirms {formatting.accuracy(found.pick.test.mean)}: "
+        f"{formatting.points(mean)} {'less' if mean >= 0 else 'more'} (95 % {_range(-high, -low)}; the confirmed "
+        "networks were trained on the validation images too)."
+    ]
+
+
+def _by_metric(rows: Rows, found: Confirmation) -> list[str]:
+    name = METRIC_NAMES[rows.metric]
+    if rows.metric == "accuracy" or math.isnan(found.pick.test_score):
+        return []
+    return [
+        f"The study is judged by {name}: on the test part the pick reached "
+        f" {formatting.accuracy(found.pick.test_score)}."
+    ]
+
+
+def _budgets(rows: Rows, half: Budget | None, double: Budget | None) -> list[str]:
+    told = []
+    if half is not None:
+        told.append(
+            f"half the compute gave a {rows.score_name} of {formatting.accuracy(half.score)} at best "
+            f"(trial {half.trial}, {formatting.tflop(half.flops)})"
+        )
+    if double is not None and double.trial is not None:
+        told.append(
+            f"of the trials that cost more, up to double, the best reached {formatting.accuracy(double.score)} "
+            f"(trial {double.trial}, {formatting.tflop(double.flops)})"
+        )
+    elif double is not None:
+        told.append(
+            f"double is forecast to give {formatting.accuracy(double.score)}, if the error went on to fall as it did "
+            "from half the compute to this; no trial cost that much"
+        )
+    return [f"Another budget: {'; '.join(told)}."] if told else []
+
+
+def _how(found: Confirmation) -> str:
+    again = (
+        f" The test part has been opened {found.number} times: what is chosen after a look at it is flattered by it."
+    )
+    return (
+        f"Measured on {formatting.count(found.n_test, 'test image')} with "
+        f"{formatting.count(len(found.seeds), 'fresh seed')}, "
+        f"trained on train and validation. Intervals hold for other seeds and other images. Compared by {METHOD} over "
+        f"{formatting.count(found.n_compared, 'comparison')}.{again if found.number > 1 else ''}"
+    )
+
+
+def versus(difference: Difference) -> str:
+    """``1.2 points more (95 % 0.4 to 2.0 points, p = 0.012)``, or that there is no difference to be told."""
+    how = f"95 % {_range(difference.low, difference.high)}, p {formatting.p_value(difference.adjusted)}"
+    if not difference.significant:
+        return f"no difference that can be told ({difference.mean * 100:+.2f} points, {how})"
+    return f"{formatting.points(difference.mean)} {'more' if difference.mean > 0 else 'less'} ({how})"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low * 100:+.2f} to {high * 100:+.2f} points"
+
+
+def _half(rows: Rows, pick: Confirmed) -> Budget | None:
+    """The best of all checkpoints for half the compute that the pick took in the search."""
+    within = rows.checkpoints[rows.checkpoints["train_flops"] <= pick.search_flops / 2]
+    return _best(within.dropna(subset=rows.score), rows.score)
+
+
+def _double(rows: Rows, pick: Confirmed) -> Budget | None:
+    """The best complete trial that cost more, up to double; where the search had none, the error is taken to fall once
+    more by the factor by which it fell from half the compute to this (a power law, as of Hestness et al. 2017)."""
+    trials = rows.trials[rows.trials["status"] == "complete"]
+    dearer = trials[(trials["train_flops"] > pick.search_flops) & (trials["train_flops"] <= 2 * pick.search_flops)]
+    if len(dearer):
+        return _best(dearer, rows.score)
+    costs, scores = rows.checkpoints["train_flops"].tolist(), rows.checkpoints[rows.score].tolist()
+    before, now = (best_at(costs, scores, flops) for flops in (pick.search_flops / 2, pick.search_flops))
+    if not 0 <= before < 1:
+        return None
+    return Budget(2 * pick.search_flops, 1 - (1 - now) ** 2 / (1 - before), None)
+
+
+def _best(frame: pd.DataFrame, score: str) -> Budget | None:
+    if frame.empty:
+        return None
+    best = frame.sort_values([score, "train_flops"], ascending=[False, True]).iloc[0]
+    return Budget(float(best["train_flops"]), float(best[score]), int(best["number"]))

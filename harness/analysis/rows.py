@@ -1,0 +1,207 @@
+"""What a page is drawn from: one study's rows, read once so that all figures show the same moment."""
+
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.verdicts import Found
+from harness.core.errors import SpecError
+from harness.core.results import METRIC_NAMES, Candidate, Metric
+from harness.core.spec import AdviceSpec
+from harness.core.strategy import Strategy
+from harness.statistics.similarity import Similarity
+from harness.storage.store import Store, StudyRow
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study came out: its data as the four scenarios see them, the advice, and the trials that matter.
+
+    ``n_images`` are training images, ``large_at`` the boundary above which they count as many. ``similarity`` is what
+    was measured against ImageNet, None where the side was declared, and ``similar_below`` the boundary. ``best`` and
+    ``advised`` (the advice's own trial) are rows of ``trial_summary``, None where there is no score; ``score`` is the
+    column that they are judged by.
+    """
+
+    study: str
+    dataset: str
+    n_images: int
+    similar: bool
+    similarity_source: str
+    similarity: Similarity | None
+    large_at: int
+    similar_below: float
+    scenario: int
+    best: dict[str, Any] | None
+    advised: dict[str, Any] | None
+    score: str
+
+    @property
+    def regret(self) -> float:
+        """The score that following the advice costs: best found minus the advice's; NaN where one is missing."""
+        if self.best is None or self.advised is None:
+            return math.nan
+        return float(self.best[self.score] - self.advised[self.score])
+
+    @classmethod
+    def of(cls, study: StudyRow, trials: pd.DataFrame) -> "Outcome":
+        """From a study and its finished trials."""
+        profile, score = study.data["profile"], f"val_{study.metric}"
+        measured = profile.get("similarity")  # studies of an older harness declared it
+        boundaries = AdviceSpec(**study.spec["advice"])
+        return cls(
+            study.name,
+            study.data["dataset"],
+            profile["n_images"],
+            profile["similar"],
+            profile["similarity_source"],
+            None if measured is None else Similarity(**measured),
+            boundaries.large_at,
+            boundaries.similar_below,
+            study.advice["scenario"],
+            _best(trials, score),
+            _best(trials[trials["origin"] == "advice"], score),
+            score,
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One study as stored.
+
+    ``spec``, ``data``, ``advice`` and ``metric`` are as in ``StudyRow``. ``trials`` are the finished ones, with
+    ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
+    ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` what the small
+    searches of an atlas in it found. ``openings`` of the test part are all, ``candidates`` and ``confirmations`` those
+    of the last finished one.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    data: dict[str, Any]
+    advice: dict[str, Any]
+    metric: Metric
+    trials: pd.DataFrame
+    checkpoints: pd.DataFrame
+    baselines: pd.DataFrame
+    outcome: Outcome
+    others: tuple[Outcome, ...]
+    openings: pd.DataFrame
+    candidates: tuple[Candidate, ...]
+    confirmations: pd.DataFrame
+    atlas: tuple[Found, ...] = ()
+
+    @classmethod
+    def read(cls, store: Store, study_name: str) -> "Rows":
+        """Read the study. Raises SpecError where the store has none of that name, naming the nearest."""
+        study = store.study(study_name)
+        if study is None:
+            raise SpecError(_unknown(study_name, store.study_names()))
+        trials = store.trials(study_name)
+        # Checkpoints second: what a running trial adds in between belongs to no finished trial and is left out.
+        checkpoints = store.checkpoints(study_name)
+        cells = _atlas_cells(store)
+        names = [name for name in store.study_names() if name != study_name and name not in cells]
+        others = [Outcome.of(row, store.trials(name)) for name in names if (row := store.study(name)) is not None]
+        openings, confirmations = store.openings(study_name), store.confirmations(study_name)
+        finished = openings.loc[openings["finished_at"].notna(), "number"]
+        last = int(finished.iloc[-1]) if len(finished) else 0
+        return cls(
+            study_name,
+            study.spec,
+            study.data,
+            study.advice,
+            study.metric,
+            trials.assign(label=[Strategy.from_row(row).label() for row in trials.to_dict("records")]),
+            checkpoints[checkpoints["number"].isin(trials["number"])],
+            store.baselines(study_name),
+            Outcome.of(study, trials),
+            tuple(others),
+            openings,
+            tuple(store.candidates(study_name, last)),
+            confirmations[confirmations["opening"] == last],
+            tuple(found for name, row in cells.items() if name != study_name for found in _found(row, store)),
+        )
+
+    @property
+    def score(self) -> str:
+        """The column of ``trials``, ``checkpoints`` and ``baselines`` that the study is judged by."""
+        return f"val_{self.metric}"
+
+    @property
+    def score_name(self) -> str:
+        """The same in words: ``validation accuracy``."""
+        return f"validation {METRIC_NAMES[self.metric]}"
+
+    def best(self) -> dict[str, Any] | None:
+        """The trial of the highest score, the cheaper one of equals; None where no trial has any."""
+        return _best(self.trials, self.score)
+
+    def best_baseline(self) -> dict[str, Any] | None:
+        """The baseline of the highest score, if any ended with one."""
+        return _best(self.baselines, self.score)
+
+    def trial_of(self, origin: str) -> dict[str, Any] | None:
+        """The finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
+        return _first(self.trials[self.trials["origin"] == origin])
+
+
+def atlas_trials(store: Store, atlas: str) -> list[Found]:
+    """What the finished trials of that atlas found, cell by cell."""
+    cells = _atlas_cells(store).values()
+    return [found for row in cells if row.data["atlas"]["name"] == atlas for found in _found(row, store)]
+
+
+def _atlas_cells(store: Store) -> dict[str, StudyRow]:
+    """The studies that are cells of an atlas, by name."""
+    rows = {name: store.study(name) for name in store.study_names()}
+    return {name: row for name, row in rows.items() if row is not None and "atlas" in row.data}
+
+
+def _found(cell: StudyRow, store: Store) -> list[Found]:
+    where, similarity = cell.data["atlas"], cell.data["profile"]["similarity"]
+    scores = {score["k"]: score for score in cell.data.get("layer_scores", [])}
+    return [
+        Found(
+            cell.data["dataset"],
+            where["size"],
+            where["seed"],
+            similarity["distance"],
+            similarity["error"],
+            trial["strategy"],
+            trial["frozen_convs"],
+            trial["learning_rate"],
+            trial["val_accuracy"],
+            trial["train_flops"],
+            trial["epochs"],
+            cell.data["n_validation"],
+            scores.get(trial["frozen_convs"], {}).get("logme"),
+            scores.get(trial["frozen_convs"], {}).get("h_score"),
+        )
+        for trial in store.trials(cell.name).dropna(subset="val_accuracy").to_dict("records")
+    ]
+
+
+def stopped(trials: pd.DataFrame) -> pd.DataFrame:
+    """Those of ``trials`` that were given up, before or while they ran."""
+    return trials[trials["status"].isin(["pruned", "over_budget"])]
+
+
+def _best(frame: pd.DataFrame, score: str) -> dict[str, Any] | None:
+    scored = frame.dropna(subset=score)
+    return _first(scored.sort_values([score, "train_flops"], ascending=[False, True]))
+
+
+def _first(frame: pd.DataFrame) -> dict[str, Any] | None:
+    return None if frame.empty else {str(key): value for key, value in frame.iloc[0].items()}
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    if not known:
+        return f"there is no study {name!r}: this database holds none yet; `python -m harness.run --study …` makes one"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    return f"there is no study {name!r} in this database{hint} It holds: {', '.join(known)}"

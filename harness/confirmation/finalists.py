@@ -1,0 +1,44 @@
+"""Which strategies and baselines a confirmation trains anew. What counts are validation figures alone."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from harness.core.errors import SpecError
+from harness.core.results import Candidate, Metric
+from harness.core.strategy import Strategy
+from harness.statistics.pareto import front, wilson_interval
+
+SPECIAL = ("advice", "recipe_extractor", "recipe_partial")
+"""Origins of trials that are confirmed however they did."""
+
+
+def candidates(
+    trials: pd.DataFrame, baselines: pd.DataFrame, metric: Metric, n_validation: int, finalists: int
+) -> list[Candidate]:
+    """The finalists, the best first, then the advice and the article's recipes as the search ran them, then every
+    baseline of it; what is several of these is there once.
+
+    Finalists are complete trials on the front of ``metric``, on the validation part, against compute: the best one, and
+    up to ``finalists`` in all of the next ones down that its 95 % interval on ``n_validation`` images does not tell
+    apart from it. Raises SpecError where no trial is complete.
+    """
+    score = f"val_{metric}"
+    complete = trials[trials["status"] == "complete"].dropna(subset=score)
+    if complete.empty:
+        raise SpecError("no trial of the study is complete: there is nothing to confirm, run more trials first")
+    best_first = complete.iloc[front(complete["train_flops"].tolist(), complete[score].tolist())[::-1]]
+    best = best_first[score].iloc[0]
+    least, _ = wilson_interval(round(best * n_validation), n_validation)
+    chosen = best_first[best_first[score] >= least][:finalists]
+
+    wanted = [(f"finalist {rank}", row) for rank, row in enumerate(chosen.to_dict("records"), start=1)]
+    wanted += [(row["origin"], row) for row in trials[trials["origin"].isin(SPECIAL)].to_dict("records")]
+    found: dict[Strategy, Candidate] = {}
+    for role, row in wanted:
+        strategy = Strategy.from_row(row)
+        if strategy in found:
+            found[strategy] = replace(found[strategy], roles=(*found[strategy].roles, role))
+        else:
+            found[strategy] = Candidate(f"trial {row['number']}", (role,), strategy, row["number"])
+    return [*found.values(), *(Candidate(name, ("baseline",)) for name in baselines["name"])]

@@ -1,0 +1,219 @@
+"""Confirming what a search found: its finalists trained anew on fresh seeds, the sealed test part opened once.
+
+The order keeps it honest. The candidates follow from validation figures alone and are recorded, with the seeds, before
+the test part is read; each is then trained as in the search, on train and validation together and for the whole budget,
+and looks at the test part once, when it is done.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import dashboards.optuna
+from dashboards.page import write_page
+from harness.analysis.recommendation import recommend
+from harness.analysis.recommended_study import recommended_study
+from harness.analysis.rows import Rows
+from harness.backbones.weights import Weights, load_weights
+from harness.confirmation.finalists import candidates
+from harness.core.errors import SpecError, StorageError
+from harness.core.paths import recommendation_path, user_cache
+from harness.core.results import BASELINES, Candidate, TrialResult
+from harness.core.spec import DatasetSpec, StudySpec, shipped
+from harness.core.toml import as_toml
+from harness.data.dataset import Split, join, load_split
+from harness.search.copying import nobody_works_on
+from harness.storage.database import patiently
+from harness.storage.store import Store
+from harness.training.baselines import run_baseline
+from harness.training.problem import Problem
+from harness.training.trial import run_trial
+from harness.workers.work import check_same_images, recorded_session
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for. ``dataset_name`` is given where the study's own name for it, read from the folder
+    ``beside``, does not hold here. ``reopen`` allows to open the test part once more; ``command`` is recorded."""
+
+    study: str
+    dataset: DatasetSpec
+    storage: str
+    page: Path
+    dataset_name: str | None = None
+    beside: Path = Path()
+    weights: Path | None = None
+    finalists: int = 3
+    seeds: int = 5
+    reopen: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """One opening of the test part: what is measured there, and which (candidate, seed) has been."""
+
+    number: int
+    candidates: Sequence[Candidate]
+    seeds: Sequence[int]
+    done: frozenset[tuple[str, int]]
+
+
+def fresh_seeds(study_seed: int, count: int) -> list[int]:
+    """The first ``count`` seeds of a study's confirmations: bytes of the sha256 of ``<seed>/confirm/<0, 1, …>``.
+
+    Trials draw theirs from ``<seed>/<number>``, so that no head and no order of the images comes again. All candidates
+    get the same seeds: they see the images in the same orders.
+    """
+    texts = (f"{study_seed}/confirm/{i}" for i in range(count))
+    return [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1 for text in texts]
+
+
+def confirm(request: Request, note: Callable[[str], None] = log.info) -> Rows:
+    """Measure the finalists, the advice, the recipes and the baselines on the test part, record it, and write the page
+    and the recommendation; gives the study's rows.
+
+    One that was interrupted goes on: what it had measured stays. Raises SpecError for an unknown study, one with
+    nothing to confirm or a finished opening without ``reopen``, and StorageError where somebody works on the study.
+    """
+    if request.finalists < 1 or request.seeds < 2:
+        given = f"--finalists {request.finalists} --seeds {request.seeds}"
+        raise SpecError(f"{given}: give 1 finalist and 2 seeds or more, one seed has no spread")
+    store = Store(request.storage)
+    row = store.study(request.study)
+    if row is None:
+        raise SpecError(f"there is no study {request.study!r} in that database: begin it with harness run")
+    may_open(store, request.study, request.reopen)
+    nobody_works_on(store, request.study)
+    spec = StudySpec.model_validate(row.spec)
+    split = load_split(request.dataset, spec.data, spec.seed)
+    check_same_images(row, split)
+    weights = load_weights(request.weights)
+    try:
+        with recorded_session(store, spec, weights, request.command) as session:
+            _measure(request, store, spec, split, weights, session, note)
+    finally:
+        patiently(lambda: write_page(store, spec.name, request.page))
+    dashboards.optuna.attach(store, spec.name)
+    rows = patiently(lambda: Rows.read(store, spec.name))
+    _write_recommendation(rows, request)
+    return rows
+
+
+def _measure(
+    request: Request,
+    store: Store,
+    spec: StudySpec,
+    split: Split,
+    weights: Weights,
+    session: int,
+    note: Callable[[str], None],
+) -> None:
+    opening = _open(request, store, spec, split, session)
+    problem = Problem.vgg16(*_retraining(spec, split), weights, user_cache() / "features")
+    for candidate in opening.candidates:
+        for seed in opening.seeds:
+            if (candidate.name, seed) in opening.done:
+                continue
+            result = _train(candidate, problem, seed)
+            patiently(
+                lambda: store.record_confirmation(
+                    spec.name,
+                    opening.number,
+                    candidate.name,  # noqa: B023
+                    seed,  # noqa: B023
+                    session=session,
+                    n_train=len(problem.split.train),
+                    result=result,  # noqa: B023
+                )
+            )
+            measured = "" if result.val_accuracy is None else f", test accuracy {result.val_accuracy:.4f}"
+            roles = ", ".join(candidate.roles)
+            note(f"{candidate.name} ({roles}), seed {seed}: {result.status}{measured}, {result.seconds.total:.1f} s")
+    patiently(lambda: store.close_opening(spec.name, opening.number))
+
+
+def may_open(store: Store, study: str, reopen: bool) -> None:
+    """Raises SpecError where the test part has been opened, all of that is measured, and nobody says ``reopen``."""
+    openings = store.openings(study)
+    if len(openings) and not reopen and openings["finished_at"].notna().iloc[-1]:
+        raise SpecError(
+            f"the test part of study {study!r} was opened on {openings['opened_at'].iloc[-1]:%Y-%m-%d %H:%M} UTC "
+            f"(opening {openings['number'].iloc[-1]}): what is chosen after a look at it is no longer measured by it. "
+            "Its figures are on the study's page; --reopen opens it again, and that is marked wherever they are shown"
+        )
+
+
+def _open(request: Request, store: Store, spec: StudySpec, split: Split, session: int) -> _Opening:
+    """Go on with the opening that was interrupted, or record a new one. The test part has not been read yet."""
+    openings = store.openings(spec.name)
+    if len(openings) and openings["finished_at"].isna().iloc[-1]:
+        last = openings.iloc[-1]
+        if (last["finalists"], len(last["seeds"])) != (request.finalists, request.seeds):
+            raise SpecError(
+                f"--finalists {request.finalists} --seeds {request.seeds}: the opening of "
+                f"{last['opened_at']:%Y-%m-%d %H:%M} UTC was interrupted and goes on with --finalists "
+                f"{last['finalists']} --seeds {len(last['seeds'])} first: its candidates were fixed before it"
+            )
+        rows = store.confirmations(spec.name)
+        rows = rows[rows["opening"] == last["number"]]
+        done = frozenset(zip(rows["candidate"], rows["seed"], strict=True))
+        number = int(last["number"])
+        return _Opening(number, store.candidates(spec.name, number), last["seeds"], done)
+    chosen = candidates(
+        store.trials(spec.name), store.baselines(spec.name), spec.metric, len(split.validation), request.finalists
+    )
+    seeds = fresh_seeds(spec.seed, request.seeds)
+    number = store.open_test(
+        spec.name,
+        session=session,
+        command=request.command,
+        finalists=request.finalists,
+        seeds=seeds,
+        n_test=len(split.test),
+        candidates=chosen,
+    )
+    return _Opening(number, chosen, seeds, frozenset())
+
+
+def _retraining(spec: StudySpec, split: Split) -> tuple[StudySpec, Split]:
+    """The study in which candidates are trained: on train and validation, judged on the test part, which is read here.
+
+    The limit of a trial's cost grows with the images, so that what the search refused is refused and nothing else.
+    """
+    known = join(split.train, split.validation)
+    limit = spec.budget.max_trial_cost
+    if limit is not None:
+        limit *= len(known) / len(split.train)
+    budget = spec.budget.model_copy(update={"max_trial_cost": limit})
+    return spec.model_copy(update={"budget": budget}), replace(split, train=known, validation=split.test.open())
+
+
+def _train(candidate: Candidate, problem: Problem, seed: int) -> TrialResult:
+    if candidate.strategy is not None:
+        last = problem.spec.budget.epochs
+        return run_trial(candidate.strategy, problem, seed=seed, on_checkpoint=lambda _: None, first_look=last)
+    (name,) = (name for name in BASELINES if name == candidate.name)
+    return run_baseline(name, problem, seed=seed)
+
+
+def _write_recommendation(rows: Rows, request: Request) -> None:
+    advised, file = recommend(rows), recommendation_path(request.page)
+    assert advised is not None  # it has just been confirmed
+    name = request.dataset_name or rows.spec["data"]["dataset"]
+    path = request.beside / name
+    if name not in shipped("datasets") and path.exists():  # it must be found from another folder too
+        name = str(path.absolute())
+    study = recommended_study(rows, advised)
+    study["data"] = study["data"] | {"dataset": name}
+    head = (
+        f"# What `harness confirm` recommends after the search {rows.name!r}.\n# python -m harness.run --study {file}\n"
+    )
+    try:
+        file.write_text(head + as_toml(study), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{file} cannot be written ({error.strerror}): mend it, or choose another --out") from None

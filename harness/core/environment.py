@@ -1,0 +1,138 @@
+"""What a result was made with: commit, versions, device. Recorded with every session."""
+
+import os
+import platform
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import harness
+
+_PACKAGES = ("tensorflow", "keras", "jax", "optuna", "numpy", "pandas", "scikit-learn", "plotly", "sqlalchemy")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Commit of the harness (with ``+dirty`` where the checkout was changed), versions of what it ran on, device."""
+
+    commit: str
+    versions: dict[str, str]
+    device: str
+    platform: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values, for storage."""
+        return asdict(self)
+
+
+def describe(device: str) -> Environment:
+    """The environment of this process; ``device`` comes from the backend, see `harness.backbones.vgg16.device`."""
+    return Environment(_commit(), _versions(), device, f"{platform.system()} {platform.machine()}")
+
+
+def cpu() -> str:
+    """The processor's name and the cores this process may use."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = names[0] if names else name
+    return f"{name}, {available_cores()} cores"
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16. Known on Linux only."""
+    info = Path("/proc/cpuinfo")
+    words = set(info.read_text().split()) if info.is_file() else set()
+    return bool(words & {"avx512_bf16", "amx_bf16"})
+
+
+def available_cores() -> int:
+    """Cores this process may run on: less than the machine's where it is confined."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The CUDA devices this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [device for device in visible.split(",") if device not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(number) for number, _ in enumerate(listed.splitlines())]
+
+
+def host() -> str:
+    """This machine as long as it runs, or this container: where a process id means one process and no other.
+
+    The host name alone will not do: containers may share it and have process ids of their own, and a machine keeps it
+    over a restart.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # Linux only
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return "/".join(parts)
+
+
+def process_started(pid: int) -> float | None:
+    """When process ``pid`` of this `host` started, None where there is none: a pid alone is re-used.
+
+    Seconds since the machine started, where Linux tells them: a clock that is set changes every start time in Unix
+    seconds, which is what there is elsewhere.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        with suppress(FileNotFoundError):
+            ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+            return int(ticks) / os.sysconf("SC_CLK_TCK")
+        return float(process.create_time())
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return None
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does: with a KeyboardInterrupt, even where a shell has SIGINT ignored."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _commit() -> str:
+    root = Path(harness.__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    if not (root / ".git").exists():
+        return f"version {harness.__version__}"
+    try:
+        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return f"version {harness.__version__}"
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "harness": harness.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,337 @@
+"""Studies and data sets as declared in TOML, read into frozen, validated objects."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.core.errors import SpecError
+from harness.core.results import BaselineName, Metric
+from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
+
+ANY_IMAGES = "images"
+"""The shipped study that names no data set: what `harness run --data PATH` runs."""
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Range = tuple[float, float]
+_Spec = TypeVar("_Spec", bound=BaseModel)
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DatasetSpec(_Declared):
+    """A data set: where its images are, where they come from and how they stand to ImageNet.
+
+    ``file`` (in TOML also ``path``), relative to the TOML file, is a folder of class folders, a manifest (``.csv`` or
+    ``.parquet``: filename, label and maybe split, group), or an ``.npz`` with ``images`` (n, height, width[, 3]) uint8,
+    ``labels`` (n,) integers and, where there are any, ``class_names``, ``split`` ("train", "validation" or "test" for
+    each row) and ``groups``. In its stead ``download`` names a set to be had elsewhere: ``keras:NAME``
+    (keras.datasets) or ``tfds:NAME`` (TensorFlow Datasets). Where ``similar_to_imagenet`` is not declared it is
+    measured (`harness.statistics.similarity`).
+    """
+
+    name: str
+    file: Path | None = None
+    download: Annotated[str, Field(pattern=r"^(keras|tfds):[A-Za-z0-9][A-Za-z0-9_/.+-]*$")] | None = None
+    sha256: str | None = None
+    source: str = ""
+    licence: str = ""
+    similar_to_imagenet: bool | None = None
+    similarity_source: str = "declared by the data set's file"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_file(cls, declared: Any) -> Any:
+        if isinstance(declared, dict) and "path" in declared and "file" not in declared:
+            declared = {**declared, "file": declared["path"]}
+            del declared["path"]
+        return declared
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.download is None):
+            raise ValueError("give either file (or path) or download, to say where the images are")
+        source, _, name = (self.download or "").partition(":")
+        if source == "keras" and name not in KERAS_DATASETS:
+            raise ValueError(f"keras.datasets has no images {name!r}, but {', '.join(KERAS_DATASETS)}")
+        return self
+
+    @classmethod
+    def load(cls, name: str, beside: Path) -> Self:
+        """Read the data set ``name``: a shipped one, the path of a TOML file or of a data set itself (see above), from
+        the folder ``beside``, or one to download.
+
+        Raises SpecError where there is no such data set or its file cannot be read as one.
+        """
+        if not name.isprintable():
+            raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
+        path = beside / name
+        if name in shipped("datasets") or path.suffix == ".toml":
+            path = _find("data set", name, "datasets", beside)
+            spec = _validated(cls, _read_toml(path), path)
+            return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})
+        if os.path.exists(path):  # noqa: PTH110 - it is no error to ask for a name that is too long
+            given: dict[str, Any] = {"file": path.absolute(), "source": "given by its path"}
+            label = re.sub(r"[^\w.-]+", "-", path.absolute().stem).strip(".-")[:60] or "data"
+        elif name in KERAS_DATASETS or name.startswith(("keras:", "tfds:")):
+            given = {"download": name if ":" in name else f"keras:{name}", "source": "downloaded by its name"}
+            label = name.partition(":")[2] or name
+        else:
+            _find("data set", name, "datasets", beside)
+        return _validated(cls, {"name": label, **given}, path)
+
+
+KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+"""The sets of images in keras.datasets."""
+
+
+class DataSpec(_Declared):
+    """Which images a study uses. Sizes are numbers of images; a missing train size means all that are left, a missing
+    validation size 20 % of the training part, a missing test size the whole test part, or 20 % of the training part
+    where there is none. ``max_images`` bounds training and validation images together where their sizes are missing.
+
+    Epochs take ``views`` of each training picture in turn: itself, then shifts of it, mirrored by half where ``flip``
+    says that a mirror image is of the same class (see `harness.data.augmentation`)."""
+
+    dataset: str
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    validation_size: Annotated[int, Field(ge=1)] | None = None
+    test_size: Annotated[int, Field(ge=1)] | None = None
+    max_images: Annotated[int, Field(ge=10)] | None = None
+    image_size: Annotated[int, Field(ge=32, le=512)] = 224
+    views: Annotated[int, Field(ge=1)] = 1
+    flip: bool = False
+
+
+class SearchSpace(_Declared):
+    """What the sampler may choose. Ranges hold both ends; ``learning_rate`` is by strategy.
+
+    ``minimum_share`` is the share of all trials that each strategy gets before the sampler is free. Of ``two_phase``,
+    which a study must list to have it searched, ``head_share`` is the share of the epochs in which the head alone
+    trains, and ``rate_factor`` what the learning rate is then multiplied by; its k begins at 0.
+    """
+
+    strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
+    minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    frozen_convs: tuple[int, int] = (1, N_CONVS - 1)
+    pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("average", "max", "flatten")
+    hidden_layers: tuple[int, int] = (0, 3)
+    head_width: tuple[int, int] = (32, 4096)
+    dropout: Range = (0.0, 0.6)
+    optimizer: Annotated[tuple[OptimizerName, ...], Field(min_length=1)] = ("adam", "sgd")
+    learning_rate: dict[Kind, Range]
+    head_share: Range = (0.2, 0.6)
+    rate_factor: Range = (0.003, 0.3)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ranges: dict[str, tuple[Range, Range]] = {
+            "frozen_convs": (self.frozen_convs, (1, N_CONVS - 1)),
+            "hidden_layers": (self.hidden_layers, (0, MOST_HIDDEN_LAYERS)),
+            "head_width": (self.head_width, (1, 8192)),
+            "dropout": (self.dropout, (0.0, 0.95)),
+            "head_share": (self.head_share, (0.0, 1.0)),
+            "rate_factor": (self.rate_factor, (1e-6, 1.0)),
+        }
+        for kind in self.strategies:
+            if kind not in self.learning_rate:
+                raise ValueError(f"learning_rate.{kind} is missing: give its range, e.g. [1e-4, 1e-2]")
+            ranges[f"learning_rate.{kind}"] = (self.learning_rate[kind], (1e-8, 10.0))
+        for name, ((low, high), (least, most)) in ranges.items():
+            if not least <= low <= high <= most:
+                raise ValueError(f"{name} must hold {least} <= low <= high <= {most}, but got [{low}, {high}]")
+        if self.minimum_share * len(self.strategies) > 1:
+            raise ValueError(
+                f"minimum_share {self.minimum_share} times {len(self.strategies)} strategies is more than all trials"
+            )
+        return self
+
+
+class Budget(_Declared):
+    """How much a study may spend. ``max_trial_cost`` is in TFLOP of training, ``time_limit`` in seconds: no trial
+    starts after it. ``precision`` auto means whichever is faster on the machine that begins the study."""
+
+    trials: Annotated[int, Field(ge=1)] = 50
+    epochs: Annotated[int, Field(ge=1)] = 5
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    precision: Precision = "auto"
+    max_trial_cost: Annotated[float, Field(gt=0)] | None = None
+    time_limit: Annotated[float, Field(gt=0)] | None = None
+    cache_size: Annotated[float, Field(gt=0)] = 8.0
+    """GB of activations kept on disk; those of one boundary that do not fit are recomputed every epoch instead."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """``cache_size`` in bytes."""
+        return int(self.cache_size * 1e9)
+
+
+class Pruning(_Declared):
+    """When a running trial is given up. ``margin`` is added to the forecast, in accuracy (0.01 is one point): a trial
+    stops only when even the optimistic forecast plus the margin stays under the front, or its network is dead."""
+
+    enabled: bool = True
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.005
+
+
+class BaselinesSpec(_Declared):
+    """Which baselines are run, and for how many epochs the trained ones are."""
+
+    names: tuple[BaselineName, ...] = ("majority", "mlp", "cnn", "linear_probe")
+    epochs: Annotated[int, Field(ge=1)] = 20
+
+
+class AdviceSpec(_Declared):
+    """The boundaries of the four scenarios.
+
+    A training part of ``large_at`` images or more counts as large: the article calls the 60,000 of MNIST small and
+    names no number. A kernel distance to ImageNet under ``similar_below`` (`harness.statistics.similarity`) counts as
+    similar: the middle of the gap between photos of things, of places and of animals on one side, and digits, hand
+    signs and X-rays on the other, as measured in ``datasets/similarity.json``.
+    """
+
+    large_at: Annotated[int, Field(ge=1)] = 100_000
+    similar_below: Annotated[float, Field(gt=0)] = 0.15
+
+
+class Recommendation(_Declared):
+    """What `harness confirm` recommends, in a study that it has written: ``strategy`` is the study's first trial;
+    ``figures`` say what to expect of it and are for the reader."""
+
+    strategy: Strategy
+    figures: dict[str, Any] = {}
+
+
+class StudySpec(_Declared):
+    """One study, whole: what is searched, on which images, for how much.
+
+    ``metric``, on the validation part, is what the search raises, stops trials by and draws the front of; with
+    ``class_weights`` the loss weighs an image by the inverse of its class's frequency: both for unbalanced classes.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    metric: Metric = "accuracy"
+    class_weights: bool = False
+    data: DataSpec
+    search: SearchSpace
+    budget: Budget = Budget()
+    pruning: Pruning = Pruning()
+    baselines: BaselinesSpec = BaselinesSpec()
+    advice: AdviceSpec = AdviceSpec()
+    recommendation: Recommendation | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if "two_phase" in self.search.strategies and self.budget.epochs < 2:
+            raise ValueError(f"two_phase needs budget.epochs of 2 or more, but got {self.budget.epochs}")
+        if self.data.views > self.budget.epochs:
+            raise ValueError(f"data.views {self.data.views} are more than the {self.budget.epochs} of budget.epochs")
+        return self
+
+    @property
+    def head_epochs(self) -> tuple[int, int]:
+        """The least and the most epochs of a ``two_phase`` trial's first phase: each phase has one at least."""
+        low, high = (round(share * self.budget.epochs) for share in self.search.head_share)
+        most = self.budget.epochs - 1
+        return max(1, min(low, most)), max(1, min(high, most))
+
+    @classmethod
+    def load(cls, name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Self, DatasetSpec]:
+        """Read the study ``name`` (a shipped one, or a path to a TOML file) and its data set.
+
+        ``overrides`` maps dotted keys to values that replace the file's, such as ``{"budget.trials": 10}``; a data set
+        in them is looked for from the current folder, one in the file from the file's. The description does not hold
+        for other images, or another number or size of them, and is left out.
+        Raises SpecError for an unknown study, an unknown key (naming the nearest one) or a value out of range.
+        """
+        overrides = overrides or {}
+        path = _find("study", name, "studies", Path.cwd())
+        declared = _read_toml(path)
+        data = declared.get("data")
+        others = {f"data.{key}": value for key, value in data.items()} if isinstance(data, dict) else {}
+        if any(others.get(key, value) != value for key, value in overrides.items()):
+            declared.pop("description", None)  # which is of the file's own images
+        for key, value in overrides.items():
+            *sections, last = key.split(".")
+            target = declared
+            for section in sections:
+                target = target.setdefault(section, {})
+                if not isinstance(target, dict):
+                    raise SpecError(f"{path.name}: {section} = {target!r}: make it a section, [{section}]")
+            target[last] = value
+        if isinstance(declared.get("data"), dict) and "dataset" not in declared["data"]:
+            raise SpecError(f"study {name!r} names no images: give yours with --data PATH, or data.dataset in the file")
+        spec = _validated(cls, declared, path)
+        return spec, DatasetSpec.load(spec.data.dataset, Path.cwd() if "data.dataset" in overrides else path.parent)
+
+
+def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
+    """The TOML files that come with the harness, by name."""
+    return {path.stem: path for path in sorted(shipped_folder(folder).glob("*.toml"))}
+
+
+def shipped_folder(folder: Literal["studies", "datasets"]) -> Path:
+    """Where what comes with the harness lies: beside the package in a checkout, else inside it."""
+    roots = (Path(__file__).parents[2] / folder, Path(str(resources.files("harness"))) / "share" / folder)
+    return next((root for root in roots if root.is_dir()), roots[0])
+
+
+def _find(what: str, name: str, folder: Literal["studies", "datasets"], beside: Path) -> Path:
+    known = shipped(folder)
+    if name in known:
+        return known[name]
+    path = beside / name
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path
+        raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")
+    raise SpecError(
+        f"unknown {what} {name!r}{_nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file"
+    )
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f": did you mean {close[0]!r}?" if close else "."
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path} is not valid TOML: {error}") from None
+
+
+def _validated(cls: type[_Spec], declared: dict[str, Any], path: Path) -> _Spec:
+    try:
+        return cls.model_validate(declared)
+    except ValidationError as error:
+        problems = [_problem(cls, item) for item in error.errors()]
+        raise SpecError(f"{path.name}: " + "; ".join(problems)) from None
+
+
+def _problem(cls: type[BaseModel], item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        owner: type[BaseModel] = cls
+        for part in item["loc"][:-1]:
+            annotation = owner.model_fields[str(part)].annotation
+            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+            owner = annotation
+        return f"unknown key {where!r}{_nearest(str(item['loc'][-1]), owner.model_fields)}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("missing", "value_error"):
+        return f"{where}: {message}" if where else message
+    return f"{where} = {item['input']!r}: {message}"

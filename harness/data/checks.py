@@ -1,0 +1,175 @@
+"""What is wrong or odd about a data set: counts, sizes, unreadable files, duplicates, conflicting labels, imbalance."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from harness.core.errors import DataError
+from harness.data.duplicates import LEAST_CORRELATION, exact, near
+from harness.data.inspection import Facts
+from harness.data.listing import PART_NAMES, Listing, examples, shown
+
+IMBALANCE = 10
+"""A class with so many times the training images of another is worth a warning."""
+TINY = 8
+"""Pixels: pictures whose shorter side is less show next to nothing."""
+FEWEST = 3
+"""Images that a class needs, one for each part."""
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """The checks of one data set. Pictures are named as `Listing.row_name` does.
+
+    ``counts``: class -> part -> images; ``sizes``: of width and height the smallest, median and largest, and how many
+    differ; ``unreadable``: name and reason; ``exact``: the names of each picture that is there more than once;
+    ``near``: pairs that look alike; ``across``: those of both kinds that are in more than one part; ``conflicts``:
+    exact duplicates with different classes; ``constant`` pictures have one value only, ``tiny`` ones few pixels.
+    """
+
+    name: str
+    images: int
+    counts: dict[str, dict[str, int]]
+    sizes: dict[str, list[int] | int]
+    unreadable: list[tuple[str, str]]
+    exact: list[list[str]]
+    near: list[list[str]]
+    across: list[list[str]]
+    conflicts: list[list[str]]
+    constant: list[str]
+    tiny: list[str]
+    notes: list[str]
+
+    def warnings(self) -> list[str]:
+        """What the user should know before a study is run, a sentence each; empty where nothing is odd."""
+        totals = {name: sum(parts.values()) for name, parts in self.counts.items()}
+        training = {name: parts.get("train", 0) for name, parts in self.counts.items()}
+        few = [f"{name} {total}" for name, total in totals.items() if total < FEWEST]
+        most, least = max(training, key=training.__getitem__), min(training, key=training.__getitem__)
+        said = {
+            "files that cannot be read, left out": (len(self.unreadable), _reasons(self.unreadable[:3])),
+            "pictures in more than one part, exact or near copies": (len(self.across), _first(self.across)),
+            "pictures under more than one class": (len(self.conflicts), _first(self.conflicts)),
+            "exact copies of other pictures": (sum(len(names) - 1 for names in self.exact), _first(self.exact)),
+            "pictures of one value only": (len(self.constant), examples(self.constant)),
+            f"pictures less than {TINY} pixels high or wide": (len(self.tiny), examples(self.tiny)),
+            f"classes of fewer than {FEWEST} images, one for each part": (len(few), examples(few)),
+        }
+        sentences = [f"{what}: {count:,} ({instances})" for what, (count, instances) in said.items() if count]
+        if training[most] >= IMBALANCE * max(1, training[least]):
+            sentences.append(
+                f"the classes are unbalanced: {training[most]:,} training images of {shown(most)}, {training[least]:,} "
+                f"of {shown(least)}; accuracy says little of small classes"
+            )
+        return sentences + self.notes
+
+    def as_dict(self, most: int | None = None) -> dict[str, Any]:
+        """As plain values; of each list of pictures at most ``most``, with the whole number of each in "found"."""
+        values = asdict(self)
+        lists = [name for name, value in values.items() if isinstance(value, list)]
+        found = {name: len(values[name]) for name in lists}
+        shortened = {name: values[name][:most] for name in lists}
+        return {**values, **shortened, "found": found, "warnings": self.warnings()}
+
+    def refuse_unreadable(self) -> None:
+        """Raises DataError where a file cannot be read."""
+        if self.unreadable:
+            raise DataError(
+                f"{len(self.unreadable):,} of {self.images:,} files of {self.name} cannot be read: "
+                f"{_reasons(self.unreadable)}: mend or remove them"
+            )
+
+
+def check(listing: Listing, facts: Facts, parts: NDArray[np.str_]) -> Report:
+    """The checks of ``listing``, whose rows are in ``parts`` (n,): its own, or a study's ("" for unused rows)."""
+    readable = facts.readable()
+    names = [listing.row_name(row) for row in range(len(listing))]
+    copies, alike = exact(facts, readable), near(facts, readable)
+
+    def named(rows: NDArray[np.int64]) -> list[str]:
+        return [names[row] for row in rows]
+
+    def divided(rows: NDArray[np.int64]) -> bool:
+        return len(set(parts[rows].tolist()) - {""}) > 1
+
+    def counts(label: int) -> dict[str, int]:
+        own = parts[readable][listing.labels[readable] == label]
+        return {part: int(np.sum(own == part)) for part in PART_NAMES} | {"unused": int(np.sum(own == ""))}
+
+    return Report(
+        name=listing.name,
+        images=len(listing),
+        counts={name: counts(label) for label, name in enumerate(listing.class_names)},
+        sizes=_sizes(facts.sizes[readable]),
+        unreadable=[(names[row], str(facts.errors[row])) for row in np.flatnonzero(facts.errors != "")],
+        exact=[named(rows) for rows in copies],
+        near=[named(pair) for pair in alike],
+        across=[named(rows) for rows in [*copies, *alike] if divided(rows)],
+        conflicts=[named(rows) for rows in copies if len(set(listing.labels[rows].tolist())) > 1],
+        constant=named(readable[facts.constant[readable]]),
+        tiny=named(readable[facts.sizes[readable].min(axis=1) < TINY]),
+        notes=list(listing.notes),
+    )
+
+
+def print_check(report: Report) -> None:
+    """Print the report on standard output. Names from the data are quoted, and never read as markup."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False, emoji=False)
+    part_names = [part for part in (*PART_NAMES, "unused") if any(parts[part] for parts in report.counts.values())]
+    console.print(f"{report.name}: {report.images:,} images, {len(report.counts)} classes", style="bold")
+    table = Table(header_style="bold")
+    table.add_column("class")
+    for part in part_names:
+        table.add_column(part, justify="right")
+    for name, parts in report.counts.items():
+        table.add_row(shown(name), *(f"{parts[part]:,}" for part in part_names))
+    console.print(table)
+    for what, value in report.sizes.items():
+        text = f"{value:,}" if isinstance(value, int) else "smallest {}, median {}, largest {}".format(*value)
+        console.print(f"{what}: {text}")
+    near_title = f"near duplicates (16 x 16 thumbnails correlated {LEAST_CORRELATION:g} or more)"
+    _print_list(console, "unreadable files, left out", [f"{shown(name)}: {why}" for name, why in report.unreadable])
+    _print_list(console, "exact duplicates", [_joined(names) for names in report.exact])
+    _print_list(console, near_title, [_joined(names) for names in report.near])
+    _print_list(console, "duplicates across parts, exact or near", [_joined(names) for names in report.across])
+    _print_list(console, "exact duplicates with different labels", [_joined(names) for names in report.conflicts])
+    _print_list(console, "constant images", list(map(shown, report.constant)))
+    _print_list(console, f"images under {TINY} pixels", list(map(shown, report.tiny)))
+    _print_list(console, "warnings", report.warnings())
+
+
+def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
+    console.print(f"{title}: {len(lines) or 'none'}", style="bold" if lines else None)
+    for line in lines[:_SHOWN]:
+        console.print(f"  {line}", soft_wrap=True)
+    if len(lines) > _SHOWN:
+        console.print(f"  and {len(lines) - _SHOWN:,} more; --json lists all")
+
+
+def _sizes(sizes: NDArray[np.int32]) -> dict[str, list[int] | int]:
+    if len(sizes) == 0:
+        return {}
+    low, high, middle = sizes.min(axis=0), sizes.max(axis=0), np.median(sizes, axis=0)
+    found: dict[str, list[int] | int] = {
+        what: [int(low[side]), int(middle[side]), int(high[side])] for side, what in enumerate(("width", "height"))
+    }
+    return found | {"different sizes": len(np.unique(sizes, axis=0))}
+
+
+def _reasons(unreadable: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{shown(name)} ({why})" for name, why in unreadable)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return examples(names, 6)
+
+
+def _first(groups: Sequence[Sequence[str]]) -> str:
+    return f"{' = '.join(map(shown, groups[0][:3]))}{' and others' if len(groups) > 1 else ''}" if groups else ""

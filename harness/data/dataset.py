@@ -1,0 +1,229 @@
+"""A data set's images, split for a study; the test part stays sealed. `python -m harness.data` checks one."""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError, HarnessError
+from harness.core.spec import ANY_IMAGES, DatasetSpec, DataSpec, StudySpec
+from harness.data.archives import read_images
+from harness.data.checks import Report, check, print_check
+from harness.data.decoding import squares
+from harness.data.inspection import look
+from harness.data.listing import PART_NAMES, Listing, PartName, printable, shown
+from harness.data.sources import read_listing
+from harness.data.split import Parts, draw_parts
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Labelled pictures: ``pixels`` (n, height, width) or (n, height, width, 3) uint8, maybe memory-mapped, ``labels``
+    (n,) int64. ``key`` stands for the pixels where reading them all to tell would take long."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    key: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def digest(self) -> str:
+        """sha256 of the pixels, their shape included, or of what they were decoded from: the key of everything computed
+        from them."""
+        if self.key:
+            return self.key
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.hexdigest()
+
+
+def join(first: Images, second: Images) -> Images:
+    """Both as one, the first's images first: train and validation, for training what has been chosen."""
+    pixels, labels = np.concatenate([first.pixels, second.pixels]), np.concatenate([first.labels, second.labels])
+    return Images(pixels, labels, f"{first.digest()}, then {second.digest()}")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTest:
+    """Where the test part lies: rows of a listing. It holds no image; only confirming finalists may open it."""
+
+    listing: Listing
+    rows: NDArray[np.int64]
+    image_size: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open(self) -> Images:
+        """Read the test images. The search never calls this."""
+        return _images(self.listing, self.image_size, self.rows)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The parts of one study. A search sees ``train`` and ``validation`` only."""
+
+    train: Images
+    validation: Images
+    test: SealedTest
+    class_names: tuple[str, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are to tell apart."""
+        return len(self.class_names)
+
+    def n_searched(self) -> int:
+        """Images that a search sees: those whose activations are stored."""
+        return len(self.train) + len(self.validation)
+
+    def majority_share(self) -> float:
+        """Share of the validation part that the training part's commonest class gets right."""
+        commonest = np.bincount(self.train.labels, minlength=self.n_classes).argmax()
+        return float(np.mean(self.validation.labels == commonest))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A study's parts as rows of a listing; nothing is decoded yet."""
+
+    listing: Listing
+    parts: Parts
+    image_size: int
+
+    def load(self) -> Split:
+        """Read or decode the training and the validation part. Raises DataError, StorageError."""
+        train, validation = _images(self.listing, self.image_size, self.parts.train, self.parts.validation)
+        test = SealedTest(self.listing, self.parts.test, self.image_size)
+        return Split(train, validation, test, self.listing.class_names)
+
+    def some(self, size: int, image_size: int) -> Images:
+        """``size`` of the training images, drawn at random and always the same, files as squares of ``image_size``; all
+        where there are no more."""
+        rows = np.sort(np.random.default_rng(0).permutation(self.parts.train)[:size])
+        return _images(self.listing, image_size, rows)[0]
+
+    def report(self) -> Report:
+        """The checks of the whole data set, with these parts in place of its own."""
+        parts = np.full(len(self.listing), "", f"U{max(map(len, PART_NAMES))}")
+        for name in PART_NAMES:
+            parts[getattr(self.parts, name)] = name
+        return check(self.listing, look(self.listing), parts)
+
+    def members(self) -> dict[PartName, list[tuple[str, str]]]:
+        """For each part the files (absolute) or row numbers in the order drawn, each with its class."""
+
+        def member(row: int) -> tuple[str, str]:
+            listing = self.listing
+            where = str(row) if listing.files is None else printable(str(listing.path(row).absolute()))
+            return where, listing.class_names[listing.labels[row]]
+
+        return {name: [member(row) for row in getattr(self.parts, name).tolist()] for name in PART_NAMES}
+
+
+def draw(dataset: DatasetSpec, data: DataSpec, seed: int) -> Drawn:
+    """Draw a study's parts from ``dataset``: see `draw_listed`. Raises DataError for what is no data set, too."""
+    return draw_listed(read_listing(dataset), data, seed)
+
+
+def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
+    """Draw a study's parts from ``listing``: stratified by class, no group on two sides, the same for the same seed.
+
+    Parts that the data set has are kept; those it lacks are cut from its training part. Files that cannot be read are
+    left out. Raises DataError where no file can be read, for sizes over what there is, and for classes and groups that
+    cannot be split.
+    """
+    if listing.files is None:
+        readable = np.arange(len(listing))
+    else:
+        facts = look(listing)
+        readable = facts.readable()
+        if len(readable) == 0:
+            raise DataError(
+                f"none of the {len(listing):,} pictures of {listing.name} can be read; the first, "
+                f"{shown(listing.files[0])}: {facts.errors[0]}"
+            )
+    return Drawn(listing, draw_parts(listing, readable, data, seed), data.image_size)
+
+
+def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
+    """`draw` the parts and load them. Pictures of an ``.npz`` keep their size; files become squares of
+    ``data.image_size``."""
+    return draw(dataset, data, seed).load()
+
+
+def _images(listing: Listing, image_size: int, *parts: NDArray[np.int64]) -> list[Images]:
+    if listing.files is None:
+        pixels = read_images(listing.home)
+        whole = [Images(pixels[rows], listing.labels[rows]) for rows in parts]
+        return [replace(images, key=images.digest()) for images in whole]  # each trial asks for it
+    facts = look(listing)
+    grey = bool(facts.grey[facts.readable()].all())  # of all parts, so that they have one shape
+    found = []
+    for rows in parts:
+        digests = facts.digests[rows].astype(np.str_).tolist()
+        pixels, key = squares([listing.path(row) for row in rows.tolist()], digests, image_size, grey=grey)
+        found.append(Images(pixels, listing.labels[rows], key))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 for input that must be mended, or that a study refuses."""
+    arguments = _parser().parse_args(argv)
+    try:
+        spec, dataset = StudySpec.load(ANY_IMAGES, {"data.dataset": arguments.path})
+        listing = read_listing(dataset)
+        report = check(listing, look(listing), listing.parts)
+        refusal = _refusal(listing, spec)
+        if refusal is not None:
+            report = replace(report, notes=[*report.notes, f"a study of them is refused: {refusal}"])
+        if arguments.json:
+            print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            print_check(report)
+        if arguments.strict:
+            report.refuse_unreadable()
+        if refusal is not None:
+            raise refusal
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _refusal(listing: Listing, spec: StudySpec) -> DataError | None:
+    """What a study of ``listing`` would say and end with, None where it would begin."""
+    try:
+        draw_listed(listing, spec.data, spec.seed)
+    except DataError as error:
+        return error
+    return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.data", description="Look at a data set before a study is run on it."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    summary = "counts, sizes, unreadable files, duplicates, conflicting labels, imbalance, constant images"
+    looked = commands.add_parser(
+        "check",
+        help=summary,
+        description=f"Report {summary}. End as `harness run --data PATH` would refuse: its error, exit code 2.",
+    )
+    looked.add_argument("path", metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set")
+    looked.add_argument("--strict", action="store_true", help="exit code 2 where a file cannot be read")
+    looked.add_argument("--json", action="store_true", help="print everything as JSON, each file by name")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Data sets by name: those of keras.datasets and, where the package is installed, TensorFlow Datasets.
+
+What is downloaded is kept in the cache in the forms that a user's own data has: an ``.npz``, or files and a manifest.
+"""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from harness.core.errors import DataError, StorageError
+from harness.core.paths import user_cache
+from harness.data.listing import part_name
+
+PATIENCE = 20
+"""Seconds without a packet after which there is no network."""
+
+_SOURCES = {"keras": "Keras's download", "tfds": "TensorFlow Datasets"}
+
+
+def fetch(download: str) -> Path:
+    """The data set ``keras:NAME`` or ``tfds:NAME`` in the cache, downloaded where it is not there yet.
+
+    Keras checks what it downloads against its own sha256 where it has one. Raises DataError where the set cannot be
+    had, naming what else can be done, and StorageError where the cache cannot be written.
+    """
+    source, _, name = download.partition(":")
+    target = user_cache() / "datasets" / f"{source}-{name.replace('/', '-')}"
+    found = target / ("images.npz" if source == "keras" else "manifest.csv")
+    try:
+        if not found.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{target}.lock"):
+                if not found.exists():  # another process may have fetched it meanwhile
+                    _build(source, name, target)
+    except OSError as error:
+        raise StorageError(
+            f"data set {name!r} cannot be kept in {target.parent} ({error}): free space or set HARNESS_CACHE to "
+            "another folder"
+        ) from None
+    return found
+
+
+def _build(source: str, name: str, target: Path) -> None:
+    """Make the folder ``target``, whole or not at all, by this module in a process of its own, which can be ended and
+    whose frameworks and messages stay out of ours. What it prints of its progress is shown on a terminal."""
+    if source == "tfds" and find_spec("tensorflow_datasets") is None:
+        raise DataError(
+            f"data set {name!r} comes from TensorFlow Datasets, which is not installed: `pip install "
+            "tensorflow-datasets`, or give a folder of its images with --data FOLDER"
+        )
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        built = Path(folder) / target.name
+        built.mkdir()
+        outcome = subprocess.run(
+            [sys.executable, "-P", "-m", "harness.data.downloads", source, name, built],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if outcome.returncode:
+            why = outcome.stderr.strip().rpartition("\n")[2] or f"exit code {outcome.returncode}"
+            raise DataError(
+                f"data set {name!r} cannot be had from {_SOURCES[source]} ({why}): see to network access and run this "
+                "again, or give a folder, a manifest or an .npz of its images with --data PATH"
+            )
+        built.replace(target)
+
+
+def _from_keras(name: str, target: Path) -> None:
+    datasets: Any = import_module("keras.datasets")
+    (train, train_labels), (test, test_labels) = getattr(datasets, name).load_data()
+    np.savez(
+        target / "images.npz",
+        images=np.concatenate([train, test]),
+        labels=np.concatenate([train_labels, test_labels]).reshape(-1).astype(np.int64),
+        split=np.repeat(["train", "test"], [len(train), len(test)]),
+    )
+
+
+def _from_tfds(name: str, target: Path) -> None:
+    """The files as TensorFlow Datasets stores them, undecoded, and ``manifest.csv``."""
+    tfds: Any = import_module("tensorflow_datasets")
+    splits, info = tfds.load(name, with_info=True, decoders={"image": tfds.decode.SkipDecoding()})
+    class_names = info.features["label"].names
+    with (target / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        manifest = csv.writer(file)
+        manifest.writerow(("filename", "label", "split"))
+        for split in filter(part_name, splits):  # some have others, without labels
+            for number, row in enumerate(tfds.as_numpy(splits[split])):
+                if row["label"] < 0:  # kept back by its publisher
+                    continue
+                picture = f"{split}-{number:07d}"
+                (target / picture).write_bytes(row["image"])
+                manifest.writerow((picture, class_names[int(row["label"])], split))
+
+
+if __name__ == "__main__":
+    socket.setdefaulttimeout(PATIENCE)
+    {"keras": _from_keras, "tfds": _from_tfds}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))

@@ -1,0 +1,177 @@
+"""A folder of class folders, whatever lies in it."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.core.errors import DataError
+from harness.data.listing import PART_NAMES, Listing, PartName, examples, part_name, part_names_in, shown
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
+"""What a picture in a folder is called. A manifest may name its files as it likes."""
+
+
+@dataclass
+class _Walk:
+    """Files below a folder, links followed, and what was met on the way that is no picture."""
+
+    root: Path
+    notes: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+    def folders(self, folder: Path) -> list[Path]:
+        """The folders in ``folder``, by name."""
+        return [Path(entry.path) for entry, is_folder in self._entries(folder) if is_folder]
+
+    def home(self, top: Path) -> Path:
+        """The folder that holds what ``top`` is there for: the part train may lie in train/train, as some archives are
+        unpacked."""
+        inside, part = self.folders(top), part_name(top.name)
+        wrapped = part is not None and [part_name(folder.name) for folder in inside] == [part]
+        return self.home(inside[0]) if wrapped else top
+
+    def own_pictures(self, folder: Path) -> list[str]:
+        """The pictures in ``folder`` itself, relative to the root."""
+        entries = [entry for entry, is_folder in self._entries(folder) if not is_folder and _is_picture(entry.name)]
+        return [os.path.relpath(entry.path, self.root) for entry in entries]
+
+    def pictures(self, folder: Path) -> Iterator[str]:
+        """The pictures in ``folder`` and below, by name, relative to the root."""
+        for entry, is_folder in self._entries(folder):
+            if is_folder:
+                yield from self.pictures(Path(entry.path))
+            elif not _is_picture(entry.name):
+                self.ignored.append(os.path.relpath(entry.path, self.root))
+            else:
+                yield os.path.relpath(entry.path, self.root)
+
+    def _entries(self, folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
+        """What is in ``folder``, by name, and whether it is a folder; links are followed unless they lead back."""
+        found = []
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            above = {path.stat().st_ino for path in (folder, *folder.absolute().parents)}
+        except OSError as error:
+            raise DataError(f"the folder {shown(str(folder))} cannot be read ({error.strerror})") from None
+        for entry in entries:
+            try:
+                if entry.is_dir():
+                    if entry.stat().st_ino in above:
+                        self.notes.append(f"the link {self.shown(entry.path)} leads to a folder above it: not followed")
+                    elif not entry.name.startswith("."):
+                        found.append((entry, True))
+                elif entry.is_file():
+                    found.append((entry, False))
+                else:
+                    what = "leads nowhere" if entry.is_symlink() else "is no file"
+                    self.notes.append(f"{self.shown(entry.path)} {what}: left out")
+            except OSError as error:  # a link to itself
+                self.notes.append(f"{self.shown(entry.path)} cannot be followed ({error.strerror}): left out")
+        return found
+
+    def shown(self, *paths: Path | str) -> str:
+        """Where ``paths`` are below the root, a few of them, as they may be printed."""
+        return examples([os.path.relpath(path, self.root) for path in paths])
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def list_folder(name: str, root: Path) -> Listing:
+    """``root/class/…`` or ``root/part/class/…``. Raises DataError where folders may be classes or parts."""
+    walk = _Walk(root)
+    tops = walk.folders(root)
+    try:
+        parts = _parts(walk, tops)
+        of_class = {top: walk.folders(walk.home(top)) for top in parts} or {root: tops}
+        for folders in of_class.values():
+            _check_classes(walk, folders)
+    except _Ambiguous as error:
+        raise DataError(f"{name} ({root}): {error}") from None
+    for top in [top for top in tops if parts and top not in parts]:
+        why = "is no part (train, val, test)" if part_name(top.name) is None else "holds no picture"
+        walk.notes.append(f"the folder {walk.shown(top)} {why}: left out")
+    for part in PART_NAMES:
+        together = [top for top in parts if parts[top] == part]
+        if len(together) > 1:
+            walk.notes.append(f"the folders {walk.shown(*together)} are read as one part, {part}")
+    files: list[str] = []
+    words: list[str] = []
+    of_part: list[str] = []
+    for top, folders in of_class.items():
+        for folder in folders:
+            found = list(walk.pictures(folder))
+            if not found:
+                walk.notes.append(f"the class folder {walk.shown(folder)} holds no picture: left out")
+            files += found
+            words += [folder.name] * len(found)
+            of_part += [parts.get(top, "train")] * len(found)
+    around = dict.fromkeys([root, *parts, *map(walk.home, parts)])
+    outside = [name for folder in around for name in walk.own_pictures(folder)]
+    if outside:
+        walk.notes.append(f"pictures in no class folder, left out: {len(outside):,} ({examples(outside)})")
+    if walk.ignored:
+        walk.notes.append(
+            f"files that are no pictures by their names, left out: {len(walk.ignored):,} ({examples(walk.ignored)})"
+        )
+    return Listing.of_words(name, root, files, words, of_part, notes=dict.fromkeys(walk.notes))
+
+
+class _Ambiguous(Exception):
+    """Folders that may be classes or parts; says which, and what to do."""
+
+
+def _parts(walk: _Walk, tops: list[Path]) -> dict[Path, PartName]:
+    """The folders of ``tops`` that are parts, none where all are classes: one with the name of a part is a class only
+    where it holds pictures of its own, as all the others do."""
+    used = [top for top in tops if walk.folders(walk.home(top)) or walk.own_pictures(walk.home(top))]
+    parts = {top: part for top in used if (part := part_name(top.name)) is not None}
+    others = [top for top in used if top not in parts]
+    flat = [top for top in parts if not walk.folders(walk.home(top))]
+    if flat == list(parts) and len(set(parts.values())) == 1 and others and all(map(walk.own_pictures, others)):
+        walk.notes.append(
+            f"{walk.shown(*flat)} is taken for a class, as the folders beside it, which hold pictures too: if it is a "
+            "part, put folders of the classes into train, val and test"
+        )
+        return {}
+    if flat:
+        raise _Ambiguous(
+            f"{walk.shown(*flat)}: parts by their names, but they hold pictures and no class folders: put the pictures "
+            f"into one folder a class ({flat[0].name}/NAME), list them with their labels in a .csv, or move away what "
+            "has no labels"
+        )
+    if parts and "train" not in parts.values():
+        raise _Ambiguous(
+            f"{walk.shown(*parts)}: parts by their names, but there is no training part: call its folder train; or if "
+            "they are classes, put their pictures directly into them, or list all in a .csv (filename,label)"
+        )
+    return parts
+
+
+def _check_classes(walk: _Walk, classes: list[Path]) -> None:
+    """Raises _Ambiguous where the folders ``classes`` look like parts that are called otherwise, or hold parts."""
+    named = [folder for folder in classes if part_names_in(folder.name)]
+    if len({part for folder in named for part in part_names_in(folder.name)}) > 1:
+        raise _Ambiguous(
+            f"{walk.shown(*named)}: parts or classes? Call parts train, val and test, beside each other; if they are "
+            "classes, give them other names, or list all in a .csv (filename,label)"
+        )
+    inside = {folder: {found.name.casefold() for found in walk.folders(folder)} for folder in classes}
+    inside = {folder: names for folder, names in inside.items() if names and not walk.own_pictures(folder)}
+    counts = Counter(name for names in inside.values() for name in names)
+    shared = sorted(name for name, count in counts.items() if count > 1)
+    if not shared or len(counts) == 1:  # cat/images and dog/images are classes
+        return
+    where = f"{walk.shown(*inside)} hold folders of the same names ({examples(shared)})"
+    if all(map(part_name, shared)):
+        raise _Ambiguous(f"{where}: put the parts above the classes, as in {shared[0]}/{classes[0].name}")
+    advice = (
+        "call them train, val and test; if they are classes, put their pictures directly into them, or list all in a "
+        ".csv (filename,label)"
+    )
+    if sum(counts[name] == len(inside) for name in shared) == min(map(len, inside.values())):
+        raise _Ambiguous(f"{where}: parts or classes? If they are parts, {advice}")
+    walk.notes.append(f"{where} and are taken for classes: if they are parts, {advice}")

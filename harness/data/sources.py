@@ -1,0 +1,47 @@
+"""Reading what a data set lists, whichever kind of source it is."""
+
+import hashlib
+from pathlib import Path
+
+from harness.core.errors import DataError
+from harness.core.spec import DatasetSpec
+from harness.data import manifests
+from harness.data.archives import list_archive
+from harness.data.downloads import fetch
+from harness.data.folders import list_folder
+from harness.data.listing import Listing, shown
+from harness.data.manifests import list_manifests, manifests_beside
+
+
+def read_listing(dataset: DatasetSpec) -> Listing:
+    """What ``dataset`` lists, downloaded first where it has to be. Raises DataError."""
+    path = dataset.file if dataset.file is not None else fetch(dataset.download or "")
+    if not path.exists():
+        raise DataError(f"there is no file or folder {shown(str(path))}: check the path of data set {dataset.name}")
+    _check_digest(dataset, path)
+    if path.is_dir():
+        manifest = path / "train.csv"
+        if manifest.is_file():
+            return list_manifests(dataset.name, [manifest, *manifests_beside(manifest)])
+        return list_folder(dataset.name, path)
+    if path.suffix.lower() in manifests.SUFFIXES:
+        return list_manifests(dataset.name, [path])
+    if path.suffix.lower() == ".npz":
+        return list_archive(dataset.name, path)
+    raise DataError(
+        f"{shown(str(path))} is no data set: give a folder of class folders, a manifest (.csv, .parquet) or an .npz"
+    )
+
+
+def _check_digest(dataset: DatasetSpec, path: Path) -> None:
+    if dataset.sha256 is None:
+        return
+    if path.is_dir():
+        raise DataError(f"{dataset.name}'s TOML declares a sha256, but {path} is a folder: leave it out")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != dataset.sha256:
+        raise DataError(
+            f"{path} is not the file that {dataset.name}'s TOML declares (sha256 {digest}, declared "
+            f"{dataset.sha256}): restore it, or declare the new digest"
+        )

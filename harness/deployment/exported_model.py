@@ -1,0 +1,93 @@
+"""Reading a model that `harness export` wrote, or what claims to be one: nothing in the file is ever run."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from harness.core.errors import DataError
+
+FILE = "model.keras"
+MEMBER = "harness.json"
+"""Member of the ``.keras`` file, which is a zip, with what its reader must know. Keras overlooks it."""
+
+_CLASSES = {
+    "Functional", "InputLayer", "Rescaling", "Resizing", "Conv2D", "MaxPooling2D", "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D", "Flatten", "Dense", "Dropout", "DTypePolicy", "GlorotUniform", "Zeros", "__keras_tensor__",
+}  # fmt: skip
+"""All that `harness.deployment.standalone` builds of. Nothing else is loaded, even if Keras's safe mode would let it
+pass."""
+
+
+class Signature(BaseModel):
+    """What a model cannot say itself: its classes in order, and its training pictures (1 of ``channels``: grey)."""
+
+    class_names: list[str] = Field(min_length=2)
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    channels: Literal[1, 3]
+
+    @property
+    def side(self) -> int:
+        """Of the square that a file becomes: that of the training pictures, or of the nearest square to them."""
+        return max(self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported model: pictures (n, height, width, 3) uint8 RGB -> probabilities (n, classes) float32."""
+
+    model: keras.Model
+    signature: Signature
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read an export's folder or its ``.keras`` file. Raises DataError for anything else."""
+        file = path / FILE if path.is_dir() else path
+        try:
+            with zipfile.ZipFile(file) as archive:
+                config = json.loads(archive.read("config.json"))
+                signature = Signature.model_validate_json(archive.read(MEMBER))
+        except FileNotFoundError:
+            raise DataError(f"there is no model {file}: give a folder that `harness export` wrote") from None
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError, ValidationError) as error:
+            raise DataError(f"{file} is not a model that `harness export` wrote ({_first_line(error)})") from None
+        for found in _classes(config):
+            if found not in _CLASSES:
+                raise DataError(
+                    f"{file} is not loaded: it holds a {found}, which no export does and which might run code"
+                )
+        try:
+            model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{file} cannot be loaded by Keras {keras.__version__}: {_first_line(error)}") from None
+        return cls(model, signature)
+
+    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the model makes of one batch."""
+        return np.asarray(self.model.predict_on_batch(pictures), np.float32)
+
+
+def _classes(value: Any) -> Iterator[str]:
+    """Every class that a Keras config names, and ``module.class`` where it is not one of Keras's own."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _classes(item)
+    if isinstance(value, dict):
+        if "class_name" in value:
+            name, module = str(value["class_name"]), str(value.get("module", "keras"))
+            own = module.partition(".")[0] == "keras" and value.get("registered_name") in (None, name)
+            yield name if own else f"{module}.{name}"
+        for item in value.values():
+            yield from _classes(item)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

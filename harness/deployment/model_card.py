@@ -1,0 +1,160 @@
+"""The model card of an export (Mitchell et al. 2019): what a model is, what it was made from, how good it is."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis import formatting
+from harness.core.results import METRIC_NAMES, TrialResult
+from harness.core.spec import DatasetSpec
+from harness.data.dataset import Split
+from harness.deployment.winner import Winner
+from harness.statistics.pareto import wilson_interval
+
+WEIGHTS_LICENCE = (
+    "Visual Geometry Group, University of Oxford, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)"
+)
+
+
+def model_card(
+    winner: Winner,
+    dataset: DatasetSpec,
+    split: Split,
+    result: TrialResult,
+    environment: Mapping[str, Any],
+    files: Mapping[str, str],
+) -> str:
+    """The card in Markdown.
+
+    ``environment`` is what the training ran on; ``files`` says of each file of the export what it is.
+    """
+    study, strategy = winner.study, winner.strategy
+    size, (height, width) = study.data.image_size, split.train.pixels.shape[1:3]
+    weights = (
+        f"The convolutions began as VGG16's, trained on ImageNet: {WEIGHTS_LICENCE}. Name its authors where you use "
+        "this model."
+        if strategy.pretrained
+        else "No weights of others: the network was trained from random ones."
+    )
+    return "\n".join([
+        f"# Model card: {text(study.name)}",
+        "",
+        f"VGG16 (Simonyan and Zisserman 2015) re-used for {split.n_classes} classes by {strategy.label()}.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in _rows(winner, dataset, split, result, environment)),
+        "",
+        "## Use",
+        "",
+        "Input: RGB pictures as raw bytes, (n, height, width, 3) uint8, any height and width; the model itself resizes "
+        f"them to {size} x {size} and centres them. Output: one probability a class, in this order:",
+        "",
+        *(f"{index}. {text(name)}" for index, name in enumerate(split.class_names)),
+        "",
+        *(f"- `{name}`: {what}" for name, what in files.items()),
+        "",
+        "```python",
+        "import json, zipfile, keras",
+        'model = keras.saving.load_model("model.keras", safe_mode=True)',
+        'names = json.loads(zipfile.ZipFile("model.keras").read("harness.json"))["class_names"]',
+        "labels = [names[i] for i in model.predict(images).argmax(axis=1)]",
+        "```",
+        "",
+        "## Limits",
+        "",
+        f"Made for pictures like those of {text(dataset.name)}, of {height} x {width} pixels; it names one "
+        "of its classes for every picture, whatever that shows. The probabilities are not calibrated.",
+        "",
+        "## Licences",
+        "",
+        f"- Weights: {weights}",
+        f"- Images: {text(dataset.licence) or 'not stated by the data set'}.",
+        "",
+        "## Again",
+        "",
+        "`harness export --spec spec.toml --out DIR` trains the same model, from "
+        f"the same {split.n_searched():,} images, with seed {winner.seed}.",
+        "",
+    ])  # fmt: skip
+
+
+def _rows(
+    winner: Winner,
+    dataset: DatasetSpec,
+    split: Split,
+    result: TrialResult,
+    environment: Mapping[str, Any],
+) -> Sequence[tuple[str, str]]:
+    study, found = winner.study, winner.evidence
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+    return [
+        ("data", f"{text(dataset.name)}: {text(dataset.source) or 'no source stated'}"),
+        (
+            "split",
+            f"stratified by class, seed {study.seed}: {len(split.train):,} training, {len(split.validation):,} "
+            f"validation, {len(split.test):,} test images",
+        ),
+        (
+            "trained on",
+            f"the training and the validation part, {split.n_searched():,} images; no image of the "
+            "test part",
+        ),
+        ("metric", f"{METRIC_NAMES[study.metric]} of the most probable class"),
+        (f"validation {METRIC_NAMES[study.metric]}", _score(winner)),
+        ("test accuracy", _test(winner)),
+        ("best baseline of the search", _baseline(winner)),
+        (
+            "training",
+            f"{formatting.count(study.budget.epochs, 'epoch')}, batch {study.budget.batch_size}, "
+            f"{winner.strategy.label()}, dropout {winner.strategy.dropout:.2g}",
+        ),
+        (
+            "cost",
+            f"{formatting.tflop(result.train_flops)} and {formatting.seconds(result.seconds.total)} for this training "
+            f"on {text(environment['device'])}; {formatting.tflop(found.search_flops)} for the search that found it",
+        ),
+        ("made with", f"{text(versions)}; commit {environment['commit']}"),
+    ]  # fmt: skip
+
+
+def _score(winner: Winner) -> str:
+    found = winner.evidence
+    if found.score is None:
+        return f"none: trial {found.trial} ended before its first epoch"
+    interval = ""
+    if winner.study.metric == "accuracy":
+        low, high = wilson_interval(round(found.score * found.n_validation), found.n_validation)
+        interval = f", 95 % interval {low:.3f} to {high:.3f}"
+    return (
+        f"{formatting.accuracy(found.score)}{interval} on {found.n_validation:,} images, of trial {found.trial}, "
+        f"trained on the training part alone. "
+        f"Optimistic where it is the best of {formatting.count(found.trials, 'trial')}"
+    )
+
+
+def _test(winner: Winner) -> str:
+    test = winner.evidence.test
+    if test is None:
+        return "not measured: the test part has not been opened for this strategy (`harness confirm`)"
+    again = "" if test.opening == 1 else f"; the test part had been opened {test.opening - 1} times before"
+    return (
+        f"{formatting.accuracy(test.accuracy)}, 95 % interval {test.low:.3f} to {test.high:.3f} on {test.n_test:,} "
+        f"images: the mean of {test.seeds} trainings like this one with other seeds{again}"
+    )
+
+
+def _baseline(winner: Winner) -> str:
+    found = winner.evidence
+    if found.baseline_score is None:
+        return "none was run"
+    better = found.score is None or found.baseline_score >= found.score
+    verdict = "this model is no better" if better else "this model is better"
+    return f"{found.baseline}, {formatting.accuracy(found.baseline_score)} on the same images: {verdict}"
+
+
+def text(value: str) -> str:
+    """``value`` as Markdown shows it to the letter, on one line."""
+    escaped = html.escape(" ".join(value.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escaped)

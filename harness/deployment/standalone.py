@@ -1,0 +1,145 @@
+"""A trained network as plain Keras, which loads without the harness: raw RGB in, probabilities out.
+
+Keras's own layers only, no Lambda and no custom class, so that ``safe_mode`` has nothing to forbid. The arithmetic is
+that of training, in float32: the same resizing, the same centring, the same scale of the head.
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from harness.backbones.vgg16 import IMAGENET_MEAN_BGR, Backbone, as_numpy, bilinear
+from harness.deployment.exported_model import MEMBER, Signature
+from harness.training.networks import Dropout, Network, Scale
+
+IMAGES, PROBABILITIES = "images", "probabilities"
+
+_PRODUCTS = {1: "bhwc,hr->brwc", 2: "bhwc,wr->bhrc"}
+
+
+def standalone(network: Network, backbone: Backbone) -> keras.Model:
+    """The trained ``network`` on all of ``backbone``, with values of its own.
+
+    Takes ``images`` (n, height, width, 3) uint8 RGB of any size and gives ``probabilities`` (n, classes) float32.
+    """
+    layers: list[keras.layers.Layer] = [
+        keras.layers.Rescaling(1.0, name="as_float", dtype="float32"),
+        keras.layers.Resizing(backbone.image_size, backbone.image_size, antialias=True, name="resize", dtype="float32"),
+        keras.layers.Rescaling(1.0, [-mean for mean in reversed(IMAGENET_MEAN_BGR)], name="centre", dtype="float32"),
+    ]
+    if not network.family.layers:  # trained on stored activations, whatever the convolutions hold
+        backbone.load(pretrained=True, seed=0)
+    trained: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+    for layer in backbone.layers:
+        relu = {"activation": "relu"} if layer in backbone.convs else {}  # of Keras: on JAX it is ours
+        layers.append(_copy(layer, layer.name, **relu))
+        trained.append((layer, layers[-1]))
+    *head, last = network.own
+    for index, layer in enumerate(head):
+        if isinstance(layer, Scale):
+            layers.append(keras.layers.Rescaling(float(as_numpy(layer.factor)), name="scale", dtype="float32"))
+        elif isinstance(layer, Dropout):
+            rate = float(as_numpy(layer.rate))
+            layers.append(keras.layers.Dropout(rate, name=f"head_{index}_dropout", dtype="float32"))
+        else:
+            layers.append(_copy(layer, f"head_{index}"))
+            trained.append((layer, layers[-1]))
+    layers.append(_copy(last, PROBABILITIES, activation="softmax"))
+    trained.append((last, layers[-1]))
+
+    images = keras.Input((None, None, 3), dtype="uint8", name=IMAGES)
+    values = images
+    for layer in layers:
+        values = layer(values)
+    for source, target in trained:
+        target.set_weights([as_numpy(variable) for variable in source.variables])
+    first = trained[0][1]
+    kernel, bias = first.get_weights()
+    first.set_weights([np.ascontiguousarray(kernel[:, :, ::-1]), bias])  # VGG16 reads BGR: turned here, once for all
+    return keras.Model(images, values, name="vgg16_transfer")
+
+
+def _copy(layer: keras.layers.Layer, name: str, **changed: Any) -> keras.layers.Layer:
+    config = layer.get_config() | {"name": name, "dtype": "float32", "trainable": True} | changed
+    return type(layer).from_config(config)
+
+
+def save_keras(model: keras.Model, file: Path, signature: Signature) -> None:
+    """Write ``model`` as a ``.keras`` file for Keras 3.9 and newer, with ``signature`` inside: Keras overlooks what it
+    does not know there."""
+    model.save(file)
+    with zipfile.ZipFile(file) as archive:
+        members: dict[str, bytes | str] = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = json.dumps(_without_none(json.loads(members["config.json"])))
+    members[MEMBER] = signature.model_dump_json(indent=2)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def _without_none(value: Any, *, arguments: bool = False) -> Any:
+    """A Keras config without the ``arguments`` of its layers that are None. That is their default everywhere, but a
+    Keras that does not know one of them yet (3.12: ``quantization_config``) refuses the whole file."""
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    if isinstance(value, dict):
+        kept = {name: item for name, item in value.items() if not (arguments and item is None)}
+        return {name: _without_none(item, arguments=name == "config") for name, item in kept.items()}
+    return value
+
+
+def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str]) -> None:
+    """Write ``model`` as a TensorFlow SavedModel whose signature gives ``class_name``, ``probability`` (of it) and
+    ``probabilities``. Keras's TensorFlow backend only."""
+    import tensorflow as tf
+
+    names = tf.constant(list(class_names))
+
+    def serve(images: Any) -> dict[str, Any]:
+        probabilities = model(images)
+        best = tf.argmax(probabilities, axis=1)
+        return {
+            "class_name": tf.gather(names, best),
+            "probability": tf.reduce_max(probabilities, axis=1),
+            PROBABILITIES: probabilities,
+        }
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", serve, [tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGES)])
+    archive.write_out(str(folder), verbose=False)
+
+
+def save_onnx(model: keras.Model, file: Path, signature: Signature) -> None:
+    """Write ``model`` as ONNX, for pictures of the size in ``signature`` alone, which is kept in its metadata. Keras's
+    TensorFlow backend and tf2onnx only."""
+    import onnx
+
+    fixed = _of_one_size(model, signature.height, signature.width)
+    fixed(np.zeros((1, signature.height, signature.width, 3), np.uint8))  # Keras exports no model that was never called
+    fixed.export(str(file), format="onnx", verbose=False)
+    written = onnx.load(str(file))
+    onnx.helper.set_model_props(written, {name: json.dumps(value) for name, value in signature.model_dump().items()})
+    onnx.save(written, str(file))
+
+
+def _of_one_size(model: keras.Model, height: int, width: int) -> keras.Model:
+    """``model`` with its resizing as two matrix products: converters know no resizing that smooths as it shrinks."""
+    images = keras.Input((height, width, 3), dtype="uint8", name=IMAGES)
+    values = images
+    for layer in model.layers[1:]:
+        if not isinstance(layer, keras.layers.Resizing):
+            values = layer(values)
+            continue
+        for axis, before, after in ((1, height, layer.height), (2, width, layer.width)):
+            shape = [*values.shape[1:]]
+            shape[axis - 1] = after
+            product = keras.layers.EinsumDense(_PRODUCTS[axis], shape, dtype="float32")
+            values = product(values)
+            product.set_weights([bilinear(before, after).T])
+    return keras.Model(images, values)

@@ -1,0 +1,158 @@
+"""What it takes to train a study's winner again, and that training: on all images but the test part."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+from pydantic import TypeAdapter, ValidationError
+
+from harness.backbones.weights import Weights
+from harness.core.errors import DataError, HarnessError, SpecError
+from harness.core.paths import user_cache
+from harness.core.results import Checkpoint, TrialResult
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.core.toml import as_toml
+from harness.data.dataset import Split, join
+from harness.deployment.standalone import standalone
+from harness.storage.store import Store
+from harness.training.problem import Problem
+from harness.training.trial import run_trial
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What `harness confirm` measured: the mean test accuracy of ``seeds`` such trainings on ``n_test`` images with its
+    95 % interval, when the test part was opened for the ``opening``th time."""
+
+    accuracy: float
+    low: float
+    high: float
+    n_test: int
+    seeds: int
+    opening: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why this one: trial ``trial`` of ``trials``, its score in the study's metric on ``n_validation`` images that it
+    had not seen, that of the best baseline there, and the FLOPs that finding it took, baselines included."""
+
+    trial: int
+    trials: int
+    score: float | None
+    n_validation: int
+    search_flops: float
+    baseline: str | None = None
+    baseline_score: float | None = None
+    test: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """A strategy with the study, the seed and the images (sha256 of the training part) that make it a model."""
+
+    study: StudySpec
+    strategy: Strategy
+    seed: int
+    images: str
+    evidence: Evidence
+
+    @classmethod
+    def of(cls, store: Store, name: str, number: int | None = None) -> Self:
+        """Trial ``number`` of the study, or the complete one of the highest validation score, the cheaper of equals.
+
+        Raises SpecError where there is no such study or trial.
+        """
+        study, trials = store.study(name), store.trials(name)
+        if study is None:
+            known = ", ".join(store.study_names()) or "none"
+            raise SpecError(f"there is no study {name!r} in that database: it has {known}")
+        score = f"val_{study.metric}"
+        if number is None:
+            complete = trials[trials["status"] == "complete"].dropna(subset=score)
+            chosen = complete.sort_values([score, "train_flops"], ascending=[False, True])
+        else:
+            chosen = trials[trials["number"] == number]
+        if chosen.empty:
+            which = "no complete trial yet" if number is None else f"no finished trial {number}"
+            raise SpecError(
+                f"study {name!r} has {which}: `harness run` adds trials, `harness studies show` counts them"
+            )
+        row = chosen.to_dict("records")[0]
+        baselines = store.baselines(name)
+        scored = baselines.dropna(subset=score).sort_values(score, ascending=False).to_dict("records")
+        return cls(
+            StudySpec.model_validate(study.spec),
+            Strategy.from_row(row),
+            row["seed"],
+            study.data["digest"],
+            Evidence(
+                row["number"],
+                len(trials),
+                row[score] if row[score] == row[score] else None,
+                study.data["n_validation"],
+                float(trials["train_flops"].sum() + baselines["train_flops"].sum()),
+                *((scored[0]["name"], scored[0][score]) if scored else ()),
+            ),
+        )
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Read what `toml` wrote. Raises SpecError where it is not that."""
+        try:
+            declared = tomllib.loads(file.read_text(encoding="utf-8"))
+            return cls(
+                **{name: TypeAdapter(kind).validate_python(declared.get(name)) for name, kind in _FIELDS.items()}
+            )
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SpecError(f"{file} cannot be read as TOML: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "a table"
+            raise SpecError(f"{file} is not a spec.toml of an export: {where}: {first['msg']}") from None
+
+    def toml(self) -> str:
+        """All of it as TOML."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        values |= {"study": self.study.model_dump(mode="json"), "strategy": asdict(self.strategy)}
+        return as_toml(values | {"evidence": asdict(self.evidence)})
+
+
+_FIELDS: dict[str, Any] = {"seed": int, "images": str, "strategy": Strategy, "evidence": Evidence, "study": StudySpec}
+
+
+def train(
+    winner: Winner, split: Split, weights: Weights, on_epoch: Callable[[Checkpoint], None]
+) -> tuple[keras.Model, TrialResult]:
+    """Train the winner on the training and the validation part of ``split``, for the study's epochs; the test part
+    stays sealed. Gives the standalone model and what it took.
+
+    The validation figures of the result mean nothing: the network has seen those images. Raises DataError where the
+    images are not the study's, and HarnessError where the training cannot be finished.
+    """
+    if split.train.digest() != winner.images:
+        raise DataError(
+            f"the images of data set {winner.study.data.dataset!r} here are not those that study "
+            f"{winner.study.name!r} was searched on: give the same data with --dataset"
+        )
+    unlimited = winner.study.budget.model_copy(update={"max_trial_cost": None})
+    study = winner.study.model_copy(update={"budget": unlimited})
+    all_but_test = replace(split, train=join(split.train, split.validation))
+    problem = Problem.vgg16(study, all_but_test, weights, user_cache() / "features")
+
+    def on_checkpoint(curve: Any) -> None:
+        on_epoch(curve[-1])
+
+    result = run_trial(winner.strategy, problem, seed=winner.seed, on_checkpoint=on_checkpoint)
+    if result.status != "complete":
+        raise HarnessError(
+            f"training {winner.strategy.label()} on all images but the test part ended as {result.status} "
+            f"({result.reason}): choose another with --trial"
+        )
+    last = winner.strategy.phases[-1]
+    network = problem.networks.for_strategy(last, problem.boundary(last))  # the one just trained
+    return standalone(network, problem.backbone), result

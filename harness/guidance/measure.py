@@ -1,0 +1,89 @@
+"""What VGG16 makes of a data set before any training: its similarity to ImageNet, and pooled activations by depth."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.batches import batches
+from harness.backbones.vgg16 import Backbone, as_numpy
+from harness.backbones.weights import load_weights
+from harness.core.errors import DataError
+from harness.core.paths import user_cache
+from harness.data.dataset import Images
+from harness.statistics.similarity import Reference, Similarity, compare, load_reference
+from harness.statistics.transferability import h_score, logme
+
+SCORED = 500
+"""Training images that layers are scored on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScore:
+    """How well the activations behind convolution ``k`` suit the labels of ``n_images`` images."""
+
+    k: int
+    logme: float
+    h_score: float
+    n_images: int
+
+
+def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -> Similarity:
+    """How similar the images are to ImageNet, for VGG16 with ``weights`` (as for `load_weights`).
+
+    In float32 and at the reference's image size, whatever the study's are. Activations are kept as a study's with
+    ``cache_bytes`` would be.
+    """
+    cache = FeatureCache(user_cache() / "features", _reference_backbone(weights), cache_bytes)
+    return similarity_of(images, cache, load_reference())
+
+
+@cache
+def _reference_backbone(weights: Path | None) -> Backbone:
+    keras.config.set_dtype_policy("float32")
+    return Backbone.vgg16(load_weights(weights), load_reference().image_size)
+
+
+def similarity_of(images: Images, cache: FeatureCache, reference: Reference) -> Similarity:
+    """How similar the images are to the ``reference``, which must be made by the network of the ``cache``.
+
+    Raises DataError where it was not.
+    """
+    backbone = cache.backbone
+    if backbone.weights.digest != reference.weights or backbone.image_size != reference.image_size:
+        raise DataError(
+            f"similarity to ImageNet cannot be measured with the weights from {backbone.weights.source} at "
+            f"{backbone.image_size} pixels: the reference was made by others. Declare similar_to_imagenet = true or "
+            "false in the data set's TOML"
+        )
+    return compare(block5_averages(images, cache), images.labels, reference)
+
+
+def block5_averages(images: Images, cache: FeatureCache) -> NDArray[np.float32]:
+    """The last block's activations (n, channels), averaged over the picture."""
+    activations = cache.get(images, len(cache.backbone.convs))
+    return np.asarray(activations.values.mean(axis=(1, 2)), np.float32)
+
+
+def layer_scores(images: Images, backbone: Backbone) -> list[LayerScore]:
+    """LogME and H-score at every freeze boundary, 1 to 13, on the first `SCORED` of the images, which a study's split
+    has in a random order."""
+    pixels, labels = images.pixels[:SCORED], images.labels[:SCORED]
+    by_depth = enumerate(averages_by_depth(pixels, backbone), start=1)
+    return [LayerScore(k, logme(found, labels), h_score(found, labels), len(labels)) for k, found in by_depth]
+
+
+def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDArray[np.float32]]:
+    """Activations (n, channels) behind each convolution, averaged over the picture."""
+    backbone.load(pretrained=True, seed=0)
+    found: list[list[NDArray[np.float32]]] = [[] for _ in backbone.convs]
+    for rows, weights in batches(len(pixels), backbone.pictures_at_once):
+        values = pixels[rows]
+        for k, averages in enumerate(found):
+            values = backbone.carry(values, k, k + 1)
+            averages.append(as_numpy(values).mean(axis=(1, 2))[weights > 0])
+    return [np.concatenate(averages) for averages in found]

@@ -1,0 +1,87 @@
+"""Moving a whole study from one database to another, of the same kind or not."""
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+
+from harness.core.environment import host
+from harness.core.errors import StorageError
+from harness.search.search import open_study, recover
+from harness.storage.heartbeat import BEAT, DEAD_AFTER, Watch
+from harness.storage.store import SessionRow, Store
+
+log = logging.getLogger(__name__)
+
+
+def copy_study(source: Store, target: Store, name: str, new_name: str | None = None) -> None:
+    """Copy every row of the study ``name``, ours and Optuna's, to ``target``, there maybe under a ``new_name``.
+
+    Numbers, times, states and attributes stay; sessions get new ids, which their rows follow. All of it is copied or
+    nothing. Raises StorageError where the target has a study of that name.
+    """
+    new_name = new_name or name
+    optunas = target.optuna_storage()
+    if target.study(new_name) is not None or new_name in optuna.get_all_study_names(optunas):
+        raise StorageError(f"there is already a study {new_name!r} in the target: import it --as another name")
+    try:
+        optuna.copy_study(
+            from_study_name=name, from_storage=source.optuna_storage(), to_storage=optunas, to_study_name=new_name
+        )
+        with source.engine.connect() as reading, target.engine.begin() as writing:
+            _copy_rows(reading, writing, name, new_name)
+    except BaseException:
+        if new_name in optuna.get_all_study_names(optunas):
+            optuna.delete_study(study_name=new_name, storage=optunas)
+        raise
+
+
+def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_name: str) -> None:
+    """The tables are those the database has, so that one that is added later is not forgotten here."""
+    tables = sa.MetaData()
+    tables.reflect(reading, only=lambda table, _: table.startswith("harness_"))
+    sessions: dict[int, int] = {}
+    for table in tables.sorted_tables:  # those that others refer to come first
+        owner = table.c.get("study", table.c.get("name"))
+        if owner is None:  # the version of the schema
+            continue
+        for found in reading.execute(table.select().where(owner == name).order_by(*table.primary_key)):
+            row: dict[str, Any] = {**found._mapping, owner.name: new_name}
+            if table.name == "harness_study":
+                row["spec"] = {**row["spec"], "name": new_name}
+            if row.get("session") is not None:
+                row["session"] = sessions[row["session"]]
+            if table.name == "harness_session":
+                old = row.pop("id")
+                sessions[old] = writing.execute(table.insert().values(row).returning(table.c.id)).scalar_one()
+            else:
+                writing.execute(table.insert().values(row))
+
+
+def nobody_works_on(store: Store, name: str) -> None:
+    """Raises StorageError where a process still works on the study: what it writes would be lost.
+
+    One of another machine, or of another boot of this, may have been killed there: that takes two minutes to tell.
+    """
+    study, watch = open_study(store, name), Watch(store, name)
+    first = {session.id: session.last_seen for session in store.open_sessions(name)}
+    for look in range(DEAD_AFTER + 1):
+        recover(study, store, watch)
+        sessions = store.open_sessions(name)
+        alive = [
+            session for session in sessions if session.host == host() or session.last_seen != first.get(session.id)
+        ]
+        if alive or not sessions:
+            break
+        if look == 0:
+            log.warning("waiting for a sign of life from %s: two minutes at most", _names(sessions))
+        time.sleep(BEAT)
+    if sessions:
+        raise StorageError(f"study {name!r} is being worked on from {_names(sessions)}: stop that first")
+
+
+def _names(sessions: Iterable[SessionRow]) -> str:
+    return ", ".join(sorted({session.host.partition("/")[0] for session in sessions}))

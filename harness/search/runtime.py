@@ -1,0 +1,189 @@
+"""The seconds of a trial, predicted before it starts from what it does, refitted from every trial that has ended.
+
+A trial does countable things: it computes activations, takes steps, updates weights, trains layers of so many FLOPs,
+evaluates. Seconds are taken to be linear in these counts, with rates of the machine that are not negative (least
+squares of the relative errors). With few trials the rates lean on those of a processor (`_USUAL`), brought to this
+machine's speed by what the study's baselines took, which have run by then: they are the calibration.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.training.flops import (
+    MLP_HIDDEN,
+    RGB,
+    VGG16,
+    Architecture,
+    cache_boundary,
+    feature_shape,
+    prefix_cost,
+    step_cost,
+)
+
+KINDS = ("features", "compile", "train", "evaluation")
+RECENT = 100
+"""Trials that are looked at, the last ones: a study may have ten thousand."""
+
+_USUAL = {
+    "step": 5e-3,  # s for a step, whatever is in it
+    "weight": 2e-9,  # s to update a weight by Adam
+    "stored": 5e-12,  # s for a FLOP of activations that are stored
+    "forward": 3e-12,  # s for another FLOP without gradients
+    "early": 5e-12,  # s for a FLOP of training in blocks 1 and 2, whose maps are large
+    "late": 5e-12,  # s for another FLOP of training
+    "picture": 1e-4,  # s to evaluate one, beside its FLOPs
+    "layer": 0.05,  # s to build and trace one
+}
+_EARLY = 4  # convolutions in blocks 1 and 2
+_SGD = 0.5  # of Adam's seconds for a weight: it has one slot, not two
+_LEAN = 0.03
+"""How much the usual rates weigh: one of them off by all of itself counts as the last trial off by so much."""
+_CALIBRATION = 0.3  # how much a baseline weighs beside a trial: its network is another one
+_AGEING = 0.8  # how much a trial weighs beside the one after it: a machine's speed changes with what else it does
+
+Counts = NDArray[np.float64]
+"""(4, 8): how often each of `_USUAL` is done in each of `KINDS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the trials of a study have in common."""
+
+    architecture: Architecture
+    image_size: int
+    n_classes: int
+    n_train: int
+    n_validation: int
+    batch_size: int
+    max_bytes: int
+    views: int = 1
+
+    @classmethod
+    def of(cls, spec: StudySpec, data: Mapping[str, Any], architecture: Architecture = VGG16) -> "Setting":
+        """That of a stored study, from its ``spec`` and ``data``."""
+        budget = spec.budget
+        sizes = data["classes"], data["n_train"], data["n_validation"]
+        return cls(architecture, spec.data.image_size, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views)
+
+    def counts(self, strategy: Strategy, epochs: int) -> Counts:
+        """What ``strategy`` does in so many epochs on its own, as it is charged for."""
+        *head, last = strategy.phases
+        first = min(epochs, strategy.head_epochs)
+        total = sum((self._phase(phase, first) for phase in head), start=_counts())
+        return total + self._phase(last, epochs - first) if epochs > first else total
+
+    def baseline(self, row: Mapping[Any, Any]) -> Counts | None:
+        """What the baseline of a stored result did that a trial does too; None where that is nothing."""
+        if row["name"] == "linear_probe":
+            prefix = prefix_cost(self.architecture, self.image_size)
+            return _counts(
+                features={"stored": prefix * self.n_train * self.views},
+                evaluation={"stored": prefix * self.n_validation},
+            )
+        if row["name"] not in ("mlp", "cnn"):
+            return None
+        steps = self._steps(int(row["epochs"]))
+        updates = (
+            steps * self.image_size**2 * RGB * MLP_HIDDEN[0] if row["name"] == "mlp" else 0
+        )  # of its first layer, most of it
+        return _counts(train={"step": steps, "weight": updates, "late": row["train_flops"]})
+
+    def _phase(self, phase: Strategy, epochs: int) -> Counts:
+        size, k, architecture = self.image_size, phase.frozen_convs, self.architecture
+        n_stored = self.views * self.n_train + self.n_validation
+        boundary = cache_boundary(architecture, k, size, n_stored, self.max_bytes)
+        prefix, whole = prefix_cost(architecture, size, boundary), prefix_cost(architecture, size)
+        frozen = prefix_cost(architecture, size, k) - prefix
+        training = step_cost(architecture, phase, self.n_classes, size, boundary) - frozen
+        # A step is three forward passes, near enough to tell the blocks apart.
+        early = 3 * max(0.0, prefix_cost(architecture, size, _EARLY) - prefix_cost(architecture, size, k))
+        images = self.n_train * epochs
+        weights = self._weights(phase) * (1 if phase.optimizer == "adam" else _SGD)
+        return _counts(
+            features={"stored": prefix * self.n_train * self.views},
+            compile={"layer": len(architecture) - boundary + len(phase.head) + 1},
+            train={
+                "step": self._steps(epochs),
+                "weight": self._steps(epochs) * weights,
+                "forward": frozen * images,
+                "early": early * images,
+                "late": (training - early) * images,
+            },
+            evaluation={
+                "stored": self.n_validation * prefix,
+                "forward": self.n_validation * epochs * (whole - prefix),
+                "picture": self.n_validation * epochs,
+            },
+        )
+
+    def _steps(self, epochs: int) -> int:
+        return epochs * math.ceil(self.n_train / self.batch_size)
+
+    def _weights(self, strategy: Strategy) -> int:
+        """Weights that train."""
+        height, width, channels = feature_shape(self.architecture, len(self.architecture), self.image_size)
+        inputs = channels * (height * width if strategy.pooling == "flatten" else 1)
+        trained = sum(9 * c.in_channels * c.out_channels for c in self.architecture[strategy.frozen_convs :])
+        for units in (*strategy.head, self.n_classes):
+            trained += inputs * units
+            inputs = units
+        return trained
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A machine's rates, as fitted."""
+
+    setting: Setting
+    rates: NDArray[np.float64]
+
+    @classmethod
+    def fit(
+        cls, setting: Setting, trials: Sequence[Mapping[Any, Any]], baselines: Sequence[Mapping[Any, Any]] = ()
+    ) -> "Forecast | None":
+        """From rows of ``trial_summary`` and of the baselines, all of one machine; None where none of them has run."""
+        usual = np.array(list(_USUAL.values()))
+        counted: list[Counts] = []
+        measured: list[NDArray[np.float64]] = []
+        weights: list[float] = []
+        ended = [row for row in trials if row["status"] in ("complete", "pruned") and row["epochs"] > 0][-RECENT:]
+        for age, row in enumerate(reversed(ended)):
+            counted.append(setting.counts(Strategy.from_row(row), int(row["epochs"])))
+            measured.append(np.array([row[f"seconds_{kind}"] for kind in KINDS]))
+            weights.append(_AGEING**age)
+        for row in baselines:
+            counts = setting.baseline(row)
+            if counts is not None and row["status"] == "complete":
+                seconds = np.array([row[f"seconds_{kind}"] for kind in KINDS])
+                counted.append(counts)
+                measured.append(np.where(counts.any(axis=1), seconds, 0.0))
+                weights.append(_CALIBRATION)
+        known = [i for i, seconds in enumerate(measured) if seconds.sum() > 0]
+        if not known:
+            return None
+        speed = float(np.median([measured[i].sum() / (counted[i] @ usual).sum() for i in known]))
+        # In units of the usual rates at this machine's speed, which makes 1 what is expected of each.
+        usual = usual * speed
+        scale = [weights[i] / measured[i].sum() for i in known]
+        rows = [scale[j] * counted[i] * usual for j, i in enumerate(known)]
+        wanted = [scale[j] * measured[i] for j, i in enumerate(known)]
+        rows.append(_LEAN * np.eye(len(usual)))
+        wanted.append(np.full(len(usual), _LEAN))
+        rates, _ = nnls(np.concatenate(rows), np.concatenate(wanted))
+        return cls(setting, rates * usual)
+
+    def seconds(self, strategy: Strategy, epochs: int) -> float:
+        """What ``strategy`` will take in so many epochs: all kinds of seconds together."""
+        return float((self.setting.counts(strategy, epochs) @ self.rates).sum())
+
+
+def _counts(**by_kind: Mapping[str, float]) -> Counts:
+    return np.array([[by_kind.get(kind, {}).get(name, 0.0) for name in _USUAL] for kind in KINDS])

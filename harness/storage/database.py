@@ -1,0 +1,346 @@
+"""How every connection to the database is made: SQLite or PostgreSQL, for our own tables and Optuna's alike."""
+
+import fcntl
+import json
+import logging
+import os
+import re
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from harness.core.errors import StorageError
+
+LOCK_WAIT = 60
+"""Seconds a writer waits for the others before it gives up (SQLite)."""
+
+PATIENCE = 150
+"""Seconds for which `patiently` tries to reach a database that is away: more than a server's restart takes."""
+
+_T = TypeVar("_T")
+log = logging.getLogger(__name__)
+
+_OPENING = 0x68_61_72_6E  # key of the PostgreSQL lock held while tables are created; any number that others do not use
+_FULL = "is full: free some space, then run the same command again; all that was recorded before is kept"
+_DAMAGED = "is not a SQLite database, or a damaged one: give another file with --storage"
+_CLOSED = "cannot be opened for writing: make its folder and file writable, or give another with --storage"
+_SQLITE_REMEDIES = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: _CLOSED,
+    sqlite3.SQLITE_READONLY: _CLOSED,
+    sqlite3.SQLITE_PERM: _CLOSED,
+    sqlite3.SQLITE_BUSY: f"was locked by another process for {LOCK_WAIT} s: end that process, then run again",
+    sqlite3.SQLITE_PROTOCOL: "is fought over by too many processes: run again with fewer workers, or use PostgreSQL",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: check the disk it is on, or give another with --storage",
+}
+_SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL}
+_POSTGRES_REMEDIES = {
+    "53100": _FULL,
+    "42501": "does not let this user create or write tables: grant it, or give another database with --storage",
+    "25006": "is read-only: connect to the primary server, or give another database with --storage",
+}
+
+
+class Away(StorageError):
+    """The database does not answer for the moment: it restarts, the network is cut, another process has its lock."""
+
+
+def patiently(call: Callable[[], _T]) -> _T:
+    """What ``call`` gives, called again with growing pauses while the database is away, for `PATIENCE` seconds.
+
+    The connection may be lost after the work was done and before that was said, so ``call`` must be one that can be
+    repeated. Raises what it raises, Away too when patience ends.
+    """
+    start, pause = time.monotonic(), 0.1
+    while True:
+        try:
+            return call()
+        except Away as error:
+            if time.monotonic() - start > PATIENCE:
+                raise
+            if pause == 0.1:
+                log.warning("%s; trying again for %d s", error, PATIENCE)
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
+def parse_url(url: str) -> URL:
+    """The SQLAlchemy URL of a database; plain ``postgresql://`` becomes ``postgresql+psycopg://``.
+
+    Raises StorageError where it does not parse, is of another kind than SQLite and PostgreSQL, has no installed
+    driver, lives in memory only, or names a file in a folder that does not exist.
+    """
+    parsed = _split(url)
+    try:
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        supported = parsed.get_backend_name() in ("sqlite", "postgresql") and not parsed.get_dialect().is_async
+    except sa.exc.NoSuchModuleError:
+        supported = False
+    if not supported:
+        raise StorageError(f"databases of kind {parsed.drivername!r} are not supported: {_FORMS}")
+    try:
+        parsed.get_dialect().import_dbapi()
+    except ImportError as error:
+        raise StorageError(
+            f"the driver of {shown(parsed)} is not installed ({error}): pip install 'transfer-harness[postgres]'"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed.database)
+    return parsed
+
+
+_FORMS = "give sqlite:///folder/file.db or postgresql://user:password@host:port/database"
+
+
+def _split(url: str) -> URL:
+    """The URL in its parts. Raises StorageError where it cannot be told where one ends."""
+    try:
+        # The text may hold a password that could not be told apart from the rest: never repeated.
+        parsed = sa.make_url(url)
+        parsed.render_as_string()
+    except (sa.exc.ArgumentError, ValueError):
+        raise StorageError(f"the database URL of {len(url)} characters does not parse: {_FORMS}") from None
+    if parsed.host is not None and (url.count("@") > 1 or not _HOST.fullmatch(parsed.host)):
+        raise StorageError(
+            f"in the database URL of {len(url)} characters the host cannot be told from the password: "
+            "write @ in a name or a password as %40"
+        )
+    return parsed
+
+
+def files_of(url: str) -> list[Path]:
+    """The file of the SQLite database at ``url`` and those that SQLite keeps beside it; none where it is another kind,
+    or does not parse: `parse_url` says so."""
+    try:
+        parsed = _split(url)
+    except StorageError:
+        return []
+    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    if not file or file.startswith((":memory:", "file:")):
+        return []
+    return [Path(file + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+
+
+def _check_file(database: str | None) -> None:
+    if not database or database == ":memory:" or database.startswith("file:"):
+        raise StorageError(f"the SQLite database {database or ':memory:'!r} is not a plain file on disk: {_FORMS}")
+    folder = Path(database).parent
+    if not folder.is_dir():
+        raise StorageError(f"the folder {str(folder)!r} of the database {database!r} does not exist: create it first")
+
+
+HIDDEN = "***"
+"""What stands for a password wherever a URL is shown."""
+
+# What each part of a URL is made of where it is harmless.
+_HOST = re.compile(r"[\w.,:%/-]*")
+_WORDS = re.compile(r"[\w ./,+~-]*")
+_USER = re.compile(r"[\w ./,+~@-]*")
+_NEVER = re.compile(r"(?!)")
+_SECRETS = {"password", "sslpassword"}  # options whose names may be shown, and nothing more
+_OPTIONS = dict.fromkeys(
+    (
+        "port", "dbname", "service", "passfile", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl",
+        "sslnegotiation", "gssencmode", "channel_binding", "connect_timeout", "application_name", "client_encoding",
+        "target_session_attrs", "load_balance_hosts", "keepalives", "keepalives_idle", "keepalives_interval",
+        "keepalives_count", "tcp_user_timeout", "timeout", "mode", "cache", "uri", "vfs", "check_same_thread",
+    ),
+    _WORDS,
+) | {"host": _HOST, "hostaddr": _HOST, "user": _USER}  # fmt: skip
+
+
+def shown(url: URL | str) -> str:
+    """The URL of a database as it may be printed and recorded: `HIDDEN` stands for all that could be a password.
+
+    Of text that does not parse nothing is shown.
+    """
+    if isinstance(url, str):
+        if re.fullmatch(r"sqlite(\+\w+)?:///[^?]*", url):
+            return url  # the path of a file, however it is written
+        try:
+            url = _split(url)
+        except StorageError:
+            return HIDDEN
+    secret = _hidden(url)
+
+    def hide(part: str | None) -> str | None:
+        return HIDDEN if part in secret else part
+
+    options = [(key, value) for key, values in url.normalized_query.items() for value in values]
+    kept = url.set(
+        username=hide(url.username), password=hide(url.password), host=hide(url.host), database=hide(url.database),
+        query={},
+    ).update_query_pairs([(str(hide(key)), str(hide(value))) for key, value in options], append=True)  # fmt: skip
+    text = kept.render_as_string(hide_password=False)
+    return text.replace(quote(HIDDEN), HIDDEN)
+
+
+def _hidden(url: URL) -> set[str]:
+    """The parts of a URL that are a password or could be one.
+
+    All but what is known to be harmless: a password stands in several places, and with a typing error (a ``;`` for the
+    ``&``, an option's name) in any.
+    """
+    database = re.compile(r".*", re.DOTALL) if url.get_backend_name() == "sqlite" else _WORDS
+    parts = [(url.username, _USER), (url.password, _NEVER), (url.host, _HOST), (url.database, database)]
+    for key, values in url.normalized_query.items():
+        if key not in _SECRETS:
+            parts.append((key, _WORDS if key in _OPTIONS else _NEVER))
+        parts += [(value, _OPTIONS.get(key, _NEVER)) for value in values]
+    return {part for part, harmless in parts if part is not None and not harmless.fullmatch(part)}
+
+
+def _without(secret: set[str], text: str) -> str:
+    """The text with `HIDDEN` for the secrets, also as they stand in a URL or among a driver's parameters."""
+    written = {form for part in secret for form in (part, quote(part, safe=" +"), re.sub(r"(['\\])", r"\\\1", part))}
+    for form in sorted(written - {""}, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return text
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Keyword arguments of ``create_engine`` for ``url``, the same for our engine and for Optuna's."""
+    # NaN is not JSON: PostgreSQL refuses it, SQLite would keep it and no other reader could. Refused on both.
+    options: dict[str, Any] = {
+        "plugins": [_Settings.name],
+        "json_serializer": partial(json.dumps, allow_nan=False, ensure_ascii=False),
+    }
+    if url.get_backend_name() == "sqlite":
+        return options | {"connect_args": {"timeout": LOCK_WAIT}}
+    # A server that is cut off sends no farewell: without these a worker would wait for its answer for a quarter hour.
+    notice = {
+        "connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3,
+        "tcp_user_timeout": 35_000,
+    }  # fmt: skip
+    # Every worker holds two engines, ours and Optuna's: small pools keep many workers under the server's limit.
+    return options | {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": notice}
+
+
+class _Settings(CreateEnginePlugin):
+    """Listeners of one engine. A plug-in, since Optuna builds its engine itself and uses it at once."""
+
+    name = "harness"
+
+    def update_url(self, url: URL) -> URL:
+        return url
+
+    def engine_created(self, engine: Engine) -> None:
+        _engines.add(engine)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _set_pragmas)
+            event.listen(engine, "close", _checkpoint)
+        event.listen(engine, "handle_error", _explain, retval=True)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+plugins.register(_Settings.name, __name__, _Settings.__name__)
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
+    # The driver would begin transactions by itself, and deferred ones.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _checkpoint(connection: DBAPIConnection, _record: object) -> None:
+    # SQLite does this itself when the last connection to a file is closed, but another process may keep one open for
+    # hours. Passive: it waits for nobody. What it cannot do, because the disk is full or the file no database, stays in
+    # the log, as it would without.
+    with suppress(sqlite3.Error):
+        connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+
+
+@contextmanager
+def closing() -> Iterator[None]:
+    """Close all connections of this process, ours and Optuna's, when the block ends, however it does.
+
+    A SQLite database is then one whole file again: until it is closed, what was written last is in a log beside it.
+    """
+    try:
+        yield
+    finally:
+        for engine in list(_engines):
+            engine.dispose()
+
+
+def begin_immediate(engine: Engine) -> None:
+    """On SQLite, have every transaction of ``engine`` take the write lock at once, and wait its turn for it.
+
+    A deferred transaction that reads and then writes fails when another process wrote in between, and no waiting helps.
+    Called when an engine is ready for use: while Optuna's storage is built it holds two transactions at a time.
+    """
+
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "begin", begin)
+
+
+def _explain(context: ExceptionContext) -> StorageError | None:
+    """A StorageError for what the user can mend; None leaves a bug (bad SQL, a broken constraint) as it is."""
+    if context.is_pre_ping:  # a lost connection that the pool is about to replace
+        return None
+    original = context.original_exception
+    remedy: str | None = None
+    away = False
+    if isinstance(original, sqlite3.Error):
+        # Exceptions that no SQLite call raised have no code; the low byte of an extended code is its kind.
+        kind = getattr(original, "sqlite_errorcode", 0) & 0xFF
+        remedy, away = _SQLITE_REMEDIES.get(kind), kind in _SQLITE_AWAY
+    elif context.sqlalchemy_exception is not None:
+        remedy = _POSTGRES_REMEDIES.get(getattr(original, "sqlstate", None) or "")
+        if remedy is None and isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+            remedy = "does not answer: check that the server runs, and the URL's host, port, user and database"
+            away = True
+        elif remedy is None and context.connection is None:
+            remedy = "cannot be connected to as its URL says: mend the options after the ?"
+    if remedy is None:
+        return None
+    url = context.engine.url if context.engine else None
+    where = shown(url) if url else "in use"
+    said = _without(_hidden(url) if url else set(), " ".join(str(original).split()))
+    return (Away if away else StorageError)(f"the database {where} {remedy} ({said})")
+
+
+@contextmanager
+def one_at_a_time(engine: Engine) -> Iterator[None]:
+    """Keep other processes that open the same database waiting: both SQLite and PostgreSQL race over new tables.
+
+    Raises StorageError where a SQLite database's folder cannot be read.
+    """
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OPENING)))
+            yield
+        return
+    folder = Path(engine.url.database or "").parent
+    # The folder, since closing a second handle of the file itself would drop SQLite's own locks on it.
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise StorageError(f"the folder {str(folder)!r} of the database cannot be read: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

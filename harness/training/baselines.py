@@ -1,0 +1,125 @@
+"""What a search has to beat, on the same split, with the same clock and cost: majority, MLP, CNN, linear probe."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
+
+from harness.core.clock import Clock
+from harness.core.metrics import Scores
+from harness.core.results import BaselineName, Checkpoint, TrialResult
+from harness.training.fit import Diverged, Schedule, compile_step, fit, out_of_memory
+from harness.training.flops import cnn_cost, mlp_cost, prefix_cost
+from harness.training.networks import CNN_DROPOUT, Network, cnn_pool
+from harness.training.problem import Problem
+
+_LEARNING_RATE = 1e-3
+_PROBE_ITERATIONS = 1000
+
+
+def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialResult:
+    """Train and evaluate one baseline, on the study's own training and validation part. Where memory runs out it ends
+    as failed, like a trial."""
+    try:
+        return _run(name, problem, seed)
+    except Exception as error:
+        if (failure := out_of_memory(error)) is None:
+            raise
+        return TrialResult("failed", 0.0, 0.0, reason=failure)
+
+
+def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
+    if name == "majority":
+        return _majority(problem)
+    if name == "linear_probe":
+        return _linear_probe(problem, seed)
+    size, n_classes = problem.spec.data.image_size, problem.split.n_classes
+    if name == "mlp":
+        return _trained(problem.networks.mlp(), mlp_cost(size, n_classes), 0.0, problem, seed)
+    return _trained(problem.networks.cnn(), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed)
+
+
+def _majority(problem: Problem) -> TrialResult:
+    """The training part's commonest class, whatever the picture."""
+    split = problem.split
+    commonest = np.bincount(split.train.labels).argmax()
+    scores = Scores.of(split.validation.labels, np.full(len(split.validation), commonest))
+    return TrialResult("complete", 0.0, 0.0, **scores.columns(), correct=scores.correct)
+
+
+def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
+    """A network on raw pictures, Adam at 1e-3 with the search's own schedule."""
+    epochs, clock = problem.spec.baselines.epochs, Clock()
+    train, validation, _ = problem.parts(0, clock)
+    schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)
+    compile_step(network, train, validation, schedule, clock)
+    network.reset(seed=seed, dropout=dropout)
+    flops = flops_per_image * len(train) * epochs
+    try:
+        (end,) = fit(network, train, validation, schedule, clock, seed=seed, first_look=epochs)
+    except Diverged as error:
+        spent = flops * error.epochs / epochs
+        return TrialResult("diverged", spent, flops, reason=str(error), seconds=clock.seconds())
+    last = Checkpoint(
+        epoch=epochs,
+        train_flops=flops,
+        train_seconds=clock.seconds().train,
+        train_loss=end.train_loss,
+        val_loss=end.val_loss,
+        **end.scores.columns(),
+    )
+    return TrialResult(
+        "complete",
+        flops,
+        flops,
+        **end.scores.columns(),
+        val_loss=end.val_loss,
+        train_loss=end.train_loss,
+        seconds=clock.seconds(),
+        curve=(last,),
+        correct=end.scores.correct,
+    )
+
+
+def _linear_probe(problem: Problem, seed: int) -> TrialResult:
+    """Logistic regression (L2, C = 1) on standardised block-5 averages of the frozen network, of every view.
+
+    FLOPs: the forward pass over the training part's views, and two products of features and weights for each iteration.
+    """
+    clock = Clock()
+    train, validation, cached = problem.parts(len(problem.backbone.convs), clock)
+    with clock("train"):
+        averages = np.concatenate([_averages(inputs) for inputs in train.views])
+        labels = np.tile(train.labels, len(train.views))
+        weights = None if train.weights is None else np.tile(train.weights, len(train.views))
+        scaler = StandardScaler().fit(averages)
+        probe = LogisticRegression(max_iter=_PROBE_ITERATIONS, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            probe.fit(scaler.transform(averages), labels, sample_weight=weights)
+    with clock("evaluation"):
+        probabilities = probe.predict_proba(scaler.transform(_averages(validation.inputs)))
+        scores = Scores.of(validation.labels, probe.classes_[probabilities.argmax(axis=1)])
+    features, classes = probe.coef_.shape[1], problem.split.n_classes
+    iterations = int(np.max(probe.n_iter_))
+    flops = len(labels) * (prefix_cost(problem.backbone.architecture, problem.spec.data.image_size))
+    flops += 4.0 * len(labels) * features * classes * iterations
+    return TrialResult(
+        "complete",
+        flops,
+        flops,
+        **scores.columns(),
+        val_loss=float(log_loss(validation.labels, probabilities, labels=probe.classes_)),
+        seconds=clock.seconds(),
+        features_cached=cached,
+        correct=scores.correct,
+    )
+
+
+def _averages(activations: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(activations.mean(axis=(1, 2)), np.float32)

@@ -1,0 +1,233 @@
+"""Training FLOPs by arithmetic: what a strategy or a baseline costs, known before it runs.
+
+One multiply-add is 2 FLOPs. Counted are the operations that tf.profiler counts: products, biases, pools and their
+gradients. Counted by neither are ReLU, dropout, resizing and the optimizer's update. Global max-pooling is counted here
+as one operation for each value and not at all by the profiler. Evaluation is not training and is not counted.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from harness.core.strategy import Pooling, Strategy
+
+MIN_FLOPS_PER_BYTE = 100.0
+"""Activations are stored only where each byte saves as many FLOPs. A disk that gives 1 GB/s then keeps up with a
+processor of 100 GFLOP/s. VGG16 has nothing near it: 14 behind its first convolution, 890 and more behind the others."""
+
+MLP_HIDDEN = (500, 500, 500)
+CNN_FILTERS = 32
+CNN_KERNEL = 5
+CNN_MODULES = 3
+CNN_WIDTH = 64
+"""The article's MLP and CNN, the baselines: widths of the hidden layers, and the convolutions."""
+
+RGB = 3
+_CONV = 3  # side of VGG16's kernels
+_POOL = 2  # side and stride of its pools
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A 3x3 'same' convolution with ReLU; ``pool_after`` tells whether a 2x2 max-pool ends the block behind it."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    pool_after: bool
+
+
+Architecture = Sequence[Conv]
+
+
+def _vgg(blocks: Iterable[tuple[int, int]]) -> tuple[Conv, ...]:
+    convs: list[Conv] = []
+    for block, (n_convs, channels) in enumerate(blocks, start=1):
+        for i in range(1, n_convs + 1):
+            before = convs[-1].out_channels if convs else RGB
+            convs.append(Conv(f"block{block}_conv{i}", before, channels, pool_after=i == n_convs))
+    return tuple(convs)
+
+
+VGG16: tuple[Conv, ...] = _vgg([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)])
+"""The 13 convolutions of VGG16 (Simonyan and Zisserman 2015, configuration D), named as in Keras."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """FLOPs an image of one layer with weights, together with the pools beside it.
+
+    ``weight_gradient`` leads from the layer's output back to its weights, ``input_gradient`` on to its input.
+    """
+
+    forward: float
+    weight_gradient: float
+    input_gradient: float
+
+
+def training_flops(layers: Sequence[Layer], frozen: int = 0) -> float:
+    """FLOPs an image of one training step through ``layers``, the first ``frozen`` of which do not train.
+
+    All go forward. Gradients of the weights are taken in every layer that trains; none is passed on to the layers
+    before the first of these.
+    """
+    first, *rest = layers[frozen:]
+    backward = first.weight_gradient + sum(layer.weight_gradient + layer.input_gradient for layer in rest)
+    return _forward(layers) + backward
+
+
+def feature_shape(architecture: Architecture, frozen_convs: int, image_size: int) -> tuple[int, int, int]:
+    """(height, width, channels) of the activations behind convolution k = ``frozen_convs``, and behind its pool where
+    it ends a block. With k = 0 the shape of the image. Raises ValueError for a k that the architecture lacks."""
+    if not 0 <= frozen_convs <= len(architecture):
+        raise ValueError(f"frozen_convs must be 0 to {len(architecture)}, but got {frozen_convs}")
+    frozen = architecture[:frozen_convs]
+    side = image_size
+    for conv in frozen:
+        side //= _POOL if conv.pool_after else 1
+    return side, side, frozen[-1].out_channels if frozen else RGB
+
+
+def prefix_cost(architecture: Architecture, image_size: int, frozen_convs: int | None = None) -> float:
+    """FLOPs an image of the forward pass through the first ``frozen_convs`` convolutions, by default all."""
+    return _forward(_backbone(architecture, image_size)[:frozen_convs])
+
+
+def cache_boundary(
+    architecture: Architecture,
+    frozen_convs: int,
+    image_size: int,
+    n_images: int,
+    max_bytes: int,
+    bytes_per_value: int = 4,
+) -> int:
+    """The convolution b <= ``frozen_convs`` behind which activations of ``n_images`` images are best stored.
+
+    The deepest whose activations take ``max_bytes`` at most and save `MIN_FLOPS_PER_BYTE`; 0 where there is none, and
+    training starts from the images themselves.
+    """
+    for boundary in range(frozen_convs, 0, -1):
+        height, width, channels = feature_shape(architecture, boundary, image_size)
+        image_bytes = height * width * channels * bytes_per_value
+        saved = prefix_cost(architecture, image_size, boundary)
+        if n_images * image_bytes <= max_bytes and saved >= MIN_FLOPS_PER_BYTE * image_bytes:
+            return boundary
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """FLOPs of training on one image: ``prefix`` once, up to the stored activations, and ``per_image`` every epoch.
+
+    That is a phase; where there is another, ``then``, it begins after ``epochs`` epochs.
+    """
+
+    prefix: float
+    per_image: float
+    epochs: float = math.inf
+    then: "Cost | None" = None
+
+    def at(self, n_images: int, epochs: float) -> float:
+        """FLOPs of training on ``n_images`` images for so many epochs, the prefix included."""
+        spent = n_images * (self.prefix + min(epochs, self.epochs) * self.per_image)
+        if self.then is None or epochs <= self.epochs:
+            return spent
+        return spent + self.then.at(n_images, epochs - self.epochs)
+
+
+def trial_cost(
+    architecture: Architecture,
+    strategy: Strategy,
+    n_classes: int,
+    image_size: int,
+    n_images: int,
+    max_bytes: int,
+    views: int = 1,
+) -> Cost:
+    """What ``strategy`` costs on its own, whichever activations other trials have left behind.
+
+    The frozen prefix is charged once an image, and for each of its ``views``, as far as its output can be stored (see
+    `cache_boundary`; ``n_images`` counts all views), and from there on forward in every epoch. Phases are charged each
+    for itself, and their prefixes too.
+    """
+
+    def phase(part: Strategy) -> Cost:
+        boundary = cache_boundary(architecture, part.frozen_convs, image_size, n_images, max_bytes)
+        return Cost(
+            prefix=views * prefix_cost(architecture, image_size, boundary),
+            per_image=step_cost(architecture, part, n_classes, image_size, boundary),
+        )
+
+    first, *second = map(phase, strategy.phases)
+    return replace(first, epochs=strategy.head_epochs, then=second[0]) if second else first
+
+
+def step_cost(
+    architecture: Architecture, strategy: Strategy, n_classes: int, image_size: int, boundary: int = 0
+) -> float:
+    """FLOPs an image of one training step of ``strategy`` that starts behind convolution ``boundary`` <= k."""
+    shape = feature_shape(architecture, len(architecture), image_size)
+    layers = _backbone(architecture, image_size)[boundary:]
+    layers += _head(shape, strategy.pooling, (*strategy.head, n_classes))
+    return training_flops(layers, strategy.frozen_convs - boundary)
+
+
+def mlp_cost(image_size: int, n_classes: int) -> float:
+    """FLOPs an image of one training step of the article's MLP: RGB pixels, three hidden layers, softmax."""
+    return training_flops(_dense_stack(image_size**2 * RGB, (*MLP_HIDDEN, n_classes)))
+
+
+def cnn_cost(image_size: int, n_classes: int, pool: int) -> float:
+    """FLOPs an image of one training step of the article's CNN: its modules, 'same' and with ``pool`` x ``pool``
+    max-pooling; its hidden layer; softmax."""
+    layers: list[Layer] = []
+    side, channels = image_size, RGB
+    for _ in range(CNN_MODULES):
+        layers.append(_convolution(side, channels, CNN_FILTERS, kernel=CNN_KERNEL, pool=pool))
+        side, channels = side // pool, CNN_FILTERS
+    return training_flops(layers + _dense_stack(side**2 * channels, (CNN_WIDTH, n_classes)))
+
+
+def _forward(layers: Iterable[Layer]) -> float:
+    return float(sum(layer.forward for layer in layers))
+
+
+def _backbone(architecture: Architecture, image_size: int) -> list[Layer]:
+    layers = []
+    side = image_size
+    for conv in architecture:
+        pool = _POOL if conv.pool_after else 1
+        layers.append(_convolution(side, conv.in_channels, conv.out_channels, kernel=_CONV, pool=pool))
+        side //= pool
+    return layers
+
+
+def _head(shape: tuple[int, int, int], pooling: Pooling, widths: Sequence[int]) -> list[Layer]:
+    height, width, channels = shape
+    values = height * width * channels
+    if pooling == "flatten":
+        return _dense_stack(values, widths)
+    first, *rest = _dense_stack(channels, widths)
+    pooled = replace(first, forward=first.forward + values, input_gradient=first.input_gradient + values)
+    return [pooled, *rest]
+
+
+def _convolution(side: int, in_channels: int, out_channels: int, *, kernel: int, pool: int) -> Layer:
+    """'same' convolution of stride 1 on a square map, and ``pool`` x ``pool`` max-pooling behind it (1 for none)."""
+    values = side**2 * out_channels
+    product = 2 * kernel**2 * in_channels * values
+    pooled = (side // pool) ** 2 * out_channels if pool > 1 else 0
+    return Layer(
+        forward=product + values + pool**2 * pooled,
+        weight_gradient=product + values + (pool**2 + 1) * pooled,  # the pool finds its maxima again
+        input_gradient=product,
+    )
+
+
+def _dense_stack(inputs: int, widths: Sequence[int]) -> list[Layer]:
+    layers = []
+    for width in widths:
+        product = 2 * inputs * width
+        layers.append(Layer(forward=product + width, weight_gradient=product + width, input_gradient=product))
+        inputs = width
+    return layers

@@ -1,0 +1,104 @@
+"""Everything the trials of one study share: its images, the backbone, cached activations, built networks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.vgg16 import Backbone, on_gpu
+from harness.backbones.weights import Weights
+from harness.core.clock import Clock
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.data.augmentation import view
+from harness.data.dataset import Split
+from harness.training.fit import Part
+from harness.training.flops import Cost, cache_boundary, trial_cost
+from harness.training.networks import Networks
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One study, ready to run trials on."""
+
+    spec: StudySpec
+    split: Split
+    backbone: Backbone
+    features: FeatureCache
+    networks: Networks
+
+    @classmethod
+    def vgg16(cls, spec: StudySpec, split: Split, weights: Weights, cache: Path) -> "Problem":
+        """The study on real VGG16, activations kept in the folder ``cache``. Sets Keras's precision for the process."""
+        set_precision(spec)
+        return cls.on(Backbone.vgg16(weights, spec.data.image_size), spec, split, cache)
+
+    @classmethod
+    def on(cls, backbone: Backbone, spec: StudySpec, split: Split, cache: Path) -> "Problem":
+        """The study on any ``backbone`` of VGG16's kind."""
+        networks = Networks(backbone, split.n_classes)
+        return cls(spec, split, backbone, FeatureCache(cache, backbone, spec.budget.cache_bytes), networks)
+
+    def boundary(self, strategy: Strategy) -> int:
+        """The convolution whose stored activations ``strategy`` trains from; 0 for the pictures themselves."""
+        return cache_boundary(
+            self.backbone.architecture,
+            strategy.frozen_convs,
+            self.spec.data.image_size,
+            self._n_stored(),
+            self.spec.budget.cache_bytes,
+        )
+
+    def cost(self, strategy: Strategy) -> Cost:
+        """FLOPs of training ``strategy`` on its own."""
+        return trial_cost(
+            self.backbone.architecture,
+            strategy,
+            self.split.n_classes,
+            self.spec.data.image_size,
+            self._n_stored(),
+            self.spec.budget.cache_bytes,
+            self.spec.data.views,
+        )
+
+    def parts(self, boundary: int, clock: Clock) -> tuple[Part, Part, bool]:
+        """Training and validation part behind ``boundary``, and whether both were in the cache.
+
+        ``clock`` is charged what computing them takes, whether or not that was done now: the training part's as
+        features, the validation part's as evaluation.
+        """
+        data = self.spec.data
+        views = [self.features.get(view(self.split.train, i, flip=data.flip), boundary) for i in range(data.views)]
+        validation = self.features.get(self.split.validation, boundary)
+        clock.add("features", sum(found.seconds for found in views))
+        clock.add("evaluation", validation.seconds)
+        return (
+            Part(views[0].values, self.split.train.labels, self._weights(), tuple(found.values for found in views[1:])),
+            Part(validation.values, self.split.validation.labels),
+            all(found.cached for found in (*views, validation)),
+        )
+
+    def _n_stored(self) -> int:
+        """Pictures whose activations are stored, views of one counted each."""
+        return self.spec.data.views * len(self.split.train) + len(self.split.validation)
+
+    def _weights(self) -> NDArray[np.float32] | None:
+        """What each training image counts in the loss: with the study's ``class_weights`` the classes weigh the same
+        together, whatever their sizes, and images one on average."""
+        if not self.spec.class_weights:
+            return None
+        labels = self.split.train.labels
+        counts = np.bincount(labels, minlength=self.split.n_classes)
+        return (len(labels) / (len(counts) * counts[labels])).astype(np.float32)
+
+
+def set_precision(spec: StudySpec) -> None:
+    """Make the study's precision Keras's policy. A study from before auto was settled when it is begun says auto: then
+    it is float32 on any CPU."""
+    wanted = spec.budget.precision
+    if wanted == "auto":
+        wanted = "bfloat16" if on_gpu() else "float32"
+    keras.config.set_dtype_policy("mixed_bfloat16" if wanted == "bfloat16" else "float32")

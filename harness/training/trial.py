@@ -1,0 +1,114 @@
+"""One trial, top to bottom."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from harness.core.clock import Clock
+from harness.core.results import METRICS, Checkpoint, Status, TrialResult
+from harness.core.strategy import Strategy
+from harness.training.fit import Diverged, EpochEnd, Schedule, compile_step, fit, out_of_memory
+from harness.training.networks import Network
+from harness.training.problem import Problem
+
+_DEAD = "gives all validation images the same output to the last bit: its units are dead and learn no more"
+
+OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
+"""Told the curve so far, its last point new; gives a reason to stop, or None to go on."""
+
+
+def run_trial(
+    strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: OnCheckpoint, first_look: int = 1
+) -> TrialResult:
+    """Train ``strategy`` and evaluate it on the validation part after every epoch from ``first_look`` on.
+
+    Ends as complete, pruned (``on_checkpoint`` said so, or the study prunes and the network is dead), over_budget
+    (dearer than the study's ``max_trial_cost``: not begun), diverged (a loss that is not finite) or failed (out of
+    memory). Anything else that goes wrong is a bug and is raised.
+    """
+    budget = problem.spec.budget
+    cost = problem.cost(strategy)
+    n_train = len(problem.split.train)
+    planned = cost.at(n_train, budget.epochs)
+    if budget.max_trial_cost is not None and planned > budget.max_trial_cost * 1e12:
+        reason = f"predicted cost {planned / 1e12:.3g} TFLOP exceeds max_trial_cost {budget.max_trial_cost:.3g} TFLOP"
+        return TrialResult("over_budget", 0.0, planned, reason=reason)
+
+    clock = Clock()
+    curve: list[Checkpoint] = []
+    cached: list[bool] = []
+    epochs = 0.0
+    status: Status = "complete"
+    reason = ""
+    correct: tuple[bool, ...] = ()
+    try:
+        for end in _train(strategy, problem, clock, cached, seed, first_look):
+            epochs, correct = end.epoch, end.scores.correct
+            seconds = clock.seconds()
+            curve.append(
+                Checkpoint(
+                    epoch=end.epoch,
+                    train_flops=cost.at(n_train, end.epoch),
+                    train_seconds=seconds.features + seconds.train,
+                    train_loss=end.train_loss,
+                    val_loss=end.val_loss,
+                    **end.scores.columns(),
+                )
+            )
+            stop = on_checkpoint(tuple(curve))
+            if end.constant and problem.spec.pruning.enabled:
+                stop = _DEAD  # where no ReLU of a layer answers to any image, no gradient passes it
+            if stop is not None and end.epoch < budget.epochs:
+                status, reason = "pruned", stop
+                break
+    except Diverged as error:
+        status, reason, epochs = "diverged", str(error), error.epochs
+    except Exception as error:
+        if (failure := out_of_memory(error)) is None:
+            raise
+        status, reason = "failed", failure
+
+    last = curve[-1] if curve else None
+    return TrialResult(
+        status=status,
+        reason=reason,
+        train_flops=cost.at(n_train, epochs) if epochs else 0.0,
+        planned_flops=planned,
+        **{f"val_{metric}": last.score(metric) if last else None for metric in METRICS},
+        val_loss=last.val_loss if last else None,
+        train_loss=last.train_loss if last else None,
+        seconds=clock.seconds(),
+        features_cached=bool(cached) and all(cached),
+        curve=tuple(curve),
+        correct=correct,
+    )
+
+
+def _train(
+    strategy: Strategy, problem: Problem, clock: Clock, cached: list[bool], seed: int, first_look: int
+) -> Iterator[EpochEnd]:
+    """The epochs of all phases, counted through; ``cached`` is told of each whether its activations were there."""
+    budget = problem.spec.budget
+    before: Network | None = None
+    done = 0
+    phases = strategy.phases
+    for number, phase in enumerate(phases, start=1):
+        boundary = problem.boundary(phase)
+        train, validation, found = problem.parts(boundary, clock)
+        cached.append(found)
+        with clock("compile"):
+            network = problem.networks.for_strategy(phase, boundary)
+        epochs = budget.epochs - done if number == len(phases) else strategy.head_epochs
+        schedule = Schedule(epochs, budget.batch_size, phase.optimizer, phase.learning_rate)
+        compile_step(network, train, validation, schedule, clock)
+        network.reset(seed=seed, dropout=phase.dropout, pretrained=phase.pretrained)
+        with clock("train"):
+            if before is None:
+                network.calibrate(train.inputs[: budget.batch_size])
+            else:
+                network.take_head(before)
+        try:
+            for end in fit(network, train, validation, schedule, clock, seed=seed, first_look=first_look - done):
+                yield replace(end, epoch=done + end.epoch)
+        except Diverged as error:
+            raise Diverged(done + error.epochs) from None
+        before, done = network, done + epochs

@@ -1,0 +1,108 @@
+"""The study-wide progress: one line that is rewritten on a terminal, plain lines elsewhere."""
+
+import logging
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from harness.analysis import formatting
+from harness.core.results import METRIC_NAMES, Checkpoint, Metric, Standing
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Shows how a study goes on, on stderr."""
+
+    def __init__(self, total: int, metric: Metric, standing: Callable[[], Standing]) -> None:
+        """``metric`` is the study's. ``standing`` is asked each time, so that the work of other processes shows too."""
+        self._total, self._metric = total, metric
+        self._standing = standing
+        self._stream: TextIO = sys.stderr
+        self._terminal = self._stream.isatty()
+        self._start = time.monotonic()
+        self._last: float | None = None  # when a trial last finished
+        self._before = standing().work_done
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """A running trial has reached a checkpoint."""
+        if self._terminal:
+            self._rewrite(f"{self._line()} | epoch {checkpoint.epoch}: {checkpoint.score(self._metric):.4f}")
+
+    def trial(self, number: int, strategy: str, how: str) -> None:
+        """A trial of ``strategy`` has finished; ``how`` in words."""
+        self._last = time.monotonic()
+        text = f"trial {number}, {strategy}: {how}"
+        if self._terminal:
+            log.info(text)
+            self._rewrite(self._line())
+        else:
+            self.note(f"{text} | {self._line()}")
+
+    def note(self, text: str) -> None:
+        """A line that stays, and goes into the log. What happens before a trial has finished took no trial's time."""
+        log.info(text)
+        if self._last is None:
+            self._start = time.monotonic()
+        if self._terminal:
+            self._stream.write("\r\x1b[K")
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the last line as it is."""
+        if self._terminal:
+            self._stream.write("\n")
+
+    def _line(self) -> str:
+        now = self._standing()
+        parts = [f"{now.finished} of {self._total} done", f"{now.running} running", f"{now.pruned} pruned"]
+        if now.best is not None:
+            parts.append(f"best {now.best:.4f}")
+        left = self._left(now)
+        if left is not None and now.finished < self._total:
+            parts.append(f"about {formatting.seconds(left)} left")
+        return ", ".join(parts)
+
+    def _left(self, now: Standing) -> float | None:
+        """Seconds to go: the work that is left, at the rate at which that done here went; None before it is known.
+
+        The rate makes up for what predictions leave out: trials that are stopped, activations that are cached, and
+        workers beside each other.
+        """
+        done = now.work_done - self._before
+        since = time.monotonic() - (self._last or self._start)
+        if self._last is not None and done > 0:
+            return max(0.0, (self._last - self._start) / done * now.work_left - since)
+        return max(0.0, now.work_left / max(1, now.running) - since) if now.predicted else None
+
+    def _rewrite(self, line: str) -> None:
+        self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")  # a line that wraps stays
+        self._stream.flush()
+
+
+def outcome(status: str, metric: Metric, score: float | None, seconds: float) -> str:
+    """How a trial or baseline ended, in a few words: ``complete, validation accuracy 0.9710, 12.3 s``."""
+    known = score is not None and not math.isnan(score)
+    scored = f", validation {METRIC_NAMES[metric]} {score:.4f}" if known else ""
+    return f"{status}{scored}, {formatting.seconds(seconds)}"
+
+
+def log_to(file: Path) -> None:
+    """Warnings to stderr, everything to a file beside the page."""
+    root = logging.getLogger("harness")
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    for handler in root.handlers[:]:  # of an earlier call in this process
+        root.removeHandler(handler)
+        handler.close()
+    details = logging.FileHandler(file, delay=True)
+    details.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    root.addHandler(details)
+    warnings = logging.StreamHandler()
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root.addHandler(warnings)

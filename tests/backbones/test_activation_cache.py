@@ -1,0 +1,208 @@
+"""Cached activations: right, computed once, whole or not there, bounded."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import psutil
+import pytest
+from filelock import FileLock
+
+from harness.backbones import activation_cache
+from harness.backbones.activation_cache import FeatureCache, let_go
+from harness.backbones.vgg16 import as_numpy
+from harness.core.errors import StorageError
+from harness.data.dataset import Images
+from harness.training.problem import Problem
+from tests.conftest import ROOT
+
+BOUNDARIES = (1, 2, 5, 7, 10, 13)
+
+
+def uncached(problem: Problem, boundary: int) -> np.ndarray:
+    problem.backbone.load(pretrained=True, seed=0)
+    values = problem.backbone.prepare(problem.split.train.pixels)
+    behind = problem.backbone.after(boundary)
+    for layer in problem.backbone.layers[: len(problem.backbone.layers) - len(behind)]:
+        values = layer(values)
+    return as_numpy(values)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_activations_are_those_of_the_network(tiny_problem: Problem, boundary: int) -> None:
+    found = tiny_problem.features.get(tiny_problem.split.train, boundary)
+    expected = uncached(tiny_problem, boundary)
+    assert isinstance(found.values, np.memmap)
+    assert np.allclose(found.values, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_boundary_zero_is_the_pictures(tiny_problem: Problem) -> None:
+    assert tiny_problem.features.get(tiny_problem.split.train, 0).values is tiny_problem.split.train.pixels
+
+
+def test_computed_once_and_its_seconds_kept(tiny_problem: Problem) -> None:
+    first = tiny_problem.features.get(tiny_problem.split.train, 5)
+    again = tiny_problem.features.get(tiny_problem.split.train, 5)
+    assert (first.cached, again.cached) == (False, True)
+    assert first.seconds == again.seconds > 0
+
+
+def test_random_convolutions_left_by_a_trial_do_not_leak_into_the_cache(tiny_problem: Problem) -> None:
+    tiny_problem.backbone.load(pretrained=False, seed=5)
+    found = tiny_problem.features.get(tiny_problem.split.train, 7)
+    assert np.allclose(found.values, uncached(tiny_problem, 7), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["pictures", "boundary", "weights", "image size", "precision", "preprocessing"])
+def test_an_entry_depends_on_all_that_makes_its_values(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    cache, train, boundary = tiny_problem.features, tiny_problem.split.train, 6
+    assert not cache.get(train, boundary).cached and cache.get(train, boundary).cached
+    backbone = tiny_problem.backbone
+    if what == "pictures":
+        train = Images(train.pixels ^ 1, train.labels)
+    elif what == "boundary":
+        boundary = 5  # of the same shape
+    elif what == "weights":
+        monkeypatch.setattr(backbone, "weights", replace(backbone.weights, digest="others"))
+    elif what == "image size":
+        monkeypatch.setattr(backbone, "image_size", 33)  # its maps are as large from the first pool on
+    elif what == "precision":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    else:
+        monkeypatch.setattr(activation_cache, "_PREPROCESSING", "another")
+    assert not cache.get(train, boundary).cached
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other shape", "no record", "not numpy", "one bit"])
+def test_a_damaged_entry_is_computed_again(tiny_problem: Problem, damage: str) -> None:
+    expected = np.array(tiny_problem.features.get(tiny_problem.split.train, 5).values)
+    (entry,) = (path.parent for path in tiny_problem.features.root.glob("*/entry.json"))
+    values = entry / "values.npy"
+    if damage == "truncated":
+        os.truncate(values, values.stat().st_size // 2)
+    elif damage == "other shape":
+        np.save(values, np.zeros((3, 3)))
+    elif damage == "one bit":
+        content = bytearray(values.read_bytes())
+        content[-1] ^= 1
+        values.write_bytes(content)
+    elif damage == "no record":
+        (entry / "entry.json").unlink()
+    else:
+        values.write_bytes(b"nothing like it")
+    found = tiny_problem.features.get(tiny_problem.split.train, 5)
+    assert not found.cached
+    assert np.array_equal(found.values, expected)
+
+
+def test_the_entries_used_longest_ago_make_room(tiny_problem: Problem) -> None:
+    train = tiny_problem.split.train
+    size = sum(path.stat().st_size for path in _entry(tiny_problem.features, train, 5).iterdir())
+    cache = FeatureCache(tiny_problem.features.root, tiny_problem.backbone, max_bytes=2 * size)
+    for age, boundary in enumerate((5, 6)):
+        os.utime(_entry(cache, train, boundary), (1000 + age, 1000 + age))
+    cache.get(train, 5)  # used last, though made first
+    cache.get(train, 7)  # does not fit beside both
+    assert [cache.get(train, boundary).cached for boundary in (5, 6)] == [True, False]
+
+
+def _entry(cache: FeatureCache, images: activation_cache.Images, boundary: int) -> Path:
+    """The folder of the entry that ``get`` made or used, which it touches."""
+    seconds = cache.get(images, boundary).seconds
+    newest = max(cache.root.glob("*/entry.json"), key=lambda path: path.parent.stat().st_mtime)
+    assert json.loads(newest.read_text())["seconds"] == seconds
+    return newest.parent
+
+
+def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_behind(tiny_problem: Problem) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"File too large.*free space, or set HARNESS_CACHE"):
+            tiny_problem.features.get(tiny_problem.split.train, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in tiny_problem.features.root.iterdir() if path.is_dir()]
+
+
+def test_a_cache_that_cannot_be_written_serves_what_it_holds(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = tiny_problem.split.train
+    expected = np.array(tiny_problem.features.get(train, 5).values)
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(activation_cache, "FileLock", refused)
+    monkeypatch.setattr(activation_cache.os, "utime", refused)
+    found = tiny_problem.features.get(train, 5)
+    assert found.cached and np.array_equal(found.values, expected)
+    with pytest.raises(StorageError, match=r"Read-only file system.*set HARNESS_CACHE"):
+        tiny_problem.features.get(train, 6)
+
+
+def test_what_a_killed_builder_left_is_taken_away(tiny_problem: Problem) -> None:
+    train = tiny_problem.split.train
+    folder = _entry(tiny_problem.features, train, 5)
+    left = folder.parent / f"building-{folder.name}-killed"
+    folder.rename(left)
+    os.truncate(left / "values.npy", 100)
+    assert not tiny_problem.features.get(train, 5).cached
+    assert not left.exists() and folder.exists()
+
+
+def test_what_killed_builders_of_other_entries_left_goes_when_room_is_made(tiny_problem: Problem) -> None:
+    cache = tiny_problem.features
+    left, being_built = (cache.root / f"building-{entry}-x_1" for entry in ("left", "held"))
+    for folder in (left, being_built):
+        folder.mkdir()
+    with FileLock(f"{cache.root}/held.lock"):
+        cache.get(tiny_problem.split.train, 5)
+        assert not left.exists() and being_built.exists()
+
+
+@pytest.mark.large
+def test_two_processes_compute_an_entry_once(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from harness.data.dataset import Images
+from harness.backbones.activation_cache import FeatureCache
+from tests.conftest import ROOT
+from tests.helpers.tiny import tiny_backbone
+images = Images(np.arange(64 * 32 * 32, dtype=np.uint32).astype(np.uint8).reshape(64, 32, 32), np.zeros(64, np.int64))
+found = FeatureCache(Path(sys.argv[1]), tiny_backbone(), 10**9).get(images, 13)
+print(found.cached, float(found.values.sum()))
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    answers = [process.communicate()[0].split() for process in processes]
+    assert sorted(answer[0] for answer in answers) == ["False", "True"]
+    assert len({answer[1] for answer in answers}) == 1
+
+
+def test_what_is_let_go_is_no_longer_in_memory_and_reads_the_same(tmp_path: Path) -> None:
+    np.save(tmp_path / "values.npy", np.arange(25_000_000, dtype=np.float32))
+    values = np.load(tmp_path / "values.npy", mmap_mode="r")
+    before, memory = float(values.sum()), psutil.Process().memory_info
+    whole = memory().rss
+    let_go(values)
+    assert whole - memory().rss > 0.9 * values.nbytes
+    assert float(values.sum()) == before
+    own = np.load(tmp_path / "values.npy", mmap_mode="c")
+    own[0] = 7
+    for other in (values[:3] * 2, np.ones(3), own):
+        let_go(other)
+    assert own[0] == 7, "what was changed in memory alone is kept"

@@ -1,0 +1,112 @@
+"""VGG16: preprocessing, freezing by convolutions, resetting."""
+
+from typing import get_args
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.backbones.vgg16 import Backbone, Prepare, as_numpy, resized
+from harness.core.strategy import N_CONVS, Pooling, Strategy
+from harness.training.flops import VGG16
+from tests.helpers.tiny import tiny_backbone, tiny_weights
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone()
+
+
+def test_the_real_network_is_the_architecture_that_costs_are_counted_for() -> None:
+    real = Backbone.vgg16(tiny_weights(), 32)
+    assert real.architecture == VGG16
+    assert len(real.convs) == N_CONVS
+
+
+def test_the_real_network_is_that_of_keras() -> None:
+    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(48, 48, 3)).layers[1:]
+    for layer, its in zip(Backbone.vgg16(tiny_weights(), 48).layers, theirs, strict=True):
+        ours, kerass = (each.get_config() | {"kernel_initializer": None} for each in (layer, its))
+        assert ours == kerass
+        assert layer.output.shape == its.output.shape
+
+
+def test_keras_layers_zero_to_seven_are_five_convolutions() -> None:
+    layers = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3)).layers[:8]
+    assert sum("conv" in layer.name for layer in layers) == 5  # the article's model.layers[:8]
+
+
+def test_prepare_equals_keras_on_rgb_and_leaves_its_input_alone() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    before = pixels.copy()
+    expected = keras.applications.vgg16.preprocess_input(pixels.astype(np.float32))
+    assert np.allclose(as_numpy(Prepare(32)(pixels)), expected, atol=1e-4)
+    assert np.array_equal(pixels, before)
+
+
+def test_prepare_takes_grey_pictures_of_any_size() -> None:
+    grey = np.full((2, 28, 28), 200, np.uint8)
+    prepared = as_numpy(Prepare(48)(grey))
+    assert prepared.shape == (2, 48, 48, 3)
+    assert np.allclose(prepared, 200 - np.array([103.939, 116.779, 123.68]), atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
+    colour=st.booleans(),
+    size=st.integers(1, 70),
+)
+def test_pictures_are_resized_as_keras_does(shape: tuple[int, ...], colour: bool, size: int) -> None:
+    shape = (*shape, 3) if colour else shape
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    rgb = pixels if colour else np.repeat(pixels[..., None], 3, axis=-1)
+    expected = keras.ops.image.resize(rgb.astype(np.float32), (size, size), interpolation="bilinear", antialias=True)
+    # Where a pixel falls is in float32 in Keras, and neighbours may be 255 apart.
+    assert np.allclose(as_numpy(resized(pixels, size)), as_numpy(expected), atol=0.02)
+    prepared = as_numpy(expected)[..., ::-1] - np.array([103.939, 116.779, 123.68])
+    assert np.allclose(as_numpy(Prepare(size)(pixels)), prepared, atol=0.02)
+
+
+@pytest.mark.parametrize("k", range(N_CONVS + 1))
+def test_what_is_behind_convolution_k(backbone: Backbone, k: int) -> None:
+    behind = backbone.after(k)
+    assert sum(layer in backbone.convs for layer in behind) == N_CONVS - k
+    assert backbone.layers[len(backbone.layers) - len(behind) :] == behind
+    assert not backbone.after(k) or "pool" not in backbone.after(k)[0].name
+    assert len(backbone.variables(k)) == 2 * (N_CONVS - k)
+
+
+def test_load_puts_back_imagenet_or_draws_by_seed(backbone: Backbone) -> None:
+    def kernels() -> list[np.ndarray]:
+        return [as_numpy(conv.kernel) for conv in backbone.convs]
+
+    backbone.load(pretrained=True, seed=0)
+    assert np.array_equal(kernels()[3], backbone.weights.tensors["block2_conv2"][0])
+    drawn = []
+    for seed in (1, 1, 2):
+        backbone.load(pretrained=False, seed=seed)
+        drawn.append(kernels())
+    assert all(np.array_equal(a, b) for a, b in zip(drawn[0], drawn[1], strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(drawn[0], drawn[2], strict=True))
+    backbone.load(pretrained=True, seed=1)
+    assert np.array_equal(kernels()[3], backbone.weights.tensors["block2_conv2"][0])
+
+
+def test_random_convolutions_keep_the_scale_of_the_signal() -> None:
+    real = Backbone.vgg16(tiny_weights(), 32)
+    real.load(pretrained=False, seed=0)
+    values = np.random.default_rng(0).normal(0, 58, (4, 32, 32, 3)).astype(np.float32)
+    for layer in real.layers:
+        values = layer(values)
+    assert 0.1 < float(np.sqrt(np.mean(as_numpy(values) ** 2))) < 10
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_a_strategy_wants_a_k_of_its_kind(pooling: Pooling) -> None:
+    with pytest.raises(ValueError, match=r"wants 1 <= frozen_convs <= 12, but got self\.frozen_convs=13"):
+        Strategy("freeze_first_k", 13, pooling, (), 0.0, "adam", 1e-3)
+    with pytest.raises(ValueError, match="fine_tune_all wants 0"):
+        Strategy("fine_tune_all", 1, pooling, (), 0.0, "adam", 1e-3)

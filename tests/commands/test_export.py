@@ -1,0 +1,257 @@
+"""From a study to a model that needs no harness: whole exports on the tiny network, and every kind of bad input."""
+
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from harness import export, run
+from harness.core.results import METRICS, Candidate, Checkpoint, TrialResult
+from harness.core.strategy import Strategy
+from harness.data.dataset import Images, SealedTest
+from harness.deployment import model_card, winner
+from harness.deployment.exported_model import Exported
+from harness.deployment.winner import Evidence, Winner
+from harness.search import search
+from harness.storage.store import Store
+from harness.training.problem import Problem
+from harness.workers import session, work
+from tests.helpers.tiny import tiny_problem, tiny_weights
+from tests.helpers.whole import copy_is_whole
+
+STORAGE = "sqlite:///results/harness.db"
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
+    """A searched study of the tiny network, in a fresh folder; nothing is drawn."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "write_page", lambda *_: None)
+    monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for module in (session, work):
+        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
+    monkeypatch.setattr("harness.backbones.weights.load_weights", lambda _: tiny_weights())
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
+
+
+def _result(score: float) -> TrialResult:
+    scores = {f"val_{metric}": score for metric in METRICS}
+    return TrialResult("complete", 1e9, 1e9, val_loss=1.0, train_loss=1.0, **scores)
+
+
+@pytest.fixture
+def searched(_tiny: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The database of a study with two finished trials, whose figures are made up."""
+    study = Path("tiny.toml")
+    study.write_text(study.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]'))
+    results = iter([_result(0.5), _result(0.75)])
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "run_trial", lambda *_, **__: next(results))
+        assert run.main(["--study", "tiny.toml", "--trials", "2", "--epochs", "1", "--no-pruning"]) == 0
+    capsys.readouterr()
+    return Store(STORAGE)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = export.main(list(arguments))
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_test(_: SealedTest) -> Images:
+        raise AssertionError("the test part was opened")
+
+    monkeypatch.setattr(SealedTest, "open", open_test)
+    code, out, err = call(capsys, "--study", "tiny", "--out", "models/one")
+    assert code == 0, err
+    copy_is_whole(Path("results/harness.db"), "tiny", trial=2, baseline=1)
+    assert "exported to models/one" in out and "epoch 1 of 1: training loss" in err
+    assert {path.name for path in Path("models").iterdir()} == {"one"}  # nothing half-made beside it
+    exported = Exported.load(Path("models/one"))
+    assert exported.signature.class_names == ["a", "b", "c"] and exported.signature.channels == 1
+    described = Winner.load(Path("models/one/spec.toml"))
+    assert described == Winner.of(searched, "tiny")
+    assert (described.evidence.trial, described.evidence.score) == (1, 0.75)
+    assert described.seed == searched.trials("tiny")["seed"].tolist()[1]
+    text = Path("models/one/README.md").read_text()
+    for part in (
+        "144 images",
+        "30 test images",
+        "CC BY 4.0",
+        "made by the tests",
+        "95 % interval",
+        "TFLOP",
+        "0. a",
+        "Keras >= 3.9",
+    ):
+        assert part in text
+    assert ("saved_model" in text) == Path("models/one/saved_model").is_dir()
+
+    # The spec makes the same model again, to the bit.
+    assert call(capsys, "--spec", "models/one/spec.toml", "--dataset", "digits.toml", "--out", "two")[0] == 0
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), dtype=np.uint8)
+    assert np.array_equal(Exported.load(Path("two")).probabilities(pixels), exported.probabilities(pixels))
+
+    # An earlier export is replaced only where that is asked for, anything else never.
+    code, _, err = call(capsys, "--study", "tiny", "--out", "two")
+    assert code == 2 and "--overwrite" in err
+    assert call(capsys, "--study", "tiny", "--out", "two", "--overwrite", "--trial", "0", "--formats", "keras")[0] == 0
+    assert {path.name for path in Path("two").iterdir()} == {"model.keras", "spec.toml", "README.md"}
+    assert Winner.load(Path("two/spec.toml")).evidence.trial == 0
+    Path("two/notes.txt").write_text("mine")
+    code, _, err = call(capsys, "--study", "tiny", "--out", "two", "--overwrite")
+    assert code == 2 and "notes.txt" in err and Path("two/notes.txt").is_file()
+
+
+def test_the_winner_is_the_best_by_the_study_s_metric(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = iter([replace(_result(0.9), val_macro_f1=0.2), replace(_result(0.5), val_macro_f1=0.6)])
+    monkeypatch.setattr(search, "run_trial", lambda *_, **__: next(results))
+    monkeypatch.setattr(work, "run_baseline", lambda *_, **__: _result(0.3))
+    assert run.main(["--study", "tiny.toml", "--trials", "2", "--metric", "macro_f1"]) == 0
+    evidence = Winner.of(Store(STORAGE), "tiny").evidence
+    assert (evidence.trial, evidence.score) == (1, 0.6)
+
+
+def test_what_stops_it_leaves_nothing_and_keeps_what_was_there(
+    searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
+    assert call(capsys, "--study", "tiny", "--out", "there", "--formats", "keras")[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("there").iterdir()}
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    def stopped(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    for stop, expected in ((full, 2), (stopped, 130)):
+        monkeypatch.setattr(model_card, "model_card", stop)
+        for target in ("new", "there"):
+            code, _, err = call(capsys, "--study", "tiny", "--out", target, "--overwrite", "--formats", "keras")
+            assert code == expected, err
+        assert not Path("new").exists() and not list(Path().glob(".new-*")) and not list(Path().glob(".there-*"))
+        assert {path.name: path.read_bytes() for path in Path("there").iterdir()} == before
+
+
+def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, part in (
+        (("--study", "tinny", "--out", "new"), "there is no study 'tinny'"),
+        (("--study", "tiny", "--trial", "77", "--out", "new"), "no finished trial 77"),
+        (("--study", "tiny", "--out", "tiny.toml"), "is a file"),
+        (("--study", "tiny", "--out", "cache"), "which no export wrote"),
+        (("--spec", "tiny.toml", "--out", "new"), "is not a spec.toml"),
+        (("--spec", "none.toml", "--out", "new"), "none.toml"),
+        (("--spec", "none.toml", "--trial", "1", "--out", "new"), "--trial 1"),
+    ):
+        code, _, err = call(capsys, *arguments)
+        assert code == 2 and part in err and "Traceback" not in err
+    with np.load("digits.npz") as archive:
+        arrays = dict(archive)
+    np.savez("digits.npz", **arrays | {"images": arrays["images"][::-1]})
+    code, _, err = call(capsys, "--study", "tiny", "--out", "new")
+    assert code == 2 and "are not those" in err
+    assert not Path("new").exists()
+
+
+def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    code, _, err = call(capsys, "--study", "tiny", "--out", "new", "--formats", "onnx")
+    assert code == 2 and "needs onnx and tf2onnx" in err
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Strategy("feature_extraction", 13, "flatten", (8,), 0.2, "adam", 1e-2),
+        Strategy("two_phase", 7, "average", (), 0.0, "sgd", 1e-2, head_epochs=1, rate_factor=0.1),
+    ],
+)
+def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Problem) -> None:
+    split, evidence = tiny_problem.split, Evidence(0, 1, 0.5, 48, 1e9)
+    chosen = Winner(tiny_problem.spec, strategy, 3, split.train.digest(), evidence)
+    pixels, labels = split.validation.pixels, split.validation.labels
+    for cached in (False, True):
+        points: list[Checkpoint] = []
+        model, result = winner.train(chosen, split, tiny_weights(), points.append)
+        assert result.features_cached == cached
+        assert len(points) == 2
+        # What the fit loop measured last, which is on images that this training has seen.
+        assert result.val_loss is not None
+        found = model.predict_on_batch(np.repeat(pixels[..., None], 3, axis=3))
+        assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
+
+
+def test_the_card_tells_what_a_confirmation_measured(
+    searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = [Candidate("trial 1", ("finalist 1",), Winner.of(searched, "tiny").strategy, 1)]
+    opening = searched.open_test(
+        "tiny", session=1, command="", finalists=1, seeds=[5, 6], n_test=30, candidates=candidates
+    )
+    for seed, hits in ((5, 27), (6, 24)):
+        result = replace(_result(hits / 30), correct=tuple(index < hits for index in range(30)))
+        searched.record_confirmation("tiny", opening, "trial 1", seed, session=1, n_train=144, result=result)
+    searched.close_opening("tiny", opening)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
+    assert call(capsys, "--study", "tiny", "--out", "new", "--formats", "keras")[0] == 0
+    assert "0.8500, 95 % interval" in Path("new/README.md").read_text()
+    measured = Winner.load(Path("new/spec.toml")).evidence.test
+    assert measured is not None and (measured.accuracy, measured.n_test, measured.seeds) == (pytest.approx(0.85), 30, 2)
+    assert call(capsys, "--study", "tiny", "--out", "other", "--trial", "0", "--formats", "keras")[0] == 0
+    assert "not measured" in Path("other/README.md").read_text()
+
+
+def test_a_name_cannot_break_the_card() -> None:
+    assert model_card.text("a|b\n# <b>*x*</b>") == r"a\|b \# &lt;b&gt;\*x\*&lt;/b&gt;"
+
+
+def test_a_spec_comes_back_as_it_was(searched: Store) -> None:
+    found = Winner.of(searched, "tiny")
+    study = found.study.model_copy(update={"name": 'a "name"\n\x7f é'})
+    again = replace(found, study=study)
+    Path("spec.toml").write_text(again.toml(), encoding="utf-8")
+    tomllib.loads(again.toml())
+    assert Winner.load(Path("spec.toml")) == again
+
+
+_ISOLATED = """
+import sys, json, zipfile
+import numpy as np
+
+class Forbid:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("harness", "dashboards", "tests"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Forbid())
+import keras
+model = keras.saving.load_model(sys.argv[1], safe_mode=True)
+names = json.loads(zipfile.ZipFile(sys.argv[1]).read("harness.json"))["class_names"]
+pictures = np.load(sys.argv[2], allow_pickle=False)
+np.save(sys.argv[3], model.predict(pictures, verbose=0), allow_pickle=False)
+print(json.dumps(names))
+"""
+
+
+@pytest.mark.large
+def test_it_loads_where_there_is_no_harness(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--study", "tiny", "--out", "new", "--formats", "keras")[0] == 0
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 12, 12, 3), dtype=np.uint8)
+    np.save("pictures.npy", pixels)
+    command = [sys.executable, "-I", "-c", _ISOLATED, "new/model.keras", "pictures.npy", "found.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == '["a", "b", "c"]'
+    assert np.abs(np.load("found.npy") - Exported.load(Path("new")).probabilities(pixels)).max() < 1e-5

@@ -1,0 +1,454 @@
+"""The command line of the main job: whole runs on the tiny network, resuming, and every kind of bad input."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import run, studies
+from harness.core import environment
+from harness.core.errors import WeightsError
+from harness.core.results import Checkpoint, TrialResult
+from harness.core.spec import DatasetSpec
+from harness.core.strategy import Strategy
+from harness.data import decoding
+from harness.search import search
+from harness.statistics.similarity import Similarity
+from harness.storage.store import Store
+from harness.training.problem import Problem
+from harness.workers import session, work
+from tests.conftest import ROOT
+from tests.helpers.exported import export
+from tests.helpers.tiny import tiny_problem, tiny_weights
+from tests.helpers.whole import copy_is_whole
+
+
+@pytest.fixture(autouse=True)
+def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
+    """The tiny network in place of VGG16, a fresh folder to run in. Drawing and baselines take longer than tiny trials:
+    only `test_a_whole_run` has all baselines, and only it and the runs in processes of their own draw."""
+    if request.node.name != "test_a_whole_run":
+        monkeypatch.setattr(session, "write_page", lambda *_: None)
+        monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
+        text = study_file.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]')
+        study_file.write_text(text.replace("[4, 4096]", "[4, 1024]"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for module in (session, work):
+        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
+    far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
+    monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it takes VGG16's own weights
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials end at once; the more convolutions they would train, the better."""
+
+    def run_trial(strategy: Strategy, problem: Problem, *, on_checkpoint: Any, **_: Any) -> TrialResult:
+        epochs = problem.spec.budget.epochs
+        flops = problem.cost(strategy).at(len(problem.split.train), epochs)
+        accuracy = 0.9 - strategy.frozen_convs / 100
+        on_checkpoint((Checkpoint(epochs, flops, 1.0, 0.5, 0.5, accuracy),))
+        return TrialResult("complete", flops, flops, accuracy)
+
+    monkeypatch.setattr(search, "run_trial", run_trial)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str, study: str = "tiny.toml") -> tuple[int, str, str]:
+    code = run.main(["--study", study, *arguments])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def database(path: str = "results/harness.db") -> sqlite3.Connection:
+    return sqlite3.connect(path)
+
+
+def test_a_whole_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = call(capsys, "--trials", "8")
+    assert code == 0
+    for part in ("feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch", "majority", "linear_probe"):
+        assert part in out
+    assert "Accuracy-versus-compute front" in out and "The advice" in out
+    assert "python -m harness.dashboard --study tiny" in out and "optuna-dashboard sqlite:///results/harness.db" in out
+    assert "8 of 8 done, 0 running" in err
+    rows = database().execute(
+        "select strategy, count(*), max(val_accuracy), sum(train_flops) from trial_summary group by 1"
+    )
+    assert {row[0]: row[1] > 0 for row in rows} == dict.fromkeys(
+        ("feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch"), True
+    )
+    assert database().execute("select count(*) from trials where state in ('RUNNING', 'WAITING')").fetchone() == (0,)
+    page = (tmp_path / "results" / "tiny.html").read_text()
+    assert "plotly" in page and "tiny" in page
+    assert "trial 0" in (tmp_path / "results" / "tiny.log").read_text()
+    store = Store("sqlite:///results/harness.db")
+    assert store.sessions("tiny")["outcome"].tolist() == ["done"]
+    study = store.study("tiny")
+    assert study is not None and study.advice["scenario"] == 2 and study.data["n_train"] == 96
+
+
+def test_a_folder_of_images_is_a_study_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec
+) -> None:
+    def squares(paths: Sequence[Path], *arguments: Any, **keywords: Any) -> Any:
+        assert not any("test" in path.parts for path in paths), "the search decoded pictures of the test part"
+        return decoding.squares(paths, *arguments, **keywords)
+
+    monkeypatch.setattr("harness.data.dataset.squares", squares)
+    monkeypatch.setattr(work, "run_baseline", lambda *_, **__: TrialResult("complete", 0.0, 0.0, 0.3))
+    export(digits.file, tmp_path / "my digits", "folders")
+    (tmp_path / "my digits" / "train" / "a" / "words.png").write_text("these are words")
+    (tmp_path / "my digits" / "train" / "b" / "copy.png").write_bytes(
+        next((tmp_path / "my digits" / "train" / "b").iterdir()).read_bytes()
+    )
+    few = ("--trials", "2", "--epochs", "1", "--image-size", "32")
+    assert run.main(["--data", "my digits", *few]) == 0
+    err = capsys.readouterr().err
+    assert "WARNING: my-digits: files that cannot be read, left out: 1 ('train/a/words.png'" in err
+    assert "WARNING: my-digits: exact copies of other pictures: 1" in err
+    store = Store("sqlite:///results/harness.db")
+    study = store.study("my-digits")
+    assert study is not None and study.data["check"]["found"]["unreadable"] == 1
+    assert (study.data["n_train"], study.data["n_validation"], study.data["n_test"]) == (145, 36, 60)
+    assert len(store.trials("my-digits")) == 2
+    assert run.main(["--data", "my digits", *few]) == 0  # nothing to do, nothing said again
+    assert "WARNING" not in capsys.readouterr().err
+    assert studies.main(["split", "my-digits"]) == 0
+    Path("again.csv").write_text(capsys.readouterr().out)
+    assert run.main(["--data", "again.csv", *few]) == 0
+    again = store.study("again")
+    assert store.split("my-digits") == store.split("again")
+    assert again is not None and again.data["digest"] == study.data["digest"]
+    (tmp_path / "my digits" / "train" / "a" / "words.png").unlink()
+    next((tmp_path / "my digits" / "train" / "a").iterdir()).unlink()
+    assert run.main(["--data", "my digits", *few, "--trials", "3"]) == 2
+    assert "are not those that study 'my-digits' was begun with" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_study_s_settings_on_other_images(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: DatasetSpec
+) -> None:
+    manifest = export(digits.file, tmp_path / "other", "manifest")
+    assert call(capsys, "--data", str(manifest), "--trials", "1")[0] == 0
+    study = Store("sqlite:///results/harness.db").study("manifest_tiny")
+    assert study is not None and study.data["n_train"] == 96 and study.spec["data"]["dataset"] == str(manifest)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--trials", "4")[0] == 0
+    before = database().execute("select * from harness_trial").fetchall()
+    assert call(capsys, "--trials", "4")[0] == 0  # nothing to do
+    assert database().execute("select * from harness_trial").fetchall() == before
+    assert call(capsys, "--trials", "6", "--resume")[0] == 0
+    after = database().execute("select * from harness_trial order by number").fetchall()
+    assert after[:4] == before and len(after) == 6
+    points = database().execute(
+        "select distinct strategy, frozen_convs, head, dropout, optimizer, learning_rate from trial_summary"
+    )
+    assert len(points.fetchall()) == 6
+    assert len(database().execute("select * from harness_baseline").fetchall()) == 1
+
+
+@pytest.mark.usefixtures("untrained")
+def test_fresh_begins_anew_when_nobody_works_on_it_and_it_can(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(capsys, "--trials", "3")
+    anew = ("--trials", "2", "--epochs", "1", "--fresh")
+    store = Store("sqlite:///results/harness.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "load_weights", absent)
+        assert call(capsys, *anew)[0] == 2
+    alive = store.begin_session(
+        "tiny", command="", spec={}, environment={"commit": "", "device": ""}, host=environment.host(), pid=1,
+        process_started=environment.process_started(1) or 0.0,
+    )  # fmt: skip
+    code, _, err = call(capsys, *anew)
+    assert code == 2 and "study 'tiny' is being worked on from" in err
+    assert len(store.trials("tiny")) == 3
+    store.end_session(alive, "done")
+    assert call(capsys, *anew)[0] == 0
+    assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
+    assert database().execute("select count(*) from trials").fetchone() == (2,)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_what_an_interrupted_deletion_left_is_not_taken_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(capsys, "--trials", "3")
+    store = Store("sqlite:///results/harness.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "optuna_storage", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.delete_study("tiny")
+    code, _, err = call(capsys, "--trials", "2")
+    assert code == 2 and "holds an Optuna study 'tiny'" in err and "--fresh" in err
+    assert store.study("tiny") is None
+    assert call(capsys, "--trials", "2", "--fresh")[0] == 0
+    assert database().execute("select count(*) from trials").fetchone() == (2,)
+
+
+def interrupted(_: Store) -> Any:
+    raise KeyboardInterrupt
+
+
+def absent(_: Path | None) -> Any:
+    raise WeightsError("no weights here")
+
+
+@pytest.mark.usefixtures("untrained")
+def test_json_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--trials", "3", "--json")
+    result = json.loads(out)
+    assert code == 0 and len(result["trials"]) == 3
+    assert result["best"]["val_accuracy"] == max(trial["val_accuracy"] for trial in result["trials"])
+    scores = [point["val_accuracy"] for point in result["front"]]
+    assert len(scores) > 1 and scores == sorted(scores)
+    assert {baseline["name"] for baseline in result["baselines"]} == {"majority"}
+    assert [point["train_flops"] for point in result["front"]] == sorted(
+        point["train_flops"] for point in result["front"]
+    )
+
+
+def test_trials_dearer_than_the_limit_are_not_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--trials", "4", "--max-trial-cost", "1e-9")[0] == 0
+    rows = database().execute("select status, train_flops, reason from trial_summary").fetchall()
+    assert {row[:2] for row in rows} == {("over_budget", 0.0)}
+    assert "exceeds max_trial_cost" in rows[0][2]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_no_trial_starts_after_the_time_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--trials", "2", "--time-limit", "1e-6")[0] == 0
+    assert database().execute("select count(*) from trial_summary").fetchone() == (0,)
+    assert call(capsys, "--trials", "2")[0] == 0
+    assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(capsys, "--trials", "2")
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.search.search.run_trial", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            call(capsys, "--trials", "3")
+    store = Store("sqlite:///results/harness.db")
+    assert len(store.trials("tiny")) == 2
+    assert store.sessions("tiny")["outcome"].tolist() == ["done", "crashed"]
+    assert call(capsys, "--trials", "3")[0] == 0
+    assert len(store.trials("tiny")) == 3
+
+
+@pytest.mark.parametrize("end", ["done", "SIGTERM", "Ctrl-C", "bug", "bad input"])
+@pytest.mark.usefixtures("untrained")
+def test_one_whole_file_is_left_whatever_ended_the_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    trained, before = search.run_trial, iter([True, True])
+
+    def run_trial(*given: Any, **more: Any) -> TrialResult:
+        if not next(before, False):
+            if end == "SIGTERM":
+                signal.raise_signal(signal.SIGTERM)
+            if end == "Ctrl-C":
+                raise KeyboardInterrupt
+            if end == "bug":
+                raise ZeroDivisionError
+            if end == "bad input":
+                raise WeightsError("no weights here")
+        return trained(*given, **more)
+
+    monkeypatch.setattr(search, "run_trial", run_trial)
+    if end == "bug":
+        with pytest.raises(ZeroDivisionError):
+            call(capsys, "--trials", "3")
+    else:
+        assert call(capsys, "--trials", "3")[0] == {"done": 0, "bad input": 2}.get(end, 130)
+    assert {path.name for path in Path("results").glob("*.db*")} == {"harness.db"}
+    copy_is_whole(Path("results/harness.db"), "tiny", trial=3 if end == "done" else 2, session=1, baseline=1)
+
+
+def test_the_plan_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--dry-run", "--trials", "7", study="mnist")
+    assert code == 0
+    assert '"trials": 7' in out and "Predicted cost of a whole trial" in out
+    costs = dict(re.findall(r"(feature_extraction|k=\d+|fine_tune_all|from_scratch) .*?([\d.]+) TFLOP │$", out, re.M))
+    assert (
+        float(costs["feature_extraction"]) < float(costs["k=10"]) < float(costs["k=5"]) < float(costs["fine_tune_all"])
+    )
+    assert not Path("results").exists()
+
+
+def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--list"]) == 0
+    assert re.search(r"^mnist +2,000 MNIST digits", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--study", "mnits"], "unknown study 'mnits': did you mean 'mnist'?"),
+        ([], "no study given: add --study NAME"),
+        (["--study", "images"], "study 'images' names no images: give yours with --data PATH"),
+        (["--data", "nowhere"], "unknown data set 'nowhere'"),
+        (["--data", "tiny.toml"], "tiny.toml: "),
+        (["--data", "results.txt"], "unknown data set 'results.txt'"),
+        (["--study", "tiny.toml", "--trials", "0"], "budget.trials = 0"),
+        (["--study", "tiny.toml", "--image-size", "31"], "data.image_size = 31"),
+        (["--study", "tiny.toml", "--train-size", "5000"], "data.train_size 5000"),
+        (["--study", "tiny.toml", "--workers", "0"], "--workers 0: give 1 or more"),
+        (["--study", "tiny.toml", "--resume"], "there is no study 'tiny'"),
+        (["--study", "tiny.toml", "--storage", "sqlite:////nowhere/at/all.db"], "/nowhere/at"),
+        (
+            ["--study", "tiny.toml", "--storage", "nonsense"],
+            "the database URL of 8 characters does not parse: give sqlite:",
+        ),
+        (["--study", "tiny.toml", "--out", "/proc/page.html"], "nothing can be written to the folder /proc"),
+        (["--study", "tiny.toml", "--out", "tiny.toml/page.html"], "nothing can be written to the folder tiny.toml"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run.main(arguments) == 2
+    output = capsys.readouterr()
+    assert message in output.err and output.err.startswith("error: ") and "Traceback" not in output.err
+    assert output.out == ""
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_changed_problem_is_refused_and_the_results_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, "--trials", "2")
+    code, _, err = call(capsys, "--trials", "3", "--train-size", "90", "--seed", "4")
+    assert code == 2
+    assert "data.train_size was 96, now 90" in err and "seed was 0, now 4" in err and "--fresh" in err
+    assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
+
+
+def test_wrong_weights_end_with_exit_code_two(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    Path("junk.h5").write_bytes(b"not weights")
+    code, _, err = call(capsys, "--weights", "junk.h5")
+    assert code == 2 and "junk.h5" in err and "Traceback" not in err
+
+
+@pytest.mark.large
+def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    call(capsys, "--trials", "2")
+    database().execute("vacuum")  # else what the first run wrote over leaves room
+    pages = database().execute("pragma page_count").fetchone()[0]
+    real = Store.__init__
+
+    def small(self: Store, url: str) -> None:
+        real(self, url)
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(f"pragma max_page_count = {pages + 1}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "__init__", small)
+        code, _, err = call(capsys, "--trials", "40")
+    assert code == 2 and "is full" in err and "Traceback" not in err
+    assert database().execute("select count(*) from trial_summary").fetchone()[0] >= 2
+    assert call(capsys, "--trials", "3")[0] == 0
+
+
+def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own, on the tiny network, on PATH and import path of this checkout."""
+    script = folder / "tiny_run.py"
+    script.write_text(
+        "from harness import run, work\n"
+        "from harness.training.problem import Problem\n"
+        "from tests.helpers.tiny import tiny_problem, tiny_weights\n"
+        "work.load_weights = lambda _: tiny_weights()\n"
+        "Problem.vgg16 = lambda spec, split, _, cache: tiny_problem(spec, split, cache)\n"
+        "if __name__ == '__main__':\n"
+        "    raise SystemExit(run.main())\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, str(script), "--study", "tiny.toml", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_trials(n: int, process: subprocess.Popen[str]) -> None:
+    """Until ``n`` trials are finished and another one is running."""
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        if Path("results/harness.db").exists():
+            try:
+                states = Counter(row[0] for row in database().execute("select state from trials"))
+            except sqlite3.OperationalError:
+                states = Counter()
+            if states["COMPLETE"] + states["PRUNED"] >= n and states["RUNNING"]:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"never came to {n} trials: {process.communicate()[1]}")
+
+
+def no_trial_is_lost_or_repeated(n: int) -> None:
+    states = Counter(row[0] for row in database().execute("select state from trials"))
+    assert set(states) <= {"COMPLETE", "PRUNED"} and states.total() == n
+    numbers = [row[0] for row in database().execute("select number from trial_summary order by 1")]
+    assert numbers == list(range(n))
+    params = database().execute("select trial_id, group_concat(param_name || param_value) from trial_params group by 1")
+    assert len({row[1] for row in params}) == n
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)])
+def test_interrupted_then_killed_then_run_to_the_end(tmp_path: Path, how: signal.Signals) -> None:
+    process = real_process("--trials", "9", folder=tmp_path)
+    wait_for_trials(2, process)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Run the same command again to go on" in err and "Traceback" not in err
+    copy_is_whole(Path("results/harness.db"), "tiny", session=1)
+    states = Counter(row[0] for row in database().execute("select state from trials"))
+    assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] >= 2
+    assert Path("results/tiny.html").exists()
+    process = real_process("--trials", "9", folder=tmp_path)
+    wait_for_trials(4, process)
+    process.kill()
+    process.communicate()
+    process = real_process("--trials", "9", folder=tmp_path)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "Accuracy-versus-compute front" in out
+    no_trial_is_lost_or_repeated(9)
+
+
+@pytest.mark.large
+def test_two_workers_share_one_study(tmp_path: Path) -> None:
+    process = real_process("--trials", "12", "--workers", "2", folder=tmp_path)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    copy_is_whole(Path("results/harness.db"), "tiny", trial=12, session=2)
+    no_trial_is_lost_or_repeated(12)
+    sessions = database().execute("select session, count(*) from trial_summary group by 1").fetchall()
+    assert len(sessions) == 2, "one worker did everything"
+    assert database().execute("select count(*) from harness_session where outcome = 'done'").fetchone() == (2,)

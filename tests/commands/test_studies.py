@@ -1,0 +1,199 @@
+"""The command that lists, shows, moves and deletes studies."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+
+from harness import studies
+from harness.core.environment import host, process_started
+from harness.core.results import Checkpoint, Seconds, TrialResult
+from harness.core.strategy import Strategy
+from harness.search import copying
+from harness.search.search import open_study
+from harness.storage import heartbeat
+from harness.storage.store import Store
+from tests.helpers.whole import copy_is_whole
+
+NAME = """it's "50%" é"""
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        yield Store(f"sqlite:///{tmp_path}/source.db")
+        return
+    opened = Store(request.getfixturevalue("empty_postgres"))
+    yield opened
+    opened.engine.dispose()
+
+
+PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test": [("d.png", "x")]}
+
+
+def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
+    """A complete trial, a waiting one and one whose process is gone, by two sessions of this host."""
+    spec = {"name": name, "data": {"dataset": "mnist"}, "budget": {"trials": 3}}
+    store.create_study(name, spec=spec, data={"digest": "d", "n": [1.5, None]}, advice={"é": 1}, split=PARTS)
+    study = open_study(store, name)
+    for number in range(3):
+        study.enqueue_trial({"x": number / 3}, user_attrs={"origin": "quota"})
+    store.add_tickets(name, range(3))
+    for number in range(2):
+        session = store.begin_session(
+            name, command="c", spec=spec, environment={"commit": "0", "device": "d"}, host=host(), pid=pid,
+            process_started=process_started(pid) or 0.0,
+        )  # fmt: skip
+        assert store.claim(name, session, 3) is not None
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        strategy = Strategy("fine_tune_all", 0, "flatten", (8, 4), 0.1, "sgd", 1e-3)
+        store.begin_trial(
+            name, number, session=session, strategy=strategy, origin="quota", seed=2**31 - 1, planned_flops=3e12
+        )
+        store.record_checkpoint(
+            name, number, Checkpoint(1, 1e12, 1.0, float("nan"), float("inf"), 0.5), session=session
+        )
+        if number == 0:
+            result = TrialResult("complete", 1e12, 3e12, 0.5, float("inf"), float("nan"), Seconds(1, 2, 3, 4))
+            store.end_trial(name, 0, result, session=session)
+            store.record_baseline(name, session=session, name="mlp", seed=1, result=result)
+            study.tell(trial, [0.5, 1e12])
+            store.end_session(session, "done")
+
+
+def everything(store: Store, name: str) -> dict[str, Any]:
+    """All that a database holds of a study, but for the ids of rows."""
+    sessions = store.sessions(name)
+    place = {session: index for index, session in enumerate(sessions["id"])}
+    frames = {what: getattr(store, what)(name) for what in ("trials", "checkpoints", "baselines")}
+    frames["sessions"] = sessions.drop(columns="id")
+    for what in ("trials", "baselines"):
+        frames[what]["session"] = frames[what]["session"].map(place)
+    with store.engine.connect() as connection:
+        query = "select number, session, retries from harness_ticket where study = :study order by number"
+        tickets = [(n, place.get(s), r) for n, s, r in connection.execute(sa.text(query), {"study": name})]
+    study = optuna.load_study(study_name=name, storage=store.optuna_storage())
+    trials = [(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.system_attrs, t.datetime_start,
+               t.datetime_complete) for t in study.get_trials()]  # fmt: skip
+    row = store.study(name)
+    attributes = (study.user_attrs, study._storage.get_study_system_attrs(study._study_id), study.directions)
+    return {
+        **{what: repr(frame.to_dict("records")) for what, frame in frames.items()},
+        "split": store.split(name), "tickets": tickets, "optuna": trials, "row": row, "attributes": attributes,
+    }  # fmt: skip
+
+
+def test_there_and_back_without_loss(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(store, "other")
+    fill(store, NAME)
+    file = tmp_path / "exported.db"
+    assert studies.main(["export", NAME, str(file), "--storage", store.url]) == 0  # takes back what the dead one held
+    copy_is_whole(file, NAME, session=2, trial=1, checkpoint=1, baseline=1, ticket=3)
+    before = everything(store, NAME)
+    assert [state[1].name for state in before["optuna"]] == ["COMPLETE", "WAITING", "WAITING"]
+    exported = Store(f"sqlite:///{file}")
+    assert exported.study_names() == [NAME]
+    assert everything(exported, NAME) == before
+    assert studies.main(["import", str(file), "--storage", store.url]) == 2
+    assert "import it --as another name" in capsys.readouterr().err
+    assert studies.main(["delete", NAME, "--storage", store.url]) == 0
+    assert store.study_names() == ["other"]
+    assert studies.main(["import", str(file), "--storage", store.url]) == 0
+    assert everything(store, NAME) == before
+    assert studies.main(["import", str(file), "--storage", store.url, "--as", "again"]) == 0
+    again = store.study("again")
+    assert again is not None and again.spec["name"] == "again"
+    session = store.begin_session(
+        "again", command="", spec={}, environment={"commit": "", "device": ""}, host="h", pid=1, process_started=0.0
+    )
+    ticket = store.claim("again", session, 3)
+    assert ticket is not None and (ticket.number, ticket.retries) == (1, 1)  # it goes on where it stood
+
+
+def test_list_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    fill(Store(url), NAME)
+    assert studies.main(["list", "--storage", url]) == 0
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["study", "trials", "finished", "best", "metric", "last", "finished", "(UTC)"]
+    assert line.startswith(NAME) and line.removeprefix(NAME).split()[:4] == ["3", "1", "0.5000", "accuracy"]
+    assert studies.main(["show", NAME, "--storage", url]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["trials"] == {"complete": 1} and shown["spec"]["budget"] == {"trials": 3}
+
+
+def test_a_study_that_is_being_worked_on_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    fill(Store(url), "busy", pid=1)  # a process that lives
+    for arguments in (["delete", "busy"], ["export", "busy", str(tmp_path / "out.db")]):
+        assert studies.main([*arguments, "--storage", url]) == 2
+        assert "study 'busy' is being worked on from" in capsys.readouterr().err
+    assert Store(url).study_names() == ["busy"] and not (tmp_path / "out.db").exists()
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_process_of_another_machine_gets_time_for_a_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], alive: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    store = Store(url)
+    fill(store, "far")
+    there = store.begin_session(
+        "far", command="", spec={}, environment={"commit": "", "device": ""}, host="moon/1", pid=1, process_started=0.0
+    )
+    for module in (copying, heartbeat):
+        monkeypatch.setattr(module, "BEAT", 0.0)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if alive and len(looks) == 5:
+            store.beat(there)
+
+    monkeypatch.setattr(copying.time, "sleep", sleep)
+    assert studies.main(["delete", "far", "--storage", url]) == (2 if alive else 0)
+    assert len(looks) == (5 if alive else heartbeat.DEAD_AFTER)
+    assert ("study 'far' is being worked on from moon: stop that first" in capsys.readouterr().err) == alive
+    assert store.study_names() == (["far"] if alive else [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "nothing"], "there is no study 'nothing' in that database: it has a"),
+        (["delete", "nothing"], "there is no study 'nothing'"),
+        (["export", "nothing", "new.db"], "there is no study 'nothing'"),
+        (["export", "a", "study.db"], "study.db exists already"),
+        (["import", "absent.db"], "there is no file absent.db"),
+        (["import", "text.db"], "is not a SQLite database"),
+        (["list", "--storage", "sqlite:////nowhere/at/all.db"], "/nowhere/at"),
+    ],
+)
+def test_bad_input(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.db").write_text("no database " * 200)
+    fill(Store("sqlite:///study.db"), "a")
+    where = [] if "--storage" in arguments else ["--storage", "sqlite:///study.db"]
+    assert studies.main([*arguments, *where]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_parts_are_printed_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(f"sqlite:///{tmp_path}/source.db")
+    fill(store, "one")
+    assert studies.main(["split", "one", "--storage", store.url]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["filename,label,split", '"a, b.png",é,train', "c.png,x,train", "d.png,x,test"]
+    assert studies.main(["split", "two", "--storage", store.url]) == 2
+    assert "there is no study 'two' in that database: it has one" in capsys.readouterr().err

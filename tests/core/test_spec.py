@@ -1,0 +1,100 @@
+"""Studies in TOML: what is read, what is refused and in which words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import SpecError
+from harness.core.spec import StudySpec, shipped
+
+
+@pytest.mark.parametrize("name", [name for name in shipped("studies") if name != "images"])
+def test_shipped_studies_are_valid_and_have_their_data(name: str) -> None:
+    spec, dataset = StudySpec.load(name)
+    assert spec.name == name
+    assert dataset.file.is_file() if dataset.file is not None else dataset.download is not None
+
+
+def test_the_laptop_study_is_the_declared_one() -> None:
+    spec, _ = StudySpec.load("mnist")
+    assert (spec.data.image_size, spec.data.train_size, spec.data.validation_size, spec.data.test_size) == (
+        32,
+        2000,
+        1000,
+        2000,
+    )
+    assert spec.budget.epochs <= 5
+    assert len(spec.search.strategies) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "holds"),
+    [
+        ("mnist", {"budget.trials": 3, "data.train_size": 2000}, True),
+        ("mnist", {"data.train_size": 500}, False),
+        ("mnist", {"data.dataset": "fashion_mnist"}, False),
+        ("images", {"data.dataset": "mnist", "data.train_size": 500}, True),  # "your own images, at most 2,000"
+        ("images", {"data.dataset": "mnist", "data.image_size": 96}, False),
+    ],
+)
+def test_a_description_is_of_the_images_that_it_names(name: str, overrides: dict[str, object], holds: bool) -> None:
+    assert bool(StudySpec.load(name, overrides)[0].description) == holds
+
+
+def test_overrides_replace_what_the_file_says(study_file: Path) -> None:
+    spec, _ = StudySpec.load(str(study_file), {"budget.trials": 3, "seed": 9, "pruning.enabled": False})
+    assert (spec.budget.trials, spec.seed, spec.pruning.enabled) == (3, 9, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "mnits",
+            "unknown study 'mnits': did you mean 'mnist'? Known: article_mnist, cats_vs_dogs, cifar10, fashion_mnist,",
+        ),
+        ("nowhere.toml", "there is no study file"),
+    ],
+)
+def test_an_unknown_study_names_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        StudySpec.load(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("budget.trails", 3, "unknown key 'budget.trails': did you mean 'trials'?"),
+        ("serach", {}, "unknown key 'serach': did you mean 'search'?"),
+        ("search.frozen_convs", [0, 12], "frozen_convs must hold 1 <= low <= high <= 12, but got [0, 12]"),
+        ("search.frozen_convs", [1, 13], "frozen_convs must hold 1 <= low <= high <= 12, but got [1, 13]"),
+        ("search.frozen_convs", [7, 3], "frozen_convs must hold 1 <= low <= high <= 12, but got [7, 3]"),
+        ("data.image_size", 31, "data.image_size = 31: Input should be greater than or equal to 32"),
+        ("budget.trials", 0, "budget.trials = 0: Input should be greater than or equal to 1"),
+        ("search.minimum_share", 0.4, "minimum_share 0.4 times 4 strategies is more than all trials"),
+        ("search.learning_rate", {"from_scratch": [1e-3, 1e-2]}, "learning_rate.feature_extraction is missing"),
+        ("search.strategies", ["freeze_all"], "'freeze_all'"),
+        ("seed.more", 1, "seed = "),
+        ("metric", "f1", "metric = 'f1'"),
+        ("search.head_share", [0.5, 1.5], "head_share must hold 0.0 <= low <= high <= 1.0"),
+        ("budget.time_limit", float("inf"), "budget.time_limit = inf: Input should be a finite number"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(study_file: Path, key: str, value: object, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        StudySpec.load(str(study_file), {key: value})
+
+
+def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(SpecError, match=r"broken.toml is not valid TOML"):
+        StudySpec.load(str(tmp_path / "broken.toml"))
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(2, (1, 1)), (3, (1, 2)), (5, (1, 3)), (20, (4, 12))])
+def test_each_of_two_phases_has_an_epoch(study_file: Path, epochs: int, expected: tuple[int, int]) -> None:
+    two = {"search.strategies": ["two_phase"], "search.learning_rate.two_phase": [1e-3, 1e-2]}
+    assert StudySpec.load(str(study_file), {**two, "budget.epochs": epochs})[0].head_epochs == expected
+    with pytest.raises(SpecError, match=r"two_phase needs budget\.epochs of 2 or more, but got 1"):
+        StudySpec.load(str(study_file), {**two, "budget.epochs": 1})

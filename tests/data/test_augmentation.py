@@ -1,0 +1,105 @@
+"""Views: what they show, that they are stored and charged once each, and that epochs take them in turn."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.core.clock import Clock
+from harness.core.errors import SpecError
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.data.augmentation import SHIFT, view
+from harness.data.dataset import Images
+from harness.training.baselines import run_baseline
+from harness.training.fit import Schedule, compile_step, fit
+from harness.training.flops import VGG16, trial_cost
+from harness.training.problem import Problem
+from harness.training.trial import run_trial
+
+DRAWS = np.random.default_rng(0)
+
+
+def images(*shape: int) -> Images:
+    return Images(DRAWS.integers(0, 256, shape, dtype=np.uint8), np.arange(shape[0]) % 3)
+
+
+def with_views(problem: Problem, views: int, **changes: Any) -> Problem:
+    data = problem.spec.data.model_copy(update={"views": views, **changes})
+    return Problem(problem.spec.model_copy(update={"data": data}), *list(vars(problem).values())[1:])
+
+
+@pytest.mark.parametrize("shape", [(20, 16, 24), (20, 16, 24, 3)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_view_is_each_picture_moved_and_maybe_mirrored(shape: tuple[int, ...], flip: bool) -> None:
+    original = images(*shape)
+    seen = view(original, 1, flip=flip).pixels[:]
+    assert seen.shape == shape and seen.dtype == np.uint8
+    down, right = 16 // SHIFT, 24 // SHIFT
+    mirrored = 0
+    for before, after in zip(original.pixels, seen, strict=True):
+        # The middle, which no edge reaches, is somewhere in the picture to the letter.
+        middle = after[down:-down, right:-right]
+        places = [(y, x) for y in range(2 * down + 1) for x in range(2 * right + 1)]
+        height, width = middle.shape[:2]
+        as_it_is = any(np.array_equal(before[y : y + height, x : x + width], middle) for y, x in places)
+        turned = any(np.array_equal(before[:, ::-1][y : y + height, x : x + width], middle) for y, x in places)
+        assert as_it_is or turned
+        mirrored += not as_it_is
+    assert (0 < mirrored < 20) if flip else mirrored == 0
+
+
+def test_views_are_the_same_each_time_whichever_rows_are_asked_for() -> None:
+    original = images(30, 16, 16)
+    one, again, other = (view(original, i, flip=True) for i in (1, 1, 2))
+    rows = np.array([3, 29, 3])
+    assert np.array_equal(one.pixels[rows], again.pixels[:][rows])
+    assert np.array_equal(one.pixels[10:20], again.pixels[:][10:20])
+    assert not np.array_equal(one.pixels[:], other.pixels[:])
+    assert len({i.digest() for i in (original, one, other, view(original, 1, flip=False))}) == 4
+    assert one.digest() == again.digest() and view(original, 0, flip=True) is original
+
+
+def test_every_view_is_stored_and_charged_once(tiny_problem: Problem) -> None:
+    problem = with_views(tiny_problem, 2)
+    strategy = Strategy("feature_extraction", 13, "average", (), 0.0, "adam", 1e-3)
+    alone = run_trial(strategy, tiny_problem, seed=1, on_checkpoint=lambda _: None)
+    first, again = (run_trial(strategy, problem, seed=1, on_checkpoint=lambda _: None) for _ in range(2))
+    assert (first.features_cached, again.features_cached) == (False, True)
+    assert first.seconds.features > alone.seconds.features
+    prefix = tiny_problem.cost(strategy).prefix * len(tiny_problem.split.train)
+    assert first.train_flops == pytest.approx(alone.train_flops + prefix)
+    assert first.curve[0].train_loss == alone.curve[0].train_loss, "the first epoch sees the pictures as they are"
+    assert first.curve[1].train_loss != alone.curve[1].train_loss
+    assert (
+        trial_cost(VGG16, strategy, 10, 32, 1000, 10**12, 3).prefix
+        == 3 * trial_cost(VGG16, strategy, 10, 32, 1000, 10**12).prefix
+    )
+
+
+def test_stored_views_and_those_made_on_the_fly_train_alike(tiny_problem: Problem) -> None:
+    problem = with_views(tiny_problem, 2, flip=True)
+    strategy = Strategy("freeze_first_k", 10, "average", (), 0.0, "adam", 3e-3)
+    curves = []
+    for boundary in (10, 0):
+        train, validation, _ = problem.parts(boundary, Clock())
+        network = problem.networks.for_strategy(strategy, boundary)
+        schedule = Schedule(3, 32, "adam", 3e-3)
+        compile_step(network, train, validation, schedule, Clock())
+        network.reset(seed=1, dropout=0.0)
+        network.calibrate(train.inputs[:32])
+        curves.append(list(fit(network, train, validation, schedule, Clock(), seed=1)))
+    for stored, made in zip(*curves, strict=True):
+        assert stored.train_loss == pytest.approx(made.train_loss, rel=1e-5)
+
+
+def test_baselines_see_the_views_too(tiny_problem: Problem) -> None:
+    for name in ("linear_probe", "mlp"):
+        alone, viewed = (run_baseline(name, with_views(tiny_problem, n), seed=1) for n in (1, 2))  # type: ignore[arg-type]
+        assert viewed.status == "complete" and viewed.val_loss != alone.val_loss
+
+
+def test_views_that_no_epoch_would_see_are_refused(study_file: Any) -> None:
+    assert StudySpec.load(str(study_file), {"data.views": 2})[0].data.flip is False
+    with pytest.raises(SpecError, match=r"data\.views 3 are more than the 2 of budget\.epochs"):
+        StudySpec.load(str(study_file), {"data.views": 3})

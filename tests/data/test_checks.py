@@ -1,0 +1,265 @@
+"""What the checks of a data set find, say and store; the command that runs them."""
+
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from harness import __main__, run
+from harness.core.spec import DatasetSpec, DataSpec
+from harness.data import dataset
+from harness.data.checks import Report, check
+from harness.data.duplicates import near
+from harness.data.inspection import look, thumbnails
+from harness.data.sources import read_listing
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def photo(seed: int, size: int = 64) -> Image.Image:
+    """Something smooth with edges, as a photo is."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Eight photos each of cats and of dogs, in a train and a test part."""
+    for part in ("train", "test"):
+        for label, name in enumerate(("cat", "dog")):
+            folder = tmp_path / "set" / part / name
+            folder.mkdir(parents=True)
+            for i in range(8):
+                photo(100 * label + i + (50 if part == "test" else 0)).save(folder / f"{i}.png")
+    return tmp_path / "set"
+
+
+def reported(path: Path) -> Report:
+    listing = read_listing(DatasetSpec(name="set", file=path))
+    return check(listing, look(listing), listing.parts)
+
+
+def test_nothing_odd_is_nothing_said(root: Path) -> None:
+    report = reported(root)
+    assert report.warnings() == []
+    assert report.counts == {name: {"train": 8, "validation": 0, "test": 8, "unused": 0} for name in ("cat", "dog")}
+    assert report.sizes == {"width": [64, 64, 64], "height": [64, 64, 64], "different sizes": 1}
+
+
+def test_every_oddity_is_found_and_nothing_else_is_lost(root: Path) -> None:
+    cats, dogs = root / "train" / "cat", root / "train" / "dog"
+    file = io.BytesIO()
+    photo(1).save(file, "JPEG")
+    (cats / "half.jpg").write_bytes(file.getvalue()[:-200])
+    (cats / "words.jpg").write_text("these are words")
+    (cats / "empty.png").touch()
+    Image.new("RGB", (1, 1), (5, 5, 5)).save(cats / "pixel.png")
+    Image.new("L", (12000, 9000), 90).save(dogs / "huge.jpg")
+    (dogs / "copy.png").write_bytes((dogs / "3.png").read_bytes())
+    (dogs / "a cat.png").write_bytes((cats / "3.png").read_bytes())
+    (root / "test" / "cat" / "seen.png").write_bytes((cats / "4.png").read_bytes())
+    photo(5).save(root / "test" / "cat" / "nearly.jpg", quality=40)
+    (root / "train" / "rare").mkdir()
+    photo(777).save(root / "train" / "rare" / "only.png")
+    report = reported(root)
+    assert [name for name, _ in report.unreadable] == [
+        f"train/cat/{name}" for name in ("empty.png", "half.jpg", "words.jpg")
+    ]
+    assert report.unreadable[0][1] == "it is empty" and "truncated" in report.unreadable[1][1]
+    assert report.constant == ["train/cat/pixel.png", "train/dog/huge.jpg"] and report.tiny == ["train/cat/pixel.png"]
+    assert sorted(report.exact) == [
+        ["test/cat/seen.png", "train/cat/4.png"],
+        ["train/cat/3.png", "train/dog/a cat.png"],
+        ["train/dog/3.png", "train/dog/copy.png"],
+    ]
+    assert report.near == [["test/cat/nearly.jpg", "train/cat/5.png"]]
+    assert report.across == [report.exact[0], report.near[0]]
+    assert report.conflicts == [["train/cat/3.png", "train/dog/a cat.png"]]
+    assert report.sizes["width"] == [1, 64, 12000] and report.images == 32 + 10
+    said = "\n".join(report.warnings())
+    for words in (
+        "files that cannot be read, left out: 3 ('train/cat/empty.png' (it is empty); 'train/cat/half.jpg'",
+        "pictures in more than one part, exact or near copies: 2 ('test/cat/seen.png' = 'train/cat/4.png' and others)",
+        "pictures under more than one class: 1 ('train/cat/3.png' = 'train/dog/a cat.png')",
+        "exact copies of other pictures: 3",
+        "pictures of one value only: 2 ('train/cat/pixel.png', 'train/dog/huge.jpg')",
+        "pictures less than 8 pixels high or wide: 1 ('train/cat/pixel.png')",
+        "classes of fewer than 3 images, one for each part: 1 ('rare 1')",
+        "the classes are unbalanced: 11 training images of 'dog', 1 of 'rare'",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.resize((40, 40)),
+        lambda image: image.convert("L"),
+        lambda image: ImageEnhance.Brightness(image).enhance(0.8),
+    ],
+    ids=["smaller", "grey", "darker"],
+)
+def test_near_duplicates_are_found_by_what_they_show(root: Path, change: object) -> None:
+    change(photo(2)).save(root / "train" / "dog" / "copy.png")
+    assert reported(root).near == [["train/cat/2.png", "train/dog/copy.png"]]
+
+
+def test_many_copies_of_one_picture_stay_affordable(tmp_path: Path) -> None:
+    base = np.asarray(photo(0).convert("L")).astype(int)
+    images = np.stack([np.clip(base + i % 50, 0, 255) for i in range(1000)]).astype(np.uint8)
+    np.savez(tmp_path / "same.npz", images=images, labels=np.arange(1000) % 2)
+    listing = read_listing(DatasetSpec(name="same", file=tmp_path / "same.npz"))
+    found = near(look(listing), np.arange(1000))
+    assert len(found) <= 8 * 1000
+
+
+def test_a_thumbnail_is_the_mean_of_what_each_cell_covers() -> None:
+    image = np.arange(48 * 32, dtype=np.float64).reshape(1, 48, 32) % 251
+    wanted = image.reshape(16, 3, 16, 2).mean(axis=(1, 3))
+    assert np.abs(thumbnails(image.astype(np.uint8))[0] - wanted).max() <= 0.51
+    assert (thumbnails(np.full((2, 5, 7, 3), 9, np.uint8)) == 9).all()
+
+
+def test_facts_are_kept_until_a_file_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = read_listing(DatasetSpec(name="set", file=root))
+    first = look(listing)
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.data.inspection.decode", lambda *_, **__: pytest.fail("decoded again"))
+        assert (look(listing).digests == first.digests).all()
+    photo(999, 70).save(root / "train" / "cat" / "0.png")
+    again = look(listing)
+    assert (again.digests != first.digests).sum() == 1 and (again.sizes == 70).all(axis=1).sum() == 1
+
+
+def test_a_study_stores_the_checks_of_its_own_parts(root: Path) -> None:
+    drawn = dataset.draw(DatasetSpec(name="set", file=root), DataSpec(dataset="set", test_size=4, image_size=32), 0)
+    report = drawn.report()
+    totals = {part: sum(parts[part] for parts in report.counts.values()) for part in report.counts["cat"]}
+    assert totals == {"train": 13, "validation": 3, "test": 4, "unused": 12}
+    stored = report.as_dict(most=1)
+    assert json.loads(json.dumps(stored)) == json.loads(json.dumps(stored, allow_nan=False))
+    members = drawn.members()
+    assert [len(members[part]) for part in ("train", "validation", "test")] == [13, 3, 4]
+    assert all(Path(file).is_file() and Path(file).parent.name == label for file, label in members["train"])
+
+
+def test_the_command_prints_a_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "train" / "cat" / "[red]\n.jpg").write_text("words")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert __main__.main(["data", "check", "set"]) == 0
+    out = capsys.readouterr().out
+    assert "set: 33 images, 2 classes" in out and "unreadable files, left out: 1" in out
+    assert r"'train/cat/[red]\n.jpg': no picture in a format that is known here" in out
+    assert "exact duplicates: none" in out and "width: smallest 64, median 64, largest 64" in out
+
+
+def test_strict_refuses_unreadable_files_and_json_names_them(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dataset.main(["check", "set", "--strict"]) == 0
+    (root / "train" / "cat" / "0.png").write_text("words")
+    capsys.readouterr()
+    assert dataset.main(["check", "set", "--strict", "--json"]) == 2
+    output = capsys.readouterr()
+    assert json.loads(output.out)["unreadable"][0][0] == "train/cat/0.png"
+    assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (no picture")
+
+
+def table(name: str, rows: list[tuple[str, ...]], columns: str = "filename,label,split,group") -> str:
+    """A manifest of ``rows``, without a file's name each: they get photos, all different."""
+    for i in range(len(rows)):
+        photo(3000 + i).save(f"{i}.png")
+    lines = [columns, *(",".join((f"{i}.png", *row)) for i, row in enumerate(rows))]
+    Path(name).write_text("\n".join(lines), encoding="utf-8")
+    return name
+
+
+def archive(labels: object, **arrays: object) -> str:
+    labels = np.asarray(labels)
+    images = np.random.default_rng(0).integers(0, 255, (len(labels), 8, 8), dtype=np.uint8)
+    np.savez("set.npz", images=images, labels=labels, **arrays)
+    return "set.npz"
+
+
+def folders(*names: str, words: bool = False) -> str:
+    for i, name in enumerate(names):
+        path = Path("photos", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("words") if words else photo(i).save(path)
+    return "photos"
+
+
+TWO = [("cat",), ("dog",)] * 10
+_ODD = {
+    "fine": (lambda: table("a.csv", TWO, "filename,label"), None),
+    "fine groups": (
+        lambda: table("a.csv", [(c, f"p{i // 2}") for i, (c,) in enumerate(TWO)], "filename,label,group"), None),
+    "a split that divides every group": (
+        lambda: table("a.csv", [(c, "train" if i < 16 else "test", f"p{i % 4}") for i, (c,) in enumerate(TWO)]),
+        "are of one group, but in the train and the test part",
+    ),
+    "a split that divides a group by its spelling": (
+        lambda: table("a.csv", [(c, *(("train", f"p{i}") if i else ("test", "P4 "))) for i, (c,) in enumerate(TWO)]),
+        "'4.png' and '0.png' are of one group, but in the train and the test part",
+    ),
+    "one group for all": (
+        lambda: table("a.csv", [(c, "train", "p") for c, in TWO]), "the groups of a cannot be split"),
+    "a group for each class": (
+        lambda: table("a.csv", [(c, "train", c) for c, in TWO]), "the groups of a cannot be split"),
+    "no training rows": (
+        lambda: table("a.csv", [(c, "test", "") for c, in TWO]), "has no training image that can be read"),
+    "a class in the test part only": (
+        lambda: table("a.csv", [(c, "train", "") for c, in TWO] + [("owl", "test", "")] * 3),
+        "no training image of class 'owl'",
+    ),
+    "a class of one": (lambda: table("a.csv", [*TWO, ("owl",)], "filename,label"), "(the smallest, 'owl', has 1"),
+    "one class": (lambda: table("a.csv", TWO[::2], "filename,label"), "has one class only ('cat')"),
+    "a word that is no part": (lambda: table("a.csv", [("cat", "tset", "")]), "split says 'tset'"),
+    "no column": (lambda: table("a.csv", TWO, "filename,class"), "has no column 'label'"),
+    "nothing that can be read": (
+        lambda: folders("cat/a.png", "dog/a.png", words=True), "none of the 2 pictures of photos can be read"),
+    "one picture a class": (lambda: folders("cat/a.png", "dog/a.png"), "cannot be drawn with all 2 classes on both"),
+    "two pictures a class": (
+        lambda: folders("cat/a.png", "dog/a.png", "cat/b.png", "dog/b.png"), "every part needs some"),
+    "parts of loose pictures": (lambda: folders("train/a.png", "test/a.png"), "parts by their names"),
+    "no training folder": (lambda: folders("test/cat/a.png", "val/dog/a.png"), "there is no training part"),
+    "an archive of one group": (
+        lambda: archive(np.arange(40) % 2, groups=np.zeros(40, int)), "the groups of set cannot be split"),
+    "an archive's class without an image": (
+        lambda: archive(np.arange(40) % 2, class_names=np.array(["a", "b", "c"])), "no training image of class 'c'"),
+    "an archive without training rows": (
+        lambda: archive(np.arange(40) % 2, split=np.array(["val", "test"] * 20)), "has no training image"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", _ODD)
+def test_check_says_what_a_study_says(make: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write, message = _ODD[make]
+    path = write()
+    planned = run.main(["--data", path, "--dry-run"])
+    said = capsys.readouterr().err
+    assert dataset.main(["check", path]) == planned == (0 if message is None else 2)
+    output = capsys.readouterr()
+    assert output.err == said and (message or "") in said and said.count("\n") == (message is not None)
+    assert ("warnings: none" in output.out) == (message is None)
+    if message is not None and output.out:  # what lists no data set has no report
+        assert f"  a study of them is refused: {said.removeprefix('error: ')}" in output.out
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("nowhere", "unknown data set 'nowhere'"), ("set/test/cat/0.png", "is no data set")]
+)
+def test_what_cannot_be_checked_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str], path: str, message: str
+) -> None:
+    assert dataset.main(["check", path]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1
+    assert output.out == ""

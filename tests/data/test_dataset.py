@@ -1,0 +1,159 @@
+"""Data sets: what is read, how it is split, what is refused."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.core.errors import DataError
+from harness.core.spec import DatasetSpec, DataSpec, StudySpec
+from harness.data.dataset import SealedTest, join, load_split
+from harness.data.sources import read_listing
+
+ASKED = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15, image_size=32)
+
+
+def written(folder: Path, **arrays: Any) -> DatasetSpec:
+    np.savez(folder / "set.npz", **arrays)
+    return DatasetSpec(name="set", file=folder / "set.npz", similar_to_imagenet=False)
+
+
+def pictures(n: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (n, 8, 8), dtype=np.uint8)
+
+
+def test_parts_are_stratified_and_share_no_picture(digits: DatasetSpec) -> None:
+    split = load_split(digits, ASKED, seed=0)
+    assert np.bincount(split.train.labels).tolist() == [20, 20, 20]
+    assert np.bincount(split.validation.labels).tolist() == [10, 10, 10]
+    assert len(split.test) == 15
+    parts = [
+        {picture.tobytes() for picture in part.pixels} for part in (split.train, split.validation, split.test.open())
+    ]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+
+
+def test_the_seed_decides_the_split(digits: DatasetSpec) -> None:
+    first, again, other = (load_split(digits, ASKED, seed) for seed in (0, 0, 1))
+    assert first.train.digest() == again.train.digest() != other.train.digest()
+    assert np.array_equal(first.test.rows, again.test.rows)
+
+
+def test_the_test_part_comes_from_the_test_rows_and_holds_no_picture(digits: DatasetSpec) -> None:
+    split = load_split(digits, ASKED, seed=0)
+    assert split.test.rows.min() >= 180  # the data set's own test part
+    assert SealedTest.__slots__ == ("listing", "rows", "image_size") and split.test.rows.ndim == 1
+    arrays = [value for value in vars(split.test.listing).values() if isinstance(value, np.ndarray)]
+    assert {array.ndim for array in arrays} == {1} and not {np.dtype(np.uint8)} & {array.dtype for array in arrays}
+
+
+@given(n=st.integers(60, 200), classes=st.integers(2, 5), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_any_set_without_parts_is_cut_in_three(
+    tmp_path_factory: pytest.TempPathFactory, n: int, classes: int, seed: int
+) -> None:
+    labels = np.arange(n) % classes
+    dataset = written(tmp_path_factory.mktemp("set"), images=pictures(n), labels=labels)
+    split = load_split(dataset, DataSpec(dataset="set"), seed)
+    assert len(split.train) + len(split.validation) + len(split.test) == n
+    for part in (split.train, split.validation):
+        assert np.ptp(np.bincount(part.labels, minlength=classes)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train_size": 500}, "data.train_size 500 + data.validation_size 30 asked of digits, which has 180 images"),
+        ({"test_size": 500}, "data.test_size = 500, but digits has 60 test images: ask for 60 or fewer"),
+        ({"train_size": 2}, "2 of 150 images of digits cannot be drawn with all 3 classes on both sides"),
+        ({"validation_size": 1}, "cannot be drawn with all 3 classes on both sides"),
+    ],
+)
+def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        load_split(digits, ASKED.model_copy(update=sizes), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": pictures(0), "labels": np.zeros(0, int)}, "is empty: it has 0 images"),
+        ({"images": pictures(9), "labels": np.zeros(9, int)}, "has one class only (label 0)"),
+        ({"images": pictures(9)}, "has no array 'labels'"),
+        ({"images": pictures(9) / 255, "labels": np.arange(9)}, "images are float64 (9, 8, 8); give uint8"),
+        ({"images": pictures(9)[:, 0], "labels": np.arange(9)}, "images are uint8 (9, 8)"),
+        ({"images": pictures(9), "labels": np.arange(8)}, "give one integer for each of the 9 images"),
+        ({"images": pictures(9), "labels": np.arange(9) - 1}, "labels run from -1 to 7"),
+        ({"images": pictures(9), "labels": np.arange(9), "class_names": np.array(["a"])}, "but there are 1 classes"),
+        ({"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train"])}, "split has shape (1,)"),
+        (
+            {"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train", "val", "tset"] * 3)},
+            "split says 'train', 'tset', 'val': only 'train', 'validation' (or 'val') and 'test' are known",
+        ),
+        (
+            {"images": pictures(60), "labels": np.arange(60) % 2, "class_names": np.array(["a", "b", "c"])},
+            "has no training image of class 'c'",
+        ),
+    ],
+)
+def test_what_is_not_a_data_set_is_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        load_split(written(tmp_path, **arrays), DataSpec(dataset="set"), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_groups_of_an_archive_are_one_however_they_are_spelled(tmp_path: Path, kind: str) -> None:
+    groups = np.array(["p07", "P07 ", "p08", "p08", "", ""]).astype(kind)
+    listing = read_listing(written(tmp_path, images=pictures(6), labels=np.arange(6) % 2, groups=groups))
+    assert listing.groups.tolist() == [0, 0, 1, 1, 2, 3] and len(listing.notes) == 2
+    numbers = written(tmp_path, images=pictures(6), labels=np.arange(6) % 2, groups=np.array([9, 9, 3, 4, 4, 3]))
+    assert read_listing(numbers).groups.tolist() == [2, 2, 0, 1, 1, 0]
+
+
+def test_a_missing_or_broken_or_pickled_file_is_refused(tmp_path: Path, digits: DatasetSpec) -> None:
+    with pytest.raises(DataError, match="there is no file or folder"):
+        load_split(digits.model_copy(update={"file": tmp_path / "none.npz"}), ASKED, seed=0)
+    digits.file.write_bytes(digits.file.read_bytes()[:500])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_split(digits, ASKED, seed=0)
+    pickled = written(tmp_path, images=np.array([{}], dtype=object), labels=np.zeros(1, int))
+    with pytest.raises(DataError, match=r"cannot be read as an \.npz of plain arrays"):
+        load_split(pickled, ASKED, seed=0)
+
+
+def test_mnist_is_what_its_file_declares() -> None:
+    import hashlib
+
+    spec, dataset = StudySpec.load("mnist")
+    assert hashlib.sha256(dataset.file.read_bytes()).hexdigest() == dataset.sha256
+    split = load_split(dataset, spec.data, spec.seed)
+    assert (len(split.train), len(split.validation), len(split.test), split.n_classes) == (2000, 1000, 2000, 10)
+    assert split.train.pixels.shape == (2000, 28, 28)
+    assert split.test.rows.min() >= 60_000
+    assert 0.10 < split.majority_share() < 0.13
+
+
+def test_a_file_other_than_the_declared_one_is_refused(digits: DatasetSpec) -> None:
+    with pytest.raises(DataError, match=r"digits\.npz is not the file that digits's TOML declares"):
+        load_split(digits.model_copy(update={"sha256": "0" * 64}), ASKED, seed=0)
+
+
+def test_majority_counts_the_training_parts_commonest_class(digits: DatasetSpec) -> None:
+    split = load_split(digits, ASKED, seed=0)
+    labels = np.zeros(60, np.int64)
+    skewed = replace(split, train=replace(split.train, labels=labels))
+    assert skewed.majority_share() == np.mean(split.validation.labels == 0)
+
+
+def test_joined_parts_keep_each_picture_with_its_label(digits: DatasetSpec) -> None:
+    split = load_split(digits, ASKED, seed=0)
+    both = join(split.train, split.validation)
+    assert len(both) == 90 and both.pixels.shape == (90, 12, 12)
+    for start, part in ((0, split.train), (60, split.validation)):
+        assert np.array_equal(both.pixels[start : start + len(part)], part.pixels)
+        assert np.array_equal(both.labels[start : start + len(part)], part.labels)

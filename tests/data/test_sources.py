@@ -1,0 +1,435 @@
+"""What a folder, a manifest or an archive lists, and what is hostile or odd about them."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from harness.core.errors import DataError, SpecError
+from harness.core.spec import DatasetSpec, DataSpec
+from harness.data.dataset import draw, load_split
+from harness.data.inspection import look
+from harness.data.listing import Listing
+from harness.data.sources import read_listing
+from tests.helpers.exported import LAYOUTS, export
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of six pictures each of cats and of dogs."""
+    draws = np.random.default_rng(2)
+    for name in ("cat", "dog"):
+        for i in range(6):
+            picture(tmp_path / "set" / name / f"{i}.png", draws)
+    return tmp_path / "set"
+
+
+def picture(path: Path, draws: np.random.Generator | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draws = draws or np.random.default_rng(abs(hash(path.name)) % 1000)
+    Image.fromarray(draws.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(path)
+
+
+def listed(path: Path) -> Listing:
+    return read_listing(DatasetSpec(name="set", file=path))
+
+
+def names(listing: Listing) -> list[tuple[str, str]]:
+    assert listing.files is not None
+    return [(file, listing.class_names[label]) for file, label in zip(listing.files, listing.labels, strict=True)]
+
+
+class TestFolders:
+    def test_a_folder_of_class_folders(self, root: Path) -> None:
+        listing = listed(root)
+        assert listing.class_names == ("cat", "dog") and np.bincount(listing.labels).tolist() == [6, 6]
+        assert names(listing)[0] == ("cat/0.png", "cat") and set(listing.parts) == {"train"} and listing.notes == ()
+
+    def test_classes_of_numbers_are_in_their_order(self, tmp_path: Path) -> None:
+        for name in ("10", "9", "2", "02"):
+            picture(tmp_path / "set" / name / "a.jpg")
+        assert listed(tmp_path / "set").class_names == ("02", "2", "9", "10")
+
+    def test_folders_within_a_class_belong_to_it(self, root: Path) -> None:
+        picture(root / "cat" / "patient 7" / "deep.JPEG")
+        assert ("cat/patient 7/deep.JPEG", "cat") in names(listed(root))
+
+    @pytest.mark.parametrize(("second", "meant"), [("test", "test"), ("val", "validation"), ("Testing", "test")])
+    def test_parts_above_the_classes(self, tmp_path: Path, second: str, meant: str) -> None:
+        for part in ("train", second):
+            for name in ("cat", "dog"):
+                picture(tmp_path / "set" / part / name / "a.png")
+        (tmp_path / "set" / "notes").mkdir()
+        listing = listed(tmp_path / "set")
+        assert sorted(zip(listing.parts.tolist(), names(listing), strict=True)) == sorted(
+            (part, (f"{folder}/{name}/a.png", name))
+            for folder, part in (("train", "train"), (second, meant))
+            for name in ("cat", "dog")
+        )
+        assert "the folder 'notes' is no part (train, val, test): left out" in listing.notes
+
+    @pytest.mark.parametrize(
+        ("train", "others"),
+        [
+            ("training_set", {"test_set": "test"}),
+            ("Training Set", {"Validation-Set": "validation", "TEST SET": "test"}),
+            ("trainset", {"dev": "validation", "testset": "test"}),
+            ("train1", {"valid 1": "validation", "test1": "test"}),
+            ("01_train", {"02_val": "validation", "03_holdout": "test"}),
+            ("train2017", {"val2017": "validation"}),
+            ("TRAIN_IMAGES", {"eval": "test"}),
+            ("train/train", {"test/test": "test"}),
+            ("training_set/Training_Set", {"test_set": "test"}),
+        ],
+    )
+    def test_parts_under_any_of_their_names(self, tmp_path: Path, train: str, others: dict[str, str]) -> None:
+        for part in (train, *others):
+            for name in ("cat", "dog"):
+                picture(tmp_path / "set" / part / name / "a.png")
+        listing = listed(tmp_path / "set")
+        assert listing.class_names == ("cat", "dog") and listing.notes == ()
+        assert {str(Path(file).parent.parent): part for (file, _), part in zip(
+            names(listing), listing.parts.tolist(), strict=True
+        )} == {train: "train", **others}  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("files", "message"),
+        [
+            (["train/a.png", "test/a.png"], "'test', 'train': parts by their names, but they hold pictures and no"),
+            (["train/a.png"], "'train': parts by their names, but they hold pictures and no class folders: put"),
+            (["Training/a.png", "Testing/a.png", "more/a.png"], "'Testing', 'Training': parts by their names"),
+            (["train/cat/a.png", "train/dog/a.png", "test/a.png"], "'test': parts by their names, but they hold"),
+            (["train/cat/a.png", "train/dog/a.png", "test/test/a.png"], "'test': parts by their names, but they hold"),
+            (["test/cat/a.png", "test/dog/a.png", "val/cat/a.png"], "'test', 'val': parts by their names, but there"),
+            (["cat/a.png", "dog/a.png", "test/cat/a.png"], "'test': parts by their names, but there is no training"),
+            (["seg_train/cat/a.png", "seg_test/cat/a.png"], "'seg_test', 'seg_train': parts or classes? Call parts"),
+            (["x-train/x-train/a/a.png", "x-test/x-test/b.png"], "'x-test', 'x-train': parts or classes?"),
+            (["train/train/cat/a.png", "train/test/cat/a.png"], "'train/test', 'train/train': parts or classes?"),
+            (
+                ["A/cat/a.png", "A/dog/a.png", "B/Cat/a.png", "B/dog/a.png"],
+                "'A', 'B' hold folders of the same names ('cat', 'dog'): parts or classes? If they are parts, call",
+            ),
+            (["A/cat/a.png", "A/dog/a.png", "B/dog/a.png"], "'A', 'B' hold folders of the same names ('dog')"),
+            (["train/1/cat/a.png", "train/1/dog/a.png", "train/2/cat/a.png", "train/2/dog/a.png"], "'train/1', 'train"),
+            (
+                ["cat/train/a.png", "cat/test/a.png", "dog/train/a.png", "dog/test/a.png"],
+                "'cat', 'dog' hold folders of the same names ('test', 'train'): put the parts above the classes, as in",
+            ),
+        ],
+    )
+    def test_folders_that_may_be_parts_or_classes_are_refused(
+        self, tmp_path: Path, files: list[str], message: str
+    ) -> None:
+        for file in files:
+            picture(tmp_path / "set" / file)
+        with pytest.raises(DataError, match=re.escape(f"set ({tmp_path / 'set'}): {message}")) as refused:
+            listed(tmp_path / "set")
+        assert "\n" not in str(refused.value)
+
+    def test_a_stray_picture_makes_no_class_of_a_part(self, tmp_path: Path) -> None:
+        for file in ("train/cat/a.png", "train/dog/a.png", "train/stray.png", "test/cat/a.png", "test/dog/a.png"):
+            picture(tmp_path / "set" / file)
+        (tmp_path / "set" / "val").mkdir()
+        listing = listed(tmp_path / "set")
+        assert listing.class_names == ("cat", "dog") and listing.parts.tolist() == ["test"] * 2 + ["train"] * 2
+        assert listing.notes == (
+            "the folder 'val' holds no picture: left out",
+            "pictures in no class folder, left out: 1 ('train/stray.png')",
+        )
+
+    def test_two_folders_of_one_part_are_read_as_one(self, tmp_path: Path) -> None:
+        for file in ("train1/cat/a.png", "train2/cat/b.png", "train2/dog/a.png"):
+            picture(tmp_path / "set" / file)
+        listing = listed(tmp_path / "set")
+        assert set(listing.parts) == {"train"} and len(listing) == 3
+        assert listing.notes == ("the folders 'train1', 'train2' are read as one part, train",)
+
+    @pytest.mark.parametrize("name", ["train", "test", "valid"])
+    def test_a_class_called_as_a_part_is_a_class_and_said(self, tmp_path: Path, name: str) -> None:
+        for folder in (name, "plane", "ship"):
+            picture(tmp_path / "set" / folder / "a.png")
+        listing = listed(tmp_path / "set")
+        assert listing.class_names == tuple(sorted((name, "plane", "ship")))
+        assert listing.notes[0].startswith(f"'{name}' is taken for a class, as the folders beside it, which hold")
+
+    def test_classes_that_hold_the_same_folders_are_classes(self, tmp_path: Path) -> None:
+        for file in ("cat/images/a.png", "dog/images/a.png", "steam train/images/a.png"):
+            picture(tmp_path / "set" / file)
+        assert len(listed(tmp_path / "set").class_names) == 3 and listed(tmp_path / "set").notes == ()
+        for file in ("cat/images/p1/a.png", "cat/p1/a.png", "dog/p1/a.png", "dog/p2/a.png", "cat/p3/b.png"):
+            picture(tmp_path / "other" / file)
+        assert (
+            listed(tmp_path / "other")
+            .notes[0]
+            .startswith(
+                "'cat', 'dog' hold folders of the same names ('p1') and are taken for classes: if they are parts, call"
+            )
+        )
+
+    def test_an_empty_class_is_left_out_and_named(self, root: Path) -> None:
+        (root / "bird").mkdir()
+        listing = listed(root)
+        assert listing.class_names == ("cat", "dog")
+        assert listing.notes == ("the class folder 'bird' holds no picture: left out",)
+
+    def test_classes_that_differ_in_case_are_kept_apart_and_named(self, root: Path) -> None:
+        picture(root / "Cat" / "a.png")
+        if len(list(root.iterdir())) < 3:
+            pytest.skip("this file system takes Cat and cat for one")
+        listing = listed(root)
+        assert listing.class_names == ("Cat", "cat", "dog")
+        assert "the classes 'Cat', 'cat' differ in upper and lower case only" in listing.notes[0]
+
+    def test_links_are_followed_once_and_loops_are_not(self, root: Path, tmp_path: Path) -> None:
+        picture(tmp_path / "elsewhere" / "bird" / "b.png")
+        (root / "bird").symlink_to(tmp_path / "elsewhere" / "bird")
+        (root / "cat" / "up").symlink_to(root)
+        (root / "again").symlink_to(root)
+        (root / "cat" / "self.png").symlink_to(root / "cat" / "self.png")
+        (root / "cat" / "gone.png").symlink_to(root / "nothing")
+        os.mkfifo(root / "cat" / "pipe.png")
+        listing = listed(root)
+        assert len(listing) == 13 and listing.class_names == ("bird", "cat", "dog")
+        for note in (
+            "the link 'again' leads to a folder above it: not followed",
+            "the link 'cat/up' leads to a folder above it: not followed",
+            "'cat/gone.png' leads nowhere: left out",
+            "'cat/pipe.png' is no file: left out",
+        ):
+            assert note in listing.notes
+        assert any(note.startswith("'cat/self.png' ") for note in listing.notes)
+
+    def test_names_with_new_lines_other_scripts_and_no_unicode_at_all(self, root: Path) -> None:
+        odd = ["new\nline.png", "котик.png", "[red]x[/red].png", "\x1b[31m.png", os.fsdecode(b"\xff\xfe.png")]
+        for name in odd:
+            picture(root / "cat" / name)
+        picture(root / "line\nclass" / "a.png")
+        picture(root / os.fsdecode(b"caf\xe9") / "a.png")
+        listing = listed(root)
+        assert len(look(listing).readable()) == len(listing) == 12 + len(odd) + 2
+        assert "line\nclass" in listing.class_names and "caf\\xe9" in listing.class_names
+        stored = "".join([*listing.class_names, *(listing.row_name(row) for row in range(len(listing)))])
+        assert stored.encode("utf-8")
+
+    def test_what_is_no_picture_by_name_or_in_no_class_is_named(self, root: Path) -> None:
+        (root / "cat" / "notes.txt").write_text("x")
+        (root / "cat" / ".DS_Store").write_text("x")
+        picture(root / "stray.png")
+        listing = listed(root)
+        assert len(listing) == 12
+        assert listing.notes == (
+            "pictures in no class folder, left out: 1 ('stray.png')",
+            "files that are no pictures by their names, left out: 2 ('cat/.DS_Store', 'cat/notes.txt')",
+        )
+
+    def test_a_folder_without_two_classes_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "set" / "bird").mkdir(parents=True)
+        with pytest.raises(DataError, match=r"has no labelled image: give two classes.*'bird' holds no picture"):
+            listed(tmp_path / "set")
+        picture(tmp_path / "set" / "cat" / "a.png")
+        with pytest.raises(DataError, match=r"has one class only \('cat'\)"):
+            listed(tmp_path / "set")
+
+
+class TestManifests:
+    def manifest(self, root: Path, text: str, name: str = "set.csv") -> Path:
+        (root / name).write_text(text, encoding="utf-8")
+        return root / name
+
+    def test_columns_are_taken_by_name_and_labels_as_text(self, root: Path) -> None:
+        text = "label,filename,split,group\n007,cat/0.png,train,a\nNA,cat/1.png,val,b\n007,dog/0.png,Test,c\n"
+        listing = listed(self.manifest(root, "\ufeff" + text))
+        assert names(listing) == [("cat/0.png", "007"), ("cat/1.png", "NA"), ("dog/0.png", "007")]
+        assert listing.parts.tolist() == ["train", "validation", "test"]
+        assert listing.groups is not None and len(set(listing.groups)) == 3
+
+    def test_a_file_without_a_group_is_its_own(self, root: Path) -> None:
+        text = "filename,label,group\ncat/0.png,a,x\ncat/1.png,a,\ndog/0.png,b,\ndog/1.png,b,x\n"
+        assert listed(self.manifest(root, text)).groups.tolist() == [0, 1, 2, 0]
+
+    @pytest.mark.parametrize(
+        "spellings",
+        [
+            ("p07", "p07 "),
+            ("p07", " p07"),
+            ("p07", "P07"),
+            ("p07", "p07\u200b"),
+            ("p 07", "p\u00a007", "P  07"),
+            ("7", "07", "7.0", "7.", "+7"),
+            ("0", "0.0", "00"),
+            ("10", "10.0", "010.00"),
+            ("Zoë", "Zoe\u0308", "ZOË"),
+            ("ｐ０７", "p07"),
+        ],
+    )
+    def test_a_group_is_one_however_it_is_spelled(self, root: Path, spellings: tuple[str, ...]) -> None:
+        rows = [f"{name}/{i}.png,{name},{group}" for name in ("cat", "dog") for i, group in enumerate(spellings)]
+        listing = listed(self.manifest(root, "\n".join(["filename,label,group", *rows, "cat/5.png,cat,70"])))
+        assert listing.groups.tolist() == [0] * len(rows) + [1]
+        assert listing.notes == (
+            "groups in more than one spelling (blanks, upper and lower case, zeros, Unicode), each taken for one: 1 "
+            f"({' = '.join(map(repr, spellings[:3]))}); where they are different groups, give them different names",
+        )
+
+    def test_groups_that_differ_are_kept_apart_and_those_that_look_alike_are_said(self, root: Path) -> None:
+        groups = ["p07", "p7", "p-7", "p70", "q7", "1-23", "12-3", "1.5", "-7", "7", "का", "कि"]
+        files = [f"{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(6)]
+        rows = [f"{file},{group}" for file, group in zip(files, groups, strict=True)]
+        listing = listed(self.manifest(root, "\n".join(["filename,label,group", *rows])))
+        assert listing.groups.tolist() == list(range(12))
+        assert listing.notes == (
+            "groups that differ in marks or zeros only, kept apart: 1 ('p07' = 'p7' = 'p-7'); if they are one group, "
+            "which must not be on two sides of a split, write them in one way",
+        )
+
+    def test_no_patient_is_on_two_sides_however_he_is_spelled(self, root: Path) -> None:
+        rows = []
+        for name in ("cat", "dog"):
+            for i in range(40):
+                picture(root / name / f"{i}.png", np.random.default_rng(i))
+                rows.append(f"{name}/{i}.png,{name},{('p{:02}', 'p{:02} ', 'P{:02}', ' P{:02}')[i % 4].format(i // 4)}")
+        file = self.manifest(root, "\n".join(["filename,label,Group", *rows]))
+        drawn = draw(DatasetSpec(name="x", file=file), DataSpec(dataset="x"), 0)
+        parts = [drawn.parts.train, drawn.parts.validation, drawn.parts.test]
+        patients = [{(row % 40) // 4 for row in rows.tolist()} for rows in parts]
+        assert sum(map(len, patients)) == len(set.union(*patients)) == 10
+
+    def test_blank_groups_are_counted_and_are_no_group_where_all_are(self, root: Path) -> None:
+        text = "filename,label,group\ncat/0.png,a,x\ncat/1.png,a,\ndog/0.png,b, \ndog/1.png,b,x\n"
+        listing = listed(self.manifest(root, text))
+        assert listing.groups.tolist() == [0, 1, 2, 0]
+        assert listing.notes == ("rows without a group, each taken for a group of its own: 2",)
+        assert listed(self.manifest(root, text.replace("x", " "))).groups is None
+
+    def test_columns_are_found_in_any_case_and_only_once(self, root: Path) -> None:
+        text = "FileName,Label , GROUP,more\ncat/0.png,a,x,1\ndog/0.png,b,x,2\n"
+        assert listed(self.manifest(root, text)).groups.tolist() == [0, 0]
+        for twice in ("label, Label,filename", "label,label ,filename"):
+            with pytest.raises(DataError, match=r"set\.csv has more than one column 'label': rename or remove"):
+                listed(self.manifest(root, f"{twice}\na,a,cat/0.png\n"))
+
+    def test_labels_are_one_in_both_forms_of_unicode_and_told_apart_aloud_otherwise(self, root: Path) -> None:
+        text = "filename,label\ncat/0.png,Zoë\ncat/1.png,Zoe\u0308\ndog/0.png,0\ndog/1.png,0.0\n"
+        listing = listed(self.manifest(root, text))
+        assert listing.class_names == ("0", "0.0", "Zoë")
+        assert listing.notes[0].startswith("the classes '0', '0.0' differ in spelling only: they are kept apart; if")
+
+    def test_parquet_lists_the_same(self, root: Path) -> None:
+        frame = pd.DataFrame({"filename": ["cat/0.png", "dog/0.png", "dog/1.png"], "label": [0, 1, 1]})
+        for labels in (frame["label"], frame["label"].astype(str).astype("category")):
+            frame.assign(label=labels).to_parquet(root / "set.parquet")
+            assert names(listed(root / "set.parquet")) == [("cat/0.png", "0"), ("dog/0.png", "1"), ("dog/1.png", "1")]
+
+    def test_the_articles_layout(self, root: Path) -> None:
+        for part, n in (("train", 4), ("test", 2)):
+            for i in range(n):
+                picture(root / "Images" / part / f"{i}.png")
+        self.manifest(root, "filename,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n", "train.csv")
+        self.manifest(root, "filename\n0.png\n1.png\n", "test.csv")
+        listing = listed(root)
+        assert names(listing)[0] == ("Images/train/0.png", "a") and len(look(listing).readable()) == 4
+        assert listing.notes == ("test.csv has no column label: its 2 files are left out",)
+        self.manifest(root, "filename,label\n0.png,a\n1.png,b\n", "test.csv")
+        listing = listed(root)
+        assert names(listing)[4:] == [("Images/test/0.png", "a"), ("Images/test/1.png", "b")]
+        assert listing.parts.tolist() == ["train"] * 4 + ["test"] * 2 and len(look(listing).readable()) == 6
+
+    def test_files_that_are_not_there_are_unreadable_and_unlabelled_ones_named(self, root: Path) -> None:
+        text = "filename,label\ncat/0.png,a\ndog/0.png,b\ngone.png,b\ncat/1.png,\ncat/2.png\n"
+        listing = listed(self.manifest(root, text))
+        assert look(listing).errors.tolist() == ["", "", "there is no such file"]
+        assert listing.notes == ("files without a label, left out: 2 ('cat/1.png', 'cat/2.png')",)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("file,label\na,b\n", "has no column 'filename', only 'file', 'label': add it"),
+            ("filename,label,split\na,b,tset\n", "split says 'tset': only train, validation (or val) and test"),
+            ("", "cannot be read as a table"),
+            ('filename,label\n"a', "cannot be read as a table"),
+            ("filename,label\na,b\n", "has one class only ('b')"),
+        ],
+    )
+    def test_what_is_no_manifest_is_refused(self, root: Path, text: str, message: str) -> None:
+        with pytest.raises(DataError, match=re.escape(message)):
+            listed(self.manifest(root, text))
+
+    def test_other_bytes_are_refused(self, root: Path) -> None:
+        for name, content in (("latin.csv", b"filename,label\n\xe9,a\n"), ("broken.parquet", b"PAR1 not")):
+            (root / name).write_bytes(content)
+            with pytest.raises(DataError, match="cannot be read as a table"):
+                listed(root / name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_exported_archive_gives_the_same_pictures_in_every_layout(
+    digits: DatasetSpec, tmp_path: Path, layout: str
+) -> None:
+    data = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15, image_size=32)
+    split = load_split(DatasetSpec(name="x", file=export(digits.file, tmp_path / layout, layout)), data, 0)
+    assert split.class_names == ("a", "b", "c")
+    assert split.train.pixels.shape == (60, 32, 32) and isinstance(split.train.pixels, np.memmap)
+    brightest = split.train.pixels.mean(axis=1).reshape(60, 4, 8).mean(axis=2)[:, :3].argmax(axis=1)
+    assert np.mean(brightest == split.train.labels) > 0.9  # each class has its bar in another place
+    assert len(split.test) == 15 and split.test.open().pixels.shape == (15, 32, 32)
+
+
+def test_a_file_is_decoded_the_same_on_every_load(root: Path) -> None:
+    dataset = DatasetSpec(name="x", file=root)
+    first, again = (load_split(dataset, DataSpec(dataset="x", image_size=32), 0) for _ in range(2))
+    assert first.train.digest() == again.train.digest() == first.train.key
+    assert first.train.digest() != load_split(dataset, DataSpec(dataset="x", image_size=48), 0).train.digest()
+
+
+def test_unreadable_files_are_left_out_of_every_part(root: Path) -> None:
+    whole = (root / "cat" / "0.png").read_bytes()
+    (root / "cat" / "0.png").write_bytes(whole[: len(whole) // 2])
+    (root / "dog" / "0.png").write_text("these are words")
+    drawn = draw(DatasetSpec(name="x", file=root), DataSpec(dataset="x", image_size=32), 0)
+    rows = np.concatenate([drawn.parts.train, drawn.parts.validation, drawn.parts.test])
+    assert len(rows) == 10 and not {"cat/0.png", "dog/0.png"} & {drawn.listing.row_name(row) for row in rows}
+    drawn.load()
+
+
+def test_a_set_without_a_readable_file_is_refused(root: Path) -> None:
+    for path in root.glob("*/*.png"):
+        path.write_text("words")
+    with pytest.raises(
+        DataError, match=r"none of the 12 pictures of x can be read; the first, 'cat/0.png': no picture"
+    ):
+        draw(DatasetSpec(name="x", file=root), DataSpec(dataset="x"), 0)
+
+
+def test_a_data_set_is_found_by_path_name_or_toml(root: Path, tmp_path: Path) -> None:
+    assert DatasetSpec.load("set", tmp_path).file == root
+    assert DatasetSpec.load("set", tmp_path).name == "set"
+    (tmp_path / "own.toml").write_text('name = "own"\npath = "set"\n')
+    assert DatasetSpec.load("own.toml", tmp_path).file == root
+    assert DatasetSpec.load("cifar100", tmp_path).download == "keras:cifar100"
+    assert DatasetSpec.load("tfds:oxford_iiit_pet", tmp_path).name == "oxford_iiit_pet"
+    (tmp_path / "[b]x <i>").mkdir()
+    assert DatasetSpec.load("[b]x <i>", tmp_path).name == "b-x-i"
+    for name, message in (
+        ("nowhere", "unknown data set 'nowhere'"),
+        ("new\nline", "cannot be stored with a study"),
+        ("tfds:../up", "download"),
+        ("keras:imdb", "keras.datasets has no images 'imdb', but mnist"),
+        ("x" * 5000, "unknown data set"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            DatasetSpec.load(name, tmp_path)
+    (tmp_path / "both.toml").write_text('name = "own"\npath = "set"\ndownload = "keras:mnist"\n')
+    with pytest.raises(SpecError, match=r"give either file \(or path\) or download"):
+        DatasetSpec.load("both.toml", tmp_path)
+    (tmp_path / "words.txt").write_text("x")
+    with pytest.raises(DataError, match=r"words\.txt' is no data set: give a folder"):
+        listed(tmp_path / "words.txt")

@@ -1,0 +1,185 @@
+"""The plain Keras model of a trained network: the same numbers, nothing of the harness in it."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from harness.backbones.vgg16 import as_numpy
+from harness.core.strategy import Kind, Pooling, Strategy
+from harness.deployment.exported_model import Exported, Signature
+from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone
+from harness.training.networks import Network, Networks
+from tests.helpers.tiny import tiny_backbone
+
+SIGNATURE = Signature(class_names=["a", "b", "ü, ”c”"], height=40, width=24, channels=3)
+
+
+def pictures(*shape: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
+
+
+def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape: int) -> tuple[Network, keras.Model]:
+    """A network on pictures of that shape with the state that training leaves, and the model made of it."""
+    backbone = tiny_backbone()
+    network = Networks(backbone, 3).for_strategy(Strategy(kind, k, pooling, head, 0.3, "adam", 1e-3), 0)
+    network.reset(seed=5, dropout=0.3, pretrained=kind != "from_scratch")
+    network.calibrate(pictures(16, *shape))
+    draws = np.random.default_rng(1)
+    for item in network.trained:
+        item.variable.assign(as_numpy(item.variable) + draws.normal(0, 0.02, item.variable.shape))
+    return network, standalone(network, backbone)
+
+
+@pytest.mark.parametrize(
+    ("kind", "k", "pooling", "head", "shape"),
+    [
+        ("feature_extraction", 13, "average", (), (12, 12)),
+        ("freeze_first_k", 7, "flatten", (16, 8), (40, 24, 3)),
+        ("fine_tune_all", 0, "max", (8,), (32, 32, 3)),
+        ("from_scratch", 0, "average", (8, 8, 8), (50, 60)),
+    ],
+)
+def test_it_gives_the_probabilities_of_the_network(
+    kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    network, model = trained(kind, k, pooling, head, *shape)
+    raw = pictures(200, *shape)
+    rgb = raw if raw.ndim == 4 else np.repeat(raw[..., None], 3, axis=-1)
+    expected = as_numpy(ops.softmax(network.logits(raw)))
+    found = model.predict_on_batch(rgb)
+    assert expected.std() > 1e-3
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_network_of_bfloat16_is_exported_in_float32(tmp_path: Path) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network, model = trained("freeze_first_k", 7, "average", (8,), 32, 32, 3)
+        raw = pictures(50, 32, 32, 3)
+        rounded = as_numpy(ops.softmax(network.logits(raw)))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in model.layers[1:]} == {"float32"}
+    assert np.abs(model.predict_on_batch(raw) - rounded).max() < 0.05
+
+
+def test_training_again_does_not_change_a_model_made_before() -> None:
+    network, model = trained("fine_tune_all", 0, "average", (8,), 32, 32, 3)
+    raw = pictures(8, 32, 32, 3)
+    before = model.predict_on_batch(raw)
+    network.reset(seed=9, dropout=0.0)
+    assert np.array_equal(model.predict_on_batch(raw), before)
+
+
+def test_the_file_holds_keras_layers_and_the_facts(tmp_path: Path) -> None:
+    _, model = trained("freeze_first_k", 7, "flatten", (8,), 40, 24, 3)
+    save_keras(model, tmp_path / "model.keras", SIGNATURE)
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        modules = {layer["module"] for layer in json.loads(archive.read("config.json"))["config"]["layers"]}
+    assert modules == {"keras.layers"}
+    exported = Exported.load(tmp_path / "model.keras")
+    assert exported.signature == SIGNATURE
+    raw = pictures(20, 90, 70, 3)  # any size
+    assert np.array_equal(exported.probabilities(raw), model.predict_on_batch(raw))
+
+
+def arguments(config: Any) -> Iterator[dict[str, Any]]:
+    """What each class that a Keras config names is made with."""
+    for item in config.values() if isinstance(config, dict) else config if isinstance(config, list) else []:
+        yield from arguments(item)
+    if isinstance(config, dict) and isinstance(config.get("config"), dict):
+        yield config["config"]
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_the_file_names_no_argument_that_an_earlier_keras_may_not_know(pooling: Pooling, tmp_path: Path) -> None:
+    _, model = trained("freeze_first_k", 7, pooling, (8,), 40, 24, 3)
+    save_keras(model, tmp_path / "model.keras", SIGNATURE)
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    found = list(arguments(config))
+    assert len(found) > len(model.layers)
+    assert [name for given in found for name, value in given.items() if value is None] == []
+    # What is left out is as it was once the file is loaded.
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
+
+
+_LOAD = """
+import sys
+
+sys.path.insert(0, sys.argv[1])
+import keras
+import numpy as np
+
+pictures = np.load(sys.argv[2], allow_pickle=False)
+for file in sys.argv[3:]:
+    np.save(file + ".npy", keras.saving.load_model(file, safe_mode=True).predict(pictures, verbose=0))
+print(keras.__version__)
+"""
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("version", ["3.9.0", "3.10.*", "3.12.*", "3.*"])
+def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    install = [*pip, "install", "--no-deps", "--target", tmp_path / "keras", f"keras=={version}"]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"Keras {version} cannot be had from the package index: {done.stderr.strip().splitlines()[-1]}")
+    raw = pictures(20, 50, 30, 3)
+    np.save(tmp_path / "pictures.npy", raw)
+    expected = {}
+    for pooling in get_args(Pooling):
+        _, model = trained("freeze_first_k", 7, pooling, (8,), 40, 24, 3)
+        file = tmp_path / f"{pooling}.keras"
+        save_keras(model, file, SIGNATURE)
+        expected[file] = model.predict_on_batch(raw)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _LOAD, tmp_path / "keras", tmp_path / "pictures.npy", *expected],
+        env=os.environ | {"KERAS_BACKEND": keras.backend.backend()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().startswith(version.rstrip("*"))
+    for file, probabilities in expected.items():
+        assert np.abs(np.load(f"{file}.npy", allow_pickle=False) - probabilities).max() < 1e-5
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is TensorFlow's")
+def test_the_saved_model_names_classes(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    _, model = trained("freeze_first_k", 7, "average", (), 40, 24, 3)
+    save_saved_model(model, tmp_path / "saved_model", SIGNATURE.class_names)
+    raw = pictures(20, 40, 24, 3)
+    expected = model.predict_on_batch(raw)
+    answer = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"](images=tf.constant(raw))
+    assert np.abs(answer["probabilities"].numpy() - expected).max() < 1e-5
+    assert np.allclose(answer["probability"].numpy(), expected.max(axis=1), atol=1e-5)
+    named = [name.decode() for name in answer["class_name"].numpy()]
+    assert named == [SIGNATURE.class_names[index] for index in expected.argmax(axis=1)]
+
+
+def test_the_onnx_file_gives_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    _, model = trained("freeze_first_k", 7, "flatten", (8,), 40, 24, 3)
+    save_onnx(model, tmp_path / "model.onnx", SIGNATURE)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    raw = pictures(20, 40, 24, 3)
+    (found,) = session.run(None, {"images": raw})
+    assert np.abs(found - model.predict_on_batch(raw)).max() < 1e-5
+    assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == SIGNATURE.class_names

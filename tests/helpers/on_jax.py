@@ -1,0 +1,55 @@
+"""What is ours on JAX against its own, on the processor: run by test_backends.py in a process apart, for JAX's threads
+and the forks of other tests do not go together."""
+
+import jax
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.backbones.jax_kernels import max_pool, options, relu
+from harness.training import jax_step
+
+
+@settings(deadline=None, max_examples=20)  # JAX compiles each shape
+@given(seed=st.integers(0, 2**31), height=st.integers(1, 3), width=st.integers(1, 3))
+def test_max_pool_is_jaxs_own_with_ties_too(seed: int, height: int, width: int) -> None:
+    draws = np.random.default_rng(seed)
+    maps = draws.integers(-2, 3, (2, 2 * height, 2 * width, 3)).astype(np.float32)
+    upstream = draws.normal(size=(2, height, width, 3)).astype(np.float32)
+
+    def its_own(values: jax.Array) -> jax.Array:
+        return jax.lax.reduce_window(values, -np.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    (ours, our_gradient), (own, own_gradient) = (jax.vjp(function, maps) for function in (max_pool, its_own))
+    assert (ours == own).all()
+    assert (our_gradient(upstream)[0] == own_gradient(upstream)[0]).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(1, 30), piece=st.integers(1, 40), pictures=st.booleans())
+def test_what_is_held_on_a_device_is_what_was_given(n: int, piece: int, pictures: bool) -> None:
+    draws = np.random.default_rng(n)
+    inputs = draws.integers(0, 256, (n, 2, 3), np.uint8) if pictures else draws.normal(size=(n, 2, 3)).astype("f4")
+    rows = draws.integers(0, n, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax_step, "_PIECE_BYTES", piece)
+        held = jax_step._Held(inputs)
+    assert held[rows].dtype == inputs.dtype
+    assert (held[rows] == inputs[rows]).all()
+
+
+def test_kernels_are_tried_for_convolutions_only() -> None:
+    dense, conv = keras.layers.Dense(2), keras.layers.Conv2D(2, 3)
+    dense.build((None, 4))
+    conv.build((None, 8, 8, 3))
+    assert options([dense]) == {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+    assert options([dense, conv]) is None
+
+
+def test_relu_is_jaxs_own() -> None:
+    values = np.linspace(-1, 1, 11, dtype=np.float32)
+    (ours, our_gradient), (own, own_gradient) = (jax.vjp(function, values) for function in (relu, jax.nn.relu))
+    assert (ours == own).all()
+    assert (our_gradient(values)[0] == own_gradient(values)[0]).all()

@@ -1,0 +1,64 @@
+"""VGG16 in small: the same 13 convolutions, pools and names, a few channels each, random weights."""
+
+import functools
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from harness.backbones.vgg16 import Backbone
+from harness.backbones.weights import Weights
+from harness.core.spec import StudySpec
+from harness.data.dataset import Split
+from harness.training.networks import Networks
+from harness.training.problem import Problem
+
+WIDTHS = (4, 4, 6, 6, 8)
+CONVS = (2, 2, 3, 3, 3)
+
+
+def tiny_model(image_size: int) -> keras.Model:
+    """The layers of ``keras.applications.VGG16`` with `WIDTHS` channels a block."""
+    inputs = keras.Input((image_size, image_size, 3))
+    values = inputs
+    for block, (width, convs) in enumerate(zip(WIDTHS, CONVS, strict=True), start=1):
+        for conv in range(1, convs + 1):
+            layer = keras.layers.Conv2D(width, 3, padding="same", activation="relu", name=f"block{block}_conv{conv}")
+            values = layer(values)
+        values = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(values)
+    return keras.Model(inputs, values)
+
+
+def tiny_weights() -> Weights:
+    """Random tensors for `tiny_model`, always the same, of a size that keeps signals alive through 13 layers."""
+    draws = np.random.default_rng(3)
+    tensors = {}
+    before = 3
+    for block, (width, convs) in enumerate(zip(WIDTHS, CONVS, strict=True), start=1):
+        for conv in range(1, convs + 1):
+            limit = np.sqrt(6 / (9 * before)) / (50 if block == conv == 1 else 1)
+            kernel = draws.uniform(-limit, limit, (3, 3, before, width)).astype(np.float32)
+            tensors[f"block{block}_conv{conv}"] = kernel, np.full(width, 0.1, np.float32)
+            before = width
+    digest = hashlib.sha256(b"".join(kernel.tobytes() for kernel, _ in tensors.values())).hexdigest()
+    return Weights(tensors=tensors, source="tests", notes=(), digest=digest)
+
+
+def tiny_backbone(image_size: int = 32) -> Backbone:
+    """`tiny_model` with `tiny_weights`."""
+    return Backbone(tiny_model(image_size), tiny_weights())
+
+
+def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:
+    """The study on the tiny network for pictures of 32x32, with activations kept in ``cache``. The network is compiled
+    once for all tests of a process that take it, as for the trials of one study: each of them sets it back."""
+    backbone, networks = _shared(split.n_classes)
+    return replace(Problem.on(backbone, spec, split, cache), networks=networks)
+
+
+@functools.cache
+def _shared(n_classes: int) -> tuple[Backbone, Networks]:
+    backbone = tiny_backbone()
+    return backbone, Networks(backbone, n_classes)

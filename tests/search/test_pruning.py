@@ -1,0 +1,246 @@
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from harness.core.results import Checkpoint
+from harness.search.pruning import ONE_IN, leads, should_stop, steepest_fall, upper_bounds
+from harness.statistics.pareto import best_at
+
+EPOCHS, CLASSES = 5, 10
+ENOUGH = ONE_IN - 1  # finished trials
+FLOPS = 1e12  # of an epoch
+
+# Measured: VGG16 on 2,000 MNIST digits at 32x32, Adam at a constant 1e-4; 0, 10 and 5 convolutions frozen.
+SEEN = [[0.827, 0.960, 0.967, 0.970, 0.953], [0.849, 0.874, 0.945, 0.945, 0.968], [0.774, 0.900, 0.975, 0.948, 0.967]]
+# Made up.
+TAKES_OFF = [0.112, 0.112, 0.630, 0.941, 0.962]
+NEVER_DOES = [0.112, 0.098, 0.112, 0.112, 0.112]
+
+accuracies = st.integers(0, 1000).map(lambda hits: hits / 1000)
+curves = st.lists(accuracies, min_size=1, max_size=EPOCHS)
+histories = st.lists(st.lists(accuracies, min_size=EPOCHS, max_size=EPOCHS), max_size=12)
+fronts = st.lists(st.tuples(st.floats(0.1, 6), accuracies), max_size=6)
+margins = st.floats(0, 1)
+
+
+def curve(values: Sequence[float]) -> list[Checkpoint]:
+    return [
+        Checkpoint(epoch, epoch * FLOPS, float(epoch), train_loss=1.0, val_loss=1.0, val_accuracy=value)
+        for epoch, value in enumerate(values, start=1)
+    ]
+
+
+def bounds(values: Sequence[float], history: Sequence[Sequence[float]] = ()) -> list[float]:
+    return upper_bounds(curve(values), EPOCHS, [curve(other) for other in history], CLASSES)
+
+
+def verdict(
+    values: Sequence[float],
+    front: Sequence[tuple[float, float]],
+    history: Sequence[Sequence[float]] = (),
+    margin: float = 0.005,
+) -> str | None:
+    """``front`` holds (cost in epochs of the trial, accuracy)."""
+    future = [epoch * FLOPS for epoch in range(len(values) + 1, EPOCHS + 1)]
+    costs, best = [cost * FLOPS for cost, _ in front], [accuracy for _, accuracy in front]
+    others = [curve(other) for other in history]
+    return should_stop(curve(values), EPOCHS, future, costs, best, others, margin, CLASSES)
+
+
+# Properties
+
+
+@given(curves, histories)
+def test_bounds_lie_between_the_best_so_far_and_one(values: list[float], history: list[list[float]]) -> None:
+    found = bounds(values, history)
+    assert len(found) == EPOCHS - len(values)
+    assert all(max(values) - 1e-12 <= bound <= 1 for bound in found)
+
+
+@given(curves, histories)
+def test_more_epochs_never_lower_the_bound(values: list[float], history: list[list[float]]) -> None:
+    found = bounds(values, history)
+    assert found == sorted(found)
+
+
+@given(curves, histories, fronts, margins, margins)
+def test_more_margin_never_stops_more(
+    values: list[float], history: list[list[float]], front: list[tuple[float, float]], one: float, other: float
+) -> None:
+    less, more = sorted([one, other])
+    if verdict(values, front, history, less) is None:
+        assert verdict(values, front, history, more) is None
+
+
+@given(curves, histories, fronts, st.tuples(st.floats(0.1, 6), accuracies))
+def test_a_better_front_never_spares_more(
+    values: list[float], history: list[list[float]], front: list[tuple[float, float]], further: tuple[float, float]
+) -> None:
+    if verdict(values, front, history):
+        assert verdict(values, [*front, further], history)
+
+
+@given(st.lists(accuracies, min_size=EPOCHS, max_size=EPOCHS), histories, fronts)
+def test_never_after_the_last_epoch(
+    values: list[float], history: list[list[float]], front: list[tuple[float, float]]
+) -> None:
+    assert verdict(values, front, history, margin=0) is None
+
+
+@given(curves, histories)
+def test_never_without_a_front(values: list[float], history: list[list[float]]) -> None:
+    assert verdict(values, [], history, margin=0) is None
+
+
+@given(curves, histories, fronts)
+def test_never_while_ahead_of_the_front(
+    values: list[float], history: list[list[float]], front: list[tuple[float, float]]
+) -> None:
+    """A trial that is as good already as the front at the next epoch's compute goes on."""
+    rival = best_at([cost for cost, _ in front], [accuracy for _, accuracy in front], len(values) + 1)
+    if max(values) >= rival:
+        assert verdict(values, front, history, margin=0.001) is None
+
+
+@given(st.integers(1, EPOCHS - 1), st.lists(st.tuples(accuracies, accuracies), min_size=30, max_size=60))
+def test_few_of_the_finished_trials_improved_faster_than_forecast(at: int, ends: list[tuple[float, float]]) -> None:
+    """On the finished trials themselves the forecast fails for the share that it says."""
+    history = [[start] * at + [end] * (EPOCHS - at) for start, end in ends if 0.2 <= start < 1]
+    assume(len(history) >= ENOUGH)
+    beaten = sum(max(other) > bounds(other[:at], history)[-1] + 1e-9 for other in history)
+    assert beaten <= 0.1 * (len(history) + 1)
+
+
+# Cases
+
+
+def test_without_finished_trials_the_law_is_the_bound() -> None:
+    assert bounds([0.2, 0.5, 0.8]) == pytest.approx([1 - 0.2 * 0.5 * (3 / 4) ** 2, 1 - 0.2 * 0.5 * (3 / 5) ** 2])
+    assert steepest_fall(1, 3) == pytest.approx(0.5 / 9)
+
+
+def test_the_law_is_more_optimistic_than_anything_seen() -> None:
+    for values in SEEN:
+        for now in range(1, EPOCHS):
+            reached = [max(values[: later + 1]) for later in range(now, EPOCHS)]
+            assert all(bound > best for bound, best in zip(bounds(values[:now]), reached, strict=True)), values[:now]
+
+
+def test_eight_finished_trials_do_not_replace_the_law_but_nine_do() -> None:
+    flat = [0.7] * EPOCHS
+    assert bounds([0.8], [flat] * (ENOUGH - 1)) == bounds([0.8])
+    assert bounds([0.8], [flat] * ENOUGH) == pytest.approx([0.8] * 4)
+
+
+def test_one_fast_trial_widens_the_law() -> None:
+    fast = [0.8, 0.999, 0.999, 0.999, 0.999]
+    assert bounds([0.6], [fast])[0] == pytest.approx(1 - 0.4 * 0.001 / 0.2)
+
+
+def test_the_optimistic_end_of_many_is_not_the_luckiest_alone() -> None:
+    usual = [[0.8, 0.9, 0.9, 0.9, 0.9]] * 17
+    lucky = [[0.8, 0.98, 0.98, 0.98, 0.98]]
+    assert bounds([0.6], [*usual, *lucky])[0] == pytest.approx(0.96)  # 18 trials: 1 of 19 is not worth ignoring
+    assert bounds([0.6], [*usual, usual[0], *lucky])[0] == pytest.approx(0.8)  # 19 trials: 2 of 20 are a tenth
+    assert bounds([0.6], [*usual, *lucky, *lucky])[0] == pytest.approx(0.96)
+
+
+def test_curves_over_another_number_of_epochs_are_left_out() -> None:
+    assert bounds([0.8], [[0.7, 0.7]] * 10) == bounds([0.8])
+
+
+def test_a_perfect_trial_says_nothing_about_others() -> None:
+    assert bounds([0.8], [[1.0] * EPOCHS] * 10) == bounds([0.8])
+
+
+def test_a_dip_is_forgiven() -> None:
+    assert bounds([0.8, 0.95, 0.7]) == bounds([0.8, 0.95, 0.95])
+
+
+def test_a_slow_starter_lives_under_a_front_it_can_still_reach() -> None:
+    """5 frozen convolutions: .774 after one epoch, when others are at .96, and .975 after three."""
+    assert verdict([0.774], [(0.1, 0.90), (1.0, 0.962)]) is None
+    assert verdict([0.774, 0.900], [(0.1, 0.90), (1.0, 0.962)], SEEN) is None
+
+
+def test_a_trial_at_chance_may_still_take_off() -> None:
+    front = [(0.1, 0.90), (4.0, 0.96)]
+    for at in (1, 2):
+        assert verdict(TAKES_OFF[:at], front, SEEN * 3) is None, at
+    assert verdict(TAKES_OFF[:3], front, [*SEEN * 3, TAKES_OFF]) is None
+
+
+def test_a_trial_at_chance_is_compared_with_its_kind_only() -> None:
+    """That good trials improve little says nothing about one that has not begun to learn."""
+    assert bounds([0.11, 0.11], [[0.9] * EPOCHS] * (ENOUGH - 1)) == bounds([0.11, 0.11])
+    assert bounds([0.11, 0.11], [TAKES_OFF] * ENOUGH)[-1] == pytest.approx(1 - 0.888 * 0.038 / 0.888, abs=1e-3)
+
+
+def test_for_want_of_its_kind_a_trial_at_chance_starts_as_the_best_of_nine_did() -> None:
+    assert bounds([0.11, 0.11], SEEN * 3) == pytest.approx([0.849, 0.960, 0.975])
+    assert bounds([0.11], [NEVER_DOES] * 4 + [TAKES_OFF] * 5)[-1] == pytest.approx(0.962 + 0.001, abs=2e-3)
+    assert bounds([0.11] * 4, [[0.05] * EPOCHS] * (ENOUGH - 1) + [[0.3] * EPOCHS]) == pytest.approx([0.3])
+
+
+def test_trials_that_were_stopped_at_chance_speak_for_others_there() -> None:
+    """After most of their epochs, that is: one stopped earlier may have been about to take off."""
+    assert bounds([0.11], [NEVER_DOES[:3]] * ENOUGH) == pytest.approx([0.11] * 4, abs=0.01)
+    assert bounds([0.11], [NEVER_DOES[:2]] * ENOUGH) == bounds([0.11])
+
+
+def test_a_trial_that_was_stopped_after_it_took_off_counts_as_its_own_forecast() -> None:
+    fast = [TAKES_OFF[:4]]
+    assert bounds([0.11], [NEVER_DOES] * 8 + fast)[-1] == pytest.approx(bounds(TAKES_OFF[:4])[-1], abs=2e-3)
+
+
+def test_stopped_trials_say_nothing_of_those_that_learn() -> None:
+    assert bounds([0.5], [[0.5, 0.5, 0.5], NEVER_DOES[:3]] * ENOUGH) == bounds([0.5])
+
+
+def test_a_trial_that_never_takes_off_is_stopped_in_time() -> None:
+    front = [(0.1, 0.90), (1.0, 0.97)]
+    assert verdict(NEVER_DOES[:1], front) is None
+    assert verdict(NEVER_DOES[:3], front) is not None
+    assert verdict(NEVER_DOES[:1], front, [NEVER_DOES] * ENOUGH) is not None
+
+
+def test_a_trial_off_the_pace_is_stopped_with_a_reason_in_words() -> None:
+    reason = verdict([0.30, 0.412, 0.45], [(1.0, 0.962), (7.0, 0.99)])
+    assert reason == (
+        "accuracy 0.450 at 3 TFLOP; even the optimistic forecast of 0.901 at 5 TFLOP stays under the front's 0.962"
+    )
+
+
+def test_dear_rivals_do_not_count() -> None:
+    assert verdict([0.30, 0.412, 0.45], [(7.0, 0.99)]) is None
+
+
+def test_an_accuracy_that_the_front_has_for_less_is_no_reason_to_go_on() -> None:
+    flat = [[0.9] * EPOCHS] * ENOUGH
+    assert verdict([0.9], [(0.5, 0.95)], flat, margin=0.05 - 1e-9) is not None
+    assert verdict([0.9], [(0.5, 0.95)], flat, margin=0.05 + 1e-9) is None
+
+
+def test_an_unknown_accuracy_on_the_front_does_not_count() -> None:
+    assert verdict([0.2], [(0.5, math.nan)], margin=0) is None
+
+
+@given(accuracies, st.lists(st.tuples(st.integers(1, EPOCHS), st.floats(1, 9), accuracies), max_size=20))
+def test_a_trial_leads_where_none_as_dear_was_as_good_after_as_many_epochs(
+    accuracy: float, others: list[tuple[int, float, float]]
+) -> None:
+    curve = [Checkpoint(2, 3.0, 1.0, 1.0, 1.0, accuracy)]
+    epochs, costs, scores = np.array(others).reshape(-1, 3).T
+    beaten = any(epoch == 2 and 1.5 <= cost <= 6 and score >= accuracy for epoch, cost, score in others)
+    at_chance = 1 - accuracy >= 0.95 * (1 - 1 / CLASSES)
+    assert leads(curve, epochs, costs, scores, CLASSES) == (not beaten and not at_chance)
+
+
+def test_a_score_that_is_unknown_leads_nobody_s_way() -> None:
+    curve = [Checkpoint(1, 1.0, 1.0, 1.0, 1.0, 0.5)]
+    assert leads(curve, [1, 1], [1.0, 1.0], [float("nan"), 0.4], CLASSES)
+    assert not leads(curve, [1, 1], [1.0, 1.0], [float("nan"), 0.5], CLASSES)

@@ -1,0 +1,273 @@
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.core.strategy import N_CONVS, POOLINGS, Kind, Pooling, Strategy
+from harness.training.flops import (
+    MIN_FLOPS_PER_BYTE,
+    VGG16,
+    Conv,
+    Cost,
+    Layer,
+    cache_boundary,
+    cnn_cost,
+    feature_shape,
+    mlp_cost,
+    prefix_cost,
+    step_cost,
+    training_flops,
+    trial_cost,
+)
+
+AMPLE = 10**12
+TINY = (Conv("a", 3, 2, pool_after=True), Conv("b", 2, 4, pool_after=False))
+
+depths = st.integers(0, N_CONVS)
+sizes = st.integers(32, 224)
+poolings = st.sampled_from(POOLINGS)
+heads = st.lists(st.integers(1, 4096), max_size=3).map(tuple)
+
+
+def strategy(frozen_convs: int, pooling: Pooling = "average", head: tuple[int, ...] = ()) -> Strategy:
+    kinds: dict[int, Kind] = {0: "fine_tune_all", N_CONVS: "feature_extraction"}
+    kind = kinds.get(frozen_convs, "freeze_first_k")
+    return Strategy(kind, frozen_convs, pooling, head, 0.0, "adam", 1e-3)
+
+
+def test_vgg16_is_as_published() -> None:
+    assert len(VGG16) == N_CONVS
+    assert sum(9 * conv.in_channels * conv.out_channels + conv.out_channels for conv in VGG16) == 14_714_688
+    assert [i for i, conv in enumerate(VGG16, start=1) if conv.pool_after] == [2, 4, 7, 10, 13]
+    assert (VGG16[0].name, VGG16[-1].name) == ("block1_conv1", "block5_conv3")
+    assert all(before.out_channels == after.in_channels for before, after in pairwise(VGG16))
+
+
+def test_forward_pass_at_the_usual_sizes() -> None:
+    """Multiply-adds alone are 15.3 G at 224x224; biases and pools add a tenth of a percent."""
+    assert prefix_cost(VGG16, 224) == pytest.approx(2 * 15.3466e9, rel=2e-3)
+    assert prefix_cost(VGG16, 32) == pytest.approx(0.6268e9, rel=1e-3)
+
+
+def test_a_tiny_network_counted_by_hand() -> None:
+    first = 8 * 8 * 2 * (2 * 9 * 3 + 1) + 4 * 4 * 2 * 4  # products and biases; four values under each pool
+    second = 4 * 4 * 4 * (2 * 9 * 2 + 1)
+    assert prefix_cost(TINY, 8, 0) == 0
+    assert prefix_cost(TINY, 8, 1) == first
+    assert prefix_cost(TINY, 8) == first + second
+    head = 2 * (2 * 4 * 5 + 5) + 4 * 4 * 4  # weights' gradient as dear as the way forward; the averages' sums
+    head_input = 2 * 4 * 5 + 4 * 4 * 4
+    every = first + second + head + head_input + second + 2 * 9 * 2 * 64 + 8 * 8 * 2 * (2 * 9 * 3 + 1) + 4 * 4 * 2 * 5
+    assert step_cost(TINY, strategy(0), n_classes=5, image_size=8) == every
+
+
+def test_gradients_stop_at_the_first_layer_that_trains() -> None:
+    layers = [Layer(1, 10, 100), Layer(2, 20, 200), Layer(4, 40, 400)]
+    assert [training_flops(layers, frozen) for frozen in (0, 1, 2)] == [7 + 70 + 600, 7 + 60 + 400, 7 + 40]
+
+
+def test_feature_shape() -> None:
+    assert feature_shape(VGG16, 0, 48) == (48, 48, 3)
+    assert feature_shape(VGG16, 1, 48) == (48, 48, 64)
+    assert feature_shape(VGG16, 2, 48) == (24, 24, 64)
+    assert feature_shape(VGG16, 5, 48) == (12, 12, 256)
+    assert feature_shape(VGG16, 13, 224) == (7, 7, 512)
+    with pytest.raises(ValueError, match="0 to 13, but got 14"):
+        feature_shape(VGG16, 14, 48)
+    with pytest.raises(ValueError, match="-1"):
+        feature_shape(VGG16, -1, 48)
+
+
+def test_what_is_stored_at_32_pixels() -> None:
+    assert [cache_boundary(VGG16, k, 32, 2000, AMPLE) for k in range(N_CONVS + 1)] == [0, 0, *range(2, N_CONVS + 1)]
+    k5 = 2000 * 8 * 8 * 256 * 4
+    assert cache_boundary(VGG16, 5, 32, 2000, k5) == 5
+    assert cache_boundary(VGG16, 5, 32, 2000, k5 - 1) == 4  # pooled: half the size of k = 5
+    assert cache_boundary(VGG16, 5, 32, 2000, k5 - 1, bytes_per_value=2) == 5
+    assert cache_boundary(VGG16, 5, 32, 2000, 1000) == 0
+
+
+@given(depths, sizes, st.integers(1, 10**6), st.integers(0, 10**12))
+def test_stored_activations_lie_in_the_frozen_part_fit_and_pay(k: int, size: int, n: int, most: int) -> None:
+    def fits_and_pays(boundary: int) -> bool:
+        height, width, channels = feature_shape(VGG16, boundary, size)
+        image = 4 * height * width * channels
+        return n * image <= most and prefix_cost(VGG16, size, boundary) / image >= MIN_FLOPS_PER_BYTE
+
+    found = cache_boundary(VGG16, k, size, n, most)
+    assert found == max([0, *(b for b in range(1, k + 1) if fits_and_pays(b))])
+
+
+@given(depths, poolings, heads, sizes, st.integers(2, 100), st.integers(1, 10**5), st.integers(0, 10**11))
+def test_prefix_and_step_make_one_full_pass(
+    k: int, pooling: Pooling, head: tuple[int, ...], size: int, n_classes: int, n: int, most: int
+) -> None:
+    """Storing moves the prefix out of the step and changes nothing else."""
+    what = strategy(k, pooling, head)
+    cost = trial_cost(VGG16, what, n_classes, size, n, most)
+    assert cost.prefix + cost.per_image == pytest.approx(step_cost(VGG16, what, n_classes, size))
+    assert cost.at(n, 1) == pytest.approx(trial_cost(VGG16, what, n_classes, size, n, 0).at(n, 1))
+    assert cost.at(n, 2) <= trial_cost(VGG16, what, n_classes, size, n, 0).at(n, 2) * (1 + 1e-12)
+
+
+@given(st.integers(0, N_CONVS - 1), poolings, heads, sizes, st.integers(1, 50), st.sampled_from([0, 10**8, AMPLE]))
+def test_freezing_more_never_costs_more(
+    k: int, pooling: Pooling, head: tuple[int, ...], size: int, epochs: int, most: int
+) -> None:
+    less, more = (trial_cost(VGG16, strategy(depth, pooling, head), 10, size, 2000, most) for depth in (k, k + 1))
+    assert more.at(2000, epochs) < less.at(2000, epochs)
+
+
+@given(depths, poolings, heads, sizes, st.integers(1, 50), st.integers(1, 10**5))
+def test_more_epochs_images_and_pixels_cost_more(
+    k: int, pooling: Pooling, head: tuple[int, ...], size: int, epochs: int, n: int
+) -> None:
+    cost = trial_cost(VGG16, strategy(k, pooling, head), 10, size, n, AMPLE)
+    assert cost.at(n, epochs) < cost.at(n, epochs + 1)
+    assert cost.at(n, epochs) < cost.at(n + 1, epochs)
+    larger = trial_cost(VGG16, strategy(k, pooling, head), 10, size + 1, n, AMPLE)
+    assert larger.at(n, epochs) > cost.at(n, epochs)
+
+
+@given(depths, sizes, heads)
+def test_wider_heads_cost_more(k: int, size: int, head: tuple[int, ...]) -> None:
+    wider = (*head[:2], 64)
+    widest = tuple(width + 1 for width in wider)
+    costs = [step_cost(VGG16, strategy(k, "flatten", what), 10, size) for what in (wider, widest)]
+    assert costs[0] < costs[1]
+
+
+@given(
+    st.integers(0, N_CONVS - 1), poolings, heads, sizes, st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**11)
+)
+def test_two_phases_cost_what_each_does(
+    k: int, pooling: Pooling, head: tuple[int, ...], size: int, first: int, second: int, most: int
+) -> None:
+    """What a phase costs is held against TensorFlow's profiler below."""
+
+    def cost(what: Strategy) -> Cost:
+        return trial_cost(VGG16, what, 10, size, 2000, most)
+
+    both = cost(Strategy("two_phase", k, pooling, head, 0.0, "adam", 1e-2, first, 0.1))
+    head_alone, then = cost(strategy(N_CONVS, pooling, head)), cost(strategy(k, pooling, head))
+    assert both.at(2000, first) == head_alone.at(2000, first)
+    assert both.at(2000, first + second) == pytest.approx(head_alone.at(2000, first) + then.at(2000, second))
+
+
+def test_cost_at() -> None:
+    assert Cost(prefix=100, per_image=7).at(n_images=3, epochs=2) == 342
+    assert Cost(prefix=100, per_image=7).at(n_images=3, epochs=0.5) == 310.5
+
+
+# Against TensorFlow's own profiler. It counts 8 images at once, since sums over a batch cost a little less an image.
+
+BATCH = 8
+AGREEMENT = 1e-3
+
+Profiler = Callable[[Sequence[Any], int], float]
+
+
+@pytest.fixture(scope="module")
+def profiled() -> Profiler:
+    """FLOPs an image of loss and gradients through Keras layers (an input first), ``frozen`` of which do not train."""
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the profiler reads TensorFlow's graphs")
+    import tensorflow as tf
+
+    profiler = tf.compat.v1.profiler
+
+    def count(layers: Sequence[Any], frozen: int) -> float:
+        model = keras.Sequential(layers)
+        weights = [variable.value for layer in model.layers[frozen:] for variable in layer.trainable_variables]
+
+        def step(images: Any, labels: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(weights)
+                logits = model(images, training=True)
+                loss = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            return tape.gradient(loss, weights)
+
+        shape = (BATCH, *model.input_shape[1:])
+        traced = tf.function(step).get_concrete_function(tf.TensorSpec(shape), tf.TensorSpec((BATCH,), tf.int64)).graph
+        # The trace also holds the input gradient of the first layer that trains, which nobody asks for and TensorFlow
+        # drops before it runs.
+        used = tf.compat.v1.graph_util.extract_sub_graph(traced.as_graph_def(), [o.op.name for o in traced.outputs])
+        for node in used.node:
+            if node.op == "ReadVariableOp":  # without the variable at hand, its shape is lost
+                node.op, node.input[:] = "Placeholder", []
+                node.attr["shape"].shape.CopyFrom(traced.get_operation_by_name(node.name).outputs[0].shape.as_proto())
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.import_graph_def(used, name="")
+        options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
+        options = options.with_empty_output().build()
+        return float(profiler.profile(graph, options=options).total_float_ops) / BATCH
+
+    return count
+
+
+@pytest.fixture(scope="module")
+def vgg16() -> list[Any]:
+    """Keras's own VGG16 at 32x32: 13 convolutions and 5 pools, without weights worth keeping."""
+    keras = pytest.importorskip("keras")
+    layers: list[Any] = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3)).layers[1:]
+    return layers
+
+
+@pytest.mark.parametrize(
+    ("k", "pooling", "head", "cached"),
+    [
+        (0, "average", (), False),
+        (0, "flatten", (256,), False),
+        *(
+            (*rest, cached)
+            for cached in (False, True)
+            for rest in (
+                (5, "average", ()),
+                (10, "average", ()),
+                (13, "average", ()),
+                (7, "average", (64,)),
+                (13, "average", (1024, 512)),
+                (13, "flatten", (1024, 512)),
+            )
+        ),
+    ],
+)
+def test_agrees_with_tensorflow(
+    k: int, pooling: Pooling, head: tuple[int, ...], cached: bool, vgg16: list[Any], profiled: Profiler
+) -> None:
+    import keras
+
+    convs = [i for i, layer in enumerate(vgg16) if isinstance(layer, keras.layers.Conv2D)]
+    frozen = convs[k] if k < N_CONVS else len(vgg16)  # in Keras layers, pools included
+    start = frozen if cached else 0
+    pool = keras.layers.GlobalAveragePooling2D() if pooling == "average" else keras.layers.Flatten()
+    dense = [*(keras.layers.Dense(width, "relu") for width in head), keras.layers.Dense(10)]
+    boundary = k if cached else 0
+    layers = [keras.Input(feature_shape(VGG16, boundary, 32)), *vgg16[start:], pool, *dense]
+    ours = step_cost(VGG16, strategy(k, pooling, head), 10, 32, boundary)
+    assert ours == pytest.approx(profiled(layers, frozen - start), rel=AGREEMENT)
+
+
+def test_mlp_agrees_with_tensorflow(profiled: Profiler) -> None:
+    import keras
+
+    dense = [keras.layers.Dense(500, "relu") for _ in range(3)]
+    layers = [keras.Input((32, 32, 3)), keras.layers.Flatten(), *dense, keras.layers.Dense(10)]
+    assert mlp_cost(32, 10) == pytest.approx(profiled(layers, 0), rel=AGREEMENT)
+
+
+@pytest.mark.parametrize(("size", "pool"), [(32, 2), (96, 4)])
+def test_cnn_agrees_with_tensorflow(size: int, pool: int, profiled: Profiler) -> None:
+    import keras
+
+    layers = [keras.Input((size, size, 3))]
+    for _ in range(3):
+        layers.append(keras.layers.Conv2D(32, 5, padding="same", activation="relu"))
+        layers.append(keras.layers.MaxPooling2D(pool))
+    layers += [keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10)]
+    assert cnn_cost(size, 10, pool) == pytest.approx(profiled(layers, 0), rel=AGREEMENT)
