@@ -20,7 +20,7 @@ from harness.backbones.weights import load_weights
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Strategy, depths
 from harness.data.dataset import load_split
-from harness.search.search import settled
+from harness.search.resume import resolve_precision
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
 
@@ -45,7 +45,7 @@ def main() -> None:
     spec, dataset = StudySpec.load(
         "mnist", {"data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1, "budget.batch_size": 32}
     )
-    spec = settled(spec, None, fast_precision)
+    spec = resolve_precision(spec, None, fast_precision)
     set_precision(spec)
     curve = []
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@
 these, one after the other and none twice, and the clock is the training FLOPs that the recorded epochs cost.
 
 Pruning, on and off, on the same lists of --trials configurations, drawn without replacement: exact, nothing is
-modelled. `harness.search.search.Judge` itself decides, on what the search has seen so far.
+modelled. `harness.search.judge.Judge` itself decides, on what the search has seen so far.
 
 Searches, for as much compute as --trials configurations cost on average: random; Hyperband (Optuna's pruner on random
 draws); successive halving on the non-dominated rank of accuracy and compute, as in MO-ASHA; Optuna's TPE alone and with
@@ -42,8 +42,10 @@ from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.guidance.advice import Advice
-from harness.search import search
-from harness.search.search import Judge, as_params, plan, suggest
+from harness.search.judge import Judge
+from harness.search.plan import plan
+from harness.search.sampler import sampler
+from harness.search.space import as_params, suggest
 from harness.statistics.pareto import front, hypervolume
 from harness.training.flops import VGG16, trial_cost
 
@@ -310,7 +312,7 @@ def _harness(pool: Pool, seed: int, *, pruning: bool) -> Steps:
     free = set(range(len(pool.recorded)))
     number = 0
     while free:
-        study.sampler = search._sampler(seed, number)
+        study.sampler = sampler(seed, number)
         trial, index = _propose(study, pool, free, fixed[number] if number < len(fixed) else None)
         number += 1
         yield from judged.run(index)

@@ -33,8 +33,11 @@ from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.data.dataset import load_split
-from harness.search import search
-from harness.search.search import Worker, begin_session, open_study, plan
+from harness.search import worker
+from harness.search.optuna_study import open_study
+from harness.search.plan import plan
+from harness.search.resume import begin_session
+from harness.search.worker import Worker
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
@@ -55,7 +58,7 @@ def search_and_page(trials: int, folder: Path) -> dict[str, float]:
     """Seconds of a search of so many stubbed trials and of its page."""
     spec, _ = StudySpec.load("mnist", {"budget.trials": trials, "budget.epochs": EPOCHS})
     problem: Any = Waiting(spec, 0.0)
-    search.run_trial = problem.run_trial
+    worker.run_trial = problem.run_trial
     store = Store(f"sqlite:///{folder}/study.db")
     begin = time.perf_counter()
     store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=DATA, advice=WORDS)

@@ -27,8 +27,11 @@ from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import Advice
-from harness.search import search
-from harness.search.search import Worker, begin_session, open_study, plan
+from harness.search import worker as search_worker
+from harness.search.optuna_study import open_study
+from harness.search.plan import plan
+from harness.search.resume import begin_session
+from harness.search.worker import Worker
 from harness.storage.heartbeat import Heartbeat
 from harness.storage.store import Store
 from harness.training.flops import VGG16, Cost, trial_cost
@@ -91,7 +94,7 @@ def storage_clock() -> Iterator[list[float]]:
 
 def be_worker(url: str, spec: StudySpec, seconds: float, barrier: Any, results: Any) -> None:
     problem: Any = Waiting(spec, seconds)
-    search.run_trial = problem.run_trial
+    search_worker.run_trial = problem.run_trial
     done: list[int] = []
     with storage_clock() as spent:
         store = Store(url)

@@ -56,7 +56,7 @@ def _work(arguments: argparse.Namespace, command: str) -> None:
     store = Store(arguments.storage)
     dataset = dataset_of(store, arguments.study, arguments.dataset)
     with loading():
-        from harness.search.search import open_study, standing  # heavy: TensorFlow or JAX is loaded
+        from harness.search.optuna_study import open_study, standing  # heavy: TensorFlow or JAX is loaded
         from harness.workers.progress import Progress
         from harness.workers.work import Job, follow, supervise
 

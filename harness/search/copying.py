@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from harness.core.environment import host
 from harness.core.errors import StorageError
-from harness.search.search import open_study, recover
+from harness.search.optuna_study import open_study, recover
 from harness.storage.heartbeat import BEAT, DEAD_AFTER, Watch
 from harness.storage.store import SessionRow, Store
 

@@ -1,4 +1,4 @@
-"""When to give up a running trial: its learning curve, forecast with optimism, against the front at equal compute.
+"""When to stop a running trial: its learning curve, forecast with optimism, against the front at equal compute.
 
 Errors are forecast, not accuracies: from one epoch to a later one the error of most trials falls by a similar factor,
 whereas the points of accuracy left to win depend on how good a trial is already. The learning rate is warmed up and
@@ -7,29 +7,60 @@ are comparable.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from harness.core.results import METRIC_NAMES, Checkpoint, Metric
-from harness.statistics.pareto import best_at
+from harness.statistics.pareto import best_at, front
 
-ONE_IN = 10
-"""Of so many comparable trials one may improve faster than forecast: the forecast is the best of nine finished trials,
-the second best of nineteen, and so on. With fewer than nine it is the best of them and `steepest_fall`.
+BEST_ONE_IN = 10
+"""The forecast is the 90th percentile of the improvement of comparable trials: the best of nine finished trials, the
+second best of nineteen. With fewer than nine it is the best of them and `steepest_fall`.
 
-Believing five was too bold: over random orders of 16 measured trials (1,000 MNIST digits, 5 epochs) one stop in 40 was
-of a trial that would have come onto the front; with nine it was one in 4,000.
+Over random orders of 16 measured trials (1,000 MNIST digits, 5 epochs) one stop in 40 was of a trial that would have
+come onto the front when five trials were enough, and one in 4,000 with nine.
 """
 
 _CHANCE = 0.95
-"""A trial is at chance level while its error is at least this share of that of guessing among the classes. One that
-gives every image the same class has that balanced accuracy, and no more macro F1."""
+"""A trial is at chance level while its error is at least this share of the error of guessing among the classes. A trial
+that gives every image the same class has that balanced accuracy, and no more macro F1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the trials of a study are judged by: ``epochs`` of a whole trial, number of classes, metric, and the
+    ``margin`` (in the metric) by which a forecast may stay under the front."""
+
+    epochs: int
+    n_classes: int
+    metric: Metric = "accuracy"
+    margin: float = 0.0
+
+    @property
+    def chance_error(self) -> float:
+        """The error from which on a trial counts as guessing."""
+        return _CHANCE * (1 - 1 / self.n_classes)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherCheckpoints:
+    """The checkpoints of a study's other trials: arrays (n,) of epochs, costs (FLOPs) and scores."""
+
+    epochs: NDArray[np.int64]
+    costs: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    def front(self) -> "OtherCheckpoints":
+        """Return those that no other beats in both cost and score."""
+        best = front(self.costs, self.scores)
+        return OtherCheckpoints(self.epochs[best], self.costs[best], self.scores[best])
 
 
 def steepest_fall(epoch: int, later: int) -> float:
-    """The factor by which the error falls from ``epoch`` to ``later`` at the very best, for want of finished trials.
+    """Return the factor by which the error falls from ``epoch`` to ``later`` at best, for use with few finished trials.
 
     It falls with the square of the epochs, and the decay of the learning rate halves it once more. Of VGG16 on 2,000
     MNIST digits the steepest fall seen is from .226 to .025 from the first epoch to the third: a factor of .11, against
@@ -38,44 +69,36 @@ def steepest_fall(epoch: int, later: int) -> float:
     return 0.5 * (epoch / later) ** 2
 
 
-def upper_bounds(
-    curve: Sequence[Checkpoint],
-    epochs: int,
-    history: Sequence[Sequence[Checkpoint]],
-    n_classes: int,
-    metric: Metric = "accuracy",
-) -> list[float]:
-    """An optimistic validation score for each epoch that ``curve`` lacks of ``epochs``; never under its best so far.
+def upper_bounds(curve: Sequence[Checkpoint], history: Sequence[Sequence[Checkpoint]], rules: Rules) -> list[float]:
+    """Return an optimistic validation score for each epoch that ``curve`` lacks; never under its best so far.
 
-    ``history`` holds curves of finished trials of the same study, also of those that were stopped. Trials still at
-    chance level are a kind of their own: training from scratch often stays there for an epoch or two, and then takes
-    off or never does. They are compared with trials that were at chance level after as many epochs, the stopped ones
-    among them (see `_as_if_whole`); for want of these they are taken to start now, as the finished trials did.
+    ``history`` holds curves of ended trials of the same study, stopped ones included. Trials still at chance level are
+    a kind of their own: training from scratch often stays there for an epoch or two, and then takes off or never does.
+    They are compared with trials that were at chance level after as many epochs, the stopped ones among them (see
+    `_completed`). Without any of these they are taken to start now, as the finished trials did.
     """
-    errors = _lowest_errors(curve, metric)
-    chance = _CHANCE * (1 - 1 / n_classes)
-    curves = [_lowest_errors(other, metric) for other in history]
-    finished = [other for other in curves if len(other) == epochs]
-    alike = list(finished)
-    if errors[-1] >= chance:
-        stopped = (_as_if_whole(other, epochs, finished, chance) for other in curves if 0 < len(other) < epochs)
-        alike += [other for other in stopped if other is not None]
-    return [1 - error for error in _forecast(errors, epochs, finished, alike, chance)]
+    errors = _lowest_errors(curve, rules.metric)
+    curves = [_lowest_errors(other, rules.metric) for other in history]
+    finished = [other for other in curves if len(other) == rules.epochs]
+    comparable = list(finished)
+    if errors[-1] >= rules.chance_error:
+        stopped = (_completed(other, finished, rules) for other in curves if 0 < len(other) < rules.epochs)
+        comparable += [other for other in stopped if other is not None]
+    return [1 - error for error in _forecast(errors, finished, comparable, rules)]
 
 
 def _forecast(
-    errors: Sequence[float],
-    epochs: int,
-    finished: Sequence[Sequence[float]],
-    alike: Sequence[Sequence[float]],
-    chance: float,
+    errors: Sequence[float], finished: Sequence[Sequence[float]], comparable: Sequence[Sequence[float]], rules: Rules
 ) -> list[float]:
-    """The error after each epoch that ``errors`` lacks, from trials ``alike`` and from how the ``finished`` started."""
+    """Return the error after each epoch that ``errors`` lacks, from ``comparable`` trials and from how the ``finished``
+    ones started."""
     now, last = len(errors), errors[-1]
-    stuck = last >= chance
-    comparable = [other for other in alike if other[now - 1] > 0 and (other[now - 1] >= chance) == stuck]
+    stuck = last >= rules.chance_error
+    comparable = [
+        other for other in comparable if other[now - 1] > 0 and (other[now - 1] >= rules.chance_error) == stuck
+    ]
     forecast = []
-    for later in range(now + 1, epochs + 1):
+    for later in range(now + 1, rules.epochs + 1):
         falls = sorted(other[later - 1] / other[now - 1] for other in comparable)
         starts = sorted(other[later - now - 1] / last for other in finished) if stuck else []
         if rank := _rank(falls):
@@ -89,79 +112,66 @@ def _forecast(
 
 
 def _rank(values: Sequence[float]) -> int:
-    """Which of the values, counted from the best, is the forecast; 0 where there are too few."""
-    return (len(values) + 1) // ONE_IN
+    """Return which of the values, counted from the best, is the forecast; 0 where there are too few."""
+    return (len(values) + 1) // BEST_ONE_IN
 
 
-def _as_if_whole(
-    errors: list[float], epochs: int, finished: Sequence[Sequence[float]], chance: float
-) -> list[float] | None:
-    """A stopped trial for comparison with those at chance level, None where it says nothing of them.
+def _completed(errors: list[float], finished: Sequence[Sequence[float]], rules: Rules) -> list[float] | None:
+    """Extend a stopped trial to all epochs, for comparison with trials at chance level; None where it says nothing.
 
-    If only whole trials counted, none at chance would be whole once a few had been stopped, and nothing learnt. One
-    that had taken off counts as its own optimistic forecast, one at chance level after most of its epochs as never
-    taking off.
+    If only whole trials counted, none at chance level would be whole once a few had been stopped, and nothing would be
+    learnt. A trial that had taken off counts as its own optimistic forecast, a trial at chance level after most of its
+    epochs as never taking off.
     """
-    if errors[-1] >= chance:
-        return errors + [errors[-1]] * (epochs - len(errors)) if len(errors) > epochs / 2 else None
-    if errors[0] < chance:
+    if errors[-1] >= rules.chance_error:
+        missing = rules.epochs - len(errors)
+        return errors + [errors[-1]] * missing if len(errors) > rules.epochs / 2 else None
+    if errors[0] < rules.chance_error:
         return None
-    return errors + _forecast(errors, epochs, finished, finished, chance)
+    return errors + _forecast(errors, finished, finished, rules)
 
 
-def leads(
-    curve: Sequence[Checkpoint],
-    epochs: ArrayLike,
-    costs: ArrayLike,
-    scores: ArrayLike,
-    n_classes: int,
-    metric: Metric = "accuracy",
-) -> bool:
-    """Whether ``curve`` is above chance level and none of the checkpoints of other trials that were taken after as many
-    epochs, for up to twice its compute and half of it at least, has as high a score. ``epochs``, ``costs`` (FLOPs) and
-    ``scores`` are those of the checkpoints.
+def leads(curve: Sequence[Checkpoint], others: OtherCheckpoints, rules: Rules) -> bool:
+    """Tell whether ``curve`` is the best so far among the trials of about its cost.
 
-    Such a trial is not stopped, whatever is forecast: few have been finished that are as dear, and those that are cheap
-    say little of what a slow start of it can lead to. What that costs and saves: docs/benchmarks.md.
+    That is: it is above chance level, and no checkpoint of another trial has as high a score after as many epochs, for
+    half to twice its compute. Such a trial is not stopped, whatever is forecast: few trials as expensive have been
+    finished, and cheap ones say little of what a slow start can lead to. docs/benchmarks.md has what this costs.
     """
     last = curve[-1]
-    score, taken = last.score(metric), np.asarray(costs, float)
-    alike = (np.asarray(epochs) == last.epoch) & (taken >= last.train_flops / 2) & (taken <= 2 * last.train_flops)
-    above_chance = 1 - score < _CHANCE * (1 - 1 / n_classes)
-    return bool(above_chance and not np.any(np.asarray(scores, float)[alike] >= score))
+    score, flops = last.score(rules.metric), last.train_flops
+    alike = (others.epochs == last.epoch) & (others.costs >= flops / 2) & (others.costs <= 2 * flops)
+    return bool(1 - score < rules.chance_error and not np.any(others.scores[alike] >= score))
 
 
 def should_stop(
     curve: Sequence[Checkpoint],
-    epochs: int,
     future_flops: Sequence[float],
-    front_costs: ArrayLike,
-    front_scores: ArrayLike,
+    others: OtherCheckpoints,
     history: Sequence[Sequence[Checkpoint]],
-    margin: float,
-    n_classes: int,
-    metric: Metric = "accuracy",
+    rules: Rules,
 ) -> str | None:
-    """A reason in words to stop the trial with this ``curve`` (one checkpoint at least), or None to go on.
+    """Return a reason in words to stop the trial with this ``curve`` (one checkpoint at least), or None to go on.
 
-    It stops when after none of its remaining epochs, which bring its compute to ``future_flops``, the forecast plus
-    ``margin`` (in the metric) exceeds what the front reaches for as much. After its last epoch, or where the front
-    has nothing as cheap, there is no reason to.
+    A trial stops when after none of its remaining epochs, which bring its compute to ``future_flops``, the forecast
+    plus the margin exceeds what the ``others`` reach for as much. It goes on after its last epoch, and where no other
+    trial is as cheap.
     """
-    bounds = upper_bounds(curve, epochs, history, n_classes, metric)
-    rivals = [best_at(front_costs, front_scores, flops) for flops in future_flops]
+    bounds = upper_bounds(curve, history, rules)
+    rivals = [best_at(others.costs, others.scores, flops) for flops in future_flops]
     chances = [
         (bound - rival, bound, rival, flops) for bound, rival, flops in zip(bounds, rivals, future_flops, strict=True)
     ]
-    if not chances or any(bound + margin > rival for _, bound, rival, _ in chances):
+    if not chances or any(bound + rules.margin > rival for _, bound, rival, _ in chances):
         return None
     _, bound, rival, flops = max(chances)
+    score, flops_so_far = curve[-1].score(rules.metric), curve[-1].train_flops
     return (
-        f"{METRIC_NAMES[metric]} {curve[-1].score(metric):.3f} at {curve[-1].train_flops / 1e12:.3g} TFLOP; "
+        f"{METRIC_NAMES[rules.metric]} {score:.3f} at {flops_so_far / 1e12:.3g} TFLOP; "
         f"even the optimistic forecast of {bound:.3f} at {flops / 1e12:.3g} TFLOP stays under the front's {rival:.3f}"
     )
 
 
 def _lowest_errors(curve: Sequence[Checkpoint], metric: Metric) -> list[float]:
-    """The lowest error up to each epoch: a dip in the score counts neither against a trial nor for others."""
+    """Return the lowest error up to each epoch: a dip in the score counts neither against a trial nor for others."""
     return list(accumulate((1 - point.score(metric) for point in curve), min))

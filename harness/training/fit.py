@@ -19,7 +19,7 @@ from harness.training.networks import Network
 
 WARM_UP_SHARE = 0.1
 OUT_OF_MEMORY = "out of memory"
-"""How the reason begins of a trial that failed for it: `harness.search.search` begins none that needs as much."""
+"""How the reason begins of a trial that failed for it: `harness.search.worker` begins none that needs as much."""
 
 _CHECKED_EVERY = 10  # steps; to look at each loss would make a GPU wait, to let go of each batch takes time
 

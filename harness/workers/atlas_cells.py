@@ -16,7 +16,9 @@ from harness.data.dataset import Drawn, Split, draw
 from harness.guidance.advice import ADVISED, Advice, advise
 from harness.guidance.measure import measure_similarity
 from harness.guidance.profile import profile
-from harness.search.search import check_same_problem, open_study, plan, recover, settled
+from harness.search.optuna_study import open_study, recover
+from harness.search.plan import plan
+from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
@@ -158,7 +160,7 @@ def _similarity(drawn: Drawn, weights: Path | None, cache_bytes: int) -> Similar
 
 def _spec(store: Store, atlas: Atlas, dataset: DatasetSpec, size: int, seed: int) -> StudySpec:
     spec = atlas.spec(dataset, size, seed)
-    return settled(spec, store.study(spec.name), fast_precision)
+    return resolve_precision(spec, store.study(spec.name), fast_precision)
 
 
 def _finished(store: Store, spec: StudySpec) -> bool:

@@ -26,7 +26,9 @@ from harness.guidance.advice import Advice, advise
 from harness.guidance.measure import measure_similarity
 from harness.guidance.profile import Profile, profile
 from harness.search.copying import nobody_works_on
-from harness.search.search import check_same_problem, finished, open_study, plan, recover, settled, standing
+from harness.search.optuna_study import finished, open_study, recover, standing
+from harness.search.plan import plan
+from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
 from harness.storage.database import patiently, shown
 from harness.storage.heartbeat import Watch
@@ -67,7 +69,7 @@ def run_study(request: Request) -> Rows:
     split = drawn.load()
     store = Store(request.storage)
     before = None if request.fresh else store.study(request.spec.name)
-    spec = settled(request.spec, before, lambda: _here(request, fast_precision))
+    spec = resolve_precision(request.spec, before, lambda: _here(request, fast_precision))
     request = replace(request, spec=spec)
     advice = _open(request, store, drawn, split, before)
     study = open_study(store, spec.name)

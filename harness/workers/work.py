@@ -24,7 +24,9 @@ from harness.core.results import Checkpoint
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.data.dataset import Split, load_split
 from harness.guidance.measure import layer_scores
-from harness.search.search import OnTrial, Worker, begin_session, finished, open_study
+from harness.search.optuna_study import finished, open_study
+from harness.search.resume import begin_session
+from harness.search.worker import OnTrial, Worker
 from harness.storage.database import closing, patiently
 from harness.storage.heartbeat import Heartbeat
 from harness.storage.store import Store, StudyRow

@@ -17,7 +17,7 @@ from harness.data.dataset import Images, SealedTest
 from harness.deployment import model_card, winner
 from harness.deployment.exported_model import Exported
 from harness.deployment.winner import Evidence, Winner
-from harness.search import search
+from harness.search import worker
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.workers import session, work
@@ -52,7 +52,7 @@ def searched(_tiny: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     study.write_text(study.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]'))
     results = iter([_result(0.5), _result(0.75)])
     with monkeypatch.context() as patch:
-        patch.setattr(search, "run_trial", lambda *_, **__: next(results))
+        patch.setattr(worker, "run_trial", lambda *_, **__: next(results))
         assert run.main(["--study", "tiny.toml", "--trials", "2", "--epochs", "1", "--no-pruning"]) == 0
     capsys.readouterr()
     return Store(STORAGE)
@@ -114,7 +114,7 @@ def test_the_winner_is_the_best_by_the_study_s_metric(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = iter([replace(_result(0.9), val_macro_f1=0.2), replace(_result(0.5), val_macro_f1=0.6)])
-    monkeypatch.setattr(search, "run_trial", lambda *_, **__: next(results))
+    monkeypatch.setattr(worker, "run_trial", lambda *_, **__: next(results))
     monkeypatch.setattr(work, "run_baseline", lambda *_, **__: _result(0.3))
     assert run.main(["--study", "tiny.toml", "--trials", "2", "--metric", "macro_f1"]) == 0
     evidence = Winner.of(Store(STORAGE), "tiny").evidence

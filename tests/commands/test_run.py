@@ -22,7 +22,7 @@ from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import DatasetSpec
 from harness.core.strategy import Strategy
 from harness.data import decoding
-from harness.search import search
+from harness.search import worker
 from harness.statistics.similarity import Similarity
 from harness.storage.store import Store
 from harness.training.problem import Problem
@@ -62,7 +62,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         on_checkpoint((Checkpoint(epochs, flops, 1.0, 0.5, 0.5, accuracy),))
         return TrialResult("complete", flops, flops, accuracy)
 
-    monkeypatch.setattr(search, "run_trial", run_trial)
+    monkeypatch.setattr(worker, "run_trial", run_trial)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str, study: str = "tiny.toml") -> tuple[int, str, str]:
@@ -246,7 +246,7 @@ def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
 ) -> None:
     call(capsys, "--trials", "2")
     with monkeypatch.context() as patched:
-        patched.setattr("harness.search.search.run_trial", lambda *_, **__: 1 / 0)
+        patched.setattr("harness.search.worker.run_trial", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             call(capsys, "--trials", "3")
     store = Store("sqlite:///results/harness.db")

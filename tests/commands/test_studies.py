@@ -14,7 +14,7 @@ from harness.core.environment import host, process_started
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
 from harness.search import copying
-from harness.search.search import open_study
+from harness.search.optuna_study import open_study
 from harness.storage import heartbeat
 from harness.storage.store import Store
 from tests.helpers.whole import copy_is_whole

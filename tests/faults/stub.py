@@ -25,7 +25,8 @@ from harness.backbones.weights import Weights
 from harness.core import environment
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
-from harness.search import search
+from harness.search import resume
+from harness.search import worker as search_worker
 from harness.storage import heartbeat
 from harness.training.flops import VGG16, Cost, trial_cost
 from harness.training.problem import Problem
@@ -88,7 +89,8 @@ def install() -> None:
     weights = Weights(tensors={}, source="stub", notes=(), digest="stub")
     patches: list[tuple[Any, str, Any]] = [
         (work, "load_weights", lambda _: weights), (session, "load_weights", lambda _: weights),
-        (Problem, "vgg16", StubProblem), (search, "run_trial", run_trial), (work, "_score_layers", lambda *_: None),
+        (Problem, "vgg16", StubProblem), (search_worker, "run_trial", run_trial),
+        (work, "_score_layers", lambda *_: None),
         (session, "write_page", lambda *_: None), (dashboards.optuna, "attach", lambda *_: None),
         (run, "print_report", lambda *_: None), (heartbeat, "BEAT", 0.3), (heartbeat, "DEAD_AFTER", 6),
     ]  # fmt: skip
@@ -96,7 +98,7 @@ def install() -> None:
         setattr(owner, name, stub)
     if elsewhere := os.environ.get("STUB_HOST"):
         environment.host = lambda: elsewhere
-        search.host = environment.host
+        resume.host = environment.host
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.stub"])
     work._CONTEXT = context

@@ -11,8 +11,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.core.strategy import Strategy
+from harness.search.optuna_study import close_trial, open_study, recover, set_state
 from harness.search.planned import PlannedStorage
-from harness.search.search import _set_state, _tell, open_study, recover
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
 
@@ -62,7 +62,7 @@ def test_two_processes_see_what_optuna_s_tables_hold(steps: list[tuple[str, bool
                 more(store, study, 2)
             elif step == "claim" and held[second] is None and (ticket := store.claim(NAME, mine, 1000)) is not None:
                 held[second] = ticket.number
-                trial = optuna.Trial(study, _set_state(study, ticket.number, TrialState.RUNNING))
+                trial = optuna.Trial(study, set_state(study, ticket.number, TrialState.RUNNING))
                 trial.suggest_float("rate", 0, 1)
                 store.begin_trial(
                     NAME, ticket.number, session=mine, strategy=TRIED, origin="quota", seed=0, planned_flops=1.0
@@ -70,10 +70,10 @@ def test_two_processes_see_what_optuna_s_tables_hold(steps: list[tuple[str, bool
             elif (number := held[second]) is not None and step != "claim":
                 held[second] = None
                 if step == "finish":
-                    _tell(study, number, "complete", "", 0.5, 1e9)
+                    close_trial(study, number, "complete", "", 0.5, 1e9)
                 elif step == "give back":
                     store.give_back(NAME, number, session=mine)
-                    _set_state(study, number, TrialState.WAITING)
+                    set_state(study, number, TrialState.WAITING)
                 else:  # the other one finds out
                     lost = _Lost(store, mine)
                     assert recover(studies[not second], store, lost) == 1
@@ -87,7 +87,7 @@ def test_what_a_process_lost_that_was_never_seen_running_waits_again(tmp_path: P
     another, dead = open_study(store, NAME), session(store, 1)
     another.get_trials()
     store.claim(NAME, dead, 2)
-    _set_state(study, 0, TrialState.RUNNING)
+    set_state(study, 0, TrialState.RUNNING)
     assert recover(another, store, _Lost(store, dead)) == 1
     stored = store.optuna_storage().get_all_trials(study._study_id)
     assert [trial.state for trial in stored] == [TrialState.WAITING] * 2
@@ -130,9 +130,9 @@ def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: p
     another.get_trials()
     assert read == [list(range(20)), []]
     store.claim(NAME, mine, 20)
-    _set_state(study, 0, TrialState.RUNNING)
+    set_state(study, 0, TrialState.RUNNING)
     another.get_trials()
-    _tell(study, 0, "pruned", "hopeless", None, 1e9)
+    close_trial(study, 0, "pruned", "hopeless", None, 1e9)
     assert another.get_trials()[0].state == TrialState.PRUNED
     another.get_trials()
     assert read[2:] == [[0], [0], []]

@@ -7,11 +7,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.core.results import Checkpoint
-from harness.search.pruning import ONE_IN, leads, should_stop, steepest_fall, upper_bounds
+from harness.search.pruning import BEST_ONE_IN, OtherCheckpoints, Rules, leads, should_stop, steepest_fall, upper_bounds
 from harness.statistics.pareto import best_at
 
 EPOCHS, CLASSES = 5, 10
-ENOUGH = ONE_IN - 1  # finished trials
+ENOUGH = BEST_ONE_IN - 1  # finished trials
 FLOPS = 1e12  # of an epoch
 
 # Measured: VGG16 on 2,000 MNIST digits at 32x32, Adam at a constant 1e-4; 0, 10 and 5 convolutions frozen.
@@ -35,7 +35,7 @@ def curve(values: Sequence[float]) -> list[Checkpoint]:
 
 
 def bounds(values: Sequence[float], history: Sequence[Sequence[float]] = ()) -> list[float]:
-    return upper_bounds(curve(values), EPOCHS, [curve(other) for other in history], CLASSES)
+    return upper_bounds(curve(values), [curve(other) for other in history], Rules(EPOCHS, CLASSES))
 
 
 def verdict(
@@ -46,9 +46,14 @@ def verdict(
 ) -> str | None:
     """``front`` holds (cost in epochs of the trial, accuracy)."""
     future = [epoch * FLOPS for epoch in range(len(values) + 1, EPOCHS + 1)]
-    costs, best = [cost * FLOPS for cost, _ in front], [accuracy for _, accuracy in front]
-    others = [curve(other) for other in history]
-    return should_stop(curve(values), EPOCHS, future, costs, best, others, margin, CLASSES)
+    rivals = others([(1, cost * FLOPS, accuracy) for cost, accuracy in front])
+    rules = Rules(EPOCHS, CLASSES, margin=margin)
+    return should_stop(curve(values), future, rivals, [curve(other) for other in history], rules)
+
+
+def others(points: Sequence[tuple[int, float, float]]) -> OtherCheckpoints:
+    """``points`` are (epoch, FLOPs, accuracy)."""
+    return OtherCheckpoints(*np.array(points, float).reshape(-1, 3).T)
 
 
 # Properties
@@ -215,7 +220,7 @@ def test_a_trial_off_the_pace_is_stopped_with_a_reason_in_words() -> None:
     )
 
 
-def test_dear_rivals_do_not_count() -> None:
+def test_expensive_rivals_do_not_count() -> None:
     assert verdict([0.30, 0.412, 0.45], [(7.0, 0.99)]) is None
 
 
@@ -231,16 +236,16 @@ def test_an_unknown_accuracy_on_the_front_does_not_count() -> None:
 
 @given(accuracies, st.lists(st.tuples(st.integers(1, EPOCHS), st.floats(1, 9), accuracies), max_size=20))
 def test_a_trial_leads_where_none_as_dear_was_as_good_after_as_many_epochs(
-    accuracy: float, others: list[tuple[int, float, float]]
+    accuracy: float, points: list[tuple[int, float, float]]
 ) -> None:
     curve = [Checkpoint(2, 3.0, 1.0, 1.0, 1.0, accuracy)]
-    epochs, costs, scores = np.array(others).reshape(-1, 3).T
-    beaten = any(epoch == 2 and 1.5 <= cost <= 6 and score >= accuracy for epoch, cost, score in others)
+    beaten = any(epoch == 2 and 1.5 <= cost <= 6 and score >= accuracy for epoch, cost, score in points)
     at_chance = 1 - accuracy >= 0.95 * (1 - 1 / CLASSES)
-    assert leads(curve, epochs, costs, scores, CLASSES) == (not beaten and not at_chance)
+    assert leads(curve, others(points), Rules(EPOCHS, CLASSES)) == (not beaten and not at_chance)
 
 
 def test_a_score_that_is_unknown_leads_nobody_s_way() -> None:
     curve = [Checkpoint(1, 1.0, 1.0, 1.0, 1.0, 0.5)]
-    assert leads(curve, [1, 1], [1.0, 1.0], [float("nan"), 0.4], CLASSES)
-    assert not leads(curve, [1, 1], [1.0, 1.0], [float("nan"), 0.5], CLASSES)
+    rules = Rules(EPOCHS, CLASSES)
+    assert leads(curve, others([(1, 1.0, math.nan), (1, 1.0, 0.4)]), rules)
+    assert not leads(curve, others([(1, 1.0, math.nan), (1, 1.0, 0.5)]), rules)

@@ -17,21 +17,14 @@ from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, KINDS, N_CONVS, Kind, Strategy
 from harness.guidance.advice import ADVISED, RECIPES, Advice
-from harness.search import search
-from harness.search.search import (
-    Judge,
-    Worker,
-    as_params,
-    begin_session,
-    check_same_problem,
-    open_study,
-    outside,
-    plan,
-    recover,
-    settled,
-    standing,
-    suggest,
-)
+from harness.search import worker as search_worker
+from harness.search.judge import Judge
+from harness.search.optuna_study import open_study, recover, standing
+from harness.search.plan import plan
+from harness.search.resume import begin_session, check_same_problem, resolve_precision
+from harness.search.sampler import trial_seed
+from harness.search.space import as_params, outside, suggest
+from harness.search.worker import Worker
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store, Ticket
 from harness.training.problem import Problem
@@ -186,7 +179,7 @@ class TestWorker:
             self.ran.append(strategy)
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5)
 
-        monkeypatch.setattr(search, "run_trial", run_trial)
+        monkeypatch.setattr(search_worker, "run_trial", run_trial)
 
     def worker(self, store: Store, problem: Problem) -> Worker:
         return Worker(open_study(store, "tiny"), store, problem, session(store, problem.spec), lambda _: None)
@@ -215,7 +208,7 @@ class TestWorker:
             on_checkpoint([Checkpoint(1, 1.0, 1.0, 1.0, 1.0, 0.5)])
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5, seconds=Seconds(1.0, 2.0, 30.0, 7.0))
 
-        monkeypatch.setattr(search, "run_trial", run_trial)
+        monkeypatch.setattr(search_worker, "run_trial", run_trial)
         study = open_study(store, "tiny")
         plan(study, store, tiny_problem.spec, ADVICE)
         assert not standing(study).predicted and standing(study).work_left == 8
@@ -264,7 +257,7 @@ class TestWorker:
             def failing(*_: object, **__: object) -> TrialResult:
                 raise error
 
-            patched.setattr(search, "run_trial", failing)
+            patched.setattr(search_worker, "run_trial", failing)
             with pytest.raises(type(error)):
                 self.worker(store, tiny_problem).run(lambda *_: None, stop=lambda: False)
         assert study.get_trials()[1].state == TrialState.WAITING
@@ -297,7 +290,7 @@ class TestWorker:
         assert (told.state, told.values) == (TrialState.COMPLETE, [0.5, 1e9])
 
     def test_a_trial_that_kills_its_process_each_time_is_given_up(self, store: Store, tiny_problem: Problem) -> None:
-        for _ in range(search.MAX_RETRIES + 1):
+        for _ in range(search_worker.MAX_RETRIES + 1):
             study, _ = self.killed(store, tiny_problem, during="training")
             recover(study, store, Watch(store, "tiny"))
         self.run(store, tiny_problem)
@@ -386,7 +379,7 @@ def test_what_is_searched_for_and_pruned_by_is_the_study_s_metric(
         seen.append(on_checkpoint(curve))
         return TrialResult("complete", 1e6, 1e6, val_accuracy=0.5, val_macro_f1=0.25)
 
-    monkeypatch.setattr(search, "run_trial", run_trial)
+    monkeypatch.setattr(search_worker, "run_trial", run_trial)
     worker = Worker(study, store, problem, session(store, spec), lambda _: None)
     worker.run(lambda *_: None, stop=lambda: len(seen) >= 2)
     assert study.metric_names == ["val_macro_f1", "train_flops"]
@@ -429,15 +422,17 @@ def test_the_second_phase_is_judged_by_itself(tmp_path: Path, tiny_problem: Prob
 
 
 def test_different_trials_have_different_seeds() -> None:
-    assert len({search._seed(base, number) for base in range(5) for number in range(200)}) == 1000
+    assert len({trial_seed(base, number) for base in range(5) for number in range(200)}) == 1000
 
 
 def test_the_machine_that_begins_a_study_decides_its_precision(store: Store, spec: StudySpec) -> None:
     assert spec.budget.precision == "auto"
-    begun = settled(spec, None, lambda: "bfloat16")
+    begun = resolve_precision(spec, None, lambda: "bfloat16")
     assert begun.budget.precision == "bfloat16"
     store.create_study("begun", spec=begun.model_dump(mode="json"), data={}, advice={})
-    again = settled(spec, store.study("begun"), lambda: "float32")
+    again = resolve_precision(spec, store.study("begun"), lambda: "float32")
     assert again == begun, "another machine, or another day, takes what the study was begun with"
     asked = spec.model_copy(update={"budget": spec.budget.model_copy(update={"precision": "float32"})})
-    assert settled(asked, store.study("begun"), lambda: "bfloat16") is asked, "what is asked for is not overruled"
+    assert resolve_precision(asked, store.study("begun"), lambda: "bfloat16") is asked, (
+        "what is asked for is not overruled"
+    )

@@ -11,7 +11,7 @@ from harness import atlas
 from harness.core.results import TrialResult
 from harness.core.spec import DatasetSpec, DataSpec
 from harness.data.dataset import draw
-from harness.search import search
+from harness.search import worker
 from harness.statistics.similarity import Similarity
 from harness.storage.store import Store
 from harness.workers import atlas_cells
@@ -95,7 +95,7 @@ def test_what_cannot_be_run_is_said(arguments: list[str], message: str, capsys: 
 def test_a_set_too_small_for_a_size_is_left_out_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(search, "run_trial", lambda *_, **__: TrialResult("complete", 1e9, 1e9, 0.5))
+    monkeypatch.setattr(worker, "run_trial", lambda *_, **__: TrialResult("complete", 1e9, 1e9, 0.5))
     flags = ["--sizes", "12,5000", "--seeds", "1", "--validation-size", "30"]
     assert atlas.main(["--data", "digits.toml", *flags]) == 0
     assert "atlas/digits/5000/0: left out, digits has 150 training images" in capsys.readouterr().out

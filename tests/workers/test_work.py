@@ -22,8 +22,11 @@ from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import Advice
-from harness.search import search
-from harness.search.search import Worker, begin_session, open_study, plan, recover
+from harness.search import worker as search_worker
+from harness.search.optuna_study import open_study, recover
+from harness.search.plan import plan
+from harness.search.resume import begin_session
+from harness.search.worker import Worker
 from harness.storage import database, heartbeat
 from harness.storage import store as store_module
 from harness.storage.database import Away, patiently
@@ -180,7 +183,7 @@ class TestTrials:
 
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(search, "_IDLE", 0.01)
+        monkeypatch.setattr(search_worker, "_IDLE", 0.01)
 
     def worker(self, store: Store, problem: Problem) -> Worker:
         number = begin_session(store, problem.spec, command="test", environment={"commit": "", "device": ""})
@@ -205,7 +208,7 @@ class TestTrials:
             on_checkpoint((Checkpoint(1, 1e9, 1.0, 1.0, 1.0, 0.5),))
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5)
 
-        monkeypatch.setattr(search, "run_trial", run_trial)
+        monkeypatch.setattr(search_worker, "run_trial", run_trial)
         finished: list[int] = []
         frozen.run(lambda number, *_: finished.append(number), stop=lambda: False)
         assert "its result is dropped" in caplog.text
@@ -227,7 +230,7 @@ class TestTrials:
                 return TrialResult("failed", 0.0, 1e9, reason="out of memory: 8 GB were asked for")
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5)
 
-        monkeypatch.setattr(search, "run_trial", run_trial)
+        monkeypatch.setattr(search_worker, "run_trial", run_trial)
         self.worker(store, tiny_problem).run(lambda *_: None, stop=lambda: False)
         rows = store.trials("tiny").set_index("number")
         assert rows.loc[0, "status"] == "failed"
@@ -246,7 +249,7 @@ class TestTrials:
         def run_trial(*_: object, **__: object) -> TrialResult:
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5)
 
-        monkeypatch.setattr(search, "run_trial", run_trial)
+        monkeypatch.setattr(search_worker, "run_trial", run_trial)
         alone = Store(f"sqlite:///{tmp_path}/alone.db")
         alone.create_study("tiny", spec={}, data={}, advice={})
         for where, n in ((alone, 1), (store, workers)):
@@ -269,7 +272,8 @@ class TestTrials:
     def test_two_runs_that_plan_at_once_plan_once(self, store: Store, tiny_problem: Problem, tmp_path: Path) -> None:
         script = """
 import sys
-from harness.search.search import open_study, plan
+from harness.search.optuna_study import open_study
+from harness.search.plan import plan
 from harness.core.spec import StudySpec
 from harness.storage.store import Store
 from tests.workers.test_work import ADVICE

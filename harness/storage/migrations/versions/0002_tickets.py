@@ -24,7 +24,7 @@ where t.status is not null
 
 
 def upgrade() -> None:
-    """From 0001. Trials that had finished get the ticket they would have had; `harness.search.search.plan` adds the
+    """From 0001. Trials that had finished get the ticket they would have had; `harness.search.plan.plan` adds the
     others."""
     op.add_column("harness_session", sa.Column("last_seen", sa.DateTime))
     op.create_table(

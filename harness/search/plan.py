@@ -1,0 +1,94 @@
+"""Which trials a study runs, in which order."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import optuna
+
+from harness.core.spec import StudySpec
+from harness.core.strategy import Kind, Strategy, depths
+from harness.guidance.advice import ADVISED, RECIPES, Advice
+from harness.search.optuna_study import planned_kind
+from harness.search.space import as_params, outside
+from harness.storage.store import Origin, Store
+
+log = logging.getLogger(__name__)
+
+
+def plan(
+    study: optuna.Study,
+    store: Store,
+    spec: StudySpec,
+    advice: Advice,
+    others: Sequence[tuple[Origin, Strategy]] = tuple(RECIPES.items()),
+) -> None:
+    """Put a waiting trial into the storage for each that ``spec.budget.trials`` still lacks.
+
+    Trial 0 is the advice, after what the study itself recommends; then come the ``others``: the article's recipes, 1
+    and 2, or an atlas's own; then what each strategy lacks of its minimum share, the cheapest first: they cost next to
+    nothing and give the front against which the dear ones are judged. The rest are the sampler's. Waiting trials are
+    claimed one by one, by whichever worker is free, so that exactly the number asked for is run. A study that has been
+    planned for as many already is left as it is. Two runs that plan at once do so one after the other.
+    """
+    with store.one_at_a_time():
+        recommended: list[tuple[Origin, Strategy]] = []
+        if spec.recommendation is not None:  # counts towards its strategy's minimum share
+            recommended.append(("quota", spec.recommendation.strategy))
+        _plan(study, spec, [*recommended, ("advice", advice.strategy), *others])
+        store.add_tickets(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
+
+
+def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> None:
+    trials = study.get_trials(deepcopy=False)
+    missing = spec.budget.trials - len(trials)
+    if missing <= 0:
+        return
+    wanted: list[tuple[Origin, dict[str, Any]]] = []
+    planned = Counter(trial.user_attrs["origin"] for trial in trials)
+    for origin, strategy in fixed:
+        planned[origin] -= 1
+        if planned[origin] >= 0:
+            continue
+        params = as_params(strategy, spec)
+        problems = outside(params, spec)
+        if problems:
+            log.warning("%s is not tried: the study's search space leaves out %s", origin, "; ".join(problems))
+        else:
+            wanted.append((origin, params))
+    counted = Counter(planned_kind(trial) for trial in trials)
+    counted.update(params["strategy"] for _, params in wanted[:missing])
+    quota = math.ceil(spec.search.minimum_share * spec.budget.trials - 1e-9)
+    lacking: Counter[Kind] = Counter()
+    while len(wanted) + lacking.total() < missing:
+        kind = min(spec.search.strategies, key=lambda kind: counted[kind])
+        if counted[kind] >= quota:
+            break
+        counted[kind] += 1
+        lacking[kind] += 1
+    wanted += [("quota", params) for params in _cheapest_first(lacking, counted, spec)]
+    wanted += [("sampler", {})] * (missing - len(wanted))
+    for origin, params in wanted[:missing]:
+        study.enqueue_trial(params, user_attrs={"origin": origin})
+
+
+def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Kind, int], spec: StudySpec) -> list[dict[str, Any]]:
+    """So many trials of each strategy. The first of a strategy that has none is the one the article would advise for
+    its scenario. Of the others only what decides their cost is given, and the sampler draws the rest: k in the middles
+    of equal parts of its range, so that all depths are seen early. Of equal cost, in turn."""
+    low, high = spec.search.frozen_convs
+    trials: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    for kind, count in lacking.items():
+        if counted[kind] == count and kind in ADVISED and not outside(advised := as_params(ADVISED[kind], spec), spec):
+            trials.append(((-ADVISED[kind].frozen_convs, 0), advised))
+            count -= 1
+        for turn in range(count):
+            params: dict[str, Any] = {"strategy": kind}
+            frozen, _ = depths(kind)
+            if kind == "freeze_first_k":
+                frozen = params["frozen_convs"] = round(high - (turn + 0.5) / count * (high - low))
+            trials.append(((-frozen, turn + 1), params))
+    return [params for _, params in sorted(trials, key=itemgetter(0))]

@@ -1,0 +1,68 @@
+"""Going on with a study: what may change, and recording the process that works on it."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from harness.core.environment import host, process_started
+from harness.core.errors import SpecError
+from harness.core.spec import Precision, StudySpec
+from harness.storage.store import Store, StudyRow
+
+_FREE_TO_CHANGE = {
+    "name", "description", "budget.trials", "budget.time_limit", "budget.max_trial_cost", "pruning", "baselines",
+    "recommendation",
+}  # fmt: skip
+
+
+def begin_session(store: Store, spec: StudySpec, *, command: str, environment: dict[str, Any]) -> int:
+    """Record that this process works on the study ``spec``; the session's id."""
+    started = process_started(os.getpid())
+    assert started is not None
+    return store.begin_session(
+        spec.name,
+        command=command,
+        spec=spec.model_dump(mode="json"),
+        environment=environment,
+        host=host(),
+        pid=os.getpid(),
+        process_started=started,
+    )
+
+
+def resolve_precision(spec: StudySpec, before: StudyRow | None, fastest: Callable[[], Precision]) -> StudySpec:
+    """``spec`` with a precision where it says auto: that of the study as it was begun, ``before``, and for a new one
+    the ``fastest`` here. So all trials of a study compute alike, on whichever machines."""
+    if spec.budget.precision != "auto":
+        return spec
+    precision = StudySpec.model_validate(before.spec).budget.precision if before else fastest()
+    return spec.model_copy(update={"budget": spec.budget.model_copy(update={"precision": precision})})
+
+
+def check_same_problem(before: Mapping[str, Any], spec: StudySpec) -> None:
+    """Refuse to go on with a study whose results would no longer be comparable. Raises SpecError naming each key.
+
+    What a study did not say yet when it was begun, ``before``, was then what is now the default.
+    """
+    then = StudySpec.model_validate(before).model_dump(mode="json")
+    changed = [
+        f"{key} was {old!r}, now {new!r}" for key, old, new in _differences(then, spec.model_dump(mode="json"), "")
+    ]
+    if changed:
+        raise SpecError(
+            f"study {spec.name!r} was begun with another problem: {'; '.join(changed)}. Its trials cannot be compared: "
+            "take the change back, give the new study its own --name, or drop the old results with --fresh"
+        )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> list[tuple[str, Any, Any]]:
+    found = []
+    for name in sorted(before.keys() | now.keys()):
+        key, old, new = prefix + name, before.get(name), now.get(name)
+        if key in _FREE_TO_CHANGE:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, f"{key}.")
+        elif old != new:
+            found.append((key, old, new))
+    return found

@@ -1,0 +1,172 @@
+"""A worker: claims the trials of a study one after the other, runs them and records them."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import optuna
+from optuna.trial import TrialState
+
+from harness.core.errors import StorageError
+from harness.core.results import Checkpoint, TrialResult
+from harness.core.strategy import Strategy
+from harness.search.judge import Judge
+from harness.search.optuna_study import close_trial, finished, recover, set_state
+from harness.search.planned import PlannedStorage
+from harness.search.runtime import RECENT, Forecast, Setting
+from harness.search.sampler import sampler, trial_seed
+from harness.search.space import suggest
+from harness.storage.database import patiently
+from harness.storage.heartbeat import Watch
+from harness.storage.store import Store, Ticket, TicketLost
+from harness.training.fit import OUT_OF_MEMORY
+from harness.training.problem import Problem
+from harness.training.trial import run_trial
+
+log = logging.getLogger(__name__)
+
+MAX_RETRIES = 2
+"""How often a trial whose process died is started again before it counts as failed."""
+
+_IDLE = 1.0  # seconds between looks of a worker that waits for the trials of others
+
+OnTrial = Callable[[int, Strategy, TrialResult], None]
+"""Callback(number, strategy, result), called after each trial of this process."""
+
+
+class Worker:
+    """Claims waiting trials of one study one after the other, runs and records them."""
+
+    def __init__(
+        self, study: optuna.Study, store: Store, problem: Problem, session: int, advance: Callable[[Checkpoint], None]
+    ) -> None:
+        """``session`` is that of this process in the store; ``advance`` is told of every checkpoint."""
+        self._study = study
+        self._store = store
+        self._problem = problem
+        self._session = session
+        self._advance = advance
+        self._watch = Watch(store, study.study_name)
+        self._running: int | None = None
+
+    @cached_property
+    def _device(self) -> str:
+        """What this process computes on."""
+        sessions = self._store.sessions(self._study.study_name)
+        return str(sessions.loc[sessions["id"] == self._session, "device"].iloc[0])
+
+    def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
+        """Run trials until all that were asked for are finished, or ``stop`` says so before a new one.
+
+        With none left to claim it waits for those that others run: what a lost process leaves is done here.
+
+        When an exception comes through (Ctrl-C, a bug, a storage that fails), the running trial goes back to the plan
+        where the storage still answers, and nothing recorded is lost.
+        """
+        try:
+            patiently(lambda: recover(self._study, self._store, self._watch))
+            while not stop():
+                ticket = patiently(self._claim)
+                if ticket is None:
+                    if patiently(self._all_finished):
+                        return
+                    time.sleep(_IDLE)
+                    continue
+                try:
+                    on_trial(ticket.number, *self._run(ticket))
+                except TicketLost as lost:
+                    log.warning("%s: this process was taken for dead and its result is dropped", lost)
+                    patiently(lambda: self._store.beat(self._session))
+                self._running = None
+        except BaseException:
+            self._release()
+            raise
+
+    def _claim(self) -> Ticket | None:
+        ticket = self._store.claim(self._study.study_name, self._session, self._problem.spec.budget.trials)
+        self._running = None if ticket is None else ticket.number
+        return ticket
+
+    def _all_finished(self) -> bool:
+        recover(self._study, self._store, self._watch)
+        return finished(self._study) >= self._problem.spec.budget.trials
+
+    def _run(self, ticket: Ticket) -> tuple[Strategy, TrialResult]:
+        store, name, number = self._store, self._study.study_name, ticket.number
+        seed = trial_seed(self._problem.spec.seed, number)
+        strategy = patiently(lambda: self._begin(number, seed))
+        planned = self._problem.cost(strategy).at(len(self._problem.split.train), self._problem.spec.budget.epochs)
+        if ticket.retries > MAX_RETRIES:
+            died = f"its process died {ticket.retries} times in this trial"
+            result = TrialResult("failed", 0.0, planned, reason=died)
+        elif too_large := patiently(lambda: self._too_large(strategy)):
+            result = TrialResult("over_budget", 0.0, planned, reason=too_large)
+        else:
+            judge = patiently(lambda: Judge(store, self._problem, number, strategy))
+
+            def on_checkpoint(curve: Sequence[Checkpoint]) -> str | None:
+                patiently(lambda: store.record_checkpoint(name, number, curve[-1], session=self._session))
+                self._advance(curve[-1])
+                return judge.verdict(curve)
+
+            result = run_trial(strategy, self._problem, seed=seed, on_checkpoint=on_checkpoint)
+
+        def end() -> None:
+            store.end_trial(name, number, result, session=self._session)
+            score = result.score(self._problem.spec.metric)
+            close_trial(self._study, number, result.status, result.reason, score, result.train_flops)
+
+        patiently(end)
+        return strategy, result
+
+    def _begin(self, number: int, seed: int) -> Strategy:
+        """Draw the trial's strategy and record that it starts. Parameters drawn in an earlier attempt are kept."""
+        spec = self._problem.spec
+        trial_id = set_state(self._study, number, TrialState.RUNNING)
+        self._study.sampler = sampler(spec.seed, number)
+        storage = self._study._storage
+        assert isinstance(storage, PlannedStorage)
+        with storage.read_once(self._study._study_id):
+            trial = optuna.Trial(self._study, trial_id)
+            strategy = suggest(trial, spec)
+        trial.set_user_attr("strategy", strategy.label())
+        predicted = self._predicted(strategy)
+        if predicted is not None:
+            trial.set_user_attr("predicted_seconds", predicted)
+        self._store.begin_trial(
+            self._study.study_name,
+            number,
+            session=self._session,
+            strategy=strategy,
+            origin=trial.user_attrs["origin"],
+            seed=seed,
+            planned_flops=self._problem.cost(strategy).at(len(self._problem.split.train), spec.budget.epochs),
+            predicted_seconds=predicted,
+        )
+        return strategy
+
+    def _predicted(self, strategy: Strategy) -> float | None:
+        """Seconds that a whole trial will take here, from what trials and baselines on such a device took."""
+        store, name, spec, split = self._store, self._study.study_name, self._problem.spec, self._problem.split
+        sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
+        setting = Setting.of(spec, sizes, self._problem.backbone.architecture)
+        forecast = Forecast.fit(setting, *store.measured_on(self._device, name, RECENT))
+        return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
+
+    def _too_large(self, strategy: Strategy) -> str:
+        """A reason not to begin, or nothing: a trial that needed no more memory had run out of it on such a device."""
+        for number, smaller in self._store.failed(self._study.study_name, OUT_OF_MEMORY, self._device):
+            if strategy.needs_memory_of(smaller):
+                return f"needs at least the memory of trial {number}, which ran out of it"
+        return ""
+
+    def _release(self) -> None:
+        if self._running is None:
+            return
+        try:
+            self._store.give_back(self._study.study_name, self._running, session=self._session)
+            set_state(self._study, self._running, TrialState.WAITING)
+        except StorageError as error:  # what brought us here says more; the ticket is taken back from a dead session
+            log.warning("trial %d could not be given back: %s", self._running, error)
+        self._running = None
