@@ -12,32 +12,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dashboards.atlas import write_atlas
+from harness import command
 from harness.analysis.rows import atlas_trials
 from harness.analysis.verdicts import Found, places
-from harness.arguments import Parser, recorded_command
-from harness.core.environment import stop_on_sigterm
-from harness.core.errors import HarnessError, SpecError
-from harness.core.paths import DEFAULT_STORAGE, RESULTS
+from harness.arguments import Parser
+from harness.core.errors import SpecError
+from harness.core.paths import RESULTS
 from harness.core.spec import AdviceSpec, DatasetSpec
-from harness.run import loading, prepare_output
-from harness.storage import database
 from harness.storage.store import Store
 
 
-@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
-    arguments = _parser().parse_args(argv)
-    stop_on_sigterm()
-    try:
-        _run(arguments, recorded_command("atlas", argv))
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; everything finished is kept. Run the same command again to go on.", file=sys.stderr)
-        return 130
-    return 0
+    """Run the command and return its exit code (see `harness.command.main`)."""
+    stopped = "everything finished is kept. Run the same command again to continue."
+    return command.main(_parser(), _run, argv, stopped=stopped)
 
 
 def _parser() -> Parser:
@@ -63,10 +51,8 @@ def _parser() -> Parser:
         "--image-size", type=int, default=32, metavar="PIXELS", help="side of the square (default: %(default)s)"
     )
     parser.add_argument("--name", default="atlas", help="what its studies' names begin with (default: %(default)s)")
-    parser.add_argument(
-        "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
-    )
-    parser.add_argument("--weights", type=Path, metavar="PATH", help="VGG16 weights, as for `harness run`")
+    command.add_storage(parser)
+    command.add_weights(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -97,7 +83,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in text.split(",")}))
 
 
-def _run(arguments: argparse.Namespace, command: str) -> None:
+def _run(arguments: argparse.Namespace, recorded: str) -> None:
     try:
         boundaries = AdviceSpec(large_at=arguments.large_at, similar_below=arguments.similar_below)
     except ValueError:
@@ -110,8 +96,8 @@ def _run(arguments: argparse.Namespace, command: str) -> None:
         return
     datasets = _datasets(arguments)
     rows = arguments.out.with_suffix(".json")
-    prepare_output(arguments.out, arguments.storage, {rows: "table of rows"})
-    with loading():
+    command.prepare_output(arguments.out, arguments.storage, {rows: "table of rows"})
+    with command.loading():
         from harness.workers.atlas_cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
 
     atlas = Atlas(
@@ -123,7 +109,7 @@ def _run(arguments: argparse.Namespace, command: str) -> None:
         arguments.image_size,
     )
     try:
-        run_atlas(atlas, arguments.storage, arguments.weights, command)
+        run_atlas(atlas, arguments.storage, arguments.weights, recorded)
     finally:
         found = atlas_trials(Store(arguments.storage), atlas.name)
         if places(found, boundaries):

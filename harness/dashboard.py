@@ -1,27 +1,29 @@
 """The command line of the dashboard: write the page of one or more studies, as files or live."""
 
+import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dashboards.images import write_pdf, write_pngs
 from dashboards.page import write_page
+from harness import command
 from harness.analysis.rows import Rows
 from harness.arguments import Parser
-from harness.core.environment import stop_on_sigterm
-from harness.core.errors import HarnessError, SpecError, StorageError
-from harness.core.paths import DEFAULT_STORAGE, page_path
+from harness.core.errors import SpecError, StorageError
+from harness.core.paths import page_path
 from harness.storage import database
 from harness.storage.outputs import check_output
 from harness.storage.store import Store
 
 
-@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page and, with ``--serve``, serve until Ctrl-C, which is how serving ends and therefore exit code 0.
+    """Run the command and return its exit code (see `harness.command.main`); Ctrl-C is how serving ends: 0."""
+    return command.main(_parser(), _run, argv)
 
-    Exit code 2 for what the user can mend, with one line on stderr that says how.
-    """
+
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.dashboard",
         description="Write a study's page: what to use, accuracy versus compute, frozen layers, where the time went, "
@@ -34,12 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="the study's name, as its file gives it; again for each study to compare it with",
     )
-    parser.add_argument(
-        "--storage",
-        default=DEFAULT_STORAGE,
-        metavar="URL",
-        help="SQLAlchemy URL of the database (default: %(default)s)",
-    )
+    command.add_storage(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: results/<study>.html)")
     parser.add_argument(
         "--serve",
@@ -53,37 +50,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--png", type=Path, metavar="DIR", help="also write each figure as a PNG there (needs Chromium or Chrome)"
     )
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="also write the page as a PDF (the same)")
-    arguments = parser.parse_args(argv)
-    stop_on_sigterm()
-    study, *compared = arguments.study
-    try:
-        if study in compared or len(set(compared)) < len(compared):
-            raise SpecError(f"--study {' --study '.join(arguments.study)} names a study twice: give each once")
-        _refuse_missing_file(arguments.storage)
-        page = arguments.out or page_path(" against ".join(arguments.study))
-        check_output(page, "page", arguments.storage)
-        if arguments.pdf:
-            check_output(arguments.pdf, "PDF", arguments.storage, "--pdf")
-        store = Store(arguments.storage)
-        write_page(store, study, page, *compared)
-        print(f"page: {page}", flush=True)
-        if arguments.png or arguments.pdf:
-            studies = [Rows.read(store, name) for name in arguments.study]
-            for file in write_pngs(studies, arguments.png) if arguments.png else ():
-                print(f"figure: {file}", flush=True)
-            if arguments.pdf:
-                write_pdf(studies, arguments.pdf)
-                print(f"pdf: {arguments.pdf}", flush=True)
-        if arguments.serve:
-            from dashboards.live import serve  # optuna-dashboard takes seconds to import
+    return parser
 
+
+def _run(arguments: argparse.Namespace, _: str) -> None:
+    study, *compared = arguments.study
+    if study in compared or len(set(compared)) < len(compared):
+        raise SpecError(f"--study {' --study '.join(arguments.study)} names a study twice: give each once")
+    _refuse_missing_file(arguments.storage)
+    page = arguments.out or page_path(" against ".join(arguments.study))
+    check_output(page, "page", arguments.storage)
+    if arguments.pdf:
+        check_output(arguments.pdf, "PDF", arguments.storage, "--pdf")
+    store = Store(arguments.storage)
+    write_page(store, study, page, *compared)
+    print(f"page: {page}", flush=True)
+    if arguments.png or arguments.pdf:
+        studies = [Rows.read(store, name) for name in arguments.study]
+        for file in write_pngs(studies, arguments.png) if arguments.png else ():
+            print(f"figure: {file}", flush=True)
+        if arguments.pdf:
+            write_pdf(studies, arguments.pdf)
+            print(f"pdf: {arguments.pdf}", flush=True)
+    if arguments.serve:
+        from dashboards.live import serve  # optuna-dashboard takes seconds to import
+
+        with suppress(KeyboardInterrupt):
             serve(store, arguments.study, arguments.port)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0 if arguments.serve else 130
-    return 0
 
 
 def _refuse_missing_file(storage: str) -> None:

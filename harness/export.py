@@ -12,20 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import command
 from harness.analysis import formatting
 from harness.analysis.confirmed import confirmation
 from harness.analysis.rows import Rows
 from harness.arguments import Parser
-from harness.core.environment import describe, stop_on_sigterm
-from harness.core.errors import HarnessError, SpecError, StorageError
-from harness.core.paths import DEFAULT_STORAGE
+from harness.core.environment import describe
+from harness.core.errors import SpecError, StorageError
 from harness.core.results import Checkpoint
 from harness.core.spec import DatasetSpec
 from harness.data.dataset import load_split
-from harness.run import loading, silenced
-from harness.storage import database
 from harness.storage.store import Store
-from harness.worker import dataset_of
 
 if TYPE_CHECKING:  # heavy
     import keras
@@ -47,21 +44,9 @@ FILES = {
 _HOW = "# What makes this model again: python -m harness.export --spec spec.toml --out DIR\n"
 
 
-@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
-    arguments = _parser().parse_args(argv)
-    stop_on_sigterm()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        _export(arguments)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; nothing was exported.", file=sys.stderr)
-        return 130
-    return 0
+    """Run the command and return its exit code (see `harness.command.main`)."""
+    return command.main(_parser(), _run, argv, stopped="nothing was exported.")
 
 
 def _parser() -> Parser:
@@ -89,21 +74,18 @@ def _parser() -> Parser:
         metavar="FORMAT",
         help="of keras, saved_model and onnx (default: all whose packages are there)",
     )
-    parser.add_argument(
-        "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
-    )
-    parser.add_argument("--weights", type=Path, metavar="PATH", help="VGG16 weights, as for `harness run`")
-    parser.add_argument(
-        "--dataset", metavar="SET", help="the data set here, as for `harness run --data`, where it has moved"
-    )
+    command.add_storage(parser)
+    command.add_weights(parser)
+    command.add_moved_data(parser)
     return parser
 
 
-def _export(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, _: str) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     _check_target(arguments.out, arguments.overwrite)
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
-    with loading():
+    with command.loading():
         from harness.backbones.vgg16 import device  # heavy: TensorFlow or JAX is loaded
         from harness.backbones.weights import load_weights
         from harness.deployment.exported_model import Signature
@@ -113,24 +95,24 @@ def _export(arguments: argparse.Namespace) -> None:
     formats = _formats(arguments.formats)
     if arguments.spec:
         winner = Winner.load(arguments.spec)
-        beside = arguments.spec.parent if arguments.dataset is None else Path.cwd()
+        beside = arguments.spec.parent if arguments.data is None else Path.cwd()
         try:
-            dataset = DatasetSpec.load(arguments.dataset or winner.study.data.dataset, beside)
+            dataset = DatasetSpec.load(arguments.data or winner.study.data.dataset, beside)
         except SpecError as error:
-            raise SpecError(f"{error}. Give the data set of {arguments.spec} with --dataset") from None
+            raise SpecError(f"{error}. Give the data set of {arguments.spec} with --data") from None
     else:
         store = Store(arguments.storage)
         winner = _confirmed(Winner.of(store, arguments.study, arguments.trial), store)
-        dataset = dataset_of(store, arguments.study, arguments.dataset)
+        dataset = command.dataset_of(store, arguments.study, arguments.data)
     split = load_split(dataset, winner.study.data, winner.study.seed)
     weights = load_weights(arguments.weights)
-    _say(
+    command.say(
         f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "
         "training and the validation part"
     )
 
     def on_epoch(checkpoint: Checkpoint) -> None:
-        _say(
+        command.say(
             f"epoch {checkpoint.epoch} of {winner.study.budget.epochs}: training loss {checkpoint.train_loss:.4f}, "
             f"{formatting.seconds(checkpoint.train_seconds)}"
         )
@@ -170,7 +152,7 @@ def _formats(asked: Sequence[str] | None) -> list[str]:
         if lacks and asked:
             raise SpecError(f"--formats {name}: it {lacks}")
         if lacks:
-            _say(f"{name} is left out: it {lacks}")
+            command.say(f"{name} is left out: it {lacks}")
         else:
             formats.append(name)
     return formats
@@ -191,7 +173,7 @@ def _lacks(form: str) -> str:
 def _write(model: "keras.Model", folder: Path, formats: Sequence[str], signature: "Signature") -> None:
     from harness.deployment.standalone import save_keras, save_onnx, save_saved_model
 
-    with silenced():
+    with command.silenced():
         for form in formats:
             target = folder / _FORMATS[form]
             if form == "keras":
@@ -244,10 +226,6 @@ def _new_folder(target: Path) -> Iterator[Path]:
         if old.exists() and not target.exists():
             old.replace(target)
         shutil.rmtree(building, ignore_errors=True)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.core.environment import available_cores, stop_on_sigterm
-from harness.core.errors import DataError, HarnessError, SpecError, StorageError
+from harness import command
+from harness.arguments import Parser
+from harness.core.environment import available_cores
+from harness.core.errors import DataError, SpecError, StorageError
 from harness.data.decoding import Unreadable, decode
 from harness.data.folders import SUFFIXES
 from harness.data.listing import printable, shown
-from harness.run import loading
 from harness.storage.outputs import check_output
 
 if TYPE_CHECKING:  # heavy
@@ -27,22 +28,12 @@ _BATCH = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
-    arguments = _parser().parse_args(argv)
-    stop_on_sigterm()
-    try:
-        _predict(arguments)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        return 130
-    return 0
+    """Run the command and return its exit code (see `harness.command.main`)."""
+    return command.main(_parser(), _run, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.predict",
         description="Print as CSV what a model that `harness export` wrote says of pictures: file, label, probability. "
         "Pictures are read as those of a training folder are. One that cannot be read is named on standard error, the "
@@ -59,13 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _predict(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, _: str) -> None:
     if arguments.top < 1:
         raise SpecError(f"--top {arguments.top}: give 1 or more")
     if arguments.out is not None:
         check_output(arguments.out, "CSV of predictions")
     files = _files(arguments.images)
-    with loading():
+    with command.loading():
         from harness.deployment.exported_model import Exported  # heavy: TensorFlow or JAX is loaded
 
         exported = Exported.load(arguments.model)

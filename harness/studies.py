@@ -11,32 +11,17 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
+from harness import command
 from harness.arguments import Parser
-from harness.core.environment import stop_on_sigterm
-from harness.core.errors import HarnessError, StorageError
-from harness.core.paths import DEFAULT_STORAGE
+from harness.core.errors import StorageError
 from harness.core.results import METRIC_NAMES
 from harness.data.listing import PART_NAMES
-from harness.run import loading
-from harness.storage import database
 from harness.storage.store import Store
 
 
-@database.closing()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 for input that must be mended, 130 stopped by Ctrl-C."""
-    arguments = _parser().parse_args(argv)
-    stop_on_sigterm()
-    try:
-        store = Store(arguments.storage)
-        arguments.run(store, arguments)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        return 130
-    return 0
+    """Run the command and return its exit code (see `harness.command.main`)."""
+    return command.main(_parser(), lambda arguments, _: arguments.run(Store(arguments.storage), arguments), argv)
 
 
 def _parser() -> Parser:
@@ -47,22 +32,20 @@ def _parser() -> Parser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: object, summary: str) -> Parser:
+    def subcommand(name: str, run: object, summary: str) -> argparse.ArgumentParser:
         found = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
         found.set_defaults(run=run)
-        found.add_argument(
-            "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
-        )
+        command.add_storage(found)
         return found
 
-    command("list", _list, "list the studies with what has been done")
-    show = command("show", _show, "show one study: its resolved spec, its trials by status, its sessions")
-    parts = command(
+    subcommand("list", _list, "list the studies with what has been done")
+    show = subcommand("show", _show, "show one study: its resolved spec, its trials by status, its sessions")
+    parts = subcommand(
         "split", _split, "print a study's parts as a manifest, which --data takes where the images are files"
     )
-    export = command("export", _export, "copy a study into a new SQLite file")
-    brought = command("import", _import, "copy a study from an exported file into this database")
-    delete = command("delete", _delete, "delete a study with all its rows; there is no way back")
+    export = subcommand("export", _export, "copy a study into a new SQLite file")
+    brought = subcommand("import", _import, "copy a study from an exported file into this database")
+    delete = subcommand("delete", _delete, "delete a study with all its rows; there is no way back")
     for parsed in (show, parts, export, delete):
         parsed.add_argument("study", metavar="NAME")
     export.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
@@ -153,7 +136,7 @@ def _delete(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _copying() -> ModuleType:
-    with loading():
+    with command.loading():
         from harness.search import copying  # heavy, as all that drives the search is
     return copying
 

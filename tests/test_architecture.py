@@ -11,115 +11,42 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# A module imports only from modules before it. Those in TOP may import anything.
-ORDER = [
-    "harness.core.errors",
-    "harness.core.strategy",
-    "harness.core.results",
-    "harness.core.metrics",
-    "harness.core.spec",
-    "harness.core.paths",
-    "harness.core.toml",
-    "harness.core.environment",
-    "harness.core.clock",
-    "harness.statistics.pareto",
-    "harness.statistics.comparison",
-    "harness.confirmation.finalists",
-    "harness.training.flops",
-    "harness.search.runtime",
-    "harness.search.pruning",
-    "harness.statistics.similarity",
-    "harness.statistics.transferability",
-    "harness.data.listing",
-    "harness.data.folders",
-    "harness.data.manifests",
-    "harness.data.archives",
-    "harness.data.downloads",
-    "harness.data.sources",
-    "harness.data.decoding",
-    "harness.data.inspection",
-    "harness.data.duplicates",
-    "harness.data.checks",
-    "harness.data.split",
-    "harness.data.dataset",
-    "harness.data.augmentation",
-    "harness.guidance.profile",
-    "harness.guidance.advice",
-    "harness.analysis.verdicts",
-    "harness.backbones.weights",
-    "harness.backbones.kernels",
-    "harness.backbones.jax_kernels",
-    "harness.backbones.vgg16",
-    "harness.backbones.batches",
-    "harness.backbones.activation_cache",
-    "harness.guidance.measure",
-    "harness.training.networks",
-    "harness.deployment.exported_model",
-    "harness.deployment.standalone",
-    "harness.training.objective",
-    "harness.training.tensorflow_step",
-    "harness.training.jax_step",
-    "harness.training.fit",
-    "harness.training.problem",
-    "harness.training.baselines",
-    "harness.training.trial",
-    "harness.storage.database",
-    "harness.arguments",
-    "harness.storage.outputs",
-    "harness.storage.migrations",
-    "harness.storage.store",
-    "harness.storage.heartbeat",
-    "harness.search.planned",
-    "harness.search.search",
-    "harness.search.copying",
-    "harness.deployment.winner",
-    "dashboards",
-    "harness.deployment.model_card",
-    "dashboards.terminal",
-    "harness.workers.progress",
-    "harness.workers.work",
-    "harness.confirmation.test_opening",
-    "harness.workers.ray_workers",
-    "harness.workers.session",
-    "harness.workers.atlas_cells",
-]
-TOP = {
-    "harness.atlas",
-    "harness.confirm",
-    "harness.dashboard",
-    "harness.export",
-    "harness.predict",
-    "harness.run",
-    "harness.studies",
-    "harness.worker",
-    "harness.__main__",
-}
+COMMANDS = "commands"
+DASHBOARDS = "dashboards"
 
-# What answers in a moment: `--help`, `--list`, `--dry-run`, the page. The training modules are imported only to train.
-LIGHT = [
-    "harness.core.errors",
-    "harness.core.strategy",
-    "harness.core.results",
-    "harness.core.metrics",
-    "harness.core.spec",
-    "harness.core.paths",
-    "harness.statistics.pareto",
-    "harness.training.flops",
-    "harness.search.pruning",
-    "harness.guidance.profile",
+# A room imports from itself and from the rooms its line names. The commands, on top, import from all rooms.
+ROOMS: dict[str, set[str]] = {
+    "core": set(),
+    "statistics": {"core"},
+    "data": {"core"},
+    "storage": {"core"},
+    "backbones": {"core", "data"},
+    "training": {"core", "data", "backbones"},
+    "guidance": {"core", "data", "statistics", "backbones"},
+    "search": {"core", "statistics", "storage", "backbones", "training", "guidance"},
+    "analysis": {"core", "statistics", "storage", "guidance"},
+    "deployment": {"core", "data", "statistics", "storage", "backbones", "training", "analysis"},
+    "workers": {
+        "core", "statistics", "data", "storage", "backbones", "training", "guidance", "search", "analysis",
+    },
+    "confirmation": {
+        "core", "statistics", "data", "storage", "backbones", "training", "guidance", "search", "analysis", "workers",
+    },
+    DASHBOARDS: {"core", "statistics", "storage", "guidance", "analysis"},
+}  # fmt: skip
+ROOMS[COMMANDS] = set(ROOMS)
+
+# What answers in a moment: `--help`, `--list`, `--dry-run`, the page. These rooms import no framework; of the others,
+# these modules.
+LIGHT_ROOMS = {"core", "statistics", "storage", "analysis", DASHBOARDS, COMMANDS}
+LIGHT = {
+    "harness.backbones.architecture",
     "harness.guidance.advice",
-    "harness.analysis.verdicts",
-    "harness.atlas",
-    "harness.storage.database",
-    "harness.storage.migrations",
-    "harness.storage.store",
-    "dashboards.terminal",
-    "harness.dashboard",
-    "harness.export",
-    "harness.predict",
-    "harness.run",
-    "harness.__main__",
-]
+    "harness.guidance.profile",
+    "harness.search.pruning",
+    "harness.search.runtime",
+    "harness.training.flops",
+}
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -137,9 +64,16 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def layer(module: str) -> str:
-    """The entry of ORDER or TOP that a module belongs to, or its own name where there is none."""
-    return next((entry for entry in [*ORDER, *TOP] if f"{module}.".startswith(f"{entry}.")), module)
+def is_ours(name: str) -> bool:
+    return name.startswith(("harness.", "dashboards"))
+
+
+def room(module: str) -> str:
+    """Return the room that a module belongs to."""
+    package, *rest = module.split(".")
+    if package == "dashboards":
+        return DASHBOARDS
+    return rest[0] if len(rest) > 0 and rest[0] in ROOMS and (ROOT / "harness" / rest[0]).is_dir() else COMMANDS
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -155,24 +89,48 @@ def imported(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sources("harness", "dashboards"), ids=module_name)
-def test_imports_follow_the_order(path: Path) -> None:
-    module = layer(module_name(path))
-    if module in TOP or module == "harness":
-        return
-    assert module in ORDER, f"{module} has no place in ORDER: give it one"
-    below = ORDER[ORDER.index(module) + 1 :] + sorted(TOP)
-    assert [name for name in imported(path) if layer(name) in below] == []
+def test_rooms_import_only_what_the_table_allows(path: Path) -> None:
+    module = module_name(path)
+    allowed = ROOMS[room(module)] | {room(module)}
+    assert [name for name in imported(path) if is_ours(name) and room(name) not in allowed] == []
 
 
-def test_the_order_catches_an_import_from_below(tmp_path: Path) -> None:
+def test_every_folder_is_a_room_and_the_table_has_no_circle() -> None:
+    folders = {path.name for path in (ROOT / "harness").iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(ROOMS) - {COMMANDS, DASHBOARDS}
+    left = dict(ROOMS)
+    while left:
+        free = [name for name, needs in left.items() if not needs & set(left) - {name}]
+        assert free, f"rooms import each other: {sorted(left)}"
+        for name in free:
+            del left[name]
+
+
+def test_modules_have_no_circle() -> None:
+    modules = {module_name(path): path for path in sources("harness", "dashboards")}
+    left = {name: {other for other in imported(path) if other in modules} - {name} for name, path in modules.items()}
+    while left:
+        free = [name for name, needs in left.items() if not needs & set(left)]
+        assert free, f"modules import each other: {sorted(left)}"
+        for name in free:
+            del left[name]
+
+
+def test_init_files_of_rooms_are_empty() -> None:
+    inits = (ROOT / "harness").glob("*/__init__.py")
+    assert [path for path in inits if path.read_text(encoding="utf-8").strip()] == []
+
+
+def test_an_import_inside_a_function_counts(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
-    module.write_text("def late():\n    from harness import store\n")
-    assert "harness.storage.store" in map(layer, imported(module))
+    module.write_text("def late():\n    from harness.storage import store\n")
+    assert "storage" in map(room, imported(module))
 
 
 def test_light_modules_import_no_machine_learning_framework() -> None:
-    light = [module_name(path) for path in sources("harness", "dashboards")]
-    light = [name for name in light if name in LIGHT or layer(name) == "dashboards"]
+    modules = [module_name(path) for path in sources("harness", "dashboards")]
+    light = [name for name in modules if name in LIGHT or room(name) in LIGHT_ROOMS]
+    assert set(LIGHT) <= set(light)
     probe = (
         "import importlib, sys\n"
         f"for name in {light!r}:\n"

@@ -11,15 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import dashboards.optuna
-from dashboards.page import write_page
 from harness.analysis.recommendation import recommend
 from harness.analysis.recommended_study import recommended_study
 from harness.analysis.rows import Rows
 from harness.backbones.weights import Weights, load_weights
 from harness.confirmation.finalists import candidates
 from harness.core.errors import SpecError, StorageError
-from harness.core.paths import recommendation_path, user_cache
+from harness.core.paths import user_cache
 from harness.core.results import BASELINES, Candidate, TrialResult
 from harness.core.spec import DatasetSpec, StudySpec, shipped
 from harness.core.toml import as_toml
@@ -37,13 +35,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``dataset_name`` is given where the study's own name for it, read from the folder
-    ``beside``, does not hold here. ``reopen`` allows to open the test part once more; ``command`` is recorded."""
+    """What the user asked for. ``recommendation`` is the file to write. ``dataset_name`` is given where the study's own
+    name for its data, read from the folder ``beside``, is not valid here. ``reopen`` allows opening the test set once
+    more; ``command`` is recorded."""
 
     study: str
     dataset: DatasetSpec
     storage: str
-    page: Path
+    recommendation: Path
     dataset_name: str | None = None
     beside: Path = Path()
     weights: Path | None = None
@@ -73,12 +72,24 @@ def fresh_seeds(study_seed: int, count: int) -> list[int]:
     return [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1 for text in texts]
 
 
-def confirm(request: Request, note: Callable[[str], None] = log.info) -> Rows:
-    """Measure the finalists, the advice, the recipes and the baselines on the test part, record it, and write the page
-    and the recommendation; gives the study's rows.
+def confirm(
+    request: Request, note: Callable[[str], None] = log.info, on_end: Callable[[Store], None] = lambda _: None
+) -> Rows:
+    """Measure the finalists, the advice, the recipes and the baselines on the test set and write the recommendation.
 
-    One that was interrupted goes on: what it had measured stays. Raises SpecError for an unknown study, one with
-    nothing to confirm or a finished opening without ``reopen``, and StorageError where somebody works on the study.
+    A confirmation that was interrupted continues: what it had measured stays.
+
+    Args:
+        request: what the user asked for.
+        note: callback(text) for lines that the user should see.
+        on_end: callback(store), called once measuring has ended, whatever ended it.
+
+    Returns:
+        The study's rows.
+
+    Raises:
+        SpecError: an unknown study, a study with nothing to confirm, or a finished opening without ``reopen``.
+        StorageError: somebody works on the study, or the recommendation cannot be written.
     """
     if request.finalists < 1 or request.seeds < 2:
         given = f"--finalists {request.finalists} --seeds {request.seeds}"
@@ -97,8 +108,7 @@ def confirm(request: Request, note: Callable[[str], None] = log.info) -> Rows:
         with recorded_session(store, spec, weights, request.command) as session:
             _measure(request, store, spec, split, weights, session, note)
     finally:
-        patiently(lambda: write_page(store, spec.name, request.page))
-    dashboards.optuna.attach(store, spec.name)
+        on_end(store)
     rows = patiently(lambda: Rows.read(store, spec.name))
     _write_recommendation(rows, request)
     return rows
@@ -202,7 +212,7 @@ def _train(candidate: Candidate, problem: Problem, seed: int) -> TrialResult:
 
 
 def _write_recommendation(rows: Rows, request: Request) -> None:
-    advised, file = recommend(rows), recommendation_path(request.page)
+    advised, file = recommend(rows), request.recommendation
     assert advised is not None  # it has just been confirmed
     name = request.dataset_name or rows.spec["data"]["dataset"]
     path = request.beside / name
@@ -216,4 +226,4 @@ def _write_recommendation(rows: Rows, request: Request) -> None:
     try:
         file.write_text(head + as_toml(study), encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{file} cannot be written ({error.strerror}): mend it, or choose another --out") from None
+        raise StorageError(f"{file} cannot be written ({error.strerror}): choose another --out") from None

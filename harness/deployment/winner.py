@@ -137,7 +137,7 @@ def train(
     if split.train.digest() != winner.images:
         raise DataError(
             f"the images of data set {winner.study.data.dataset!r} here are not those that study "
-            f"{winner.study.name!r} was searched on: give the same data with --dataset"
+            f"{winner.study.name!r} was searched on: give the same data with --data"
         )
     unlimited = winner.study.budget.model_copy(update={"max_trial_cost": None})
     study = winner.study.model_copy(update={"budget": unlimited})

@@ -24,7 +24,7 @@ from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
 from harness.training.problem import Problem, set_precision
 from harness.workers.session import begin_study
-from harness.workers.work import carry_out, check_same_images
+from harness.workers.work import check_same_images, run_study_trials
 
 STRATEGIES = (
     *ADVISED.values(),
@@ -177,7 +177,7 @@ def _run_cell(store: Store, problem: Problem, command: str) -> None:
     advice = Advice.of(row.advice["scenario"], row.advice["reason"])
     others = [strategy for strategy in STRATEGIES if strategy != advice.strategy]
     plan(study, store, spec, advice, [("quota", strategy) for strategy in others])
-    carry_out(problem, store, command, baselines=True)
+    run_study_trials(problem, store, command, baselines=True)
     trials = store.trials(spec.name).sort_values("val_accuracy", ascending=False)
     reached = ", ".join(f"{row['strategy']} {row['val_accuracy']:.3f}" for row in trials.to_dict("records"))
     print(f"{spec.name}: {reached} ({trials['seconds_total'].sum():.0f} s)", flush=True)

@@ -3,16 +3,16 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.core.errors import HarnessError, SpecError
 from harness.core.results import Checkpoint
-from harness.workers.work import RESTARTS, Job, work
+from harness.workers.supervise import STOP_SECONDS, Ended
+from harness.workers.work import Job, work
 
-_LOOK = 1.0  # seconds between looks at the actors
-_FAREWELL = 60.0  # seconds that actors get to put away their trial when they are stopped
+_WAIT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class RayWorker:
         self._stopped = threading.Event()
 
     def run(self, job: Job) -> None:
-        """As `harness.workers.work.work`, until `stop`. The job's deadline is in seconds from now: each node has a
+        """Do `harness.workers.work.work`, until `stop`. The job's deadline is in seconds from now: each node has a
         clock of its own."""
         try:
             work(
@@ -54,54 +54,53 @@ class RayWorker:
             raise KeyboardInterrupt
 
 
-def place(job: Job, workers: int, placement: Placement, *, look: Callable[[], int]) -> None:
-    """As `harness.workers.work.supervise`, on a Ray cluster. The harness must be installed on its nodes.
+class RayPool:
+    """See `harness.workers.supervise.Pool`. The harness must be installed on the cluster's nodes."""
 
-    Raises SpecError where Ray is not installed or no cluster answers at the address, beside what `supervise` raises.
-    """
-    ray = _connected(placement.address)
-    threads = str(max(1, int(placement.cpus)))
-    actor = ray.remote(
-        num_cpus=placement.cpus, num_gpus=placement.gpus, max_concurrency=2, max_restarts=0,
-        runtime_env={"env_vars": {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}},
-    )(RayWorker)  # fmt: skip
-    actors: dict[int, Any] = {}
-    running: dict[Any, int] = {}
+    def __init__(self, job: Job, placement: Placement) -> None:
+        """Connect to the cluster.
 
-    def start(index: int) -> None:
-        actors[index] = actor.remote()
-        left = job.deadline - time.monotonic()
-        running[actors[index].run.remote(replace(job, baselines=job.baselines and index == 0, deadline=left))] = index
+        Raises SpecError where Ray is not installed or no cluster answers at the address.
+        """
+        self._job, self._ray = job, _connected(placement.address)
+        threads = str(max(1, int(placement.cpus)))
+        self._actor = self._ray.remote(
+            num_cpus=placement.cpus, num_gpus=placement.gpus, max_concurrency=2, max_restarts=0,
+            runtime_env={"env_vars": {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}},
+        )(RayWorker)  # fmt: skip
+        self._actors: dict[int, Any] = {}
+        self._running: dict[Any, int] = {}
 
-    deaths, before = 0, look()
-    try:
-        for index in range(workers):
-            start(index)
-        while running:
-            ended, _ = ray.wait(list(running), timeout=_LOOK)
-            now = look()
-            if now > before:
-                deaths, before = 0, now
-            for reference in ended:
-                index = running.pop(reference)
-                try:
-                    ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    cause = error.cause
-                    raise cause if isinstance(cause, HarnessError) else error from None
-                except ray.exceptions.RayActorError as error:
-                    deaths += 1
-                    if deaths > RESTARTS * workers:
-                        raise RuntimeError(f"{deaths} actors died and no trial was finished") from error
-                    log.warning("worker %d died on its node: it is started again", index + 1)
-                    start(index)
-    finally:
-        for index in running.values():
-            actors[index].stop.remote()
-        if running:
-            ray.wait(list(running), num_returns=len(running), timeout=_FAREWELL)
-        look()
-        ray.shutdown()
+    def start(self, index: int) -> None:
+        """Have Ray place an actor where there is room."""
+        self._actors[index] = actor = self._actor.remote()
+        left = self._job.deadline - time.monotonic()
+        job = replace(self._job, baselines=self._job.baselines and index == 0, deadline=left)
+        self._running[actor.run.remote(job)] = index
+
+    def wait(self) -> Sequence[Ended]:
+        """Wait until an actor ends, a second at most."""
+        ended, _ = self._ray.wait(list(self._running), timeout=_WAIT_SECONDS)
+        return [self._ended(reference) for reference in ended]
+
+    def _ended(self, reference: Any) -> Ended:
+        index = self._running.pop(reference)
+        try:
+            self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, HarnessError) else error from None
+        except self._ray.exceptions.RayActorError:
+            return Ended(index, "the loss of its node or process")
+        return Ended(index)
+
+    def stop(self) -> None:
+        """Ask all actors to end, and disconnect from the cluster."""
+        for index in self._running.values():
+            self._actors[index].stop.remote()
+        if self._running:
+            self._ray.wait(list(self._running), num_returns=len(self._running), timeout=STOP_SECONDS)
+        self._ray.shutdown()
 
 
 def _connected(address: str | None) -> Any:

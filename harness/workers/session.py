@@ -1,4 +1,4 @@
-"""One call of the main job: open everything, run the baselines and the trials that are missing, write the page."""
+"""One call of the main job: open everything, then run the baselines and the trials that are missing."""
 
 import logging
 import math
@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 import optuna
 
-import dashboards.optuna
-from dashboards.page import write_page
 from harness.analysis.rows import Rows
 from harness.backbones.vgg16 import fast_precision
 from harness.backbones.weights import load_weights
@@ -33,9 +31,11 @@ from harness.statistics.similarity import SAMPLE, Similarity, load_reference
 from harness.storage.database import patiently, shown
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store, StudyRow
+from harness.workers.processes import ProcessPool
 from harness.workers.progress import Progress, outcome
-from harness.workers.ray_workers import Placement, place
-from harness.workers.work import Job, check_same_images, follow, supervise, work
+from harness.workers.ray_workers import Placement, RayPool
+from harness.workers.supervise import follow, supervise
+from harness.workers.work import Job, check_same_images, work
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``weights`` is an explicit path or None; ``fresh`` drops earlier results and
-    ``must_exist`` refuses to begin a new study; with a ``placement`` the workers are Ray's; ``command`` is recorded."""
+    """What the user asked for. ``log`` is the file that workers log to; ``weights`` is an explicit path or None;
+    ``fresh`` drops earlier results and ``must_exist`` refuses to begin a new study; with a ``placement`` the workers
+    are Ray's; ``command`` is recorded."""
 
     spec: StudySpec
     dataset: DatasetSpec
     storage: str
-    page: Path
+    log: Path | None = None
     weights: Path | None = None
     workers: int = 1
     placement: Placement | None = None
@@ -59,17 +60,23 @@ class Request:
     command: str = ""
 
 
-def run_study(request: Request) -> Rows:
-    """Bring the study to the number of trials asked for and write its page; gives the study's rows.
+def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None) -> Rows:
+    """Bring the study to the number of trials asked for and return its rows.
 
-    Raises HarnessErrors for what the user can mend. Whatever ends it, all that was finished is kept, and calling it
-    again goes on from there.
+    Whatever ends the run, all that was finished is kept, and calling this again continues from there.
+
+    Args:
+        request: what the user asked for.
+        on_end: callback(store), called once the run has ended, whatever ended it, unless it could not begin.
+
+    Raises:
+        HarnessError: a user error, such as other images than the study was begun with.
     """
     drawn = draw(request.dataset, request.spec.data, request.spec.seed)
     split = drawn.load()
     store = Store(request.storage)
     before = None if request.fresh else store.study(request.spec.name)
-    spec = resolve_precision(request.spec, before, lambda: _here(request, fast_precision))
+    spec = resolve_precision(request.spec, before, lambda: _call_without_keeping_gpu(request, fast_precision))
     request = replace(request, spec=spec)
     advice = _open(request, store, drawn, split, before)
     study = open_study(store, spec.name)
@@ -79,13 +86,12 @@ def run_study(request: Request) -> Rows:
         if not _complete(store, study, spec):
             _work_together(request, store, study, split)
     finally:
-        patiently(lambda: write_page(store, spec.name, request.page))
-    dashboards.optuna.attach(store, spec.name)
+        on_end(store)
     return patiently(lambda: Rows.read(store, spec.name))
 
 
 def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: StudyRow | None) -> Advice:
-    """Profile the data and create the study's row, or check that the study there was ``before`` is this one; gives its
+    """Profile the data and record a new study, or check that the study there was ``before`` is this one; return its
     advice."""
     spec = request.spec
     if request.fresh:
@@ -118,8 +124,10 @@ def begin_study(
     advice: Advice,
     **more: Any,
 ) -> None:
-    """Record a new study: its spec, what its data are, the advice; ``more`` goes with the data. Raises StorageError
-    where the storage has one of that name, if only in Optuna's tables."""
+    """Record a new study: its spec, its data, the advice; ``more`` goes with the data.
+
+    Raises StorageError where the storage has a study of that name, if only in Optuna's tables.
+    """
     store.check_unknown_to_optuna(spec.name)
     report = drawn.report()
     for warning in report.warnings():
@@ -140,25 +148,25 @@ def begin_study(
         "check": report.as_dict(most=20),
         **more,
     }
-    words = {"scenario": advice.scenario, "strategy": advice.strategy.label(), "reason": advice.reason}
-    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=words, split=drawn.members())
+    advised = {"scenario": advice.scenario, "strategy": advice.strategy.label(), "reason": advice.reason}
+    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=advised, split=drawn.members())
 
 
 def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
-    """How similar the training images are to ImageNet; None where the data set declares it."""
+    """Measure how similar the training images are to ImageNet; None where the data set declares it."""
     if request.dataset.similar_to_imagenet is not None:
         return None
     some = drawn.some(SAMPLE, load_reference().image_size)
-    return _here(request, measure_similarity, some, request.weights, request.spec.budget.cache_bytes)
+    cache_bytes = request.spec.budget.cache_bytes
+    return _call_without_keeping_gpu(request, measure_similarity, some, request.weights, cache_bytes)
 
 
-def _here(request: Request, function: Callable[..., Result], *given: Any) -> Result:
-    """What ``function`` gives. Where others will do the work it is called in a process of its own, which gives back
-    what it took of a GPU's memory: they will want it."""
+def _call_without_keeping_gpu(request: Request, function: Callable[..., Result], *given: Any) -> Result:
+    """Call ``function``; in a process of its own if other workers will need this GPU's memory."""
     if request.workers == 1 and not request.placement:
         return function(*given)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
-        return apart.submit(function, *given).result()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *given).result()
 
 
 def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:
@@ -167,7 +175,7 @@ def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:
 
 
 def _work_together(request: Request, store: Store, study: optuna.Study, split: Split) -> None:
-    """Run the baselines and the trials: in this process, or in ``workers`` others that it or Ray looks after."""
+    """Run the baselines and the trials: in this process, or in ``workers`` processes or Ray actors."""
     spec = request.spec
     limit = spec.budget.time_limit
     job = Job(
@@ -177,16 +185,14 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
         command=request.command,
         weights=request.weights,
         baselines=True,
-        log=request.page.with_suffix(".log"),
+        log=request.log,
         deadline=math.inf if limit is None else time.monotonic() + limit,
     )
     progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study))
     try:
-        if request.placement:
-            place(job, request.workers, request.placement, look=follow(store, study, progress))
-            return
-        if request.workers > 1:
-            supervise(job, request.workers, look=follow(store, study, progress))
+        if request.placement or request.workers > 1:
+            pool = RayPool(job, request.placement) if request.placement else ProcessPool(job, request.workers)
+            supervise(pool, request.workers, count_finished=follow(store, study, progress))
             return
 
         def on_trial(number: int, strategy: Strategy, result: TrialResult) -> None:

@@ -33,10 +33,9 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     """The tiny network in place of VGG16, a fresh folder to run in, few and small networks: many are confirmed here.
     Only the whole confirmation draws."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "write_page", lambda *_: None)
     monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
     if request.node.name != "test_a_whole_confirmation":
-        monkeypatch.setattr(test_opening, "write_page", lambda *_: None)
+        monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
     text = study_file.read_text()
     for old, new in (
         ("[search]", '[search]\nstrategies = ["feature_extraction", "freeze_first_k"]\nhidden_layers = [0, 1]'),

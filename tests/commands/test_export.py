@@ -31,7 +31,7 @@ STORAGE = "sqlite:///results/harness.db"
 def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
     """A searched study of the tiny network, in a fresh folder; nothing is drawn."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "write_page", lambda *_: None)
+    monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
     monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work):
@@ -95,7 +95,7 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     assert ("saved_model" in text) == Path("models/one/saved_model").is_dir()
 
     # The spec makes the same model again, to the bit.
-    assert call(capsys, "--spec", "models/one/spec.toml", "--dataset", "digits.toml", "--out", "two")[0] == 0
+    assert call(capsys, "--spec", "models/one/spec.toml", "--data", "digits.toml", "--out", "two")[0] == 0
     pixels = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), dtype=np.uint8)
     assert np.array_equal(Exported.load(Path("two")).probabilities(pixels), exported.probabilities(pixels))
 

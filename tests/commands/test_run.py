@@ -38,7 +38,7 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     """The tiny network in place of VGG16, a fresh folder to run in. Drawing and baselines take longer than tiny trials:
     only `test_a_whole_run` has all baselines, and only it and the runs in processes of their own draw."""
     if request.node.name != "test_a_whole_run":
-        monkeypatch.setattr(session, "write_page", lambda *_: None)
+        monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
         monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
         text = study_file.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]')
         study_file.write_text(text.replace("[4, 4096]", "[4, 1024]"))
@@ -261,7 +261,7 @@ def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
 def test_one_whole_file_is_left_whatever_ended_the_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    trained, before = search.run_trial, iter([True, True])
+    trained, before = worker.run_trial, iter([True, True])
 
     def run_trial(*given: Any, **more: Any) -> TrialResult:
         if not next(before, False):
@@ -275,7 +275,7 @@ def test_one_whole_file_is_left_whatever_ended_the_run(
                 raise WeightsError("no weights here")
         return trained(*given, **more)
 
-    monkeypatch.setattr(search, "run_trial", run_trial)
+    monkeypatch.setattr(worker, "run_trial", run_trial)
     if end == "bug":
         with pytest.raises(ZeroDivisionError):
             call(capsys, "--trials", "3")
@@ -376,7 +376,8 @@ def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     """The command in a process of its own, on the tiny network, on PATH and import path of this checkout."""
     script = folder / "tiny_run.py"
     script.write_text(
-        "from harness import run, work\n"
+        "from harness import run\n"
+        "from harness.workers import work\n"
         "from harness.training.problem import Problem\n"
         "from tests.helpers.tiny import tiny_problem, tiny_weights\n"
         "work.load_weights = lambda _: tiny_weights()\n"

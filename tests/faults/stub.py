@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-import dashboards.optuna
+from dashboards import optuna, page, terminal
 from harness import run, worker
 from harness.backbones import activation_cache
 from harness.backbones.activation_cache import FeatureCache
@@ -31,7 +31,7 @@ from harness.storage import heartbeat
 from harness.training.flops import VGG16, Cost, trial_cost
 from harness.training.problem import Problem
 from harness.training.trial import OnCheckpoint
-from harness.workers import session, work
+from harness.workers import processes, session, work
 
 SECONDS = float(os.environ.get("STUB_SECONDS", "0.5"))
 LOG = os.environ.get("STUB_LOG", os.devnull)
@@ -91,8 +91,9 @@ def install() -> None:
         (work, "load_weights", lambda _: weights), (session, "load_weights", lambda _: weights),
         (Problem, "vgg16", StubProblem), (search_worker, "run_trial", run_trial),
         (work, "_score_layers", lambda *_: None),
-        (session, "write_page", lambda *_: None), (dashboards.optuna, "attach", lambda *_: None),
-        (run, "print_report", lambda *_: None), (heartbeat, "BEAT", 0.3), (heartbeat, "DEAD_AFTER", 6),
+        (page, "write_page", lambda *_: None), (optuna, "attach", lambda *_: None),
+        (terminal, "print_report", lambda *_: None),
+        (heartbeat, "BEAT", 0.3), (heartbeat, "DEAD_AFTER", 6),
     ]  # fmt: skip
     for owner, name, stub in patches:
         setattr(owner, name, stub)
@@ -101,7 +102,7 @@ def install() -> None:
         resume.host = environment.host
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.stub"])
-    work._CONTEXT = context
+    processes._CONTEXT = context
 
 
 install()

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from harness import worker
+from harness import command, worker
 from harness.core import environment
-from harness.core.errors import DataError, SpecError
+from harness.core.errors import DataError, HarnessError, SpecError
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
@@ -33,7 +33,7 @@ from harness.storage.database import Away, patiently
 from harness.storage.heartbeat import DEAD_AFTER, Heartbeat, Watch
 from harness.storage.store import Store
 from harness.training.problem import Problem
-from harness.workers import ray_workers, work
+from harness.workers import processes, ray_workers, supervise, work
 from tests.conftest import ROOT
 
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
@@ -289,17 +289,17 @@ plan(open_study(store, "tiny"), store, spec, ADVICE)
 
 class TestShares:
     def test_cores_are_split(self) -> None:
-        assert work.share(1, 3, 8, [], {})["TF_NUM_INTRAOP_THREADS"] == "2"
-        assert work.share(0, 4, 2, [], {})["OMP_NUM_THREADS"] == "1"
+        assert processes.share(1, 3, 8, [], {})["TF_NUM_INTRAOP_THREADS"] == "2"
+        assert processes.share(0, 4, 2, [], {})["OMP_NUM_THREADS"] == "1"
 
     def test_gpus_are_taken_in_turns_and_their_memory_split(self) -> None:
-        shares = [work.share(index, 3, 8, ["0", "GPU-7"], {}) for index in range(3)]
+        shares = [processes.share(index, 3, 8, ["0", "GPU-7"], {}) for index in range(3)]
         assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "GPU-7", "0"]
         assert {share["XLA_PYTHON_CLIENT_MEM_FRACTION"] for share in shares} == {"0.450"}
 
     def test_what_the_user_has_set_stands(self) -> None:
         given = {"OMP_NUM_THREADS": "5", "CUDA_VISIBLE_DEVICES": "0,1"}
-        share = work.share(1, 2, 8, ["0", "1"], given)
+        share = processes.share(1, 2, 8, ["0", "1"], given)
         assert "OMP_NUM_THREADS" not in share and share["CUDA_VISIBLE_DEVICES"] == "1"
 
     def test_visible_devices(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,19 +352,22 @@ def _hang(job: work.Job) -> None:
 class TestSupervision:
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(work, "_LOOK", 0.01)
-        monkeypatch.setattr(work, "_CONTEXT", work.multiprocessing.get_context("fork"))
-        monkeypatch.setattr(work, "RESTARTS", 3)
+        monkeypatch.setattr(processes, "_CONTEXT", processes.multiprocessing.get_context("fork"))
+        monkeypatch.setattr(supervise, "RESTARTS", 3)
 
     def job(self, tmp_path: Path) -> work.Job:
         dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
         return work.Job("tiny", str(tmp_path / "mark"), dataset, "test", baselines=True)
 
+    def supervise(self, tmp_path: Path, workers: int) -> None:
+        pool = processes.ProcessPool(self.job(tmp_path), workers)
+        supervise.supervise(pool, workers, count_finished=lambda: 0)
+
     def test_a_process_that_dies_is_started_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(work, "_be_worker", _die_once)
-        work.supervise(self.job(tmp_path), 1, look=lambda: 0)
+        monkeypatch.setattr(processes, "_be_worker", _die_once)
+        self.supervise(tmp_path, 1)
         assert "worker 1 died of SIGKILL: it is started again" in caplog.text
 
     def test_a_process_has_its_share_and_leaves_ctrl_c_and_the_environment_to_the_first(
@@ -372,9 +375,9 @@ class TestSupervision:
     ) -> None:
         monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
         monkeypatch.setattr(environment, "available_cores", lambda: 7)
-        monkeypatch.setattr(work, "_be_worker", _tell)
+        monkeypatch.setattr(processes, "_be_worker", _tell)
         before = dict(os.environ)
-        work.supervise(self.job(tmp_path), 2, look=lambda: 0)
+        self.supervise(tmp_path, 2)
         assert (tmp_path / "mark").read_text() == "3 True"
         assert dict(os.environ) == before
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -382,23 +385,23 @@ class TestSupervision:
     @pytest.mark.parametrize(
         ("life", "error", "message"),
         [
-            (_die, RuntimeError, "4 processes died and no trial was finished; the last of SIGKILL"),
+            (_die, RuntimeError, "4 workers died and no trial was finished; the last of SIGKILL"),
             (_fail, RuntimeError, "worker 1 of 1 failed with the error above"),
-            (_refuse, work.HarnessError, "worker 1 of 1 could not go on"),
+            (_refuse, HarnessError, "worker 1 of 1 could not go on"),
         ],
     )
     def test_what_restarting_does_not_mend_ends_the_run(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, life: Any, error: type[Exception], message: str
     ) -> None:
-        monkeypatch.setattr(work, "_be_worker", life)
+        monkeypatch.setattr(processes, "_be_worker", life)
         with pytest.raises(error, match=message):
-            work.supervise(self.job(tmp_path), 1, look=lambda: 0)
+            self.supervise(tmp_path, 1)
 
     def test_all_are_stopped_together(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(work, "_be_worker", _hang)
-        with pytest.raises(work.HarnessError):
-            work.supervise(self.job(tmp_path), 3, look=lambda: 0)
-        assert work.multiprocessing.active_children() == []
+        monkeypatch.setattr(processes, "_be_worker", _hang)
+        with pytest.raises(HarnessError):
+            self.supervise(tmp_path, 3)
+        assert processes.multiprocessing.active_children() == []
 
 
 class TestJoining:
@@ -406,7 +409,7 @@ class TestJoining:
         for arguments, message in (
             (["--study", "absent"], "there is no study 'absent' in that database (there: tiny)"),
             (["--study", "tiny", "--workers", "0"], "--workers 0: give 1 or more"),
-            (["--study", "tiny", "--dataset", "mnits"], "did you mean 'mnist'?"),
+            (["--study", "tiny", "--data", "mnits"], "did you mean 'mnist'?"),
         ):
             assert worker.main([*arguments, "--storage", store.url]) == 2
             error = capsys.readouterr().err
@@ -417,11 +420,11 @@ class TestJoining:
         own = {"data": {"dataset": "digits.toml"}}
         store.create_study("shipped", spec=shipped, data={}, advice={})
         store.create_study("own", spec=own, data={"declared": digits.model_dump(mode="json")}, advice={})
-        assert worker.dataset_of(store, "shipped", None).name == "mnist"
-        assert worker.dataset_of(store, "own", None) == digits
+        assert command.dataset_of(store, "shipped", None).name == "mnist"
+        assert command.dataset_of(store, "own", None) == digits
         digits.file.rename(tmp_path / "moved.npz")
-        with pytest.raises(SpecError, match=r"digits.npz of study 'own' are not here: give them with --dataset"):
-            worker.dataset_of(store, "own", None)
+        with pytest.raises(SpecError, match=r"digits.npz of study 'own' are not here: give them with --data"):
+            command.dataset_of(store, "own", None)
 
     def test_other_images_are_refused(self, store: Store, tiny_problem: Problem) -> None:
         row = store.study("tiny")

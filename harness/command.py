@@ -1,0 +1,164 @@
+"""What all commands share: exit codes, loading the machine-learning framework, common options, places for results."""
+
+import argparse
+import gc
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.arguments import Parser, recorded_command
+from harness.core.environment import stop_on_sigterm
+from harness.core.errors import HarnessError, SpecError, StorageError
+from harness.core.paths import DEFAULT_STORAGE, RESULTS
+from harness.core.spec import DatasetSpec, shipped
+from harness.storage import database
+from harness.storage.outputs import check_output
+from harness.storage.store import Store
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM stopped, as shells have it."""
+
+
+def main(
+    parser: Parser,
+    run: Callable[[argparse.Namespace, str], int | None],
+    argv: Sequence[str] | None,
+    *,
+    stopped: str = "",
+) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        parser: of the command's options.
+        run: the command itself: (options, the command line as it may be recorded) -> exit code, None for 0.
+        argv: the options as typed; None for those of this process.
+        stopped: what to tell a user who has stopped the command.
+
+    Returns:
+        0 when it is done, 2 for a user error, which one line on stderr explains, 130 when Ctrl-C or SIGTERM stopped it.
+    """
+    arguments = parser.parse_args(argv)
+    stop_on_sigterm()
+    try:
+        with database.closing():
+            return run(arguments, recorded_command(parser.prog.rpartition(".")[2], argv)) or 0
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"stopped; {stopped}" if stopped else "stopped.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def say(text: str) -> None:
+    """Print a line that is not the command's result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def add_storage(parser: argparse._ActionsContainer) -> None:
+    """Add the option ``--storage``."""
+    parser.add_argument(
+        "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
+    )
+
+
+def add_weights(parser: argparse._ActionsContainer) -> None:
+    """Add the option ``--weights``."""
+    parser.add_argument(
+        "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5); found automatically if not given"
+    )
+
+
+def add_moved_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--data`` of commands that go on with a study."""
+    parser.add_argument(
+        "--data", metavar="PATH", help="the study's images, if they are elsewhere than they were for `harness run`"
+    )
+
+
+def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
+    """Return the data set of a study: ``given`` by name or file, else as the study names it.
+
+    Raises SpecError where there is no such study, or its data set's file is not here.
+    """
+    row = store.study(study)
+    if row is None:
+        known = ", ".join(store.study_names()) or "none"
+        raise SpecError(f"there is no study {study!r} in that database (there: {known}): begin it with `harness run`")
+    if given is not None:
+        return DatasetSpec.load(given, Path.cwd())
+    name = row.spec["data"]["dataset"]
+    if name in shipped("datasets"):
+        return DatasetSpec.load(name, Path.cwd())
+    declared = DatasetSpec.model_validate(row.data["declared"])
+    if declared.file is not None and not declared.file.exists():
+        raise SpecError(f"the images {declared.file} of study {study!r} are not here: give them with --data")
+    return declared
+
+
+def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None:
+    """Create the folders of the results before anything is computed.
+
+    Args:
+        page: the page to write.
+        storage: the database's URL.
+        others: files that will be written next to the page, with their kind (see `check_output`).
+
+    Raises:
+        StorageError: a folder cannot be created, or a file would overwrite something else.
+    """
+    if page.is_dir():
+        raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
+    if page in others:
+        raise StorageError(f"--out {page} is the name of the {others[page]} next to the page: let it end in .html")
+    for file, kind in {page: "page", **others}.items():
+        check_output(file, kind, storage)
+    folders = [page.parent]
+    if storage == DEFAULT_STORAGE:
+        folders.append(RESULTS)  # a folder that the user names must exist: a typing error makes no database
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise StorageError(
+                f"nothing can be written to the folder {folder} ({error}): choose another with --out"
+            ) from None
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import TensorFlow or JAX in the block: quietly, and with garbage collection paused, which saves half a second.
+
+    The half million objects that imports make are then kept out of later collections.
+    """
+    gc.disable()
+    try:
+        with silenced():
+            yield
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Discard what native code writes to stderr in the block: TensorFlow's greetings, which no setting turns off.
+
+    They are printed after all where the block raises.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            stderr.write(kept.read())
+            raise
+        finally:
+            os.dup2(stderr.fileno(), 2)
