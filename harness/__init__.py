@@ -1,4 +1,4 @@
-"""Which way of re-using a pretrained VGG16 gives the best accuracy for the compute on your images."""
+"""Which way of reusing a pretrained network gives the best accuracy for the compute on your images."""
 
 import os
 
