@@ -1,4 +1,4 @@
-"""Moving a whole study from one database to another, of the same kind or not."""
+"""Copying a whole study from one database to another, of the same kind or not."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def copy_study(source: Store, target: Store, name: str, new_name: str | None = None) -> None:
-    """Copy every row of the study ``name``, ours and Optuna's, to ``target``, there maybe under a ``new_name``.
+    """Copy every row of the study ``name``, ours and Optuna's, to ``target``, optionally under a ``new_name``.
 
     Numbers, times, states and attributes stay; sessions get new ids, which their rows follow. All of it is copied or
     nothing. Raises StorageError where the target has a study of that name.
@@ -40,7 +40,7 @@ def copy_study(source: Store, target: Store, name: str, new_name: str | None = N
 
 
 def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_name: str) -> None:
-    """The tables are those the database has, so that one that is added later is not forgotten here."""
+    """Copy the rows of every table the database has, so that a table that is added later is not forgotten here."""
     tables = sa.MetaData()
     tables.reflect(reading, only=lambda table, _: table.startswith("harness_"))
     sessions: dict[int, int] = {}
@@ -62,9 +62,9 @@ def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_na
 
 
 def nobody_works_on(store: Store, name: str) -> None:
-    """Raises StorageError where a process still works on the study: what it writes would be lost.
+    """Raise StorageError where a process still works on the study: what it writes would be lost.
 
-    One of another machine, or of another boot of this, may have been killed there: that takes two minutes to tell.
+    Whether a process of another machine, or of another boot of this one, is alive takes up to two minutes to find out.
     """
     study, watch = open_study(store, name), Watch(store, name)
     first = {session.id: session.last_seen for session in store.open_sessions(name)}

@@ -23,7 +23,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
 
 
 def open_study(store: Store, name: str) -> optuna.Study:
-    """The Optuna study of that name, made if there is none: the study's metric up, training FLOPs down."""
+    """Open the Optuna study of that name, or create it: the study's metric is maximized, training FLOPs minimized."""
     row = store.study(name)
     assert row is not None, f"no study {name!r} has been created"
     study = optuna.create_study(
@@ -35,16 +35,19 @@ def open_study(store: Store, name: str) -> optuna.Study:
 
 
 def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
-    """Give trials whose process is gone back to the plan, with their number and parameters; how many there were.
+    """Put trials whose process is gone back among the waiting ones, with their number and parameters.
 
     The tickets say who has which trial; Optuna's states follow them, also where a process was lost between the two.
+
+    Returns:
+        How many trials were put back.
     """
     name = study.study_name
     taken = [number for session in watch.dead() for number in store.withdraw(name, session)]
     for number in taken:
         log.warning("trial %d was left by a process that is gone: it is run again", number)
     # Read in this order: a trial that is claimed in between is no longer free. What was taken may have been claimed and
-    # lost between two looks of this process, and was never seen running.
+    # lost between two checks of this process, and was never seen running.
     unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
     running = {trial.number for trial in unfinished if trial.state == TrialState.RUNNING}
     for number in running.union(taken) & store.free_numbers(name):
@@ -59,7 +62,7 @@ def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
 
 
 def set_state(study: optuna.Study, number: int, state: TrialState) -> int:
-    """Bring a trial to that state in Optuna; its id there. One that has finished stays so."""
+    """Set a trial's state in Optuna, unless it has finished, and return its id there."""
     storage = study._storage
     trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
     with suppress(optuna.exceptions.UpdateFinishedTrialError):
@@ -70,9 +73,9 @@ def set_state(study: optuna.Study, number: int, state: TrialState) -> int:
 def close_trial(
     study: optuna.Study, number: int, status: Status, reason: str, score: float | None, train_flops: float
 ) -> None:
-    """Close the trial in Optuna. What was stopped early is PRUNED there, so that it has no values to compare.
+    """Finish the trial in Optuna. A trial that was stopped early is PRUNED there, so that it has no values to compare.
 
-    What is told comes from our own record, so that it is the same whoever tells it, and however often.
+    All values come from our own record: they are the same whoever calls this, and however often.
     """
     trial_id = set_state(study, number, TrialState.RUNNING)
     with suppress(optuna.exceptions.UpdateFinishedTrialError):
@@ -92,12 +95,12 @@ def planned_kind(trial: FrozenTrial) -> Any:
 
 
 def finished(study: optuna.Study) -> int:
-    """How many trials of the study have ended, in whatever way."""
+    """Return how many trials of the study have ended, in whatever way."""
     return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
 def standing(study: optuna.Study) -> Standing:
-    """Where the study stands now, over all workers."""
+    """Return the study's progress over all workers."""
     trials = patiently(lambda: study.get_trials(deepcopy=False))
     states = Counter(trial.state for trial in trials)
     known = {t.number: t.user_attrs["predicted_seconds"] for t in trials if "predicted_seconds" in t.user_attrs}

@@ -26,13 +26,14 @@ def plan(
     advice: Advice,
     others: Sequence[tuple[Origin, Strategy]] = tuple(RECIPES.items()),
 ) -> None:
-    """Put a waiting trial into the storage for each that ``spec.budget.trials`` still lacks.
+    """Add a waiting trial to the storage for each that ``spec.budget.trials`` still lacks.
 
-    Trial 0 is the advice, after what the study itself recommends; then come the ``others``: the article's recipes, 1
-    and 2, or an atlas's own; then what each strategy lacks of its minimum share, the cheapest first: they cost next to
-    nothing and give the front against which the dear ones are judged. The rest are the sampler's. Waiting trials are
-    claimed one by one, by whichever worker is free, so that exactly the number asked for is run. A study that has been
-    planned for as many already is left as it is. Two runs that plan at once do so one after the other.
+    First come the study's own recommendation, if it has one, and the advice; then the ``others``: the article's two
+    recipes, or an atlas's strategies; then what each strategy lacks of its minimum share, the cheapest first, since
+    these cost next to nothing and give the front by which the expensive ones are judged. The rest are left to the
+    sampler. Waiting trials are claimed one by one by whichever worker is free, so that exactly the number asked for is
+    run. A study that is planned already is left as it is. Two runs that plan at the same time do so one after the
+    other.
     """
     with store.one_at_a_time():
         recommended: list[tuple[Origin, Strategy]] = []
@@ -76,9 +77,12 @@ def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, St
 
 
 def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Kind, int], spec: StudySpec) -> list[dict[str, Any]]:
-    """So many trials of each strategy. The first of a strategy that has none is the one the article would advise for
-    its scenario. Of the others only what decides their cost is given, and the sampler draws the rest: k in the middles
-    of equal parts of its range, so that all depths are seen early. Of equal cost, in turn."""
+    """Return the parameters of as many trials of each strategy as ``lacking`` says, the cheapest first.
+
+    The first trial of a strategy that has none is what the article would advise for its scenario. Of the others only
+    what decides their cost is fixed, and the sampler draws the rest. Freeze depths k are the middles of equal parts of
+    their range, so that all depths are seen early. Trials of equal cost come in turn.
+    """
     low, high = spec.search.frozen_convs
     trials: list[tuple[tuple[int, int], dict[str, Any]]] = []
     for kind, count in lacking.items():

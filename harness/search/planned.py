@@ -11,14 +11,14 @@ from harness.storage.store import Store
 
 
 class PlannedStorage(_CachedStorage):
-    """Keeps trials that wait, as Optuna's own cache keeps those that have finished, until somebody claims them.
+    """Caches waiting trials until somebody claims them, as Optuna's own cache keeps finished ones.
 
-    Trials are read several times for each that runs, and Optuna would read all anew that have not finished: 0.16 s for
-    every thousand that wait. One that is seen waiting may have been begun a moment ago, never the other way round.
+    Trials are read several times for each that runs, and Optuna would read all unfinished ones again each time: 0.16 s
+    for a thousand waiting trials. A trial that is seen waiting here may have been claimed a moment ago.
     """
 
     def __init__(self, store: Store, name: str) -> None:
-        """For the study ``name`` alone, which ``store`` holds."""
+        """Open the storage for the study ``name`` of ``store`` alone."""
         super().__init__(store.optuna_storage())
         self._store, self._name = store, name
         self._last_read = -1  # trial's id: they are planned by one process at a time, so none comes later that is lower
@@ -26,8 +26,8 @@ class PlannedStorage(_CachedStorage):
 
     @contextmanager
     def read_once(self, study_id: int) -> Iterator[None]:
-        """Read the trials now, and no more in the block: a sampler asks for them once for every group of parameters,
-        ten times a trial, most of what many workers would then spend in storage."""
+        """Read the trials now, and not again in the block: a sampler asks for them once for every group of parameters,
+        ten times a trial, which is most of what many workers would spend in storage."""
         self._read_trials_from_remote_storage(study_id)
         self._up_to_date = True
         try:
@@ -36,7 +36,7 @@ class PlannedStorage(_CachedStorage):
             self._up_to_date = False
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
-        """Bring the cache up to date, as the method that it replaces."""
+        """Update the cache, as the method that it replaces does."""
         if self._up_to_date:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""Going on with a study: what may change, and recording the process that works on it."""
+"""Continuing a study: what may change, and recording the process that works on it."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _FREE_TO_CHANGE = {
 
 
 def begin_session(store: Store, spec: StudySpec, *, command: str, environment: dict[str, Any]) -> int:
-    """Record that this process works on the study ``spec``; the session's id."""
+    """Record that this process works on the study ``spec`` and return the session's id."""
     started = process_started(os.getpid())
     assert started is not None
     return store.begin_session(
@@ -31,8 +31,13 @@ def begin_session(store: Store, spec: StudySpec, *, command: str, environment: d
 
 
 def resolve_precision(spec: StudySpec, before: StudyRow | None, fastest: Callable[[], Precision]) -> StudySpec:
-    """``spec`` with a precision where it says auto: that of the study as it was begun, ``before``, and for a new one
-    the ``fastest`` here. So all trials of a study compute alike, on whichever machines."""
+    """Return ``spec`` with a precision in place of auto, so that all trials of a study compute alike.
+
+    Args:
+        spec: the study as asked for.
+        before: the stored study, whose precision is kept; None for a new study.
+        fastest: returns the precision that is fastest on this machine, for a new study.
+    """
     if spec.budget.precision != "auto":
         return spec
     precision = StudySpec.model_validate(before.spec).budget.precision if before else fastest()
@@ -40,9 +45,9 @@ def resolve_precision(spec: StudySpec, before: StudyRow | None, fastest: Callabl
 
 
 def check_same_problem(before: Mapping[str, Any], spec: StudySpec) -> None:
-    """Refuse to go on with a study whose results would no longer be comparable. Raises SpecError naming each key.
+    """Raise SpecError, naming each key, where results of ``spec`` could not be compared with those of ``before``.
 
-    What a study did not say yet when it was begun, ``before``, was then what is now the default.
+    A key that did not exist when the study was begun counts as having had its default.
     """
     then = StudySpec.model_validate(before).model_dump(mode="json")
     changed = [
@@ -50,7 +55,7 @@ def check_same_problem(before: Mapping[str, Any], spec: StudySpec) -> None:
     ]
     if changed:
         raise SpecError(
-            f"study {spec.name!r} was begun with another problem: {'; '.join(changed)}. Its trials cannot be compared: "
+            f"study {spec.name!r} was begun with other settings: {'; '.join(changed)}. Its trials cannot be compared: "
             "take the change back, give the new study its own --name, or drop the old results with --fresh"
         )
 

@@ -1,9 +1,9 @@
-"""The seconds of a trial, predicted before it starts from what it does, refitted from every trial that has ended.
+"""Predicting the seconds of a trial before it starts, from what it does; refitted after every trial.
 
 A trial does countable things: it computes activations, takes steps, updates weights, trains layers of so many FLOPs,
-evaluates. Seconds are taken to be linear in these counts, with rates of the machine that are not negative (least
-squares of the relative errors). With few trials the rates lean on those of a processor (`_USUAL`), brought to this
-machine's speed by what the study's baselines took, which have run by then: they are the calibration.
+evaluates. Its seconds are modelled as linear in these counts, with non-negative rates of the machine (least squares of
+the relative errors). With few trials the rates are pulled towards those of a processor (`_DEFAULT_RATES`), scaled to
+this machine by what the study's baselines took: they have run by then and serve as calibration.
 """
 
 import math
@@ -30,27 +30,27 @@ from harness.training.flops import (
 
 KINDS = ("features", "compile", "train", "evaluation")
 RECENT = 100
-"""Trials that are looked at, the last ones: a study may have ten thousand."""
+"""How many trials, the last ones, are fitted: a study may have ten thousand."""
 
-_USUAL = {
+_DEFAULT_RATES = {
     "step": 5e-3,  # s for a step, whatever is in it
     "weight": 2e-9,  # s to update a weight by Adam
     "stored": 5e-12,  # s for a FLOP of activations that are stored
     "forward": 3e-12,  # s for another FLOP without gradients
     "early": 5e-12,  # s for a FLOP of training in blocks 1 and 2, whose maps are large
     "late": 5e-12,  # s for another FLOP of training
-    "picture": 1e-4,  # s to evaluate one, beside its FLOPs
+    "image": 1e-4,  # s to evaluate one, in addition to its FLOPs
     "layer": 0.05,  # s to build and trace one
 }
 _EARLY = 4  # convolutions in blocks 1 and 2
 _SGD = 0.5  # of Adam's seconds for a weight: it has one slot, not two
-_LEAN = 0.03
-"""How much the usual rates weigh: one of them off by all of itself counts as the last trial off by so much."""
-_CALIBRATION = 0.3  # how much a baseline weighs beside a trial: its network is another one
-_AGEING = 0.8  # how much a trial weighs beside the one after it: a machine's speed changes with what else it does
+_RIDGE = 0.03
+"""Ridge weight that pulls the fitted rates towards the defaults."""
+_CALIBRATION = 0.3  # weight of a baseline compared with a trial: its network is another one
+_AGEING = 0.8  # weight of a trial compared with the next one: a machine's speed changes with its load
 
 Counts = NDArray[np.float64]
-"""(4, 8): how often each of `_USUAL` is done in each of `KINDS`."""
+"""(4, 8): how often each of `_DEFAULT_RATES` is done in each of `KINDS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,20 @@ class Setting:
 
     @classmethod
     def of(cls, spec: StudySpec, data: Mapping[str, Any], architecture: Architecture = VGG16) -> "Setting":
-        """That of a stored study, from its ``spec`` and ``data``."""
+        """Return the setting of a stored study, from its ``spec`` and ``data``."""
         budget = spec.budget
         sizes = data["classes"], data["n_train"], data["n_validation"]
         return cls(architecture, spec.data.image_size, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views)
 
     def counts(self, strategy: Strategy, epochs: int) -> Counts:
-        """What ``strategy`` does in so many epochs on its own, as it is charged for."""
+        """Count what ``strategy`` does in so many epochs on its own, as it is charged for."""
         *head, last = strategy.phases
         first = min(epochs, strategy.head_epochs)
         total = sum((self._phase(phase, first) for phase in head), start=_counts())
         return total + self._phase(last, epochs - first) if epochs > first else total
 
     def baseline(self, row: Mapping[Any, Any]) -> Counts | None:
-        """What the baseline of a stored result did that a trial does too; None where that is nothing."""
+        """Count what the baseline of a stored result did that a trial does too; None where that is nothing."""
         if row["name"] == "linear_probe":
             prefix = prefix_cost(self.architecture, self.image_size)
             return _counts(
@@ -120,7 +120,7 @@ class Setting:
             evaluation={
                 "stored": self.n_validation * prefix,
                 "forward": self.n_validation * epochs * (whole - prefix),
-                "picture": self.n_validation * epochs,
+                "image": self.n_validation * epochs,
             },
         )
 
@@ -128,7 +128,7 @@ class Setting:
         return epochs * math.ceil(self.n_train / self.batch_size)
 
     def _weights(self, strategy: Strategy) -> int:
-        """Weights that train."""
+        """Count the trainable weights."""
         height, width, channels = feature_shape(self.architecture, len(self.architecture), self.image_size)
         inputs = channels * (height * width if strategy.pooling == "flatten" else 1)
         trained = sum(9 * c.in_channels * c.out_channels for c in self.architecture[strategy.frozen_convs :])
@@ -140,7 +140,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A machine's rates, as fitted."""
+    """The fitted rates of a machine."""
 
     setting: Setting
     rates: NDArray[np.float64]
@@ -149,8 +149,8 @@ class Forecast:
     def fit(
         cls, setting: Setting, trials: Sequence[Mapping[Any, Any]], baselines: Sequence[Mapping[Any, Any]] = ()
     ) -> "Forecast | None":
-        """From rows of ``trial_summary`` and of the baselines, all of one machine; None where none of them has run."""
-        usual = np.array(list(_USUAL.values()))
+        """Fit rows of ``trial_summary`` and of the baselines, all of one machine; None where none of them has run."""
+        usual = np.array(list(_DEFAULT_RATES.values()))
         counted: list[Counts] = []
         measured: list[NDArray[np.float64]] = []
         weights: list[float] = []
@@ -175,15 +175,15 @@ class Forecast:
         scale = [weights[i] / measured[i].sum() for i in known]
         rows = [scale[j] * counted[i] * usual for j, i in enumerate(known)]
         wanted = [scale[j] * measured[i] for j, i in enumerate(known)]
-        rows.append(_LEAN * np.eye(len(usual)))
-        wanted.append(np.full(len(usual), _LEAN))
+        rows.append(_RIDGE * np.eye(len(usual)))
+        wanted.append(np.full(len(usual), _RIDGE))
         rates, _ = nnls(np.concatenate(rows), np.concatenate(wanted))
         return cls(setting, rates * usual)
 
     def seconds(self, strategy: Strategy, epochs: int) -> float:
-        """What ``strategy`` will take in so many epochs: all kinds of seconds together."""
+        """Predict the seconds that ``strategy`` takes in so many epochs, all kinds together."""
         return float((self.setting.counts(strategy, epochs) @ self.rates).sum())
 
 
 def _counts(**by_kind: Mapping[str, float]) -> Counts:
-    return np.array([[by_kind.get(kind, {}).get(name, 0.0) for name in _USUAL] for kind in KINDS])
+    return np.array([[by_kind.get(kind, {}).get(name, 0.0) for name in _DEFAULT_RATES] for kind in KINDS])

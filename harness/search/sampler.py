@@ -9,7 +9,8 @@ import optuna
 
 
 def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """TPE, seeded by the trial's number: a fixed seed would repeat its points on resume and in every worker."""
+    """Return a TPE sampler seeded by the trial's number: a fixed seed would repeat points on resume and in every
+    worker."""
     with experimental():
         return optuna.samplers.TPESampler(
             seed=trial_seed(seed, number) ^ 0x5EED,
@@ -22,7 +23,8 @@ def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
 
 @contextmanager
 def experimental() -> Iterator[None]:
-    """Optuna warns of what it may change. Its version is locked, and a user can do nothing about it."""
+    """Silence Optuna's warnings about experimental features: its version is bounded, and users can do nothing about
+    them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield

@@ -10,9 +10,11 @@ from harness.core.strategy import Kind, OptimizerName, Pooling, Strategy, depths
 
 
 def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
-    """Draw a strategy from the study's space. A parameter is asked for only where it means something: k only for
-    ``freeze_first_k`` and ``two_phase``, dropout only behind a hidden layer, pooling only where the last map is larger
-    than one point."""
+    """Draw a strategy from the study's space.
+
+    A parameter is asked for only where it means something: k only for ``freeze_first_k`` and ``two_phase``, dropout
+    only after a hidden layer, pooling only where the last feature map is larger than one point.
+    """
     space = spec.search
     kind = cast(Kind, trial.suggest_categorical("strategy", space.strategies))
     frozen, _ = depths(kind)
@@ -36,7 +38,7 @@ def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
 
 
 def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
-    """The parameters with which `suggest` gives ``strategy``."""
+    """Return the parameters from which `suggest` makes ``strategy``."""
     params: dict[str, Any] = {"strategy": strategy.kind}
     if strategy.kind == "freeze_first_k":
         params["frozen_convs"] = strategy.frozen_convs
@@ -55,8 +57,10 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
 
 
 def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
-    """Which of ``params`` the study's space does not hold, in words. Optuna would take them with a warning, or drop
-    them."""
+    """Return in words which of ``params`` are outside the study's space.
+
+    Optuna would use them with a warning, or drop them silently.
+    """
     space, problems = spec.search, []
     choices: dict[str, Sequence[Any]] = {
         "strategy": space.strategies, "pooling": space.pooling, "optimizer": space.optimizer,

@@ -1,4 +1,4 @@
-"""A worker: claims the trials of a study one after the other, runs them and records them."""
+"""A worker: claims waiting trials of a study one after the other, runs them and records them."""
 
 import logging
 import time
@@ -41,7 +41,7 @@ class Worker:
     def __init__(
         self, study: optuna.Study, store: Store, problem: Problem, session: int, advance: Callable[[Checkpoint], None]
     ) -> None:
-        """``session`` is that of this process in the store; ``advance`` is told of every checkpoint."""
+        """``session`` is this process's session in the store; ``advance`` is called with every checkpoint."""
         self._study = study
         self._store = store
         self._problem = problem
@@ -52,17 +52,16 @@ class Worker:
 
     @cached_property
     def _device(self) -> str:
-        """What this process computes on."""
+        """The device that this process computes on."""
         sessions = self._store.sessions(self._study.study_name)
         return str(sessions.loc[sessions["id"] == self._session, "device"].iloc[0])
 
     def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
         """Run trials until all that were asked for are finished, or ``stop`` says so before a new one.
 
-        With none left to claim it waits for those that others run: what a lost process leaves is done here.
-
-        When an exception comes through (Ctrl-C, a bug, a storage that fails), the running trial goes back to the plan
-        where the storage still answers, and nothing recorded is lost.
+        When no trial is left to claim, it waits for those that others run, and takes over what a lost process leaves.
+        When an exception ends it (Ctrl-C, a bug, a storage that fails), the running trial is put back where the storage
+        still answers, and nothing recorded is lost.
         """
         try:
             patiently(lambda: recover(self._study, self._store, self._watch))
@@ -121,7 +120,7 @@ class Worker:
         return strategy, result
 
     def _begin(self, number: int, seed: int) -> Strategy:
-        """Draw the trial's strategy and record that it starts. Parameters drawn in an earlier attempt are kept."""
+        """Draw the trial's strategy and record that it starts. Parameters of an earlier attempt are kept."""
         spec = self._problem.spec
         trial_id = set_state(self._study, number, TrialState.RUNNING)
         self._study.sampler = sampler(spec.seed, number)
@@ -147,7 +146,7 @@ class Worker:
         return strategy
 
     def _predicted(self, strategy: Strategy) -> float | None:
-        """Seconds that a whole trial will take here, from what trials and baselines on such a device took."""
+        """Predict the seconds of a whole trial here, from what trials and baselines on such a device took."""
         store, name, spec, split = self._store, self._study.study_name, self._problem.spec, self._problem.split
         sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
         setting = Setting.of(spec, sizes, self._problem.backbone.architecture)
@@ -155,7 +154,7 @@ class Worker:
         return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
 
     def _too_large(self, strategy: Strategy) -> str:
-        """A reason not to begin, or nothing: a trial that needed no more memory had run out of it on such a device."""
+        """Return a reason not to start, or "": a trial that needs no more memory ran out of it on such a device."""
         for number, smaller in self._store.failed(self._study.study_name, OUT_OF_MEMORY, self._device):
             if strategy.needs_memory_of(smaller):
                 return f"needs at least the memory of trial {number}, which ran out of it"
