@@ -1,4 +1,4 @@
-"""Which strategies and baselines a confirmation trains anew. What counts are validation figures alone."""
+"""Which strategies and baselines a confirmation trains again, chosen by validation figures alone."""
 
 from dataclasses import replace
 
@@ -16,12 +16,14 @@ SPECIAL = ("advice", "recipe_extractor", "recipe_partial")
 def candidates(
     trials: pd.DataFrame, baselines: pd.DataFrame, metric: Metric, n_validation: int, finalists: int
 ) -> list[Candidate]:
-    """The finalists, the best first, then the advice and the article's recipes as the search ran them, then every
-    baseline of it; what is several of these is there once.
+    """Return the finalists, the best first, then the advice, the article's recipes and every baseline of the search.
 
-    Finalists are complete trials on the front of ``metric``, on the validation part, against compute: the best one, and
-    up to ``finalists`` in all of the next ones down that its 95 % interval on ``n_validation`` images does not tell
-    apart from it. Raises SpecError where no trial is complete.
+    Finalists are complete trials on the front of validation ``metric`` and compute: the best one, and the next ones
+    whose score lies in its 95 % interval on ``n_validation`` images, ``finalists`` in all at most. A strategy that has
+    several of these roles is listed once, with all of them.
+
+    Raises:
+        SpecError: no trial is complete.
     """
     score = f"val_{metric}"
     complete = trials[trials["status"] == "complete"].dropna(subset=score)

@@ -1,8 +1,8 @@
-"""Confirming what a search found: its finalists trained anew on fresh seeds, the sealed test part opened once.
+"""Confirming what a search found: its finalists are trained again with new seeds and the test set is opened once.
 
-The order keeps it honest. The candidates follow from validation figures alone and are recorded, with the seeds, before
-the test part is read; each is then trained as in the search, on train and validation together and for the whole budget,
-and looks at the test part once, when it is done.
+The order keeps it honest. The candidates follow from validation figures alone. They are recorded, with the seeds,
+before the test set is read. Each is then trained as in the search, for the whole budget, on the training and validation
+images together, and is evaluated on the test set once, when it is trained.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class Request:
 
 @dataclass(frozen=True)
 class _Opening:
-    """One opening of the test part: what is measured there, and which (candidate, seed) has been."""
+    """One opening of the test set: what is evaluated on it, and which (candidate, seed) is done."""
 
     number: int
     candidates: Sequence[Candidate]
@@ -63,10 +63,10 @@ class _Opening:
 
 
 def fresh_seeds(study_seed: int, count: int) -> list[int]:
-    """The first ``count`` seeds of a study's confirmations: bytes of the sha256 of ``<seed>/confirm/<0, 1, …>``.
+    """Return the first ``count`` seeds of a study's confirmations: bytes of the sha256 of ``<seed>/confirm/<0, 1, …>``.
 
-    Trials draw theirs from ``<seed>/<number>``, so that no head and no order of the images comes again. All candidates
-    get the same seeds: they see the images in the same orders.
+    Trials draw theirs from ``<seed>/<number>``, so that no head and no order of images is repeated. All candidates get
+    the same seeds: they see the images in the same orders.
     """
     texts = (f"{study_seed}/confirm/{i}" for i in range(count))
     return [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") >> 1 for text in texts]
@@ -148,18 +148,18 @@ def _measure(
 
 
 def may_open(store: Store, study: str, reopen: bool) -> None:
-    """Raises SpecError where the test part has been opened, all of that is measured, and nobody says ``reopen``."""
+    """Raise SpecError where the test set was opened before, that opening is complete, and ``reopen`` is not given."""
     openings = store.openings(study)
     if len(openings) and not reopen and openings["finished_at"].notna().iloc[-1]:
         raise SpecError(
-            f"the test part of study {study!r} was opened on {openings['opened_at'].iloc[-1]:%Y-%m-%d %H:%M} UTC "
+            f"the test set of study {study!r} was opened on {openings['opened_at'].iloc[-1]:%Y-%m-%d %H:%M} UTC "
             f"(opening {openings['number'].iloc[-1]}): what is chosen after a look at it is no longer measured by it. "
             "Its figures are on the study's page; --reopen opens it again, and that is marked wherever they are shown"
         )
 
 
 def _open(request: Request, store: Store, spec: StudySpec, split: Split, session: int) -> _Opening:
-    """Go on with the opening that was interrupted, or record a new one. The test part has not been read yet."""
+    """Continue the opening that was interrupted, or record a new one. The test set has not been read yet."""
     openings = store.openings(spec.name)
     if len(openings) and openings["finished_at"].isna().iloc[-1]:
         last = openings.iloc[-1]
@@ -191,9 +191,10 @@ def _open(request: Request, store: Store, spec: StudySpec, split: Split, session
 
 
 def _retraining(spec: StudySpec, split: Split) -> tuple[StudySpec, Split]:
-    """The study in which candidates are trained: on train and validation, judged on the test part, which is read here.
+    """Return the study and split in which candidates are trained: on training and validation images together, and
+    evaluated on the test set, which is read here.
 
-    The limit of a trial's cost grows with the images, so that what the search refused is refused and nothing else.
+    The limit of a trial's cost grows with the images, so that exactly what the search refused is refused.
     """
     known = join(split.train, split.validation)
     limit = spec.budget.max_trial_cost

@@ -1,4 +1,4 @@
-"""The small searches of an atlas: the same on nested subsets of several data sets, in one process."""
+"""The small searches of an atlas: the same search on nested subsets of several data sets, in one process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class Atlas:
     image_size: int
 
     def spec(self, dataset: DatasetSpec, size: int, seed: int) -> StudySpec:
-        """The study of one cell."""
+        """Return the study of one cell."""
         rates: dict[Kind, tuple[float, float]] = dict.fromkeys(ARTICLE_KINDS, (1e-05, 0.1))
         return StudySpec(
             name=f"{self.name}/{dataset.name}/{size}/{seed}",
@@ -71,13 +71,12 @@ class Atlas:
 
 
 def epochs(size: int) -> int:
-    """Epochs of a trial on ``size`` images."""
+    """Return the epochs of a trial on ``size`` images."""
     return max(3, min(10, round(SEEN / size)))
 
 
 def nested(drawn: Drawn, size: int) -> Drawn:
-    """The same with ``size`` training images, the first of an order whose every beginning has all classes in their
-    shares."""
+    """Return ``drawn`` with its first ``size`` training images, in an order that keeps the shares of all classes."""
     train = drawn.parts.train
     labels = drawn.listing.labels[train]
     place = np.empty(len(train))
@@ -90,7 +89,7 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
     """Run every cell that is not finished yet, in one process: they share the backbone, compiled networks, activations.
 
     Seed by seed, so that what there is at any time covers the whole map. Sizes that a set has too few images for are
-    left out with a note. Raises HarnessErrors for what the user can mend; what is finished stays so.
+    left out with a note. What is finished stays finished. Raises HarnessError for user errors.
     """
     store = Store(storage)
     problems: dict[str, Problem] = {}
@@ -139,7 +138,7 @@ def _begin(
     split: Split,
     measure: Callable[[], Similarity],
 ) -> None:
-    """Create the cell's study or check that the one there is the same. Similarity is measured once a data set."""
+    """Create the cell's study or check that the stored one is the same. Similarity is measured once per data set."""
     before = store.study(spec.name)
     if before is not None:
         check_same_problem(before.spec, spec)

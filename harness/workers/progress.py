@@ -1,4 +1,4 @@
-"""The study-wide progress: one line that is rewritten on a terminal, plain lines elsewhere."""
+"""Progress of a study: one line that is rewritten on a terminal, plain lines elsewhere."""
 
 import logging
 import math
@@ -16,10 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows how a study goes on, on stderr."""
+    """Shows the progress of a study on stderr."""
 
     def __init__(self, total: int, metric: Metric, standing: Callable[[], Standing]) -> None:
-        """``metric`` is the study's. ``standing`` is asked each time, so that the work of other processes shows too."""
+        """``total`` trials are asked for; ``standing`` returns the progress over all processes each time it is
+        called."""
         self._total, self._metric = total, metric
         self._standing = standing
         self._stream: TextIO = sys.stderr
@@ -29,12 +30,12 @@ class Progress:
         self._before = standing().work_done
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """A running trial has reached a checkpoint."""
+        """Show that a running trial has reached a checkpoint."""
         if self._terminal:
             self._rewrite(f"{self._line()} | epoch {checkpoint.epoch}: {checkpoint.score(self._metric):.4f}")
 
     def trial(self, number: int, strategy: str, how: str) -> None:
-        """A trial of ``strategy`` has finished; ``how`` in words."""
+        """Show that a trial of ``strategy`` has finished; ``how`` says it in words."""
         self._last = time.monotonic()
         text = f"trial {number}, {strategy}: {how}"
         if self._terminal:
@@ -44,7 +45,7 @@ class Progress:
             self.note(f"{text} | {self._line()}")
 
     def note(self, text: str) -> None:
-        """A line that stays, and goes into the log. What happens before a trial has finished took no trial's time."""
+        """Print and log a line. Before the first trial has finished this also restarts the clock of the trials."""
         log.info(text)
         if self._last is None:
             self._start = time.monotonic()
@@ -53,7 +54,7 @@ class Progress:
         print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave the last line as it is."""
+        """End the line that was rewritten."""
         if self._terminal:
             self._stream.write("\n")
 
@@ -68,10 +69,10 @@ class Progress:
         return ", ".join(parts)
 
     def _left(self, now: Standing) -> float | None:
-        """Seconds to go: the work that is left, at the rate at which that done here went; None before it is known.
+        """Return the seconds left, from the work left and the rate of the work done here; None while that is unknown.
 
-        The rate makes up for what predictions leave out: trials that are stopped, activations that are cached, and
-        workers beside each other.
+        The rate makes up for what predictions leave out: trials that are stopped, activations that are cached, several
+        workers.
         """
         done = now.work_done - self._before
         since = time.monotonic() - (self._last or self._start)
@@ -85,14 +86,14 @@ class Progress:
 
 
 def outcome(status: str, metric: Metric, score: float | None, seconds: float) -> str:
-    """How a trial or baseline ended, in a few words: ``complete, validation accuracy 0.9710, 12.3 s``."""
+    """Say in a few words how a trial or baseline ended: ``complete, validation accuracy 0.9710, 12.3 s``."""
     known = score is not None and not math.isnan(score)
     scored = f", validation {METRIC_NAMES[metric]} {score:.4f}" if known else ""
     return f"{status}{scored}, {formatting.seconds(seconds)}"
 
 
 def log_to(file: Path) -> None:
-    """Warnings to stderr, everything to a file beside the page."""
+    """Send warnings to stderr and everything to ``file``."""
     root = logging.getLogger("harness")
     root.setLevel(logging.INFO)
     root.propagate = False

@@ -1,4 +1,4 @@
-"""Workers placed by a Ray cluster (extra ``ray``): the same work as that of processes, on whichever node has room."""
+"""Workers as actors of a Ray cluster (extra ``ray``), on whichever node has room."""
 
 import logging
 import threading
@@ -46,7 +46,7 @@ class RayWorker:
             return
 
     def stop(self) -> None:
-        """Put the running trial back after its epoch, and begin no other."""
+        """Put the running trial back after its epoch, and start no other."""
         self._stopped.set()
 
     def _interrupt_if_stopped(self, _: Checkpoint) -> None:
