@@ -1,8 +1,8 @@
-"""The table of docs/benchmarks.md, made from the results.
+"""Generate the table of docs/benchmarks.md from the results.
 
     python -m benchmarks.table
 
-Every figure in it is computed from a file in benchmarks/results; a test holds the committed table to that.
+Every figure is computed from a file in benchmarks/results. A test compares the committed table with them.
 """
 
 import json
@@ -19,7 +19,7 @@ HEADER = "| what | figure | n | spread | machine, date | command |\n|---|---|---
 
 
 class Row(NamedTuple):
-    """A claim: ``n`` says how many of what it is the figure of, ``spread`` from where to where they lie."""
+    """A claim: ``n`` says how many measurements the figure summarizes, ``spread`` the range of these."""
 
     what: str
     figure: str
@@ -33,7 +33,7 @@ def _spread(values: Iterable[float], shape: str) -> str:
 
 
 def roofline(found: dict[str, Any]) -> Iterator[Row]:
-    """Peak and bound, and the share of both that a step reaches."""
+    """Yield the peaks, and the share of peak and bound that each step reaches."""
     rounds = f"best of {found['repeats']} rounds"
     for precision, of in found["precisions"].items():
         product = of["product"]
@@ -51,7 +51,7 @@ def roofline(found: dict[str, Any]) -> Iterator[Row]:
 
 
 def gpu(found: dict[str, Any]) -> Iterator[Row]:
-    """Seconds of an epoch against the card's ceilings."""
+    """Yield the ceilings of the card and the seconds of an epoch of each strategy."""
     most, pictures = found["ceilings"], found["pictures"]
     rates = [conv["flops"] / conv["forward"] for conv in most["convolutions"]]
     yield Row("ceilings of a GPU, bfloat16: a matrix product, VGG16's convolutions forward, a copy",
@@ -73,9 +73,9 @@ def gpu(found: dict[str, Any]) -> Iterator[Row]:
 
 
 def scaling(found: dict[str, Any]) -> Iterator[Row]:
-    """Seconds and memory of each point."""
+    """Yield seconds and peak memory of each point."""
     named = {
-        "trials": "{:,} trials, nothing trained",
+        "trials": "a search of {:,} trials, training stubbed",
         "images": "{:,} images",
         "size": "a trial on 64 images of {:,} px",
     }
@@ -93,49 +93,49 @@ def scaling(found: dict[str, Any]) -> Iterator[Row]:
 
 
 def memory(found: dict[str, Any]) -> Iterator[Row]:
-    """Growth over the trials."""
+    """Yield the growth over the trials."""
     curve = found["megabytes"]
     yield Row(
-        f"memory from trial 10 to trial {len(curve)}, each with a new head shape",
+        f"growth of memory from trial 10 to trial {len(curve)}, each with a new head shape",
         f"{found['growth']:+.0f} MB", "1 run", f"{min(curve[9:]):,.0f} to {max(curve[9:]):,.0f} MB",
     )  # fmt: skip
 
 
 def workers(found: dict[str, Any]) -> Iterator[Row]:
-    """Efficiency of many workers."""
+    """Yield the efficiency of many workers."""
     for kind, runs in found["rows"].items():
         for run in runs:
-            yield Row(f"{run['workers']} workers on {kind}", f"{run['efficiency']:.1%} of ideal",
+            yield Row(f"{run['workers']} worker{'s' * (run['workers'] > 1)} on {kind}", f"{run['efficiency']:.1%} of ideal",
                       f"{run['trials']} trials, 1 run", "one value")  # fmt: skip
 
 
 def page(found: dict[str, Any]) -> Iterator[Row]:
-    """What a reader waits for."""
+    """Yield how long a reader of the page waits."""
     for name, values in found["milliseconds"].items():
         yield Row(f"page of {found['trials']:,} trials: {name}", f"{statistics.median(values):,.0f} ms",
                   f"median of {len(values)}", f"{_spread(values, ',.0f')} ms")  # fmt: skip
 
 
 def precision(found: dict[str, Any]) -> Iterator[Row]:
-    """bfloat16 against float32."""
+    """Yield the speed and the accuracy of bfloat16 compared with float32."""
     for name, of in found["by_strategy"].items():
-        yield Row(f"bfloat16 against float32, {name}", f"{of['ratio']:.2f} times as fast",
+        yield Row(f"bfloat16 compared with float32, {name}", f"{of['ratio']:.2f} times as fast",
                   f"median of {len(of['ratios'])} seeds", _spread(of["ratios"], ".2f"))  # fmt: skip
     of = found["accuracy_difference"]
-    yield Row("accuracy, bfloat16 less float32", f"{100 * of['mean']:+.2f} points", f"{of['n']} pairs",
+    yield Row("accuracy, bfloat16 minus float32", f"{100 * of['mean']:+.2f} points", f"{of['n']} pairs",
               f"95 % {100 * of['low']:+.2f} to {100 * of['high']:+.2f}")  # fmt: skip
 
 
 def plain_loop(found: dict[str, Any]) -> Iterator[Row]:
-    """The harness's trial against the loop a user would write."""
+    """Yield the time of a plain loop compared with a trial of the harness."""
     for name, runs in found["runs"].items():
         ratios = [run["ratio"] for run in runs]
-        yield Row(f"a plain Keras loop against a trial, {name}", f"{statistics.median(ratios):.1f} times as long",
+        yield Row(f"a plain Keras loop compared with a trial, {name}", f"{statistics.median(ratios):.1f} times as long",
                   f"median of {len(ratios)} pairs", _spread(ratios, ".1f"))  # fmt: skip
 
 
 def whole_job(found: dict[str, Any]) -> Iterator[Row]:
-    """Fifty trials of the loop against fifty of the harness."""
+    """Yield the time of many trials of a plain loop compared with as many of the harness."""
 
     def told(name: str, figure: str, shape: str) -> str:
         return format(statistics.median(run[figure] for run in found["runs"][name]), shape)
@@ -146,44 +146,44 @@ def whole_job(found: dict[str, Any]) -> Iterator[Row]:
     )
     ratios = found["ratios"]
     yield Row(
-        f"{found['asked_trials']} trials of an Optuna loop with MedianPruner against as many of the harness",
-        f"{statistics.median(ratios):.1f} times as long: {seconds} s; best {best}; {gigabytes} GiB",
+        f"{found['asked_trials']} trials of an Optuna loop with MedianPruner compared with as many of the harness",
+        f"{statistics.median(ratios):.1f} times as long: {seconds} s; best accuracy {best}; memory {gigabytes} GiB",
         f"{len(ratios)} run of each" if len(ratios) == 1 else f"median of {len(ratios)} runs of each",
         _spread(ratios, ".1f"),
     )
 
 
 def overhead(found: dict[str, Any]) -> Iterator[Row]:
-    """What of a search is neither features nor training nor evaluation."""
+    """Yield the share of a search that is neither features nor training nor evaluation."""
     shares = [share(seconds) for seconds in found["runs"]]
     middle = sorted(found["runs"], key=share)[len(shares) // 2]
     others = ", ".join(f"{kind} {seconds:,.0f}" for kind, seconds in middle.items() if kind != "wall")
     yield Row(f"overhead of {found['trials']} trials of the study mnist, baselines and page included",
-              f"{statistics.median(shares):.1%} of the wall time: of {middle['wall']:,.0f} s {others}",
+              f"{statistics.median(shares):.1%} of the wall time of {middle['wall']:,.0f} s ({others})",
               f"median of {len(shares)} runs" if len(shares) > 1 else "1 run", _spread(shares, ".1%"))  # fmt: skip
 
 
 def two_workers(found: dict[str, Any]) -> Iterator[Row]:
-    """Two workers against one."""
+    """Yield the time of two workers compared with one."""
     for way, ratios in found["ratios"].items():
-        yield Row(f"two workers against {way}", f"{statistics.median(ratios):.2f} of the time",
+        yield Row(f"two workers compared with {way}", f"{statistics.median(ratios):.2f} of the time",
                   f"median of {len(ratios)} rounds", _spread(ratios, ".2f"))  # fmt: skip
 
 
 def prediction(found: dict[str, Any]) -> Iterator[Row]:
-    """Error of predicted seconds."""
+    """Yield the error of the predicted seconds."""
     for seen, of in found["median_error_by_trials_seen"].items():
-        yield Row(f"error of a trial's predicted seconds after {seen} trials", f"{of['median']:.0%}",
+        yield Row(f"error of a trial's predicted seconds after {seen} trial{'s' * (seen != '1')}", f"{of['median']:.0%}",
                   f"median of {of['n']} trials", "not kept")  # fmt: skip
 
 
 def replay(found: dict[str, Any]) -> Iterator[Row]:
-    """What pruning saves and costs."""
+    """Yield what pruning saves and costs."""
     for name, of in found["sets"].items():
         ablation = of["pruning"]
         flops, points = ablation["flops_ratio"], ablation["accuracy_points"]
         yield Row(
-            f"pruning against none, {name}",
+            f"pruning compared with no pruning, {name}",
             f"{flops['mean']:.0%} of the FLOPs, best accuracy {points['mean']:+.2f} points",
             f"{ablation['lists']} lists of {ablation['trials']} trials",
             f"95 % {flops['low']:.0%} to {flops['high']:.0%}, {points['low']:+.2f} to {points['high']:+.2f}",
@@ -208,11 +208,11 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         replay,
     )
 }
-"""Those with a table of their own in another document are not repeated here."""
+"""Benchmarks with their own table in another document are not repeated here."""
 
 
 def table() -> str:
-    """The table in Markdown: a row for each claim of each benchmark that has a result."""
+    """Return the table in Markdown: a row for each claim of each benchmark that has a result."""
     lines = [HEADER]
     for name, rows in BENCHMARKS.items():
         file = RESULTS / f"{name}.json"
@@ -227,16 +227,20 @@ def table() -> str:
 
 
 def placed(page: str, made: str) -> str:
-    """``page`` with ``made`` between its marks. Raises ValueError where it has none."""
+    """Return ``page`` with ``made`` between its marks.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
     before, rest = page.split(BEGIN, 1)
     _, after = rest.split(END, 1)
     return f"{before}{BEGIN}\n{made}\n{END}{after}"
 
 
 def main() -> None:
-    """Write the table."""
+    """Write the table to docs/benchmarks.md."""
     PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), table()), encoding="utf-8")
-    print(f"made anew in {PAGE.relative_to(RESULTS.parent.parent)}")
+    print(f"written to {PAGE.relative_to(RESULTS.parent.parent)}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 JAX's own ReLU keeps a mask beside its output, which bars cuDNN from taking it up into the convolution before; the
 gradient of its pool visits the windows one after the other. Here gradients need no more than the outputs, which the
-next layer keeps anyway. The two were a fifth of a training step of VGG16 at 224x224 (docs/benchmarks.md).
+next layer keeps anyway. The two were a fifth of a training step of VGG16 at 224x224 (docs/notes/gpu.md).
 """
 
 from collections.abc import Callable, Sequence

@@ -2,7 +2,7 @@
 
 There TensorFlow's own kernels are the slow part of a training step: on 2x2 maps they reach a tenth (the gradient of the
 filters in bfloat16) to a half of what they do elsewhere, and more than half of what they multiply is padding. Told by
-`python -m benchmarks.roofline`; what else was tried: docs/benchmarks.md.
+`python -m benchmarks.roofline`; what else was tried: docs/notes/kernels.md.
 
 - The gradient of the filters is one product for each of the nine places of the kernel, over the part of the map that it
   falls on.

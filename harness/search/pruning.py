@@ -136,7 +136,7 @@ def leads(curve: Sequence[Checkpoint], others: OtherCheckpoints, rules: Rules) -
 
     That is: it is above chance level, and no checkpoint of another trial has as high a score after as many epochs, for
     half to twice its compute. Such a trial is not stopped, whatever is forecast: few trials as expensive have been
-    finished, and cheap ones say little of what a slow start can lead to. docs/benchmarks.md has what this costs.
+    finished, and cheap ones say little of what a slow start can lead to. docs/notes/pruning.md has what this costs.
     """
     last = curve[-1]
     score, flops = last.score(rules.metric), last.train_flops
