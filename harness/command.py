@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.arguments import Parser, recorded_command
-from harness.core.environment import stop_on_sigterm
 from harness.core.errors import HarnessError, SpecError, StorageError
 from harness.core.paths import DEFAULT_STORAGE, RESULTS
+from harness.core.processes import stop_on_sigterm
 from harness.core.spec import DatasetSpec, shipped
 from harness.storage import database
 from harness.storage.outputs import check_output

@@ -13,7 +13,7 @@ from harness.core.errors import SpecError
 from harness.core.paths import page_path, recommendation_path
 from harness.core.results import METRICS
 from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
-from harness.storage.database import patiently
+from harness.storage.database import patiently, shown
 from harness.storage.store import Store
 from harness.workers.progress import log_to
 

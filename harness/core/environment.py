@@ -2,16 +2,11 @@
 
 import os
 import platform
-import signal
-import socket
 import subprocess
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 import harness
 
@@ -71,46 +66,6 @@ def gpus() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         return []
     return [str(number) for number, _ in enumerate(listed.splitlines())]
-
-
-def host() -> str:
-    """This machine as long as it runs, or this container: where a process id means one process and no other.
-
-    The host name alone will not do: containers may share it and have process ids of their own, and a machine keeps it
-    over a restart.
-    """
-    parts = [socket.gethostname()]
-    with suppress(OSError):  # Linux only
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
-    return "/".join(parts)
-
-
-def process_started(pid: int) -> float | None:
-    """When process ``pid`` of this `host` started, None where there is none: a pid alone is re-used.
-
-    Seconds since the machine started, where Linux tells them: a clock that is set changes every start time in Unix
-    seconds, which is what there is elsewhere.
-    """
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        with suppress(FileNotFoundError):
-            ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-            return int(ticks) / os.sysconf("SC_CLK_TCK")
-        return float(process.create_time())
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return None
-
-
-def stop_on_sigterm() -> None:
-    """Let SIGTERM end this process as Ctrl-C does: with a KeyboardInterrupt, even where a shell has SIGINT ignored."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _commit() -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 
-from harness.core.environment import host
 from harness.core.errors import StorageError
+from harness.core.processes import host
 from harness.search.optuna_study import open_study, recover
 from harness.storage.heartbeat import BEAT, DEAD_AFTER, Watch
 from harness.storage.store import SessionRow, Store

@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.core.environment import host, process_started
 from harness.core.errors import SpecError
+from harness.core.processes import host, process_started
 from harness.core.spec import Precision, StudySpec
 from harness.storage.store import Store, StudyRow
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 
-from harness.core import environment
+from harness.core import processes
 from harness.core.errors import StorageError
 from harness.storage.store import SessionRow, Store
 
@@ -63,7 +63,7 @@ class Watch:
     def __init__(self, store: Store, study: str) -> None:
         self._store = store
         self._study = study
-        self._host = environment.host()
+        self._host = processes.host()
         self._seen: dict[int, _Seen] = {}
 
     def dead(self) -> list[int]:
@@ -77,7 +77,7 @@ class Watch:
 
     def _is_dead(self, session: SessionRow) -> bool:
         if session.host == self._host:
-            return environment.process_started(session.pid) != session.process_started
+            return processes.process_started(session.pid) != session.process_started
         now = time.monotonic()
         seen = self._seen.get(session.id)
         if seen is None or seen.sign != session.last_seen:

@@ -134,7 +134,7 @@ class StudyRow:
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """One worker process that has not ended; ``process_started`` tells a re-used pid apart (see
-    `harness.core.environment.process_started`). ``last_seen`` is its last sign of life, by the clock of whoever wrote
+    `harness.core.processes.process_started`). ``last_seen`` is its last sign of life, by the clock of whoever wrote
     it: to be compared with itself only."""
 
     id: int

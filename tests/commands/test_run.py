@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from harness import run, studies
-from harness.core import environment
+from harness.core import processes
 from harness.core.errors import WeightsError
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import DatasetSpec
@@ -174,8 +174,8 @@ def test_fresh_begins_anew_when_nobody_works_on_it_and_it_can(
         patch.setattr(session, "load_weights", absent)
         assert call(capsys, *anew)[0] == 2
     alive = store.begin_session(
-        "tiny", command="", spec={}, environment={"commit": "", "device": ""}, host=environment.host(), pid=1,
-        process_started=environment.process_started(1) or 0.0,
+        "tiny", command="", spec={}, environment={"commit": "", "device": ""}, host=processes.host(), pid=1,
+        process_started=processes.process_started(1) or 0.0,
     )  # fmt: skip
     code, _, err = call(capsys, *anew)
     assert code == 2 and "study 'tiny' is being worked on from" in err

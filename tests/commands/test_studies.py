@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from harness import studies
-from harness.core.environment import host, process_started
+from harness.core.processes import host, process_started
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
 from harness.search import copying

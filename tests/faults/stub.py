@@ -22,7 +22,7 @@ from harness import run, worker
 from harness.backbones import activation_cache
 from harness.backbones.activation_cache import FeatureCache
 from harness.backbones.weights import Weights
-from harness.core import environment
+from harness.core import processes as core_processes
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
 from harness.search import resume
@@ -98,8 +98,8 @@ def install() -> None:
     for owner, name, stub in patches:
         setattr(owner, name, stub)
     if elsewhere := os.environ.get("STUB_HOST"):
-        environment.host = lambda: elsewhere
-        resume.host = environment.host
+        core_processes.host = lambda: elsewhere
+        resume.host = core_processes.host
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.stub"])
     processes._CONTEXT = context

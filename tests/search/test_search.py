@@ -11,8 +11,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from harness.core.environment import host
 from harness.core.errors import SpecError
+from harness.core.processes import host
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, KINDS, N_CONVS, Kind, Strategy

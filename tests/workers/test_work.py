@@ -18,6 +18,7 @@ import pytest
 from harness import command, worker
 from harness.core import environment
 from harness.core.errors import DataError, HarnessError, SpecError
+from harness.core.processes import host, process_started
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
@@ -119,7 +120,7 @@ class TestSignsOfLife:
         assert dead == [silent]
 
     def test_on_this_machine_a_process_is_seen_to_be_gone(self, store: Store) -> None:
-        here, own = environment.host(), environment.process_started(os.getpid())
+        here, own = host(), process_started(os.getpid())
         assert own is not None
         session(store, here, os.getpid(), own)
         gone = session(store, here, 2**22 + 1)
