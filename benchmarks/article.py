@@ -23,7 +23,7 @@ from harness.backbones.vgg16 import Backbone, as_numpy, resized
 from harness.backbones.weights import Weights, load_weights
 from harness.core.spec import StudySpec
 from harness.data.dataset import join, load_split
-from harness.statistics.pareto import wilson_interval
+from harness.statistics.intervals import wilson_interval
 
 SEED = 42
 

@@ -17,10 +17,10 @@ from typing import Literal, cast
 
 from benchmarks.plain_loop import strategies
 from benchmarks.record import machine, write
-from harness.analysis.verdicts import Interval
 from harness.backbones.weights import load_weights
 from harness.core.spec import StudySpec
 from harness.data.dataset import load_split
+from harness.statistics.intervals import Interval
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
 

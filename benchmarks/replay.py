@@ -36,8 +36,8 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from benchmarks.curves import load, recorded_sets
+from benchmarks.hypervolume import hypervolume
 from benchmarks.record import machine, write
-from harness.analysis.verdicts import Interval
 from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
@@ -46,7 +46,8 @@ from harness.search.judge import Judge
 from harness.search.plan import plan
 from harness.search.sampler import sampler
 from harness.search.space import as_params, suggest
-from harness.statistics.pareto import front, hypervolume
+from harness.statistics.intervals import Interval
+from harness.statistics.pareto import front
 from harness.training.flops import VGG16, trial_cost
 
 Steps = Iterator[tuple[int, int]]

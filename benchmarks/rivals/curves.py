@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.hypervolume import hypervolume
 from harness.core.strategy import Strategy
-from harness.statistics.pareto import hypervolume
 from harness.training.flops import VGG16, trial_cost
 
 SHARE = 0.99

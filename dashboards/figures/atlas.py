@@ -8,9 +8,10 @@ from dashboards.figures.drawing import Numbers
 from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants, lead
 from dashboards.theme import COLOURS, INK, MARKERS, MUTED, themed_figure
 from harness.analysis import formatting
-from harness.analysis.verdicts import Found, Interval, Place, Verdict, choices, places, verdicts
+from harness.analysis.verdicts import Found, Place, Verdict, choices, places, verdicts
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
+from harness.statistics.intervals import Interval
 
 _QUADRANTS = {1: "small, similar", 2: "small, not similar", 3: "large, not similar", 4: "large, similar"}
 

@@ -8,7 +8,7 @@ from dashboards.theme import COLOURS, MARKERS
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
 from harness.core.strategy import Kind
-from harness.statistics.pareto import wilson_interval
+from harness.statistics.intervals import wilson_interval
 
 Unit = Literal["TFLOP", "seconds"]
 """In what compute is told: analytic training FLOPs, or wall seconds of features and training."""

@@ -8,9 +8,10 @@ import plotly.graph_objects as go
 from dashboards.figures.points import rounded
 from dashboards.theme import COLOURS, INK, MARKERS, MUTED, log_axis
 from harness.analysis import formatting
-from harness.analysis.verdicts import Interval, Place
+from harness.analysis.verdicts import Place
 from harness.core.spec import AdviceSpec
 from harness.guidance.advice import SCENARIOS
+from harness.statistics.intervals import Interval
 from harness.statistics.similarity import known_sets
 
 _APART = 0.025  # kernel distance that a name's height takes

@@ -10,8 +10,8 @@ import pandas as pd
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
 from harness.core.results import Candidate
-from harness.statistics.comparison import Correct, Difference, Estimate, differences, estimate, gap
-from harness.statistics.pareto import wilson_interval
+from harness.statistics.comparison import Correct, Difference, Estimate, differences, estimate
+from harness.statistics.intervals import gap, wilson_interval
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from harness.analysis import formatting
 from harness.analysis.confirmed import confirmation, interval
 from harness.analysis.rows import Rows
 from harness.core.results import STATUSES
-from harness.statistics.comparison import gap
-from harness.statistics.pareto import front, wilson_interval
+from harness.statistics.intervals import gap, wilson_interval
+from harness.statistics.pareto import front
 
 NEARLY = 0.01
 """A trial within one point of the best counts as nearly as good."""

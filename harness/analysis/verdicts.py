@@ -9,13 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import fmean, stdev
-
-from scipy.special import stdtrit
+from statistics import fmean
 
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import Kind
 from harness.guidance.advice import SCENARIOS
+from harness.statistics.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +40,6 @@ class Found:
     n_validation: int
     logme: float | None = None
     h_score: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean and its 95 % interval over ``n`` replicates (Student's t); without ends where there is one only."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Interval":
-        """That of these values."""
-        n = len(values)
-        if n < 2:
-            return cls(fmean(values), -math.inf, math.inf, n)
-        half = float(stdtrit(n - 1, 0.975)) * stdev(values) / math.sqrt(n)
-        return cls(fmean(values), fmean(values) - half, fmean(values) + half, n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pandas as pd
 from harness.core.errors import SpecError
 from harness.core.results import Candidate, Metric
 from harness.core.strategy import Strategy
-from harness.statistics.pareto import front, wilson_interval
+from harness.statistics.intervals import wilson_interval
+from harness.statistics.pareto import front
 
 SPECIAL = ("advice", "recipe_extractor", "recipe_partial")
 """Origins of trials that are confirmed however they did."""

@@ -10,7 +10,7 @@ from harness.core.results import METRIC_NAMES, TrialResult
 from harness.core.spec import DatasetSpec
 from harness.data.dataset import Split
 from harness.deployment.winner import Winner
-from harness.statistics.pareto import wilson_interval
+from harness.statistics.intervals import wilson_interval
 
 WEIGHTS_LICENCE = (
     "Visual Geometry Group, University of Oxford, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)"

@@ -12,9 +12,9 @@ from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
-from harness.statistics.pareto import wilson_interval
+from harness.statistics.intervals import Interval, quantile, wilson_interval
 
 METHOD = "paired t-test over seeds and test images (two-way random effects, Dorfman-Berbaum-Metz), Holm-corrected"
 """The comparison in words."""
@@ -59,13 +59,14 @@ class Difference:
 def estimate(correct: Correct) -> Estimate:
     """The accuracy that two seeds or more reach on the same images. Raises ValueError for fewer seeds or images."""
     mean, variance, freedom = _two_way(correct.astype(np.float64))
-    seeds, images = correct.shape
+    images = correct.shape[1]
     # Wilson's interval as surveys use it: with as many images as would be as sure, were they all there is to it.
     effective = mean * (1 - mean) / variance if variance > 0 else float(images)
-    low, high = wilson_interval(mean * effective, effective, _quantile(freedom))
-    spread = float(correct.mean(axis=1).std(ddof=1))
-    half = _quantile(seeds - 1) * spread / sqrt(seeds)
-    return Estimate(mean, low, high, spread, (mean - half, mean + half), wilson_interval(mean * images, images))
+    low, high = wilson_interval(mean * effective, effective, freedom)
+    by_seed = correct.mean(axis=1)
+    by_seeds = Interval.of(by_seed.tolist())
+    by_images = wilson_interval(mean * images, images)
+    return Estimate(mean, low, high, float(by_seed.std(ddof=1)), (by_seeds.low, by_seeds.high), by_images)
 
 
 def differences(pairs: Sequence[tuple[Correct, Correct]]) -> list[Difference]:
@@ -76,7 +77,7 @@ def differences(pairs: Sequence[tuple[Correct, Correct]]) -> list[Difference]:
     found = []
     for first, second in pairs:
         mean, variance, freedom = _two_way(first.astype(np.float64) - second)
-        half = _quantile(freedom) * sqrt(variance)
+        half = quantile(freedom) * sqrt(variance)
         if variance > 0:
             p = 2 * float(stdtr(min(freedom, 1e9), -abs(mean) / sqrt(variance)))
         else:  # not one image is told otherwise, or every one is
@@ -95,16 +96,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def gap(
-    first: float, first_interval: tuple[float, float], second: float, second_interval: tuple[float, float]
-) -> tuple[float, float]:
-    """95 % interval of ``first`` less ``second``, two accuracies measured apart, from the interval of each (Newcombe
-    1998, method 10)."""
-    low = sqrt((first - first_interval[0]) ** 2 + (second_interval[1] - second) ** 2)
-    high = sqrt((first_interval[1] - first) ** 2 + (second - second_interval[0]) ** 2)
-    return first - second - low, first - second + high
-
-
 def _two_way(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """The mean of ``values`` (seeds, images), the variance of that mean over both, its degrees of freedom."""
     seeds, images = values.shape
@@ -120,8 +111,3 @@ def _two_way(values: NDArray[np.float64]) -> tuple[float, float, float]:
     total = max(seed_square + image_square - rest_square, seed_square, image_square)
     freedom = (seeds - 1) * (total / seed_square) ** 2 if seed_square > 0 else inf
     return mean, total / (seeds * images), freedom
-
-
-def _quantile(freedom: float) -> float:
-    """97.5 % quantile of Student's t."""
-    return float(stdtrit(min(freedom, 1e9), 0.975))

@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.spec import shipped_folder
+from harness.statistics.intervals import quantile
 
 SAMPLE = 200
 """Pictures that a set is measured on, drawn at random; all of them where there are fewer."""
-
-_Z = 1.96  # standard errors on either side of a 95 % interval
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -52,7 +51,8 @@ class Similarity:
     @property
     def interval(self) -> tuple[float, float]:
         """The distance, give or take what other pictures of the same set would have changed (95 %)."""
-        return self.distance - _Z * self.error, self.distance + _Z * self.error
+        half = quantile() * self.error
+        return self.distance - half, self.distance + half
 
 
 def compare(features: Floats, labels: NDArray[np.int64], reference: Reference) -> Similarity:

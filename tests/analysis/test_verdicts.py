@@ -4,14 +4,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import sem, t
 
 from dashboards.figures.atlas import atlas_figure, elsewhere, overall, verdict_in_words, ways_to_choose_k
-from harness.analysis.verdicts import Correlation, Found, Interval, choices, places, verdicts
+from harness.analysis.verdicts import Correlation, Found, choices, places, verdicts
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
 from harness.guidance.advice import SCENARIOS
@@ -81,14 +77,6 @@ def test_a_place_without_the_advised_strategy_says_nothing() -> None:
 def test_compute_is_that_of_the_best_other_in_multiples_of_the_advised() -> None:
     (place,) = places([*rows("a", 100, 0.3, {"freeze_first_k": 0.9, "fine_tune_all": 0.8})], BOUNDARIES)
     assert place.compute == pytest.approx(2)
-
-
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8))
-def test_an_interval_is_students(values: list[float]) -> None:
-    found = Interval.of(values)
-    half = t.ppf(0.975, len(values) - 1) * sem(values)
-    assert found.low == pytest.approx(np.mean(values) - half, abs=1e-9)
-    assert found.high == pytest.approx(np.mean(values) + half, abs=1e-9)
 
 
 def test_rank_correlations() -> None:

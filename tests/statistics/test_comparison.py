@@ -1,12 +1,12 @@
-"""Intervals and comparisons of test accuracies: their level, their limits, their correction."""
+"""Estimates and comparisons of test accuracies: their level, their limits, their correction."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.statistics.comparison import differences, estimate, gap, holm
-from harness.statistics.pareto import wilson_interval
+from harness.statistics.comparison import differences, estimate, holm
+from harness.statistics.intervals import wilson_interval
 
 
 def drawn(draws: np.random.Generator, accuracy: float, by_seed: float, seeds: int, images: int) -> np.ndarray:
@@ -72,9 +72,3 @@ def test_holm_never_makes_a_difference_surer_and_keeps_the_order(p_values: list[
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-
-
-def test_the_gap_of_two_measurements_is_as_newcombe_has_it() -> None:
-    # Newcombe 1998, table II, example (a): 56/70 less 48/80.
-    first, second = wilson_interval(56, 70), wilson_interval(48, 80)
-    assert gap(0.8, first, 0.6, second) == pytest.approx((0.0524, 0.3339), abs=5e-4)

@@ -1,13 +1,12 @@
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.statistics.pareto import best_at, front, hypervolume, wilson_interval
+from harness.statistics.pareto import best_at, front
 
 # Few distinct values, so that ties are common.
 points = st.lists(
@@ -62,57 +61,3 @@ def test_best_at(rows: list[tuple[float, float]], budget: float) -> None:
 def test_the_front_alone_gives_the_same_best(rows: list[tuple[float, float]], budget: float) -> None:
     best = [rows[i] for i in front(*columns(rows))]
     assert best_at(*columns(best), budget) == best_at(*columns(rows), budget)
-
-
-@given(points, st.sampled_from([0.0, 0.35]))
-def test_hypervolume_by_counting_cells(rows: list[tuple[float, float]], floor: float) -> None:
-    """Every cell between neighbouring coordinates is dominated as a whole or not at all."""
-    limit = 20.0
-    xs = sorted({limit, *(cost for cost, _ in rows if cost < limit)})
-    ys = sorted({floor, *(accuracy for _, accuracy in rows if accuracy > floor)})
-    area = 0.0
-    for left, right in pairwise(xs):
-        for low, high in pairwise(ys):
-            if any(cost <= left and accuracy >= high for cost, accuracy in rows):
-                area += (math.log10(right) - math.log10(left)) * (high - low)
-    assert hypervolume(*columns(rows), limit, floor) == pytest.approx(area, abs=1e-12)
-
-
-@given(spread, st.tuples(st.floats(1e-3, 1e6), st.floats(0, 1)))
-def test_a_further_point_never_lowers_the_hypervolume(
-    rows: list[tuple[float, float]], more: tuple[float, float]
-) -> None:
-    before, after = (hypervolume(*columns(which), 1e4, 0.1) for which in (rows, [*rows, more]))
-    assert after >= before - 1e-9
-    if more[0] >= 1e4 or more[1] <= 0.1:
-        assert after == pytest.approx(before)
-
-
-def test_hypervolume_in_decades() -> None:
-    assert hypervolume([10, 100], [0.5, 0.9], reference_cost=1000) == pytest.approx(0.5 + 0.9)
-    assert hypervolume([10, 100], [0.5, 0.9], reference_cost=1000, reference_accuracy=0.5) == pytest.approx(0.4)
-    assert hypervolume([], [], reference_cost=1) == 0
-    with pytest.raises(ValueError, match="logarithm"):
-        hypervolume([0, 1], [0.1, 0.5], reference_cost=10)
-
-
-@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_ends_where_the_accuracy_seen_is_just_likely_enough(counts: tuple[int, int]) -> None:
-    """The definition: the accuracy seen lies 1.96 standard deviations, the end's own, away from either end."""
-    correct, n = counts
-    for end in wilson_interval(correct, n):
-        assert 0 <= end <= 1
-        assert (correct / n - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / n, rel=1e-5, abs=1e-12)
-    low, high = wilson_interval(correct, n)
-    assert low <= correct / n <= high
-
-
-def test_wilson_interval_of_a_few() -> None:
-    assert wilson_interval(95, 100) == pytest.approx((0.8883, 0.9785), abs=1e-4)
-    assert wilson_interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
-
-
-@pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
-def test_wilson_interval_of_nonsense(correct: int, n: int) -> None:
-    with pytest.raises(ValueError, match=f"correct={correct}, n={n}"):
-        wilson_interval(correct, n)
