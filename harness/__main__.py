@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = parser.parse_args(arguments[:1]).command
     # Imported only now: `harness --help` should not wait for a second of TensorFlow.
-    run: Callable[[Sequence[str]], int] = import_module(f"harness.{command}").main
+    module = import_module(f"harness.{command}")
+    if hasattr(module, "__path__"):  # as `python -m` runs a package
+        module = import_module(f"{module.__name__}.__main__")
+    run: Callable[[Sequence[str]], int] = module.main
     return run(arguments[1:])
 
 

@@ -69,8 +69,10 @@ def is_ours(name: str) -> bool:
 
 
 def room(module: str) -> str:
-    """Return the room that a module belongs to."""
+    """Return the room that a module belongs to. What `python -m` runs is a command, in whichever folder it is."""
     package, *rest = module.split(".")
+    if rest[-1:] == ["__main__"]:
+        return COMMANDS
     if package == "dashboards":
         return DASHBOARDS
     return rest[0] if len(rest) > 0 and rest[0] in ROOMS and (ROOT / "harness" / rest[0]).is_dir() else COMMANDS

@@ -1,19 +1,15 @@
-"""A data set's images, split for a study; the test part stays sealed. `python -m harness.data` checks one."""
+"""A data set's images, split for a study; the test part stays sealed."""
 
-import argparse
 import hashlib
-import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.errors import DataError, HarnessError
-from harness.core.spec import ANY_IMAGES, DatasetSpec, DataSpec, StudySpec
+from harness.core.errors import DataError
+from harness.core.spec import DatasetSpec, DataSpec
 from harness.data.archives import read_images
-from harness.data.checks import Report, check, print_check
+from harness.data.checks import Report, check
 from harness.data.decoding import squares
 from harness.data.inspection import look
 from harness.data.listing import PART_NAMES, Listing, PartName, printable, shown
@@ -171,59 +167,3 @@ def _images(listing: Listing, image_size: int, *parts: NDArray[np.int64]) -> lis
         pixels, key = squares([listing.path(row) for row in rows.tolist()], digests, image_size, grey=grey)
         found.append(Images(pixels, listing.labels[rows], key))
     return found
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 for input that must be mended, or that a study refuses."""
-    arguments = _parser().parse_args(argv)
-    try:
-        spec, dataset = StudySpec.load(ANY_IMAGES, {"data.dataset": arguments.path})
-        listing = read_listing(dataset)
-        report = check(listing, look(listing), listing.parts)
-        refusal = _refusal(listing, spec)
-        if refusal is not None:
-            report = replace(report, notes=[*report.notes, f"a study of them is refused: {refusal}"])
-        if arguments.json:
-            print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
-        else:
-            print_check(report)
-        if arguments.strict:
-            report.refuse_unreadable()
-        if refusal is not None:
-            raise refusal
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-def _refusal(listing: Listing, spec: StudySpec) -> DataError | None:
-    """What a study of ``listing`` would say and end with, None where it would begin."""
-    try:
-        draw_listed(listing, spec.data, spec.seed)
-    except DataError as error:
-        return error
-    return None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m harness.data", description="Look at a data set before a study is run on it."
-    )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    summary = "counts, sizes, unreadable files, duplicates, conflicting labels, imbalance, constant images"
-    looked = commands.add_parser(
-        "check",
-        help=summary,
-        description=f"Report {summary}. End as `harness run --data PATH` would refuse: its error, exit code 2.",
-    )
-    looked.add_argument("path", metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set")
-    looked.add_argument("--strict", action="store_true", help="exit code 2 where a file cannot be read")
-    looked.add_argument("--json", action="store_true", help="print everything as JSON, each file by name")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

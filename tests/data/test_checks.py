@@ -11,8 +11,9 @@ from PIL import Image, ImageEnhance
 
 from harness import __main__, run
 from harness.core.spec import DatasetSpec, DataSpec
-from harness.data import dataset
+from harness.data.__main__ import main as data_main
 from harness.data.checks import Report, check
+from harness.data.dataset import draw
 from harness.data.duplicates import near
 from harness.data.inspection import look, thumbnails
 from harness.data.sources import read_listing
@@ -140,7 +141,7 @@ def test_facts_are_kept_until_a_file_changes(root: Path, monkeypatch: pytest.Mon
 
 
 def test_a_study_stores_the_checks_of_its_own_parts(root: Path) -> None:
-    drawn = dataset.draw(DatasetSpec(name="set", file=root), DataSpec(dataset="set", test_size=4, image_size=32), 0)
+    drawn = draw(DatasetSpec(name="set", file=root), DataSpec(dataset="set", test_size=4, image_size=32), 0)
     report = drawn.report()
     totals = {part: sum(parts[part] for parts in report.counts.values()) for part in report.counts["cat"]}
     assert totals == {"train": 13, "validation": 3, "test": 4, "unused": 12}
@@ -163,10 +164,10 @@ def test_the_command_prints_a_report(root: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_strict_refuses_unreadable_files_and_json_names_them(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dataset.main(["check", "set", "--strict"]) == 0
+    assert data_main(["check", "set", "--strict"]) == 0
     (root / "train" / "cat" / "0.png").write_text("words")
     capsys.readouterr()
-    assert dataset.main(["check", "set", "--strict", "--json"]) == 2
+    assert data_main(["check", "set", "--strict", "--json"]) == 2
     output = capsys.readouterr()
     assert json.loads(output.out)["unreadable"][0][0] == "train/cat/0.png"
     assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (no picture")
@@ -259,7 +260,7 @@ def test_check_says_what_a_study_says(make: str, capsys: pytest.CaptureFixture[s
 def test_what_cannot_be_checked_is_one_line(
     root: Path, capsys: pytest.CaptureFixture[str], path: str, message: str
 ) -> None:
-    assert dataset.main(["check", path]) == 2
+    assert data_main(["check", path]) == 2
     output = capsys.readouterr()
     assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1
     assert output.out == ""

@@ -1,0 +1,70 @@
+"""Check a data set before a study is run on it: `python -m harness.data check PATH`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness import command
+from harness.arguments import Parser
+from harness.core.errors import DataError
+from harness.core.spec import ANY_IMAGES, StudySpec
+from harness.data.checks import check, print_check
+from harness.data.dataset import draw_listed
+from harness.data.inspection import look
+from harness.data.listing import Listing
+from harness.data.sources import read_listing
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see `harness.command.main`); 2 for data that a study refuses, too."""
+    return command.main(_parser(), _run, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m harness.data", description="Check a data set before a study is run on it."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    summary = "counts, sizes, unreadable files, duplicates, conflicting labels, imbalance, constant images"
+    checked = commands.add_parser(
+        "check",
+        help=summary,
+        description=f"Report {summary}. Ends with the error and exit code 2 of `harness run --data PATH` where that "
+        "would refuse the data.",
+    )
+    checked.add_argument("path", metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set")
+    checked.add_argument("--strict", action="store_true", help="exit code 2 where a file cannot be read")
+    checked.add_argument("--json", action="store_true", help="print everything as JSON, each file by name")
+    return parser
+
+
+def _run(arguments: argparse.Namespace, _: str) -> None:
+    spec, dataset = StudySpec.load(ANY_IMAGES, {"data.dataset": arguments.path})
+    listing = read_listing(dataset)
+    report = check(listing, look(listing), listing.parts)
+    refusal = _refusal(listing, spec)
+    if refusal is not None:
+        report = replace(report, notes=[*report.notes, f"a study of them is refused: {refusal}"])
+    if arguments.json:
+        print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        print_check(report)
+    if arguments.strict:
+        report.refuse_unreadable()
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(listing: Listing, spec: StudySpec) -> DataError | None:
+    """Return the error with which a study of ``listing`` would end, None where it would begin."""
+    try:
+        draw_listed(listing, spec.data, spec.seed)
+    except DataError as error:
+        return error
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
