@@ -36,11 +36,10 @@ MOST_PIXELS = 180_000_000
 _VERSION = "square of the middle, bicubic, alpha on white; v1"  # part of every key
 _LARGE = 20_000_000  # pixels; pictures of more are decoded one at a time, so that memory stays bounded
 _large = threading.Lock()
+_opening = threading.Lock()
 _CHUNK = 256  # pictures written at once
 
-# Pillow warns of large pictures before it knows how much of them is going to be read; `decode` knows.
-Image.MAX_IMAGE_PIXELS = None
-# And of every odd EXIF entry, a line each; only the one that turns the picture matters here.
+# Pillow warns of every odd EXIF entry, a line each; only the one that rotates the image matters here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112  # EXIF's tag
@@ -80,7 +79,7 @@ def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.
     picture is squeezed into the square. Raises Unreadable.
     """
     try:
-        with Image.open(file, formats=FORMATS) as opened:
+        with _open(file) as opened:
             width, height = opened.size
             opened.draft(None, (2 * size, 2 * size))  # a JPEG's decoder scales down by 2, 4 or 8 at no cost
             if opened.width * opened.height > MOST_PIXELS:
@@ -101,6 +100,19 @@ def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.
         raise Unreadable("no picture in a format that is known here: JPEG, PNG, WebP, BMP, GIF") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # Pillow's, on damaged files
         raise Unreadable(str(error) or type(error).__name__) from None
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """Read the header of an image of any size: how much of it has to be decoded is known only then.
+
+    Pillow's own limit is one for the whole process. It is lifted for this call and restored for everybody else.
+    """
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _plain(image: Image.Image) -> Image.Image:

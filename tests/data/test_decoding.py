@@ -209,6 +209,15 @@ def test_a_photo_of_108_million_pixels_is_decoded_small(tmp_path: Path) -> None:
     assert grown < 60_000  # KB; all of its pixels would be 324 MB
 
 
+def test_pillow_s_own_limit_does_not_apply_and_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Image.MAX_IMAGE_PIXELS is not None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert np.array_equal(decoded(Image.fromarray(GREY), "PNG", size=40), GREY[:, 10:50])
+    with pytest.raises(Unreadable):
+        decode(io.BytesIO(b"these are words"), 32)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
 def test_more_pixels_than_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MOST_PIXELS", 1000)
     with pytest.raises(Unreadable, match=r"60 x 40 pixels are more than the 1,000 that are read at once"):
