@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
@@ -99,7 +98,7 @@ class FeatureCache:
             str(self.backbone.image_size),
             images.digest(),
             str(boundary),
-            keras.config.dtype_policy().compute_dtype,
+            self.backbone.dtype,
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 

@@ -84,6 +84,7 @@ class Backbone:
         self.convs: list[keras.layers.Conv2D] = [
             layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)
         ]
+        self.dtype: str = self.convs[0].compute_dtype
         if not on_gpu():
             for conv in filter(kernels.suits, self.convs):
                 conv.convolution_op = kernels.convolve
@@ -94,17 +95,26 @@ class Backbone:
         self._passes: dict[tuple[str, tuple[int, ...]], Callable[[Any], Any]] = {}
 
     @classmethod
-    def vgg16(cls, weights: Weights, image_size: int) -> "Backbone":
-        """The real one, for square images of ``image_size`` >= 32 pixels: the layers of ``keras.applications.VGG16``,
-        which would draw 15 million weights that are never used."""
+    def vgg16(cls, weights: Weights, image_size: int, dtype: str | None = None) -> "Backbone":
+        """Build the real one, for square images of ``image_size`` >= 32 pixels.
+
+        The layers are those of ``keras.applications.VGG16``, which would draw 15 million weights that are never used.
+        ``dtype`` is the layers' dtype policy, by default the process's.
+        """
         _keep_compiled()
         inputs = values = keras.Input((image_size, image_size, RGB))
         for conv in VGG16:
             values = keras.layers.Conv2D(
-                conv.out_channels, 3, padding="same", activation="relu", kernel_initializer="zeros", name=conv.name
+                conv.out_channels,
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer="zeros",
+                name=conv.name,
+                dtype=dtype,
             )(values)
             if conv.pool_after:
-                values = keras.layers.MaxPooling2D(2, name=f"{conv.name.partition('_')[0]}_pool")(values)
+                values = keras.layers.MaxPooling2D(2, name=f"{conv.name.partition('_')[0]}_pool", dtype=dtype)(values)
         return cls(keras.Model(inputs, values), weights)
 
     @property

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,8 +43,7 @@ def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -
 
 @cache
 def _reference_backbone(weights: Path | None) -> Backbone:
-    keras.config.set_dtype_policy("float32")
-    return Backbone.vgg16(load_weights(weights), load_reference().image_size)
+    return Backbone.vgg16(load_weights(weights), load_reference().image_size, dtype="float32")
 
 
 def similarity_of(images: Images, cache: FeatureCache, reference: Reference) -> Similarity:

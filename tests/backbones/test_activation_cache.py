@@ -75,7 +75,7 @@ def test_an_entry_depends_on_all_that_makes_its_values(
     elif what == "image size":
         monkeypatch.setattr(backbone, "image_size", 33)  # its maps are as large from the first pool on
     elif what == "precision":
-        keras.config.set_dtype_policy("mixed_bfloat16")
+        monkeypatch.setattr(backbone, "dtype", "bfloat16")
     else:
         monkeypatch.setattr(activation_cache, "_PREPROCESSING", "another")
     assert not cache.get(train, boundary).cached
@@ -206,3 +206,10 @@ def test_what_is_let_go_is_no_longer_in_memory_and_reads_the_same(tmp_path: Path
     for other in (values[:3] * 2, np.ones(3), own):
         let_go(other)
     assert own[0] == 7, "what was changed in memory alone is kept"
+
+
+def test_the_precision_of_an_entry_is_the_backbone_s_and_not_the_process_s(tiny_problem: Problem) -> None:
+    first = tiny_problem.features.get(tiny_problem.split.train, 5)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    again = tiny_problem.features.get(tiny_problem.split.train, 5)
+    assert (first.cached, again.cached) == (False, True)

@@ -1,0 +1,19 @@
+"""Similarity and layer scores as the network gives them."""
+
+import keras
+import pytest
+
+from harness.guidance import measure
+from tests.helpers.tiny import tiny_weights
+
+
+def test_the_reference_is_float32_whatever_the_policy_and_leaves_the_policy_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measure, "load_weights", lambda path: tiny_weights())
+    measure._reference_backbone.cache_clear()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    backbone = measure._reference_backbone(None)
+    measure._reference_backbone.cache_clear()
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert {layer.compute_dtype for layer in backbone.layers} == {"float32"} and backbone.dtype == "float32"
