@@ -30,12 +30,12 @@ import jax
 import numpy as np
 
 from benchmarks.record import machine, write
+from harness.backbones.architecture import VGG16, feature_shape
 from harness.backbones.batches import edges
 from harness.backbones.weights import load_weights
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
-from harness.training.flops import VGG16, feature_shape
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 

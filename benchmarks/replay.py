@@ -38,6 +38,7 @@ from optuna.trial import TrialState
 from benchmarks.curves import load, recorded_sets
 from benchmarks.hypervolume import hypervolume
 from benchmarks.record import machine, write
+from harness.backbones.architecture import VGG16
 from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
@@ -48,7 +49,7 @@ from harness.search.sampler import sampler
 from harness.search.space import as_params, suggest
 from harness.statistics.intervals import Interval
 from harness.statistics.pareto import front
-from harness.training.flops import VGG16, trial_cost
+from harness.training.flops import trial_cost
 
 Steps = Iterator[tuple[int, int]]
 """What a search trains next: a recorded configuration, and the epoch (from 1) that it is brought to."""

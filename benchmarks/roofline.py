@@ -31,13 +31,14 @@ import tensorflow as tf
 
 from benchmarks.record import machine, write
 from harness.backbones import kernels as own
+from harness.backbones.architecture import VGG16, feature_shape
 from harness.backbones.weights import load_weights
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
 from harness.training.fit import Schedule, compile_step
-from harness.training.flops import VGG16, feature_shape, step_cost
+from harness.training.flops import step_cost
 from harness.training.problem import Problem
 
 PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")

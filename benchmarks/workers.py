@@ -23,6 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks import record
+from harness.backbones.architecture import VGG16
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
@@ -34,7 +35,7 @@ from harness.search.resume import begin_session
 from harness.search.worker import Worker
 from harness.storage.heartbeat import Heartbeat
 from harness.storage.store import Store
-from harness.training.flops import VGG16, Cost, trial_cost
+from harness.training.flops import Cost, trial_cost
 from harness.training.trial import OnCheckpoint
 
 EPOCHS, IMAGES, CLASSES = 3, 2000, 10

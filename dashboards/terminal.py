@@ -17,6 +17,7 @@ from harness.analysis.confirmed import Confirmation
 from harness.analysis.recommendation import recommend
 from harness.analysis.rows import Rows
 from harness.analysis.summary import summarise
+from harness.backbones.architecture import VGG16
 from harness.core.paths import recommendation_path
 from harness.core.results import METRIC_NAMES, METRICS
 from harness.core.spec import DatasetSpec, StudySpec
@@ -24,7 +25,7 @@ from harness.core.strategy import KINDS, N_CONVS, Strategy
 from harness.data.dataset import draw
 from harness.statistics.pareto import front
 from harness.storage import database
-from harness.training.flops import VGG16, trial_cost
+from harness.training.flops import trial_cost
 
 
 def print_report(rows: Rows, storage: str, page: Path) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.hypervolume import hypervolume
+from harness.backbones.architecture import VGG16
 from harness.core.strategy import Strategy
-from harness.training.flops import VGG16, trial_cost
+from harness.training.flops import trial_cost
 
 SHARE = 0.99
 """Of the best final hypervolume: how much a search must have found."""

@@ -18,11 +18,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from harness.backbones.architecture import feature_shape
 from harness.backbones.batches import batches
 from harness.backbones.vgg16 import Backbone, as_numpy
 from harness.core.errors import StorageError
 from harness.data.dataset import Images
-from harness.training.flops import feature_shape
 
 _PIECE = 2**20  # bytes that a checksum reads at once
 _PREPROCESSING = "bilinear, BGR, ImageNet mean; v2"

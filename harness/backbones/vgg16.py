@@ -10,11 +10,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 from harness.backbones import kernels
+from harness.backbones.architecture import RGB, VGG16, Conv
 from harness.backbones.weights import Weights
 from harness.core import environment
 from harness.core.paths import user_cache
 from harness.core.spec import Precision
-from harness.training.flops import RGB, VGG16, Conv
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each function that is traced for a new shape
 

@@ -15,18 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from harness.backbones.architecture import RGB, VGG16, Architecture, feature_shape
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.training.flops import (
-    MLP_HIDDEN,
-    RGB,
-    VGG16,
-    Architecture,
-    cache_boundary,
-    feature_shape,
-    prefix_cost,
-    step_cost,
-)
+from harness.training.flops import MLP_HIDDEN, cache_boundary, prefix_cost, step_cost
 
 KINDS = ("features", "compile", "train", "evaluation")
 RECENT = 100

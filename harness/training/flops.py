@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from harness.backbones.architecture import KERNEL, POOL, RGB, Architecture, feature_shape
 from harness.core.strategy import Pooling, Strategy
 
 MIN_FLOPS_PER_BYTE = 100.0
@@ -21,36 +22,6 @@ CNN_KERNEL = 5
 CNN_MODULES = 3
 CNN_WIDTH = 64
 """The article's MLP and CNN, the baselines: widths of the hidden layers, and the convolutions."""
-
-RGB = 3
-_CONV = 3  # side of VGG16's kernels
-_POOL = 2  # side and stride of its pools
-
-
-@dataclass(frozen=True, slots=True)
-class Conv:
-    """A 3x3 'same' convolution with ReLU; ``pool_after`` tells whether a 2x2 max-pool ends the block behind it."""
-
-    name: str
-    in_channels: int
-    out_channels: int
-    pool_after: bool
-
-
-Architecture = Sequence[Conv]
-
-
-def _vgg(blocks: Iterable[tuple[int, int]]) -> tuple[Conv, ...]:
-    convs: list[Conv] = []
-    for block, (n_convs, channels) in enumerate(blocks, start=1):
-        for i in range(1, n_convs + 1):
-            before = convs[-1].out_channels if convs else RGB
-            convs.append(Conv(f"block{block}_conv{i}", before, channels, pool_after=i == n_convs))
-    return tuple(convs)
-
-
-VGG16: tuple[Conv, ...] = _vgg([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)])
-"""The 13 convolutions of VGG16 (Simonyan and Zisserman 2015, configuration D), named as in Keras."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +45,6 @@ def training_flops(layers: Sequence[Layer], frozen: int = 0) -> float:
     first, *rest = layers[frozen:]
     backward = first.weight_gradient + sum(layer.weight_gradient + layer.input_gradient for layer in rest)
     return _forward(layers) + backward
-
-
-def feature_shape(architecture: Architecture, frozen_convs: int, image_size: int) -> tuple[int, int, int]:
-    """(height, width, channels) of the activations behind convolution k = ``frozen_convs``, and behind its pool where
-    it ends a block. With k = 0 the shape of the image. Raises ValueError for a k that the architecture lacks."""
-    if not 0 <= frozen_convs <= len(architecture):
-        raise ValueError(f"frozen_convs must be 0 to {len(architecture)}, but got {frozen_convs}")
-    frozen = architecture[:frozen_convs]
-    side = image_size
-    for conv in frozen:
-        side //= _POOL if conv.pool_after else 1
-    return side, side, frozen[-1].out_channels if frozen else RGB
 
 
 def prefix_cost(architecture: Architecture, image_size: int, frozen_convs: int | None = None) -> float:
@@ -196,8 +155,8 @@ def _backbone(architecture: Architecture, image_size: int) -> list[Layer]:
     layers = []
     side = image_size
     for conv in architecture:
-        pool = _POOL if conv.pool_after else 1
-        layers.append(_convolution(side, conv.in_channels, conv.out_channels, kernel=_CONV, pool=pool))
+        pool = POOL if conv.pool_after else 1
+        layers.append(_convolution(side, conv.in_channels, conv.out_channels, kernel=KERNEL, pool=pool))
         side //= pool
     return layers
 

@@ -14,9 +14,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from harness.backbones.architecture import RGB
 from harness.backbones.vgg16 import Backbone, as_numpy, in_turn, resized, uniform
 from harness.core.strategy import MOST_HIDDEN_LAYERS, OptimizerName, Pooling, Strategy
-from harness.training.flops import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN, RGB
+from harness.training.flops import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
 
 CNN_DROPOUT = 0.5
 

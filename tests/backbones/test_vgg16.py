@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.backbones.architecture import VGG16
 from harness.backbones.vgg16 import Backbone, Prepare, as_numpy, resized
 from harness.core.strategy import N_CONVS, Pooling, Strategy
-from harness.training.flops import VGG16
 from tests.helpers.tiny import tiny_backbone, tiny_weights
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.backbones.architecture import VGG16
 from harness.core.clock import Clock
 from harness.core.errors import SpecError
 from harness.core.spec import StudySpec
@@ -13,7 +14,7 @@ from harness.data.augmentation import SHIFT, view
 from harness.data.dataset import Images
 from harness.training.baselines import run_baseline
 from harness.training.fit import Schedule, compile_step, fit
-from harness.training.flops import VGG16, trial_cost
+from harness.training.flops import trial_cost
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 

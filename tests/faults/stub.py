@@ -19,8 +19,8 @@ import numpy as np
 
 from dashboards import optuna, page, terminal
 from harness import run, worker
-from harness.backbones import activation_cache
 from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.architecture import VGG16, feature_shape
 from harness.backbones.weights import Weights
 from harness.core import processes as core_processes
 from harness.core.results import Checkpoint, Seconds, TrialResult
@@ -28,7 +28,7 @@ from harness.core.strategy import Strategy
 from harness.search import resume
 from harness.search import worker as search_worker
 from harness.storage import heartbeat
-from harness.training.flops import VGG16, Cost, trial_cost
+from harness.training.flops import Cost, trial_cost
 from harness.training.problem import Problem
 from harness.training.trial import OnCheckpoint
 from harness.workers import processes, session, work
@@ -53,9 +53,7 @@ class StubProblem:
     def carry(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
         """Gives every picture its mean, as often as the boundary wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
-        return np.broadcast_to(
-            means.reshape(-1, 1, 1, 1), (len(pixels), *activation_cache.feature_shape(VGG16, end, self.image_size))
-        )
+        return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
 
     def cost(self, strategy: Strategy) -> Cost:
         return trial_cost(VGG16, strategy, self.split.n_classes, self.image_size, len(self.split.train), 10**9)

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.backbones.architecture import VGG16
 from harness.core.results import Standing
 from harness.core.strategy import N_CONVS, OPTIMIZERS, POOLINGS, Kind, Strategy
 from harness.search.runtime import KINDS, Forecast, Setting
-from harness.training.flops import VGG16, trial_cost
+from harness.training.flops import trial_cost
 from harness.workers.progress import Progress
 
 SETTING = Setting(VGG16, 32, 10, 500, 300, 64, 10**9)

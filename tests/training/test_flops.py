@@ -1,21 +1,18 @@
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.backbones.architecture import VGG16, Conv, feature_shape
 from harness.core.strategy import N_CONVS, POOLINGS, Kind, Pooling, Strategy
 from harness.training.flops import (
     MIN_FLOPS_PER_BYTE,
-    VGG16,
-    Conv,
     Cost,
     Layer,
     cache_boundary,
     cnn_cost,
-    feature_shape,
     mlp_cost,
     prefix_cost,
     step_cost,
@@ -36,14 +33,6 @@ def strategy(frozen_convs: int, pooling: Pooling = "average", head: tuple[int, .
     kinds: dict[int, Kind] = {0: "fine_tune_all", N_CONVS: "feature_extraction"}
     kind = kinds.get(frozen_convs, "freeze_first_k")
     return Strategy(kind, frozen_convs, pooling, head, 0.0, "adam", 1e-3)
-
-
-def test_vgg16_is_as_published() -> None:
-    assert len(VGG16) == N_CONVS
-    assert sum(9 * conv.in_channels * conv.out_channels + conv.out_channels for conv in VGG16) == 14_714_688
-    assert [i for i, conv in enumerate(VGG16, start=1) if conv.pool_after] == [2, 4, 7, 10, 13]
-    assert (VGG16[0].name, VGG16[-1].name) == ("block1_conv1", "block5_conv3")
-    assert all(before.out_channels == after.in_channels for before, after in pairwise(VGG16))
 
 
 def test_forward_pass_at_the_usual_sizes() -> None:
@@ -67,18 +56,6 @@ def test_a_tiny_network_counted_by_hand() -> None:
 def test_gradients_stop_at_the_first_layer_that_trains() -> None:
     layers = [Layer(1, 10, 100), Layer(2, 20, 200), Layer(4, 40, 400)]
     assert [training_flops(layers, frozen) for frozen in (0, 1, 2)] == [7 + 70 + 600, 7 + 60 + 400, 7 + 40]
-
-
-def test_feature_shape() -> None:
-    assert feature_shape(VGG16, 0, 48) == (48, 48, 3)
-    assert feature_shape(VGG16, 1, 48) == (48, 48, 64)
-    assert feature_shape(VGG16, 2, 48) == (24, 24, 64)
-    assert feature_shape(VGG16, 5, 48) == (12, 12, 256)
-    assert feature_shape(VGG16, 13, 224) == (7, 7, 512)
-    with pytest.raises(ValueError, match="0 to 13, but got 14"):
-        feature_shape(VGG16, 14, 48)
-    with pytest.raises(ValueError, match="-1"):
-        feature_shape(VGG16, -1, 48)
 
 
 def test_what_is_stored_at_32_pixels() -> None:
