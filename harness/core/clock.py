@@ -1,4 +1,4 @@
-"""Wall seconds by kind, kept apart: evaluation is never counted as training."""
+"""Wall seconds by kind. Evaluation is never counted as training."""
 
 import time
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ SecondsKind = Literal["features", "compile", "train", "evaluation"]
 
 
 class Clock:
-    """Adds up seconds by kind: ``with clock("train"): …``."""
+    """A stopwatch for each kind of work: ``with clock("train"): …``."""
 
     def __init__(self) -> None:
         self._seconds: dict[SecondsKind, float] = {"features": 0.0, "compile": 0.0, "train": 0.0, "evaluation": 0.0}
 
     @contextmanager
     def __call__(self, kind: SecondsKind) -> Iterator[None]:
-        """Count the seconds spent inside the block as ``kind``, also when the block raises."""
+        """Count the seconds spent inside the block as ``kind``, also if the block raises."""
         start = time.perf_counter()
         try:
             yield
@@ -26,9 +26,9 @@ class Clock:
             self.add(kind, time.perf_counter() - start)
 
     def add(self, kind: SecondsKind, seconds: float) -> None:
-        """Count ``seconds`` measured elsewhere."""
+        """Add ``seconds`` that were measured elsewhere."""
         self._seconds[kind] += seconds
 
     def seconds(self) -> Seconds:
-        """What has been counted so far."""
+        """Return what has been counted so far."""
         return Seconds(**self._seconds)

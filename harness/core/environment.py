@@ -1,4 +1,4 @@
-"""What a result was made with: commit, versions, device. Recorded with every session."""
+"""The environment of a result: commit, versions, device. It is recorded with every session."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _PACKAGES = ("tensorflow", "keras", "jax", "optuna", "numpy", "pandas", "scikit-
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Commit of the harness (with ``+dirty`` where the checkout was changed), versions of what it ran on, device."""
+    """Commit of the harness (with ``+dirty`` if the checkout has changes), versions of Python and packages, device."""
 
     commit: str
     versions: dict[str, str]
@@ -23,17 +23,20 @@ class Environment:
     platform: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values, for storage."""
+        """Return the fields as plain values, for storage."""
         return asdict(self)
 
 
 def describe(device: str) -> Environment:
-    """The environment of this process; ``device`` comes from the backend, see `harness.backbones.vgg16.device`."""
+    """Return the environment of this process.
+
+    ``device`` is the backend's name for it, see `harness.backbones.vgg16.device`.
+    """
     return Environment(_commit(), _versions(), device, f"{platform.system()} {platform.machine()}")
 
 
 def cpu() -> str:
-    """The processor's name and the cores this process may use."""
+    """Return the processor's name and the number of cores this process may use."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -45,19 +48,19 @@ def cpu() -> str:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products in bfloat16. Known on Linux only."""
+    """Return whether the processor has instructions for bfloat16 products. Off Linux the answer is always no."""
     info = Path("/proc/cpuinfo")
-    words = set(info.read_text().split()) if info.is_file() else set()
-    return bool(words & {"avx512_bf16", "amx_bf16"})
+    flags = set(info.read_text().split()) if info.is_file() else set()
+    return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
 def available_cores() -> int:
-    """Cores this process may run on: less than the machine's where it is confined."""
+    """Return the number of cores this process may run on; its CPU affinity may be narrower than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[str]:
-    """The CUDA devices this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the CUDA devices this process may use, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [device for device in visible.split(",") if device not in ("", "-1")]

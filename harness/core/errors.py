@@ -1,8 +1,8 @@
-"""Errors a user can mend: each names the thing, its value and the fix, and ends the command with exit code 2."""
+"""Errors caused by the user's input. Each names the thing, its value and the fix; the command ends with exit code 2."""
 
 
 class HarnessError(Exception):
-    """Something the user gave cannot be used as it is. The message says what to change."""
+    """The user's input cannot be used as it is. The message says what to change."""
 
     exit_code = 2
 
@@ -16,7 +16,7 @@ class DataError(HarnessError):
 
 
 class WeightsError(HarnessError):
-    """VGG16's weights are missing, corrupt or of another shape."""
+    """VGG16's weights are missing, corrupt or of a wrong shape."""
 
 
 class StorageError(HarnessError):

@@ -1,4 +1,4 @@
-"""How good predictions are, by each of the measures that a study may be judged by."""
+"""Scores of predictions, by each metric that a study may optimize."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +11,14 @@ from harness.core.results import METRICS
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Shares from 0 to 1. ``balanced_accuracy`` is the mean over the classes of the share of their pictures that are
-    recognised; ``macro_f1`` the mean of their F1, the harmonic mean of that share and of the share of what is called
-    the class that is of it. Both count a rare class as much as a common one, and accuracy does not. ``correct`` says
-    of each picture, in their order, whether it is recognised."""
+    """Scores from 0 to 1. Unlike accuracy, the other two count a rare class as much as a common one.
+
+    Attributes:
+        accuracy: Share of the images that are classified correctly.
+        balanced_accuracy: Mean recall over the classes.
+        macro_f1: Mean F1 over the classes; F1 is the harmonic mean of precision and recall.
+        correct: For each image, in order, whether it is classified correctly.
+    """
 
     accuracy: float
     balanced_accuracy: float
@@ -23,8 +27,12 @@ class Scores:
 
     @classmethod
     def of(cls, labels: ArrayLike, predicted: ArrayLike) -> "Scores":
-        """From the true and the predicted class of each picture, as scikit-learn defines the three: a class that no
-        picture has is left out of the balanced accuracy, and of the F1 where it is not predicted either."""
+        """Return the scores of the ``predicted`` classes (n,) against the true ``labels`` (n,), as scikit-learn defines
+        them.
+
+        A class without images is left out of the balanced accuracy, and out of F1 if it is not predicted either.
+        Written out because it runs after every epoch: scikit-learn's checks of its arguments take 100 times as long.
+        """
         true, guessed = np.asarray(labels), np.asarray(predicted)
         n = int(max(true.max(), guessed.max())) + 1
         confusion = np.bincount(true * n + guessed, minlength=n * n).reshape(n, n)
@@ -38,5 +46,5 @@ class Scores:
         )
 
     def columns(self) -> dict[str, Any]:
-        """The three under their names in a result: ``val_accuracy`` and so on."""
+        """Return the three scores under their names in a result: ``val_accuracy`` and so on."""
         return {f"val_{metric}": getattr(self, metric) for metric in METRICS}

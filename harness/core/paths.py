@@ -1,4 +1,4 @@
-"""Where results and caches go unless the user says otherwise. Relative paths are relative to the current folder."""
+"""Default places of results and caches. Relative paths are relative to the current folder."""
 
 import hashlib
 import os
@@ -11,10 +11,10 @@ DEFAULT_STORAGE = f"sqlite:///{RESULTS.as_posix()}/harness.db"
 
 
 def page_path(study_name: str) -> Path:
-    """The page of the study: ``results/<slug>.html``.
+    """Return the path of the study's page: ``results/<slug>.html``.
 
-    A name that is not a plain file name already (upper case counts: some file systems ignore it) gets a digest of the
-    name in its slug, so that no two studies share a page and no name leads out of the folder.
+    If the name is not a plain lower-case file name, the slug ends with a digest of the name. Then no two studies share
+    a page, also on file systems that ignore case, and no name leads out of the folder.
     """
     slug = re.sub(r"[^a-z0-9._-]+", "-", study_name.lower()).strip(".-")[:60] or "study"
     if slug != study_name:
@@ -23,8 +23,11 @@ def page_path(study_name: str) -> Path:
 
 
 def user_cache() -> Path:
-    """The folder for what can be had again: HARNESS_CACHE, else ``transfer-harness`` among the user's caches
-    ($XDG_CACHE_HOME, ~/.cache; on macOS ~/Library/Caches)."""
+    """Return the cache folder; everything in it can be recreated.
+
+    It is HARNESS_CACHE, else ``transfer-harness`` in the user's cache folder ($XDG_CACHE_HOME or ~/.cache, on macOS
+    ~/Library/Caches).
+    """
     if chosen := os.environ.get("HARNESS_CACHE"):
         return Path(chosen).expanduser()
     platform_default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
@@ -32,5 +35,5 @@ def user_cache() -> Path:
 
 
 def recommendation_path(page: Path) -> Path:
-    """Where the recommendation goes, beside the study's ``page``: ``results/<slug>.recommendation.toml``."""
+    """Return the path of the recommendation, next to the study's ``page``: ``results/<slug>.recommendation.toml``."""
     return page.with_suffix(".recommendation.toml")

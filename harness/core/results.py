@@ -1,4 +1,4 @@
-"""What a trial or a baseline leaves behind. Plain values, so that storage and pages need no machine learning."""
+"""Results of trials and baselines, as plain values: storage and pages need no machine-learning framework."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ BaselineName = Literal["majority", "mlp", "cnn", "linear_probe"]
 BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
 
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
-"""What a study is judged by; its results hold all of them, as ``val_accuracy`` and so on: see
+"""The metric that a study optimizes. Results hold all of them, as ``val_accuracy`` and so on: see
 `harness.core.metrics`."""
 METRICS: tuple[Metric, ...] = get_args(Metric)
 METRIC_NAMES: dict[Metric, str] = {
@@ -23,8 +23,11 @@ METRIC_NAMES: dict[Metric, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Wall seconds by kind. ``features`` is what computing this trial's activations costs on its own, charged in full
-    even when another trial had already left them in the cache; ``evaluation`` is not training."""
+    """Wall seconds by kind.
+
+    ``features`` is the time to compute the trial's activations. It is charged in full even if they were in the cache
+    already. ``evaluation`` is not training.
+    """
 
     features: float = 0.0
     compile: float = 0.0
@@ -33,16 +36,16 @@ class Seconds:
 
     @property
     def total(self) -> float:
-        """All four together."""
+        """Return the sum of all four."""
         return self.features + self.compile + self.train + self.evaluation
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One point of a learning curve: validation figures after ``epoch`` epochs (1, 2, …).
+    """One point of a learning curve: the validation scores after ``epoch`` epochs (1, 2, …).
 
-    ``train_flops`` and ``train_seconds`` are cumulative and include the frozen prefix. NaN where a figure was not
-    recorded yet when the trial ran.
+    ``train_flops`` and ``train_seconds`` are cumulative and include the frozen layers. A score is NaN if it was not
+    recorded when the trial ran.
     """
 
     epoch: int
@@ -55,7 +58,7 @@ class Checkpoint:
     val_macro_f1: float = math.nan
 
     def score(self, metric: Metric) -> float:
-        """The figure that a study judged by ``metric`` compares."""
+        """Return the validation score by ``metric``."""
         value: float = getattr(self, f"val_{metric}")
         return value
 
@@ -64,12 +67,16 @@ class Checkpoint:
 class TrialResult:
     """How a trial or a baseline ended.
 
-    ``val_accuracy`` and the other ``val_`` figures are those of the last checkpoint, on the validation part (never the
-    test part), None where there is no checkpoint. ``train_flops`` is what was spent and ``planned_flops`` what the
-    whole budget would have cost (1 multiply-add = 2 FLOPs); their difference is what stopping early saved. ``reason``
-    says in words why a trial did not complete. ``features_cached`` tells whether the activations were found in the
-    cache. ``correct`` says of each validation image, in their order, whether the last checkpoint recognises it; empty
-    where there is none.
+    Attributes:
+        status: Why it ended.
+        train_flops: FLOPs that were spent (1 multiply-add = 2 FLOPs).
+        planned_flops: FLOPs of the whole budget of epochs.
+        val_accuracy: The last checkpoint's, on the validation set (never the test set), as all ``val_`` figures; None
+            without a checkpoint.
+        features_cached: Whether the activations were in the cache.
+        reason: Why a trial did not complete, in words.
+        curve: The checkpoints, first to last.
+        correct: For each validation image, in order, whether the last checkpoint classifies it correctly.
     """
 
     status: Status
@@ -87,22 +94,22 @@ class TrialResult:
     correct: tuple[bool, ...] = field(default=(), repr=False)
 
     def score(self, metric: Metric) -> float | None:
-        """The figure that a study judged by ``metric`` compares."""
+        """Return the validation score by ``metric``."""
         value: float | None = getattr(self, f"val_{metric}")
         return value
 
     @property
     def saved_flops(self) -> float:
-        """FLOPs not spent because the trial ended early."""
+        """Return the FLOPs that were not spent because the trial ended early."""
         return max(0.0, self.planned_flops - self.train_flops)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a confirmation trains anew: the ``strategy`` of trial ``trial``, or the baseline that ``name`` names.
+    """What a confirmation trains again: the ``strategy`` of trial number ``trial``, or the baseline called ``name``.
 
-    ``roles`` say why: ``finalist 1``, ``finalist 2``, …, ``advice``, ``recipe_extractor``, ``recipe_partial``,
-    ``baseline``; one may have several.
+    ``roles`` say why, and there may be several: ``finalist 1``, ``finalist 2``, …, ``advice``, ``recipe_extractor``,
+    ``recipe_partial``, ``baseline``.
     """
 
     name: str
@@ -113,10 +120,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a study stands, over all its workers; ``best`` by the study's metric.
+    """Progress of a study over all its workers.
 
-    ``work_done`` is what the finished trials were predicted to take and ``work_left`` what the others are, as far as
-    their strategies are known: in seconds where ``predicted``, else a trial counts one.
+    Attributes:
+        best: The best score so far, by the study's metric.
+        work_done: Predicted seconds of the finished trials; their number unless ``predicted``.
+        work_left: The same of the other trials whose strategies are known already.
+        predicted: Whether there are predictions.
     """
 
     finished: int

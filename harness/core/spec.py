@@ -1,4 +1,4 @@
-"""Studies and data sets as declared in TOML, read into frozen, validated objects."""
+"""Studies and data sets: TOML files read into frozen, validated objects."""
 
 import difflib
 import os
@@ -28,14 +28,16 @@ class _Declared(BaseModel):
 
 
 class DatasetSpec(_Declared):
-    """A data set: where its images are, where they come from and how they stand to ImageNet.
+    """A data set: where its images are, their source and licence, and whether they are similar to ImageNet.
 
-    ``file`` (in TOML also ``path``), relative to the TOML file, is a folder of class folders, a manifest (``.csv`` or
-    ``.parquet``: filename, label and maybe split, group), or an ``.npz`` with ``images`` (n, height, width[, 3]) uint8,
-    ``labels`` (n,) integers and, where there are any, ``class_names``, ``split`` ("train", "validation" or "test" for
-    each row) and ``groups``. In its stead ``download`` names a set to be had elsewhere: ``keras:NAME``
-    (keras.datasets) or ``tfds:NAME`` (TensorFlow Datasets). Where ``similar_to_imagenet`` is not declared it is
-    measured (`harness.statistics.similarity`).
+    Attributes:
+        file: In TOML also ``path``, relative to the TOML file: a folder of class folders, a manifest (``.csv`` or
+            ``.parquet`` with filename, label and optionally split and group), or an ``.npz`` with ``images`` (n,
+            height, width[, 3]) uint8, ``labels`` (n,) integers and optionally ``class_names``, ``split`` ("train",
+            "validation" or "test" for each row) and ``groups``.
+        download: Instead of ``file``, a data set to download: ``keras:NAME`` (keras.datasets) or ``tfds:NAME``
+            (TensorFlow Datasets).
+        similar_to_imagenet: Measured if it is not declared, see `harness.statistics.similarity`.
     """
 
     name: str
@@ -65,41 +67,51 @@ class DatasetSpec(_Declared):
         return self
 
     @classmethod
-    def load(cls, name: str, beside: Path) -> Self:
-        """Read the data set ``name``: a shipped one, the path of a TOML file or of a data set itself (see above), from
-        the folder ``beside``, or one to download.
+    def load(cls, name: str, folder: Path) -> Self:
+        """Read the data set ``name``.
 
-        Raises SpecError where there is no such data set or its file cannot be read as one.
+        Args:
+            name: A shipped data set, the path of a TOML file or of a data set itself (see above), or one to download.
+            folder: What relative paths are relative to.
+
+        Raises:
+            SpecError: If there is no such data set, or its file cannot be read as one.
         """
         if not name.isprintable():
             raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
-        path = beside / name
+        path = folder / name
         if name in shipped("datasets") or path.suffix == ".toml":
-            path = _find("data set", name, "datasets", beside)
+            path = _find("data set", name, "datasets", folder)
             spec = _validated(cls, _read_toml(path), path)
             return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})
-        if os.path.exists(path):  # noqa: PTH110 - it is no error to ask for a name that is too long
+        if os.path.exists(path):  # noqa: PTH110 - a name that is too long for a path is no error here
             given: dict[str, Any] = {"file": path.absolute(), "source": "given by its path"}
             label = re.sub(r"[^\w.-]+", "-", path.absolute().stem).strip(".-")[:60] or "data"
         elif name in KERAS_DATASETS or name.startswith(("keras:", "tfds:")):
             given = {"download": name if ":" in name else f"keras:{name}", "source": "downloaded by its name"}
             label = name.partition(":")[2] or name
         else:
-            _find("data set", name, "datasets", beside)
+            _find("data set", name, "datasets", folder)
         return _validated(cls, {"name": label, **given}, path)
 
 
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-"""The sets of images in keras.datasets."""
+"""The image data sets in keras.datasets."""
 
 
 class DataSpec(_Declared):
-    """Which images a study uses. Sizes are numbers of images; a missing train size means all that are left, a missing
-    validation size 20 % of the training part, a missing test size the whole test part, or 20 % of the training part
-    where there is none. ``max_images`` bounds training and validation images together where their sizes are missing.
+    """Which images a study uses. Sizes are numbers of images.
 
-    Epochs take ``views`` of each training picture in turn: itself, then shifts of it, mirrored by half where ``flip``
-    says that a mirror image is of the same class (see `harness.data.augmentation`)."""
+    Attributes:
+        train_size: By default all images that are left.
+        validation_size: By default 20 % of the training set.
+        test_size: By default the whole test set, or 20 % of the training set if the data set has no test set.
+        max_images: Limit of training and validation images together, if their sizes are not given.
+        image_size: Side in pixels of the square images that the network is given.
+        views: Views of each training image that the epochs cycle through: the image itself, then shifts of it (see
+            `harness.data.augmentation`).
+        flip: Whether half of the views are mirrored; set it if a mirror image is of the same class.
+    """
 
     dataset: str
     train_size: Annotated[int, Field(ge=1)] | None = None
@@ -112,11 +124,14 @@ class DataSpec(_Declared):
 
 
 class SearchSpace(_Declared):
-    """What the sampler may choose. Ranges hold both ends; ``learning_rate`` is by strategy.
+    """What the sampler may choose. Ranges include both ends.
 
-    ``minimum_share`` is the share of all trials that each strategy gets before the sampler is free. Of ``two_phase``,
-    which a study must list to have it searched, ``head_share`` is the share of the epochs in which the head alone
-    trains, and ``rate_factor`` what the learning rate is then multiplied by; its k begins at 0.
+    Attributes:
+        strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
+        minimum_share: Share of all trials that each strategy gets before the sampler is free.
+        learning_rate: The range for each strategy.
+        head_share: ``two_phase`` only: share of the epochs in which the head alone trains.
+        rate_factor: ``two_phase`` only: factor on the learning rate after that.
     """
 
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
@@ -156,8 +171,15 @@ class SearchSpace(_Declared):
 
 
 class Budget(_Declared):
-    """How much a study may spend. ``max_trial_cost`` is in TFLOP of training, ``time_limit`` in seconds: no trial
-    starts after it. ``precision`` auto means whichever is faster on the machine that begins the study."""
+    """How much a study may spend.
+
+    Attributes:
+        precision: ``auto`` is the faster one on the machine that starts the study.
+        max_trial_cost: TFLOP of training.
+        time_limit: Seconds after which no trial starts.
+        cache_size: GB of activations kept on disk. If those of one freeze depth do not fit, they are computed again in
+            every epoch.
+    """
 
     trials: Annotated[int, Field(ge=1)] = 50
     epochs: Annotated[int, Field(ge=1)] = 5
@@ -166,24 +188,26 @@ class Budget(_Declared):
     max_trial_cost: Annotated[float, Field(gt=0)] | None = None
     time_limit: Annotated[float, Field(gt=0)] | None = None
     cache_size: Annotated[float, Field(gt=0)] = 8.0
-    """GB of activations kept on disk; those of one boundary that do not fit are recomputed every epoch instead."""
 
     @property
     def cache_bytes(self) -> int:
-        """``cache_size`` in bytes."""
+        """Return ``cache_size`` in bytes."""
         return int(self.cache_size * 1e9)
 
 
 class Pruning(_Declared):
-    """When a running trial is given up. ``margin`` is added to the forecast, in accuracy (0.01 is one point): a trial
-    stops only when even the optimistic forecast plus the margin stays under the front, or its network is dead."""
+    """When a running trial is stopped early.
+
+    A trial stops if its network is dead, or if even the optimistic forecast plus ``margin`` stays below the front. The
+    margin is in accuracy: 0.01 is one point.
+    """
 
     enabled: bool = True
     margin: Annotated[float, Field(ge=0, le=1)] = 0.005
 
 
 class BaselinesSpec(_Declared):
-    """Which baselines are run, and for how many epochs the trained ones are."""
+    """Which baselines run, and for how many epochs the trained ones are trained."""
 
     names: tuple[BaselineName, ...] = ("majority", "mlp", "cnn", "linear_probe")
     epochs: Annotated[int, Field(ge=1)] = 20
@@ -192,10 +216,12 @@ class BaselinesSpec(_Declared):
 class AdviceSpec(_Declared):
     """The boundaries of the four scenarios.
 
-    A training part of ``large_at`` images or more counts as large: the article calls the 60,000 of MNIST small and
-    names no number. A kernel distance to ImageNet under ``similar_below`` (`harness.statistics.similarity`) counts as
-    similar: the middle of the gap between photos of things, of places and of animals on one side, and digits, hand
-    signs and X-rays on the other, as measured in ``datasets/similarity.json``.
+    Attributes:
+        large_at: Training images from which a data set counts as large. The article calls the 60,000 of MNIST small
+            and gives no number.
+        similar_below: Kernel distance to ImageNet (`harness.statistics.similarity`) below which a data set counts as
+            similar. The default is the middle of the gap between photos of things, places and animals, and digits,
+            hand signs and X-rays, as measured in ``datasets/similarity.json``.
     """
 
     large_at: Annotated[int, Field(ge=1)] = 100_000
@@ -203,18 +229,22 @@ class AdviceSpec(_Declared):
 
 
 class Recommendation(_Declared):
-    """What `harness confirm` recommends, in a study that it has written: ``strategy`` is the study's first trial;
-    ``figures`` say what to expect of it and are for the reader."""
+    """What `harness confirm` recommends, in a study file that it has written.
+
+    ``strategy`` is the study's first trial. ``figures`` tell the reader what to expect of it.
+    """
 
     strategy: Strategy
     figures: dict[str, Any] = {}
 
 
 class StudySpec(_Declared):
-    """One study, whole: what is searched, on which images, for how much.
+    """A study: what is searched, on which images, with which budget.
 
-    ``metric``, on the validation part, is what the search raises, stops trials by and draws the front of; with
-    ``class_weights`` the loss weighs an image by the inverse of its class's frequency: both for unbalanced classes.
+    Attributes:
+        metric: The validation score that the search maximizes, stops trials by and draws the front of. For unbalanced
+            classes choose another than accuracy.
+        class_weights: Whether the loss weights an image by the inverse of its class's frequency.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -240,19 +270,27 @@ class StudySpec(_Declared):
 
     @property
     def head_epochs(self) -> tuple[int, int]:
-        """The least and the most epochs of a ``two_phase`` trial's first phase: each phase has one at least."""
+        """Return the smallest and the largest number of epochs of the first phase of ``two_phase``.
+
+        Each phase has at least one epoch.
+        """
         low, high = (round(share * self.budget.epochs) for share in self.search.head_share)
         most = self.budget.epochs - 1
         return max(1, min(low, most)), max(1, min(high, most))
 
     @classmethod
     def load(cls, name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Self, DatasetSpec]:
-        """Read the study ``name`` (a shipped one, or a path to a TOML file) and its data set.
+        """Read a study and its data set.
 
-        ``overrides`` maps dotted keys to values that replace the file's, such as ``{"budget.trials": 10}``; a data set
-        in them is looked for from the current folder, one in the file from the file's. The description does not hold
-        for other images, or another number or size of them, and is left out.
-        Raises SpecError for an unknown study, an unknown key (naming the nearest one) or a value out of range.
+        The description is dropped if the images, their number or their size are overridden, as it no longer applies.
+
+        Args:
+            name: A shipped study, or the path of a TOML file.
+            overrides: Dotted keys -> values that replace the file's, such as ``{"budget.trials": 10}``. A path
+                of a data set given here is relative to the current folder, one in the file to the file's folder.
+
+        Raises:
+            SpecError: For an unknown study, an unknown key (naming the nearest one) or a value out of range.
         """
         overrides = overrides or {}
         path = _find("study", name, "studies", Path.cwd())
@@ -260,7 +298,7 @@ class StudySpec(_Declared):
         data = declared.get("data")
         others = {f"data.{key}": value for key, value in data.items()} if isinstance(data, dict) else {}
         if any(others.get(key, value) != value for key, value in overrides.items()):
-            declared.pop("description", None)  # which is of the file's own images
+            declared.pop("description", None)
         for key, value in overrides.items():
             *sections, last = key.split(".")
             target = declared
@@ -276,21 +314,21 @@ class StudySpec(_Declared):
 
 
 def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
-    """The TOML files that come with the harness, by name."""
+    """Return the TOML files that come with the harness, by name."""
     return {path.stem: path for path in sorted(shipped_folder(folder).glob("*.toml"))}
 
 
 def shipped_folder(folder: Literal["studies", "datasets"]) -> Path:
-    """Where what comes with the harness lies: beside the package in a checkout, else inside it."""
+    """Return the folder of the files that come with the harness: next to the package in a checkout, else inside it."""
     roots = (Path(__file__).parents[2] / folder, Path(str(resources.files("harness"))) / "share" / folder)
     return next((root for root in roots if root.is_dir()), roots[0])
 
 
-def _find(what: str, name: str, folder: Literal["studies", "datasets"], beside: Path) -> Path:
-    known = shipped(folder)
+def _find(what: str, name: str, kind: Literal["studies", "datasets"], folder: Path) -> Path:
+    known = shipped(kind)
     if name in known:
         return known[name]
-    path = beside / name
+    path = folder / name
     if path.suffix == ".toml":
         if path.is_file():
             return path

@@ -1,4 +1,4 @@
-"""What one trial tries: how much of VGG16 is kept, the head put on it and how both are trained."""
+"""The strategy of a trial: how much of VGG16 is frozen, the head on top of it, and how both are trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,19 +10,19 @@ OptimizerName = Literal["adam", "sgd"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ARTICLE_KINDS: tuple[Kind, ...] = KINDS[:4]
-"""The four of the article's guidance."""
+"""The four kinds of the article's guidance."""
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 N_CONVS = 13
-"""Convolutions in VGG16. ``k`` counts these, never Keras layers (pools and the input are layers too)."""
+"""Convolutions in VGG16. The freeze depth k counts these, not Keras layers (pools and the input are layers too)."""
 
 MOST_HIDDEN_LAYERS = 3
-"""In a head, as in the article's first recipe."""
+"""Hidden layers of a head, as in the article's first recipe."""
 
 
 def depths(kind: Kind) -> tuple[int, int]:
-    """The least and the most k of a strategy of this kind: only `freeze_first_k` and `two_phase` leave a choice."""
+    """Return the smallest and the largest k of a kind. Only `freeze_first_k` and `two_phase` have a range."""
     chosen = {
         "feature_extraction": (N_CONVS, N_CONVS), "freeze_first_k": (1, N_CONVS - 1), "two_phase": (0, N_CONVS - 1),
     }  # fmt: skip
@@ -33,12 +33,18 @@ def depths(kind: Kind) -> tuple[int, int]:
 class Strategy:
     """One point of the search space.
 
-    ``frozen_convs`` is k, the number of leading convolutions that do not move: 13 for feature extraction, 1 to 12 for
-    ``freeze_first_k``, 0 for fine-tuning all and from scratch. ``head`` holds the widths of the hidden dense layers,
-    first to last. ``learning_rate`` is the peak of the schedule.
-
-    ``two_phase`` trains the head on the frozen network for ``head_epochs`` epochs; then all behind k = ``frozen_convs``
-    (0 to 12) trains too, at a peak of ``learning_rate`` times ``rate_factor``. The others have one phase: 0 and 1.
+    Attributes:
+        kind: How the convolutions are used.
+        frozen_convs: k: the first k convolutions are frozen. 13 for feature extraction, 1 to 12 for
+            ``freeze_first_k``, 0 to 12 for ``two_phase``, 0 for fine-tuning all and from scratch.
+        pooling: How the last activations become the head's input.
+        head: Widths of the hidden dense layers, first to last.
+        dropout: Dropout rate of the head.
+        optimizer: Adam, or SGD with Nesterov momentum.
+        learning_rate: Peak of the schedule.
+        head_epochs: ``two_phase`` only, else 0: epochs of its first phase, which trains the head on the frozen
+            network. The second phase also trains the convolutions after k.
+        rate_factor: ``two_phase`` only, else 1: the second phase's peak learning rate over the first's.
     """
 
     kind: Kind
@@ -56,18 +62,18 @@ class Strategy:
             raise ValueError(f"at most {MOST_HIDDEN_LAYERS} hidden layers, but got {self.head=}")
         low, high = depths(self.kind)
         if not low <= self.frozen_convs <= high:
-            raise ValueError(f"{self.kind} wants {low} <= frozen_convs <= {high}, but got {self.frozen_convs=}")
+            raise ValueError(f"{self.kind} needs {low} <= frozen_convs <= {high}, but got {self.frozen_convs=}")
         if (self.head_epochs > 0) != (self.kind == "two_phase") or (self.rate_factor != 1 and not self.head_epochs):
             raise ValueError(f"{self.kind} cannot have {self.head_epochs=} and {self.rate_factor=}")
 
     @property
     def pretrained(self) -> bool:
-        """Whether the convolutions start from ImageNet."""
+        """Return whether the convolutions start from the ImageNet weights."""
         return self.kind != "from_scratch"
 
     @property
     def phases(self) -> tuple["Strategy", ...]:
-        """What is trained one after the other, each of one phase and with the head that the one before leaves."""
+        """Return the one-phase strategies to train in turn, each with the head that the one before has trained."""
         if self.kind != "two_phase":
             return (self,)
         first = replace(self, kind="feature_extraction", frozen_convs=N_CONVS, head_epochs=0, rate_factor=1.0)
@@ -76,8 +82,11 @@ class Strategy:
         return first, replace(first, kind=kind, frozen_convs=self.frozen_convs, learning_rate=rate)
 
     def needs_memory_of(self, other: "Strategy") -> bool:
-        """Whether training this certainly takes no less memory than ``other`` in the same study: nothing that costs
-        memory is smaller here. Most pairs are not comparable; then the answer is no."""
+        """Return whether training this strategy needs at least the memory of ``other`` in the same study.
+
+        That is certain only if nothing that takes memory is smaller here. Most pairs are not comparable: then the
+        answer is no.
+        """
         return (
             len(self.phases) >= len(other.phases)
             and self.frozen_convs <= other.frozen_convs
@@ -88,7 +97,7 @@ class Strategy:
         )
 
     def label(self) -> str:
-        """A few words for tables and hovers: ``freeze_first_k k=5, average, 512-256, adam 0.0003``."""
+        """Return a few words for tables and hovers: ``freeze_first_k k=5, average, 512-256, adam 0.0003``."""
         depth = f" k={self.frozen_convs}" if self.kind in ("freeze_first_k", "two_phase") else ""
         head = "-".join(map(str, self.head)) or "no hidden layer"
         rates = f"{self.learning_rate:.2g}"
@@ -98,12 +107,12 @@ class Strategy:
         return f"{self.kind}{depth}, {self.pooling}, {head}, {self.optimizer} {rates}"
 
     def as_row(self) -> dict[str, Any]:
-        """As a result is stored: ``kind`` as ``strategy``, the widths as ``512-256``."""
+        """Return the columns of a stored result: ``kind`` as ``strategy``, the widths as ``512-256``."""
         fields = {name: getattr(self, name) for name in self.__slots__ if name != "kind"}
         return {"strategy": self.kind, **fields, "head": "-".join(map(str, self.head))}
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "Strategy":
-        """The strategy of a stored result; what else ``row`` holds is left alone."""
+        """Return the strategy of a stored result. Other columns of ``row`` are ignored."""
         fields = {name: row[name] for name in cls.__slots__ if name not in ("kind", "head")}
         return cls(kind=row["strategy"], head=tuple(int(width) for width in row["head"].split("-") if width), **fields)

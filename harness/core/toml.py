@@ -1,4 +1,4 @@
-"""Writing TOML, which Python itself only reads."""
+"""Writing TOML: the standard library only reads it."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def as_toml(table: Mapping[str, Any]) -> str:
-    """``table`` as TOML: strings, numbers, booleans, lists of these, and tables; what is None is left out."""
+    """Return ``table`` as TOML: strings, numbers, booleans, lists of these, and tables. Values of None are left out."""
     return "\n".join([*_lines(table, ""), ""])
 
 
@@ -22,5 +22,5 @@ def _lines(table: Mapping[str, Any], name: str) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
-    # JSON's strings, numbers and booleans are TOML's, but for one control character that TOML wants escaped.
+    # JSON's strings, numbers and booleans are valid TOML, except one control character that TOML requires escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
