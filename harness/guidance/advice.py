@@ -1,14 +1,14 @@
-"""The article's guidance: four scenarios, the strategy each calls for, and its two MNIST recipes."""
+"""The article's guidance: four scenarios, the strategy that each advises, and two recipes for MNIST."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.core.strategy import N_CONVS, Kind, Strategy
 
-if TYPE_CHECKING:  # it reads images, and with them scikit-learn: seconds that a page need not wait
+if TYPE_CHECKING:  # it imports scikit-learn to read images, which takes seconds that a page does not need
     from harness.guidance.profile import Profile
 
-SCENARIOS: dict[tuple[bool, bool], tuple[int, Kind]] = {  # (large, similar) -> (number in the article, what it advises)
+SCENARIOS: dict[tuple[bool, bool], tuple[int, Kind]] = {  # (large, similar) -> (article's number, advised strategy)
     (False, True): (1, "feature_extraction"),
     (False, False): (2, "freeze_first_k"),
     (True, False): (3, "from_scratch"),
@@ -18,7 +18,7 @@ SCENARIOS: dict[tuple[bool, bool], tuple[int, Kind]] = {  # (large, similar) -> 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Scenario 1 to 4, the strategy it calls for and why, in words."""
+    """Scenario 1 to 4, the strategy it advises and the reason in words."""
 
     scenario: int
     strategy: Strategy
@@ -26,16 +26,16 @@ class Advice:
 
     @classmethod
     def of(cls, scenario: int, reason: str) -> "Advice":
-        """What that scenario calls for."""
+        """Return the advice of a scenario."""
         kind = next(kind for number, kind in SCENARIOS.values() if number == scenario)
         return cls(scenario, ADVISED[kind], reason)
 
 
 def advise(profile: "Profile", large_at: int) -> Advice:
-    """What the article would do with such a data set; ``large_at`` training images or more count as large.
+    """Return the article's advice for a data set; ``large_at`` or more training images count as large.
 
-    The article leaves k and the rates open. For k the middle of the network is taken (7 convolutions: blocks 1 to 3),
-    and the fine-tuned strategies get a lower rate than training from scratch, as it says.
+    The article gives no numbers for k and the learning rates. Here k is the middle of the network (7 convolutions,
+    blocks 1 to 3), and fine-tuning has a lower rate than training from scratch, as the article says.
     """
     large = profile.n_images >= large_at
     scenario, kind = SCENARIOS[large, profile.similar]
@@ -58,11 +58,14 @@ RECIPES: dict[Literal["recipe_extractor", "recipe_partial"], Strategy] = {
     "recipe_extractor": Strategy("feature_extraction", N_CONVS, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
     "recipe_partial": Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3),
 }
-"""The article's two MNIST recipes in this search's terms, run within the study's own budget, image size and batch.
+"""The article's two MNIST recipes as strategies, run with the study's own budget, image size and batch size.
 
-Extractor: dense 1000-500-150 on the flattened features, Adam at Keras's default rate. Its listing builds dropout of
-.3, .4 and .2 and never adds it; here the first of the three is applied, as its text means. All hidden layers are ReLU;
-the listing has sigmoid in the second and third. Partial: ``model.layers[:8]`` frozen, which is 5 convolutions, then fc1
-and fc2 of 4,096, random here because weights without top have none; SGD at 1e-3 with Nesterov momentum .9.
-Rates are warmed up and decayed and the head's input is scaled, as in every trial here.
+Extractor: dense layers 1000-500-150 on the flattened features, Adam at Keras's default rate. The article's listing
+creates dropout layers of 0.3, 0.4 and 0.2 and never adds them; here the first rate is applied, as its text means. All
+hidden layers are ReLU; the listing has sigmoid in the second and third.
+
+Partial: ``model.layers[:8]`` is frozen, which is 5 convolutions. Then fc1 and fc2 of 4,096, drawn at random because the
+weights without top have none. SGD at 1e-3 with Nesterov momentum 0.9.
+
+Learning rates are warmed up and decayed and the head's input is scaled, as in every trial.
 """

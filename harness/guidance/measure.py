@@ -1,4 +1,4 @@
-"""What VGG16 makes of a data set before any training: its similarity to ImageNet, and pooled activations by depth."""
+"""Measurements of a data set with VGG16 before any training: similarity to ImageNet, and scores of its layers."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,12 +18,12 @@ from harness.statistics.similarity import Reference, Similarity, compare, load_r
 from harness.statistics.transferability import h_score, logme
 
 SCORED = 500
-"""Training images that layers are scored on."""
+"""Training images that the layers are scored on."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerScore:
-    """How well the activations behind convolution ``k`` suit the labels of ``n_images`` images."""
+    """How well the output of convolution ``k`` fits the labels of ``n_images`` images."""
 
     k: int
     logme: float
@@ -32,10 +32,14 @@ class LayerScore:
 
 
 def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -> Similarity:
-    """How similar the images are to ImageNet, for VGG16 with ``weights`` (as for `load_weights`).
+    """Return how similar the images are to ImageNet.
 
-    In float32 and at the reference's image size, whatever the study's are. Activations are kept as a study's with
-    ``cache_bytes`` would be.
+    It is measured in float32 and at the reference's image size, whatever the study's are.
+
+    Args:
+        images: A sample of the data set.
+        weights: As for `load_weights`.
+        cache_bytes: Limit of the activation cache.
     """
     cache = FeatureCache(user_cache() / "features", _reference_backbone(weights), cache_bytes)
     return similarity_of(images, cache, load_reference())
@@ -47,36 +51,38 @@ def _reference_backbone(weights: Path | None) -> Backbone:
 
 
 def similarity_of(images: Images, cache: FeatureCache, reference: Reference) -> Similarity:
-    """How similar the images are to the ``reference``, which must be made by the network of the ``cache``.
+    """Return how similar the images are to the ``reference``.
 
-    Raises DataError where it was not.
+    Raises DataError if the reference was not made with the weights and image size of the cache's network.
     """
     backbone = cache.backbone
     if backbone.weights.digest != reference.weights or backbone.image_size != reference.image_size:
         raise DataError(
             f"similarity to ImageNet cannot be measured with the weights from {backbone.weights.source} at "
-            f"{backbone.image_size} pixels: the reference was made by others. Declare similar_to_imagenet = true or "
+            f"{backbone.image_size} pixels: the reference was made with others. Declare similar_to_imagenet = true or "
             "false in the data set's TOML"
         )
     return compare(block5_averages(images, cache), images.labels, reference)
 
 
 def block5_averages(images: Images, cache: FeatureCache) -> NDArray[np.float32]:
-    """The last block's activations (n, channels), averaged over the picture."""
+    """Return the last block's activations (n, channels), averaged over the image."""
     activations = cache.get(images, len(cache.backbone.convs))
     return np.asarray(activations.values.mean(axis=(1, 2)), np.float32)
 
 
 def layer_scores(images: Images, backbone: Backbone) -> list[LayerScore]:
-    """LogME and H-score at every freeze boundary, 1 to 13, on the first `SCORED` of the images, which a study's split
-    has in a random order."""
+    """Return LogME and H-score of each convolution's output, 1 to 13.
+
+    They are computed on the first `SCORED` images; a study's split is in random order.
+    """
     pixels, labels = images.pixels[:SCORED], images.labels[:SCORED]
     by_depth = enumerate(averages_by_depth(pixels, backbone), start=1)
     return [LayerScore(k, logme(found, labels), h_score(found, labels), len(labels)) for k, found in by_depth]
 
 
 def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDArray[np.float32]]:
-    """Activations (n, channels) behind each convolution, averaged over the picture."""
+    """Return the output (n, channels) of each convolution, averaged over the image."""
     backbone.load(pretrained=True, seed=0)
     found: list[list[NDArray[np.float32]]] = [[] for _ in backbone.convs]
     for rows, weights in batches(len(pixels), backbone.pictures_at_once):

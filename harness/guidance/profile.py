@@ -1,4 +1,4 @@
-"""What the guidance needs to know of a data set: how large, how balanced, how similar to ImageNet."""
+"""The profile of a data set that the guidance is based on: its size, balance and similarity to ImageNet."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,14 @@ from harness.statistics.similarity import Similarity, rank
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A data set as the four scenarios see it.
+    """A data set in the terms of the four scenarios.
 
-    ``n_images`` is the size of the training part and ``class_sizes`` what each class has of it. ``similar`` is the side
-    of the boundary it lies on and ``similarity_source`` says in words how that is known; ``similarity`` is what was
-    measured, None where the side was declared.
+    Attributes:
+        n_images: Training images.
+        class_sizes: Training images of each class.
+        similar: Whether the set counts as similar to ImageNet.
+        similarity_source: How that is known, in words.
+        similarity: The measured distances, None if ``similar`` was declared.
     """
 
     n_images: int
@@ -26,8 +29,11 @@ class Profile:
 
 
 def profile(split: Split, dataset: DatasetSpec, similarity: Similarity | None, boundaries: AdviceSpec) -> Profile:
-    """The profile of a study's training part: similar to ImageNet where the data set's file declares it, or else where
-    the measured ``similarity`` lies under ``boundaries.similar_below``."""
+    """Return the profile of a study's training set.
+
+    ``similar`` is as the data set's file declares it. If it does not, ``similarity`` must be given, and the set is
+    similar if its distance is below ``boundaries.similar_below``.
+    """
     sizes = tuple(int(count) for count in np.bincount(split.train.labels, minlength=split.n_classes))
     if dataset.similar_to_imagenet is not None:
         return Profile(len(split.train), sizes, dataset.similar_to_imagenet, f"declared: {dataset.similarity_source}")
@@ -38,7 +44,7 @@ def profile(split: Split, dataset: DatasetSpec, similarity: Similarity | None, b
 
 def _measured(similarity: Similarity, boundary: float) -> str:
     low, high = similarity.interval
-    unsure = "; the interval holds the boundary" if low < boundary < high else ""
+    unsure = "; the interval includes the boundary" if low < boundary < high else ""
     return (
         f"measured: kernel distance {similarity.distance:.3f}, 95 % interval {low:.3f} to {high:.3f} from "
         f"{similarity.n_images} images, boundary {boundary:g}{unsure}; {rank(similarity)}"

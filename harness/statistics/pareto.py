@@ -5,10 +5,10 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def front(costs: ArrayLike, accuracies: ArrayLike) -> list[int]:
-    """Indices of the points that no other beats, the cheapest first.
+    """Return the indices of the points that no other dominates, the cheapest first, in O(n log n).
 
-    A point is beaten by one that costs no more and is at least as accurate, and better in one of the two. Of equal
-    points the first stays. A point with a NaN is on no front. O(n log n).
+    A point is dominated by one that costs no more and is at least as accurate, and is better in one of the two. The
+    first of equal points is kept. A point with a NaN is never on the front.
     """
     cost, accuracy = _points(costs, accuracies)
     known = np.flatnonzero(~(np.isnan(cost) | np.isnan(accuracy)))
@@ -18,7 +18,7 @@ def front(costs: ArrayLike, accuracies: ArrayLike) -> list[int]:
 
 
 def best_at(costs: ArrayLike, accuracies: ArrayLike, budget: float) -> float:
-    """The best accuracy that any point reaches for ``budget`` or less; -inf where there is none."""
+    """Return the best accuracy of the points that cost ``budget`` or less, -inf if there are none."""
     cost, accuracy = _points(costs, accuracies)
     return float(np.max(accuracy[(cost <= budget) & ~np.isnan(accuracy)], initial=-np.inf))
 
@@ -26,5 +26,5 @@ def best_at(costs: ArrayLike, accuracies: ArrayLike, budget: float) -> float:
 def _points(costs: ArrayLike, accuracies: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     cost, accuracy = np.asarray(costs, np.float64), np.asarray(accuracies, np.float64)
     if cost.shape != accuracy.shape or cost.ndim != 1:
-        raise ValueError(f"one accuracy for each cost is wanted, but got shapes {cost.shape} and {accuracy.shape}")
+        raise ValueError(f"each cost needs one accuracy, but got shapes {cost.shape} and {accuracy.shape}")
     return cost, accuracy

@@ -1,11 +1,12 @@
-"""How far a set of pictures lies from ImageNet: distances between VGG16's features, and a rank among known sets.
+"""Distances of image sets from ImageNet, between VGG16's features, and a rank among known sets.
 
-What decides is the unbiased kernel distance (squared maximum mean discrepancy, Gretton et al. 2012) under a Gaussian
-kernel on features of unit length, as Jayasumana et al. 2024 take it ("Rethinking FID"): its expectation is the same for
-50 pictures as for 5,000, and no single picture can move it far. Under the cubic kernel of KID (Bińkowski et al. 2018),
-which knows no bound, the two brightest of 196 insects put their whole set among the hand signs. That distance, the
-Fréchet distance (Heusel et al. 2017) and the earth mover's distance between class means (Cui et al. 2018; both depend
-on how many pictures there are) stand beside it for comparison with the literature and decide nothing.
+The decision uses the unbiased kernel distance (squared maximum mean discrepancy, Gretton et al. 2012) with a Gaussian
+kernel on features of unit length, as Jayasumana et al. 2024 do ("Rethinking FID"). Its expectation is the same for 50
+images as for 5,000, and no single image can change it much. The cubic kernel of KID (Bińkowski et al. 2018) has no
+bound: with it the two brightest of 196 images of insects put their whole set among the hand signs.
+
+KID's distance, the Fréchet distance (Heusel et al. 2017) and the earth mover's distance between class means (Cui et al.
+2018) are computed for comparison with the literature only. The last two depend on the number of images.
 """
 
 import json
@@ -20,15 +21,20 @@ from harness.core.spec import shipped_folder
 from harness.statistics.intervals import quantile
 
 SAMPLE = 200
-"""Pictures that a set is measured on, drawn at random; all of them where there are fewer."""
+"""Images that a set is measured on, drawn at random; all of them if there are fewer."""
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """ImageNet in numbers: ``features`` (m, d), block-5 averages of one photo of each class at ``image_size`` pixels,
-    by the network whose weights have the sha256 ``weights``."""
+    """Features of ImageNet.
+
+    Attributes:
+        features: (m, d), block-5 averages of one photo of each class.
+        image_size: Side of the photos in pixels.
+        weights: sha256 of the weights of the network that computed them.
+    """
 
     features: NDArray[np.float32]
     image_size: int
@@ -37,9 +43,16 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """``distance`` is the kernel distance to ImageNet: 0 for more pictures like it, 2 at the most. ``error`` is its
-    standard error over which ``n_images`` pictures happened to be drawn. ``cubic``, ``frechet`` and ``earth_mover`` are
-    the distances of the literature, the last two in units of the features."""
+    """Distances of a set to ImageNet.
+
+    Attributes:
+        distance: Kernel distance: 0 for images like ImageNet's, at most 2.
+        error: Standard error of ``distance`` over the sample of images.
+        n_images: Size of that sample.
+        cubic: KID's distance.
+        frechet: Fréchet distance, in squared units of the features.
+        earth_mover: Earth mover's distance, in units of the features.
+    """
 
     distance: float
     error: float
@@ -50,13 +63,13 @@ class Similarity:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The distance, give or take what other pictures of the same set would have changed (95 %)."""
+        """Return the 95 % interval of the distance, for other samples of the same set."""
         half = quantile() * self.error
         return self.distance - half, self.distance + half
 
 
 def compare(features: Floats, labels: NDArray[np.int64], reference: Reference) -> Similarity:
-    """The distances of a sample, ``features`` (n, d) with ``labels`` (n,), from the reference."""
+    """Return the distances of a sample, ``features`` (n, d) with ``labels`` (n,), from the reference."""
     distance, error = kernel_distance(features, reference.features)
     return Similarity(
         distance,
@@ -69,7 +82,7 @@ def compare(features: Floats, labels: NDArray[np.int64], reference: Reference) -
 
 
 def kernel_distance(features: Floats, reference: Floats) -> tuple[float, float]:
-    """Unbiased kernel distance and its standard error, over which rows of ``features`` were drawn.
+    """Return the unbiased kernel distance and its standard error over the sample ``features``.
 
     The kernel is exp(-|x - y|² / s) on rows of unit length; s is the median of |x - y|² over the reference's pairs.
     """
@@ -80,7 +93,8 @@ def kernel_distance(features: Floats, reference: Floats) -> tuple[float, float]:
 
 
 def cubic_distance(features: Floats, reference: Floats) -> float:
-    """The same under KID's kernel, (x·y / d + 1)³, on features over the reference's mean standard deviation."""
+    """Return the distance under KID's kernel, (x·y / d + 1)³, on features divided by the reference's mean standard
+    deviation."""
     scale = float(np.asarray(reference, np.float64).std(axis=0).mean())
     own, other = np.asarray(features, np.float64) / scale, np.asarray(reference, np.float64) / scale
     width = own.shape[1]
@@ -88,9 +102,11 @@ def cubic_distance(features: Floats, reference: Floats) -> float:
 
 
 def _discrepancy(within: Floats, across: Floats, among: Floats) -> tuple[float, float]:
-    """Unbiased squared maximum mean discrepancy of n rows and m of the reference, from the kernel's values ``within``
-    (n, n), ``across`` (n, m) and ``among`` (m, m), and its standard error: the jackknife's (Efron and Stein 1981) over
-    the n, the reference taken as given. With fewer than three rows the error is infinite."""
+    """Return the unbiased squared maximum mean discrepancy of n rows and m of the reference, and its standard error.
+
+    The error is the jackknife's (Efron and Stein 1981) over the n rows with a fixed reference; with fewer than three
+    rows it is infinite. The kernel's values are ``within`` (n, n), ``across`` (n, m) and ``among`` (m, m).
+    """
     n, m = across.shape
     constant = (among.sum() - np.trace(among)) / (m * (m - 1))
     pairs, crosses = within.sum(axis=1) - np.diag(within), across.sum(axis=1)
@@ -109,12 +125,14 @@ def _unit(features: Floats) -> NDArray[np.float64]:
 
 
 def _squares(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared distances between rows of unit length."""
+    """Return the squared distances between rows of unit length."""
     return np.maximum(2 - 2 * a @ b.T, 0)
 
 
 def frechet_distance(features: Floats, reference: Floats) -> float:
-    """Fréchet distance of the Gaussians with the means and covariances of both; falls with the number of pictures.
+    """Return the Fréchet distance of the Gaussians with the means and covariances of both.
+
+    It falls with the number of images.
 
     The trace of the root of the product of two covariances XᵀX and YᵀY is the sum of the singular values of XYᵀ.
     """
@@ -126,12 +144,12 @@ def frechet_distance(features: Floats, reference: Floats) -> float:
 
 
 def earth_mover_distance(features: Floats, labels: NDArray[np.int64], reference: Floats) -> float:
-    """Earth mover's distance between class means, each weighing its share of the pictures; exp(-0.01 d) is Cui et al.'s
-    similarity. The reference's rows are its classes.
+    """Return the earth mover's distance between class means, weighted by the classes' shares of the images.
 
-    Shares are rounded to as many equal parts as the reference has rows, which makes it an assignment problem.
+    exp(-0.01 d) is the similarity of Cui et al. The reference's rows are its classes. Shares are rounded to multiples
+    of one over the number of these rows, which makes it an assignment problem.
     """
-    from scipy.optimize import linear_sum_assignment  # only here: a page need not wait for it
+    from scipy.optimize import linear_sum_assignment  # slow to import, and pages do not need it
 
     classes, counts = np.unique(labels, return_counts=True)
     means = np.stack([features[labels == label].mean(axis=0) for label in classes]).astype(np.float64)
@@ -143,29 +161,29 @@ def earth_mover_distance(features: Floats, labels: NDArray[np.int64], reference:
 
 @cache
 def load_reference() -> Reference:
-    """The reference that comes with the harness: made by ``benchmarks/similarity.py``."""
+    """Return the reference that comes with the harness, made by ``benchmarks/similarity.py``."""
     with np.load(shipped_folder("datasets") / "imagenet_reference.npz", allow_pickle=False) as archive:
         return Reference(archive["features"].astype(np.float32), int(archive["image_size"]), str(archive["weights"]))
 
 
 @cache
 def known_sets() -> dict[str, Similarity]:
-    """The measured distances of the sets that a new one is ranked among, the most similar first."""
+    """Return the measured distances of the known sets, the most similar first."""
     table = json.loads((shipped_folder("datasets") / "similarity.json").read_text(encoding="utf-8"))
     found = {name: Similarity(**figures) for name, figures in table["sets"].items()}
     return dict(sorted(found.items(), key=lambda item: item[1].distance))
 
 
 def rank(similarity: Similarity) -> str:
-    """Where a distance stands among the known sets, in words, as far as the sample can tell."""
+    """Return the rank of a distance among the known sets, in words; the sample's 95 % interval may span several."""
     known = known_sets()
     low, high = similarity.interval
     nearer = [f"{name} {found.distance:.3f}" for name, found in known.items() if found.distance < low]
     farther = [f"{name} {found.distance:.3f}" for name, found in known.items() if found.distance > high]
     like = [f"{name} {found.distance:.3f}" for name, found in known.items() if low <= found.distance <= high]
-    told = [f"farther than {nearer[-1]}"] if nearer else []
-    told += [f"like {', '.join(like)}"] if like else []
-    told += [f"nearer than {farther[0]}"] if farther else []
+    parts = [f"farther than {nearer[-1]}"] if nearer else []
+    parts += [f"like {', '.join(like)}"] if like else []
+    parts += [f"nearer than {farther[0]}"] if farther else []
     first, last = len(nearer) + 1, len(nearer) + len(like) + 1
     place = f"{first}" if first == last else f"{first} to {last}"
-    return f"rank {place} of {len(known) + 1} ({', '.join(told)})"
+    return f"rank {place} of {len(known) + 1} ({', '.join(parts)})"

@@ -1,20 +1,20 @@
-"""Transferability scores: how well features suit labels, without training on them."""
+"""Transferability scores: how well features fit labels, without training on them."""
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 
-_ROUNDS = 100  # of LogME's fixed point, which converges in a few
+_MAX_ITERATIONS = 100  # of LogME's fixed point, which converges in a few
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
 def logme(features: Floats, labels: NDArray[np.int64]) -> float:
-    """LogME (You et al. 2021): the largest log evidence of a Bayesian linear model of each class's indicator, an image
-    and a class. Higher is better; ``features`` (n, d), ``labels`` (n,).
+    """Return LogME (You et al. 2021) of ``features`` (n, d) for ``labels`` (n,); higher is better.
 
-    The weights' precision alpha and the noise's precision beta follow MacKay's fixed point from the singular values of
-    the features, so that no (d, d) matrix is inverted.
+    It is the maximum log evidence of a Bayesian linear model of each class's indicator, per image, averaged over the
+    classes. The precisions of the weights (alpha) and of the noise (beta) follow MacKay's fixed point. It is computed
+    from the singular values of the features, so that no (d, d) matrix is inverted.
     """
     values = np.asarray(features, np.float64)
     n, d = values.shape
@@ -24,9 +24,9 @@ def logme(features: Floats, labels: NDArray[np.int64]) -> float:
     for label in np.unique(labels):
         target = (labels == label).astype(np.float64)
         projected = (left.T @ target) ** 2
-        rest = float(target @ target - projected.sum())  # what no weights can explain
+        rest = float(target @ target - projected.sum())  # residual that no weights can explain
         alpha = beta = 1.0
-        for _ in range(_ROUNDS):
+        for _ in range(_MAX_ITERATIONS):
             shrunk = alpha + beta * squares
             effective = float((beta * squares / shrunk).sum())
             weights = float((beta**2 * squares * projected / shrunk**2).sum())
@@ -45,10 +45,11 @@ def logme(features: Floats, labels: NDArray[np.int64]) -> float:
 
 
 def h_score(features: Floats, labels: NDArray[np.int64]) -> float:
-    """H-score (Bao et al. 2019): the trace of the inverse covariance of the features times that of their class means.
+    """Return the H-score (Bao et al. 2019) of ``features`` (n, d) for ``labels`` (n,); higher is better.
 
-    Covariances are shrunk (Ledoit and Wolf 2004) as Ibrahim et al. 2021 do: with fewer images than features the plain
-    score is the number of classes less one whatever the features.
+    It is the trace of the inverse covariance of the features times the covariance of their class means. Covariances are
+    shrunk (Ledoit and Wolf 2004) as in Ibrahim et al. 2021: with fewer images than features the plain score is the
+    number of classes minus one, whatever the features.
     """
     values = np.asarray(features, np.float64)
     values = values - values.mean(axis=0)
