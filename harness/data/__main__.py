@@ -23,9 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m harness.data", description="Check a data set before a study is run on it."
-    )
+    parser = Parser(prog="python -m harness.data", description="Check a data set before a study is run on it.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     summary = "counts, sizes, unreadable files, duplicates, conflicting labels, imbalance, constant images"
     checked = commands.add_parser(

@@ -246,7 +246,7 @@ def test_check_says_what_a_study_says(make: str, capsys: pytest.CaptureFixture[s
     path = write()
     planned = run.main(["--data", path, "--dry-run"])
     said = capsys.readouterr().err
-    assert data.main(["check", path]) == planned == (0 if message is None else 2)
+    assert data_main(["check", path]) == planned == (0 if message is None else 2)
     output = capsys.readouterr()
     assert output.err == said and (message or "") in said and said.count("\n") == (message is not None)
     assert ("warnings: none" in output.out) == (message is None)
