@@ -1,4 +1,4 @@
-"""A measurement in a process of its own, timed from its start to its end."""
+"""Measurements in a new process, timed from its start to its end."""
 
 import multiprocessing
 import time
@@ -7,8 +7,11 @@ from typing import Any
 
 
 def timed(function: Callable[..., None], *given: Any) -> tuple[float, Any]:
-    """Seconds that a new process takes for ``function`` (``given``, connection), imports included, and what the
-    function sends. Raises RuntimeError where the process fails."""
+    """Call ``function(*given, connection)`` in a new process; return its seconds, imports included, and what it sends.
+
+    Raises:
+        RuntimeError: the process failed.
+    """
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(*given, send))

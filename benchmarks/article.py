@@ -1,11 +1,12 @@
-"""The article's two MNIST recipes as their listings stand, in plain Keras, on the images of studies/article_mnist.toml.
+"""Run the article's two MNIST recipes to the letter, in plain Keras, on the images of studies/article_mnist.toml.
 
     python -m benchmarks.article [--image-size 224] [--train-size 34300 --validation-size 14700]
 
-Nothing of the harness's training is used: sigmoid layers, constant rates, no scaled head, and for the second recipe no
-preprocessing, as in its code. What cannot be had is random: fc1 and fc2 of VGG16. The splits are
-theirs (70/30 and 80/20, seed 42), of the study's training and validation images; the test part stays sealed. Prints and
-keeps (benchmarks/results/article.json) accuracy with its 95 % interval, log loss and seconds.
+The training of the harness is not used. As in the article's listings there are sigmoid layers and constant rates, the
+input of the head is not scaled, and the second recipe has no preprocessing. fc1 and fc2 of VGG16 are not available and
+therefore random. The splits are the article's (70/30 and 80/20, seed 42), of the study's training and validation
+images; the held-out test set stays sealed. Writes accuracy with its 95 % interval, log loss and seconds to
+benchmarks/results/article.json.
 """
 
 import argparse
@@ -29,7 +30,7 @@ SEED = 42
 
 
 def extractor(pixels: NDArray[np.uint8], labels: NDArray[np.int64], weights: Weights, size: int) -> dict[str, Any]:
-    """Recipe A: a head on the flattened features of the frozen, preprocessed network; its dropouts are never added."""
+    """Train recipe A: a head on the flattened features of the frozen network. Its dropouts are never added."""
     backbone = Backbone.vgg16(weights, size)
     backbone.load(pretrained=True, seed=0)
     features = []
@@ -53,7 +54,7 @@ def extractor(pixels: NDArray[np.uint8], labels: NDArray[np.int64], weights: Wei
 
 
 def partial(pixels: NDArray[np.uint8], labels: NDArray[np.int64], weights: Weights, size: int) -> dict[str, Any]:
-    """Recipe B: VGG16 with top, the first 8 of Keras's layers (5 convolutions) frozen, pictures not preprocessed."""
+    """Train recipe B: VGG16 with top, the first 8 Keras layers (5 convolutions) frozen, images not preprocessed."""
     train, test, train_labels, test_labels = train_test_split(pixels, labels, test_size=0.2, random_state=SEED)
     model = keras.applications.VGG16(weights=None, input_shape=(size, size, 3), classes=10)
     for layer in model.layers:
@@ -77,7 +78,7 @@ def _measured(model: keras.Model, inputs: NDArray[Any], labels: NDArray[np.int64
 
 
 def main() -> None:
-    """Run both."""
+    """Run both recipes and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("image-size", "train-size", "validation-size"):
         parser.add_argument(f"--{name}", type=int, metavar="N")

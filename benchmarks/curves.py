@@ -1,12 +1,13 @@
-"""Whole learning curves of random configurations of the study `mnist`, on several data sets, for `benchmarks.replay`.
+"""Record whole learning curves of random configurations of the study `mnist`, for `benchmarks.replay`.
 
     python -m benchmarks.curves [--configurations 200] [--data NAME|PATH]... [--train-size 400] [--validation-size 300]
 
-The same configurations on every set, the article's four strategies in turn, nothing stopped early; 32x32 images, 5
-epochs, batch 64, bfloat16. Kept in benchmarks/curves/SET.jsonl: the first line says what was recorded on what, each
-other is one configuration with its curve. Configuration by configuration, all sets, and written after every trial: a
-recording that was interrupted goes on where it was, and a part of one can be used. Seconds depend on what else the
-machine did; training FLOPs, which are computed, do not. Needs VGG16's weights (see README.md).
+Every data set gets the same configurations, the article's four strategies in turn. None is stopped early. Images are
+32x32, 5 epochs, batch size 64, bfloat16. The curves go to benchmarks/curves/SET.jsonl. Its first line holds the setting
+and the machine, each other line one configuration with its curve. The file is written after every trial, one
+configuration on all sets after another. An interrupted recording therefore continues where it stopped, and a part of
+one can be used. The seconds depend on what else the machine did; the training FLOPs are calculated and do not. Needs
+VGG16's weights (see README.md).
 """
 
 import argparse
@@ -33,13 +34,16 @@ from harness.training.trial import run_trial
 
 FOLDER = Path(__file__).parent / "curves"
 POINT = ("train_flops", "train_seconds", "val_accuracy", "val_loss", "train_loss")
-"""What is kept of a checkpoint, in this order. FLOPs and seconds are cumulative."""
+"""The recorded fields of a checkpoint, in this order. FLOPs and seconds are cumulative."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One configuration trained to its end: the curve is empty where it ``diverged`` or ``failed`` in its first epoch;
-    ``planned_flops`` are those of all epochs, ``seconds`` those on the wall."""
+    """One configuration trained to its end.
+
+    The curve is empty if it ``diverged`` or ``failed`` in its first epoch. ``planned_flops`` are those of all epochs,
+    ``seconds`` is the wall time.
+    """
 
     strategy: Strategy
     status: str
@@ -49,7 +53,7 @@ class Recorded:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Recorded":
-        """What `as_row` has written."""
+        """Read what `as_row` has written."""
         points = (Checkpoint(epoch, **dict(zip(POINT, p, strict=True))) for epoch, p in enumerate(row["curve"], 1))
         return cls(
             Strategy.from_row(row["strategy"]), row["status"], row["planned_flops"], row["seconds"], tuple(points)
@@ -57,7 +61,7 @@ class Recorded:
 
 
 def as_row(strategy: Strategy, result: TrialResult, seconds: float) -> dict[str, Any]:
-    """As one line of the file holds it, figures in as many digits as mean something."""
+    """Return the result as one line of the file holds it, with six significant digits."""
     curve = [[_short(getattr(point, name)) for name in POINT] for point in result.curve]
     fields = {name: _short(value) for name, value in strategy.as_row().items()}
     return {
@@ -71,13 +75,13 @@ def _short(value: Any) -> Any:
 
 
 def load(dataset: str) -> tuple[dict[str, Any], list[Recorded]]:
-    """What was recorded on the set of that name, and every configuration in the order drawn."""
+    """Return the setting of a recording and its configurations in the order in which they were drawn."""
     setting, *rows = map(json.loads, _file(dataset).read_text(encoding="utf-8").splitlines())
     return setting, [Recorded.of(row) for row in rows]
 
 
 def recorded_sets() -> list[str]:
-    """The data sets that there are recordings of."""
+    """Return the names of the data sets with a recording."""
     return sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 
 
@@ -86,7 +90,7 @@ def _file(dataset: str) -> Path:
 
 
 def draw(spec: StudySpec, count: int) -> list[Strategy]:
-    """The first ``count`` of one endless list of random configurations of the study, its strategies in turn."""
+    """Return the first ``count`` of an endless list of random configurations of the study, its strategies in turn."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=spec.seed))
     found = []
     for number in range(count):
@@ -97,10 +101,14 @@ def draw(spec: StudySpec, count: int) -> list[Strategy]:
 
 
 class Recording:
-    """The file of one data set and the problem that it is of."""
+    """The file of one data set, and the problem that its configurations are trained on."""
 
     def __init__(self, spec: StudySpec, problem: Problem, name: str) -> None:
-        """Begins the file, or takes up one of the same setting. Raises SystemExit for one of another."""
+        """Start the file, or continue one of the same setting.
+
+        Raises:
+            SystemExit: the file has another setting.
+        """
         self._problem, self._path = problem, _file(name)
         train, validation = len(problem.split.train), len(problem.split.validation)
         setting = {
@@ -115,10 +123,10 @@ class Recording:
         self._lines = self._path.read_text(encoding="utf-8").splitlines()
         before = {key: value for key, value in json.loads(self._lines[0]).items() if key != "machine"}
         if before != setting:
-            raise SystemExit(f"{self._path.name} was recorded with {before}, not {setting}: move it away to begin anew")
+            raise SystemExit(f"{self._path.name} was recorded with {before}, not {setting}: move it away to start over")
 
     def record(self, number: int, strategy: Strategy) -> None:
-        """Train configuration ``number`` and keep its curve, unless it is there."""
+        """Train configuration ``number`` and write its curve, unless it is recorded already."""
         if number + 1 < len(self._lines):
             assert Recorded.of(json.loads(self._lines[number + 1])).strategy == strategy, "another space or Optuna"
             return
@@ -134,7 +142,7 @@ class Recording:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Record what is missing."""
+    """Record the missing configurations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configurations", type=int, default=200)
     parser.add_argument("--data", action="append", metavar="NAME|PATH", help="may be given several times")

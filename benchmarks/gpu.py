@@ -1,19 +1,19 @@
-"""Seconds of an epoch on a GPU against the least that the card could take.
+"""Measure the seconds of an epoch on a GPU and compare them with the least that the card could take.
 
     KERAS_BACKEND=jax python -m benchmarks.gpu [--study mnist_full] [--train-size N] [--epochs 3]
 
-Measured first are the card's ceilings: a matrix product, a copy, the study's convolutions and their gradients, each
-alone. Then each strategy is trained by `harness.training.trial.run_trial`, for a few epochs on the study's images and
-at its image size, and the first again with a wider head, which tells what compiling takes once the convolutions' part
-is there. The first epoch of each is left out.
+First the ceilings of the card are measured, each alone: a matrix product, a copy, the study's convolutions and their
+gradients. Then `harness.training.trial.run_trial` trains each strategy for a few epochs on the study's images, at its
+image size. The first strategy runs once more with a wider head: this shows what compiling takes when the step of the
+convolutions is compiled already. The first epoch of each strategy is left out.
 
-*Floor* is the larger of two times: the epoch's FLOPs (`harness.training.flops`) over the rate of the fastest product or
-convolution, and its bytes over that of the copy. The bytes are those of convolutions that run one after the other: each
-reads and writes its maps once, forward, and for either gradient; the frozen ones forward only. *Bound* is the sum of
-the times of its convolutions, forward and of the gradients it needs, each measured alone: what cuDNN's kernels allow if
-nothing lay between them.
+*Floor* is the larger of two times: the epoch's FLOPs (`harness.training.flops`) at the rate of the fastest product or
+convolution, and its bytes at the rate of the copy. The bytes are those of convolutions that run one after another. Each
+reads and writes its maps once in the forward pass and once for each gradient; frozen ones in the forward pass only.
+*Bound* is the sum of the times of the epoch's convolutions, forward and with the gradients it needs, each measured
+alone. It is what cuDNN's kernels would allow if nothing ran between them.
 
-Prints and keeps the figures (benchmarks/results/gpu.json). Needs JAX, a GPU and VGG16's weights (see README.md).
+Writes the figures to benchmarks/results/gpu.json. Needs JAX, a GPU and VGG16's weights (see README.md).
 """
 
 import argparse
@@ -41,7 +41,7 @@ from harness.training.trial import run_trial
 
 STRATEGIES = [
     Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("fine_tune_all", 0, "average", (512,), 0.2, "sgd", 1e-4),  # compiled already, but for its head
+    Strategy("fine_tune_all", 0, "average", (512,), 0.2, "sgd", 1e-4),  # compiled already, except its head
     Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4),
     Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4),
     Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
@@ -52,7 +52,7 @@ CALLS, ROUNDS = 10, 5
 
 
 def seconds_of(function: Callable[..., Any], *given: Any) -> float:
-    """The fastest of a few rounds of calls, a call."""
+    """Return the seconds of one call, in the fastest of a few rounds."""
     call = jax.jit(function)
     jax.block_until_ready(call(*given))
     rounds = []
@@ -69,18 +69,17 @@ def convolve(maps: Any, kernel: Any) -> Any:
 
 
 def input_gradient(maps: Any, kernel: Any, upstream: Any) -> Any:
-    """Of `convolve`."""
+    """Return the gradient of the input of `convolve`."""
     return jax.vjp(lambda maps: convolve(maps, kernel), maps)[1](upstream)
 
 
 def filter_gradient(maps: Any, kernel: Any, upstream: Any) -> Any:
-    """Of `convolve`."""
+    """Return the gradient of the kernel of `convolve`."""
     return jax.vjp(lambda kernel: convolve(maps, kernel), kernel)[1](upstream)
 
 
 def ceilings(image_size: int, batch: int, dtype: Any) -> dict[str, Any]:
-    """FLOPs a second of a product, bytes a second of a copy, read and written, and seconds of each convolution and its
-    gradients."""
+    """Measure a product (FLOPs a second), a copy (bytes a second, read and written) and each convolution (seconds)."""
 
     def normal(*shape: int) -> Any:
         return jax.random.normal(jax.random.key(0), shape, dtype)
@@ -106,7 +105,10 @@ def ceilings(image_size: int, batch: int, dtype: Any) -> dict[str, Any]:
 
 
 def bytes_moved(image_size: int, boundary: int, frozen: int, width: int) -> float:
-    """By the convolutions behind ``boundary``, in one step and for one picture, in values of ``width`` bytes."""
+    """Return the bytes that the convolutions after ``boundary`` move in one step for one image.
+
+    A value has ``width`` bytes.
+    """
 
     def maps(index: int) -> int:
         side, _, channels = feature_shape(VGG16, index, image_size)
@@ -118,7 +120,7 @@ def bytes_moved(image_size: int, boundary: int, frozen: int, width: int) -> floa
 
 
 def bound(convolutions: list[dict[str, Any]], boundary: int, frozen: int) -> float:
-    """Seconds of a step's convolutions: those behind ``boundary``; the first ``frozen`` of all do not train."""
+    """Return the seconds of the convolutions of a step after ``boundary``, the first ``frozen`` of all being frozen."""
     return (
         sum(conv["forward"] for conv in convolutions[boundary:])
         + sum(conv["filter_gradient"] for conv in convolutions[frozen:])
@@ -127,7 +129,7 @@ def bound(convolutions: list[dict[str, Any]], boundary: int, frozen: int) -> flo
 
 
 def main() -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="mnist_full")
     parser.add_argument("--train-size", type=int)

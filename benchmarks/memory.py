@@ -1,9 +1,9 @@
-"""Resident memory over many trials: does the process grow?
+"""Measure the resident memory over many trials: does the process grow?
 
     python -m benchmarks.memory [--trials 200]
 
-Small trials (64 MNIST images, one epoch) of every strategy with a head of a new shape each time, which is the worst
-case, in the precision that the study has on this machine. Prints and keeps the curve (benchmarks/results/memory.json).
+Small trials (64 MNIST images, one epoch) of every strategy, each with a head of a new shape, which is the worst case.
+The precision is that of the study on this machine. Writes the curve to benchmarks/results/memory.json.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from harness.training.trial import run_trial
 
 
 def resident(problem: Problem, trials: int) -> Iterator[float]:
-    """Resident megabytes of this process after each of so many trials of ``problem``."""
+    """Run ``trials`` trials of ``problem`` and yield the resident megabytes of this process after each."""
     for number in range(1, trials + 1):
         kind = ARTICLE_KINDS[number % len(ARTICLE_KINDS)]  # two_phase builds no network that these do not
         least, most = depths(kind)
@@ -38,7 +38,7 @@ def resident(problem: Problem, trials: int) -> Iterator[float]:
 
 
 def main() -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
     arguments = parser.parse_args()

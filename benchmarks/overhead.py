@@ -1,12 +1,12 @@
-"""What of a search is neither features nor training nor evaluation.
+"""Measure the share of a search that is neither features nor training nor evaluation.
 
     python -m benchmarks.overhead [--trials 50] [--runs 1]
 
-`harness.run --study mnist` in a process of its own, from an empty cache and database, baselines and page included. Wall
-seconds are taken from the start of the process to its end; those of each kind where they are spent: activations when
-they are computed and layers when they are scored, not when they are charged; steps; passes over the validation part.
-The rest is overhead: imports, building and compiling, sampler, database, page. Prints and keeps the seconds
-(benchmarks/results/overhead.json). Needs VGG16's weights (see README.md); nothing else should run.
+Runs `harness.run --study mnist` in a new process, from an empty cache and database, baselines and page included. The
+wall time is from the start of the process to its end. The seconds of each kind are counted where they are spent:
+activations when they are computed and layers when they are scored, not when a trial is charged for them; training
+steps; evaluation on the validation set. The rest is overhead: imports, building and compiling, sampler, database, page.
+Writes the seconds to benchmarks/results/overhead.json. Needs VGG16's weights (see README.md). Nothing else should run.
 """
 
 import argparse
@@ -27,11 +27,11 @@ KINDS = ("features", "train", "evaluation")
 
 
 def _search(arguments: list[str], send: Any) -> None:
-    """The search with its seconds counted by kind."""
-    from harness import run  # TensorFlow is imported where its seconds count
-    from harness.backbones import activation_cache  # TensorFlow is imported where its seconds count
-    from harness.core import clock  # TensorFlow is imported where its seconds count
-    from harness.workers import work  # TensorFlow is imported where its seconds count
+    """Run the search and send its seconds by kind."""
+    from harness import run  # here, so that the import of TensorFlow counts
+    from harness.backbones import activation_cache  # here, so that the import of TensorFlow counts
+    from harness.core import clock  # here, so that the import of TensorFlow counts
+    from harness.workers import work  # here, so that the import of TensorFlow counts
 
     seconds: Counter[str] = Counter()
 
@@ -59,7 +59,7 @@ def _search(arguments: list[str], send: Any) -> None:
 
 
 def measure(trials: int, folder: Path) -> dict[str, float]:
-    """Seconds of one search by kind, and ``wall``."""
+    """Run one search and return its seconds by kind, and ``wall``."""
     os.environ["HARNESS_CACHE"] = str(folder / "cache")
     storage, page = f"sqlite:///{folder / 'search.db'}", folder / "page.html"
     given = ["--study", "mnist", "--trials", str(trials), "--storage", storage, "--out", str(page)]
@@ -68,13 +68,13 @@ def measure(trials: int, folder: Path) -> dict[str, float]:
 
 
 def overhead(seconds: dict[str, float]) -> float:
-    """The share of the wall seconds that is none of `KINDS`."""
+    """Return the share of the wall time that is none of `KINDS`."""
     return 1 - sum(seconds[kind] for kind in KINDS) / seconds["wall"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and record."""
-    from benchmarks.record import machine, write  # loads TensorFlow, which the search shall do in its own time
+    """Measure and write the results."""
+    from benchmarks.record import machine, write  # loads TensorFlow, which must count for the search
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50)

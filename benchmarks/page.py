@@ -1,11 +1,11 @@
-"""How long the page of a study takes: to write, to open in Chromium, and to answer a reader.
+"""Measure how long the page of a study takes to be written, to open in Chromium, and to answer a reader.
 
     python -m benchmarks.page [TRIALS]
 
-A study of made-up numbers is written by the tests' own generator. Opening is from the navigation to the last of the
-figures being drawn; the summary and the table are there before. The answers are from an action to the next painted
+The generator of the tests writes a study of made-up numbers. Opening is the time from the navigation until the last
+figure is drawn; the summary and the table appear before. An answer is the time from an action to the next painted
 frame: a search by letters, sorting, hiding a strategy (which redraws every figure), the switch to seconds. Scrolling is
-the longest time between two frames while the page is scrolled from end to end. The median of five is told, and all.
+the longest time between two frames while the page scrolls from end to end. Prints the median of five and all five.
 """
 
 import argparse
@@ -54,7 +54,7 @@ ACTIONS = {
 
 
 def main() -> None:
-    """Measure, print and record."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", nargs="?", type=int, default=10_000)
     trials = parser.parse_args().trials

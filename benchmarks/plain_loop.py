@@ -1,11 +1,11 @@
-"""The loop a user would write (Optuna's objective around Keras's ``fit``, nothing re-used) against the harness's trial.
+"""Compare a trial of the harness with the loop a user would write around Keras's ``fit``, which reuses nothing.
 
     python -m benchmarks.plain_loop [--repeats 3] [--epochs 5]
 
-Same images, split, epochs, batch, head and learning rates; the two in turn, trial by trial, in one run, so that a
-machine whose speed drifts treats both alike. The loop computes in float32, Keras's default; the harness in what a new
-study takes here. Prints and keeps (benchmarks/results/plain_loop.json) the seconds of a
-trial by strategy, their ratio and both accuracies. Needs VGG16's weights (see README.md).
+Both have the same images, split, epochs, batch size, head and learning rates. They alternate trial by trial in one run,
+so that a machine whose speed drifts treats both alike. The loop computes in float32, Keras's default, the harness in
+the precision that a new study has here. Writes the seconds of a trial by strategy, their ratio and both accuracies to
+benchmarks/results/plain_loop.json. Needs VGG16's weights (see README.md).
 """
 
 import argparse
@@ -30,7 +30,10 @@ from harness.training.trial import run_trial
 
 
 def strategies(width: int) -> list[Strategy]:
-    """One of each kind and depth; a ``width`` not used before is a head not compiled before."""
+    """Return one strategy of each kind and freeze depth, with a head of ``width``.
+
+    A width that was not used before is a head that was not compiled before.
+    """
     head = (width,)
     return [
         Strategy("feature_extraction", 13, "average", head, 0.2, "adam", 3e-3),
@@ -42,7 +45,7 @@ def strategies(width: int) -> list[Strategy]:
 
 
 def plain_trial(strategy: Strategy, problem: Problem, weights: Path, seed: int) -> float:
-    """As in a hundred tutorials: build, freeze, compile, fit. The validation accuracy of the last epoch."""
+    """Build, freeze, compile and fit as many tutorials do; return the validation accuracy of the last epoch."""
     keras.backend.clear_session()
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
@@ -68,7 +71,7 @@ def plain_trial(strategy: Strategy, problem: Problem, weights: Path, seed: int) 
 
 
 def main() -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)

@@ -1,4 +1,4 @@
-"""The network of a strategy as a user of Keras would build it. Needs no more than Keras and `harness.core.strategy`."""
+"""The network of a strategy as a user of Keras would build it. Needs only Keras and `harness.core.strategy`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +11,10 @@ from harness.core.strategy import Strategy
 
 
 def plain_model(strategy: Strategy, image_size: int, n_classes: int, weights: Path | str) -> keras.Model:
-    """VGG16 from the file ``weights``, or from random ones, with its first convolutions frozen and a head on it. Not
-    compiled."""
+    """Return VGG16 with its first convolutions frozen and a head on it, not compiled.
+
+    Its weights come from the file ``weights``, or are random if the strategy is not pretrained.
+    """
     shape, file = (image_size, image_size, 3), str(weights) if strategy.pretrained else None
     base = keras.applications.VGG16(weights=file, include_top=False, input_shape=shape)
     convs = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -27,7 +29,7 @@ def plain_model(strategy: Strategy, image_size: int, n_classes: int, weights: Pa
 
 
 def save_weights(tensors: Mapping[str, Sequence[NDArray[np.float32]]], file: Path) -> None:
-    """VGG16's kernels and biases by layer as the file (``.weights.h5``) that Keras's own VGG16 takes."""
+    """Write VGG16's kernels and biases by layer as the file (``.weights.h5``) that Keras's own VGG16 reads."""
     base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     for name, pair in tensors.items():
         base.get_layer(name).set_weights(pair)

@@ -1,11 +1,11 @@
-"""bfloat16 against float32 on this machine: is it faster, and does it cost accuracy?
+"""Compare bfloat16 with float32 on this machine: is it faster, and does it cost accuracy?
 
     python -m benchmarks.precision [--seeds 3] [--study mnist]
 
-Each strategy is trained in both, in turn, from the same seed and on the same activations' pictures; activations are
-computed beforehand and not timed. Told are the seconds of training, their ratio, and the difference of the validation
-accuracies with its 95 % interval over strategies and seeds (Student's t). Prints and keeps the figures
-(benchmarks/results/precision.json). Needs VGG16's weights (see README.md).
+Each strategy is trained in both, alternately, from the same seed and on the same images. Computing activations is not
+part of the seconds. Prints the seconds of training, their ratio, and the difference of the validation accuracies with
+its 95 % interval over strategies and seeds (Student's t). Writes them to benchmarks/results/precision.json. Needs
+VGG16's weights (see README.md).
 """
 
 import argparse
@@ -28,7 +28,7 @@ PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 
 
 def main() -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--study", default="mnist")

@@ -1,13 +1,13 @@
-"""How well the seconds of a trial are predicted, by the number of trials seen before it.
+"""Measure how well the seconds of a trial are predicted, by the number of trials seen before it.
 
     python -m benchmarks.prediction --study NAME --storage URL
 
-Nothing is run: the trials of a recorded study are gone through in their order, each predicted from those before it
-alone, as a worker did; one that was stopped for the epochs it came to. Told are the relative errors and their median
-over the trials that had so many before them. The result that is kept here is of the study `mnist` as `make run`
-searched it, in bfloat16 on 2 cores beside other work; the weights in `harness.search.runtime` were chosen looking at
-two smaller searches in float32. Prints and keeps the figure (benchmarks/results/prediction.json), with the machine that
-the study names.
+Nothing is run. The trials of a recorded study are predicted in their order, each only from those before it, as a worker
+did. A trial that was stopped early is predicted for the epochs that it ran. Prints the relative errors and their median
+over the trials that had at least so many before them. The committed result is of the study `mnist` as `make run`
+searched it, in bfloat16 on 2 cores while other work ran. The weights in `harness.search.runtime` were chosen on two
+smaller searches in float32. Writes the figures to benchmarks/results/prediction.json, with the machines that the study
+names.
 """
 
 import argparse
@@ -23,7 +23,7 @@ AFTER = (0, 1, 2, 3, 5, 8, 12)
 
 
 def main() -> None:
-    """Read, predict, print and record."""
+    """Read the study, predict its trials and write the errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, metavar="NAME")
     parser.add_argument("--storage", required=True, metavar="URL")

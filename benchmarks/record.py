@@ -1,4 +1,4 @@
-"""Where benchmark results go, and what machine they were made on."""
+"""Writing the results of benchmarks, with the machine they were measured on."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Processor or GPU, versions, commit, date and the command line: what every claim carries."""
+    """Return processor or GPU, versions, commit, date and command line, which every result carries."""
     found = environment.describe(vgg16.device())
     return {
         **found.as_dict(),
@@ -24,14 +24,14 @@ def machine() -> dict[str, Any]:
 
 
 def _started() -> str:
-    """The name of the module that runs, of the package for its ``__main__``."""
+    """Return the name of the running module, or of its package if it is a ``__main__``."""
     file = Path(sys.argv[0])
     return file.parent.name if file.stem == "__main__" else file.stem
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-    """Keep ``result`` as ``benchmarks/results/<name>.json``."""
+    """Write ``result`` to ``benchmarks/results/<name>.json``."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"kept in benchmarks/results/{path.name}")
+    print(f"written to benchmarks/results/{path.name}")

@@ -1,23 +1,24 @@
-"""Searches replayed on recorded learning curves: what pruning saves and costs, and how other methods compare.
+"""Replay searches on recorded learning curves: what pruning saves and costs, and how other methods compare.
 
     python -m benchmarks.replay [--trials 50] [--seeds 200] [--slow-seeds 100] [--data NAME]...
 
 `benchmarks.curves` has trained random configurations to their end on several data sets. Here searches choose among
-these, one after the other and none twice, and the clock is the training FLOPs that the recorded epochs cost.
+these, one after another and none twice. The clock is the training FLOPs that the recorded epochs cost.
 
-Pruning, on and off, on the same lists of --trials configurations, drawn without replacement: exact, nothing is
-modelled. `harness.search.judge.Judge` itself decides, on what the search has seen so far.
+Pruning is compared with no pruning on the same lists of --trials configurations, drawn without replacement. This is
+exact, nothing is modelled. `harness.search.judge.Judge` itself decides, from what the search has seen so far.
 
-Searches, for as much compute as --trials configurations cost on average: random; Hyperband (Optuna's pruner on random
-draws); successive halving on the non-dominated rank of accuracy and compute, as in MO-ASHA; Optuna's TPE alone and with
-its MedianPruner; the harness's plan and sampler, with and without its pruning. What a sampler proposes is replaced by
-the nearest recorded configuration of the same strategy that is left: with few to a strategy that blunts a sampler's
-choice, and the figures say less about samplers than about stopping. Those that ask Optuna are slow: --slow-seeds.
+Searches get as much compute as --trials configurations cost on average. The methods are: random; Hyperband (Optuna's
+pruner on random draws); successive halving on the non-dominated rank of accuracy and compute, as in MO-ASHA; Optuna's
+TPE alone and with its MedianPruner; the harness's plan and sampler, with and without its pruning. What a sampler
+proposes is replaced by the nearest recorded configuration of the same strategy that is left. With few configurations of
+a strategy this blunts the sampler's choice, so the figures say less about samplers than about stopping. Methods that
+ask Optuna are slow and have a number of seeds of their own: --slow-seeds.
 
-Best accuracies are those of trials trained to their end; the hypervolume is that of all checkpoints, accuracy over
+Best accuracies are those of trials trained to their end. The hypervolume is that of all checkpoints, accuracy over
 chance times decades of compute, as a share of what all recorded configurations have together. Intervals (95 %,
-Student's t) are over seeds on the same recorded curves: they do not tell how other curves would come out.
-Prints and keeps the figures (benchmarks/results/replay.json).
+Student's t) are over seeds on the same recorded curves. They say nothing about other curves.
+Writes the figures to benchmarks/results/replay.json.
 """
 
 import argparse
@@ -52,10 +53,10 @@ from harness.statistics.pareto import front
 from harness.training.flops import trial_cost
 
 Steps = Iterator[tuple[int, int]]
-"""What a search trains next: a recorded configuration, and the epoch (from 1) that it is brought to."""
+"""What a search trains next: (recorded configuration, epoch from 1 that it is trained to)."""
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
-"""Of the compute allowed: where the searches are looked at."""
+"""Shares of the allowed compute after which the searches are compared."""
 
 DISSIMILAR = {"mnist", "sign_digits", "chest_xray"}  # measured, datasets/similarity.json: what the advice depends on
 RUNGS = (1, 3)  # epochs after which successive halving promotes one in REDUCTION
@@ -63,7 +64,7 @@ REDUCTION = 3
 
 
 class Pool:
-    """The configurations recorded on one data set, and what the harness asks about its problem."""
+    """The configurations recorded on one data set, with what the harness asks of a problem."""
 
     def __init__(self, name: str, trials: int) -> None:
         self.name = name
@@ -95,16 +96,16 @@ class Pool:
         self._places = np.array([_place(item.strategy, self.spec) for item in self.recorded])
 
     def hypervolume(self, flops: Any, accuracies: Any) -> float:
-        """Accuracy over chance times decades of compute under the dearest trial's."""
+        """Return the area of accuracy over chance times decades of compute below the most expensive trial."""
         return hypervolume(flops, accuracies, self.dearest, 1 / self.classes)
 
     def checkpoint(self, index: int, epoch: int) -> Checkpoint | None:
-        """That of the configuration after ``epoch``; None where it had diverged by then."""
+        """Return the checkpoint of a configuration after ``epoch``, None if it had diverged by then."""
         curve = self.recorded[index].curve
         return curve[epoch - 1] if epoch <= len(curve) else None
 
     def nearest(self, strategy: Strategy, free: set[int]) -> int:
-        """The configuration among ``free`` that is most like ``strategy``: of its kind, as long as there are any."""
+        """Return the configuration among ``free`` nearest to ``strategy``, of the same kind while there are any."""
         left = sorted(free)
         distances = np.linalg.norm(self._places[left] - _place(strategy, self.spec), axis=1)
         other = [self.recorded[index].strategy.kind != strategy.kind for index in left]
@@ -112,7 +113,7 @@ class Pool:
 
 
 def _place(strategy: Strategy, spec: StudySpec) -> list[float]:
-    """Where a strategy lies in the space of its kind, each axis from 0 to 1."""
+    """Return the position of a strategy in the space of its kind, each axis from 0 to 1."""
     low, high = np.log(spec.search.learning_rate[strategy.kind])
     narrow, wide = np.log(spec.search.head_width)
     widths = [(np.log(width) - narrow) / (wide - narrow) for width in strategy.head]
@@ -124,7 +125,7 @@ def _place(strategy: Strategy, spec: StudySpec) -> list[float]:
 
 
 class Ledger:
-    """What `Judge` and `plan` ask of a store: the trials of one replayed search and their checkpoints."""
+    """The part of a store that `Judge` and `plan` use: the trials of one replayed search and their checkpoints."""
 
     def __init__(self) -> None:
         self._points: list[tuple[Any, ...]] = []
@@ -139,23 +140,23 @@ class Ledger:
         self._trials.append((number, status, strategy.head_epochs))
 
     def checkpoints(self, _: str) -> pd.DataFrame:
-        """As `harness.storage.store.Store.checkpoints`."""
+        """Return the same as `harness.storage.store.Store.checkpoints`."""
         return pd.DataFrame(self._points, columns=["number", *Checkpoint.__slots__])
 
     def trials(self, _: str) -> pd.DataFrame:
-        """As `harness.storage.store.Store.trials`, three columns of it."""
+        """Return three columns of `harness.storage.store.Store.trials`."""
         return pd.DataFrame(self._trials, columns=["number", "status", "head_epochs"])
 
     def one_at_a_time(self) -> AbstractContextManager[None]:
-        """Nobody else is here."""
+        """Do nothing: there is one process only."""
         return nullcontext()
 
     def add_tickets(self, *_: Any) -> None:
-        """Nobody claims any."""
+        """Do nothing: nobody claims tickets."""
 
 
 class Judged:
-    """Runs configurations as a worker does: each whole, unless the harness's pruning stops it."""
+    """Runs configurations as a worker does: each to its end, unless the harness's pruning stops it."""
 
     def __init__(self, pool: Pool, *, pruning: bool) -> None:
         pruned = pool.spec.pruning.model_copy(update={"enabled": pruning})
@@ -163,10 +164,10 @@ class Judged:
         self._pool, self._problem, self._ledger = pool, cast(Any, SimpleNamespace(**problem)), cast(Any, Ledger())
         self._begun = 0
         self.status = ""
-        """How the last configuration ended."""
+        """Status of the last configuration."""
 
     def run(self, index: int) -> Steps:
-        """The epochs of one configuration."""
+        """Yield the epochs of one configuration."""
         pool, ledger, number, strategy = self._pool, self._ledger, self._begun, self._pool.recorded[index].strategy
         self._begun += 1
         judge = Judge(ledger, self._problem, number, strategy)
@@ -187,26 +188,29 @@ class Judged:
 
 
 def in_order(pool: Pool, order: Sequence[int], *, pruning: bool) -> Steps:
-    """One configuration after the other."""
+    """Run one configuration after another."""
     judged = Judged(pool, pruning=pruning)
     for index in order:
         yield from judged.run(index)
 
 
 def at_random(pool: Pool, seed: int) -> Steps:
-    """Random search, nothing stopped."""
+    """Run a random search without pruning."""
     return in_order(pool, _shuffled(pool, seed), pruning=False)
 
 
 def at_random_pruned(pool: Pool, seed: int) -> Steps:
-    """Random search with the harness's pruning."""
+    """Run a random search with the harness's pruning."""
     return in_order(pool, _shuffled(pool, seed), pruning=True)
 
 
 def halving(pool: Pool, seed: int) -> Steps:
-    """Asynchronous successive halving by one process: of what has reached a rung, the highest first, the best third by
-    non-dominated rank of accuracy and compute goes on to the next, of equals the more accurate; else a new one begins,
-    and once there is none, the best of the rest goes on."""
+    """Run asynchronous successive halving in one process.
+
+    The best third of the configurations that have reached a rung goes on to the next, the highest rung first. They are
+    ordered by the non-dominated rank of accuracy and compute, and by accuracy within a rank. If none can go on, a new
+    configuration begins. Once there is no new one, the best of the rest goes on.
+    """
     new = _shuffled(pool, seed)[::-1]
     rungs = (*RUNGS, pool.epochs)
     reached: list[list[int]] = [[] for _ in rungs]
@@ -250,7 +254,7 @@ def _shuffled(pool: Pool, seed: int) -> list[int]:
 
 
 def _optuna(pool: Pool, seed: int, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner) -> Steps:
-    """A single-objective study of Optuna's: accuracy, reported after every epoch."""
+    """Run a single-objective study of Optuna: accuracy, reported after every epoch."""
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, study_name=f"replay {seed}")
     free = set(range(len(pool.recorded)))
     while free:
@@ -272,7 +276,7 @@ def _optuna(pool: Pool, seed: int, sampler: optuna.samplers.BaseSampler, pruner:
 def _propose(
     study: optuna.Study, pool: Pool, free: set[int], fixed: dict[str, Any] | None = None
 ) -> tuple[optuna.Trial, int]:
-    """Ask the study's sampler and begin a trial of the nearest configuration that is free, which then no longer is."""
+    """Ask the study's sampler, start a trial of the nearest configuration and take that from ``free``."""
     if fixed is not None:
         study.enqueue_trial(fixed)
     proposal = study.ask()
@@ -288,23 +292,23 @@ def _propose(
 
 
 def hyperband(pool: Pool, seed: int) -> Steps:
-    """Optuna's HyperbandPruner on random draws."""
+    """Run Optuna's HyperbandPruner on random draws."""
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=pool.epochs, reduction_factor=REDUCTION)
     return _optuna(pool, seed, optuna.samplers.RandomSampler(seed), pruner)
 
 
 def tpe(pool: Pool, seed: int) -> Steps:
-    """Optuna's TPE as it comes, nothing stopped."""
+    """Run Optuna's TPE with its defaults and no pruner."""
     return _optuna(pool, seed, optuna.samplers.TPESampler(seed=seed), optuna.pruners.NopPruner())
 
 
 def tpe_median(pool: Pool, seed: int) -> Steps:
-    """Optuna's TPE and MedianPruner as they come."""
+    """Run Optuna's TPE and MedianPruner with their defaults."""
     return _optuna(pool, seed, optuna.samplers.TPESampler(seed=seed), optuna.pruners.MedianPruner())
 
 
 def _harness(pool: Pool, seed: int, *, pruning: bool) -> Steps:
-    """The harness's plan, then its sampler for as long as there is something to choose."""
+    """Run the harness's plan, then its sampler while configurations are left."""
     planned = optuna.create_study(directions=["maximize", "minimize"])
     scenario = 2 if pool.name in DISSIMILAR else 1
     plan(planned, cast(Any, Ledger()), pool.spec, Advice.of(scenario, ""))
@@ -325,12 +329,12 @@ def _harness(pool: Pool, seed: int, *, pruning: bool) -> Steps:
 
 
 def harness(pool: Pool, seed: int) -> Steps:
-    """The harness's search."""
+    """Run the harness's search."""
     return _harness(pool, seed, pruning=True)
 
 
 def harness_unpruned(pool: Pool, seed: int) -> Steps:
-    """The harness's search, nothing stopped."""
+    """Run the harness's search without pruning."""
     return _harness(pool, seed, pruning=False)
 
 
@@ -345,8 +349,11 @@ SLOW: dict[str, Callable[[Pool, int], Steps]] = {
 
 @dataclass(frozen=True)
 class Trace:
-    """A replayed search after each epoch that it trained: compute spent, best accuracy of a whole trial (that of
-    chance before there is one), and hypervolume as a share of the pool's."""
+    """A replayed search after each epoch that it trained.
+
+    ``spent`` is the compute, ``best`` the best accuracy of a whole trial (chance before there is one), ``volume`` the
+    hypervolume as a share of the pool's, and ``whole`` the number of whole trials.
+    """
 
     spent: list[float]
     best: list[float]
@@ -354,13 +361,13 @@ class Trace:
     whole: int
 
     def at(self, flops: float) -> tuple[float, float]:
-        """Best accuracy and hypervolume for as much compute or less."""
+        """Return best accuracy and hypervolume for as much compute or less."""
         last = int(np.searchsorted(self.spent, flops * (1 + 1e-9), side="right")) - 1
         return (self.best[last], self.volume[last])
 
 
 def follow(pool: Pool, steps: Steps, allowance: float = float("inf")) -> Trace:
-    """Train what the search wants until it ends, or has spent its ``allowance`` in FLOPs."""
+    """Train what the search asks for until it ends or has spent its ``allowance`` in FLOPs."""
     spent, best, whole = 0.0, 1 / pool.classes, 0
     trace = Trace([0.0], [best], [0.0], 0)
     costs: list[float] = []
@@ -375,7 +382,7 @@ def follow(pool: Pool, steps: Steps, allowance: float = float("inf")) -> Trace:
             scores.append(score)
             if epoch == pool.epochs:
                 best, whole = max(best, score), whole + 1
-            on = front(costs, scores)  # what is beaten stays so
+            on = front(costs, scores)  # a beaten point stays beaten
             costs, scores = [costs[i] for i in on], [scores[i] for i in on]
         trace.spent.append(spent)
         trace.best.append(best)
@@ -384,7 +391,7 @@ def follow(pool: Pool, steps: Steps, allowance: float = float("inf")) -> Trace:
 
 
 def pruning(pool: Pool, seeds: int) -> dict[str, Any]:
-    """The same lists of trials with and without the harness's pruning."""
+    """Compare the same lists of trials with and without the harness's pruning."""
     rows = []
     for seed in range(seeds):
         order = _shuffled(pool, seed)[: pool.trials]
@@ -404,7 +411,7 @@ def pruning(pool: Pool, seeds: int) -> dict[str, Any]:
 
 
 def searches(pool: Pool, method: Callable[[Pool, int], Steps], seeds: int) -> dict[str, Any]:
-    """One method over ``seeds`` searches."""
+    """Summarize ``seeds`` searches of one method."""
     traces = [follow(pool, method(pool, seed), pool.allowance) for seed in range(seeds)]
     looks: dict[str, Any] = {}
     for share in SHARES:
@@ -433,7 +440,7 @@ def _figure(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _replay(name: str, asked: tuple[int, int, int]) -> dict[str, Any]:
-    """Everything on one data set; ``asked`` are trials, seeds and slow seeds."""
+    """Replay everything on one data set; ``asked`` are trials, seeds and slow seeds."""
     trials, seeds, slow_seeds = asked
     pool = Pool(name, trials)
     print(
@@ -462,7 +469,7 @@ def _replay(name: str, asked: tuple[int, int, int]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Replay, print and record."""
+    """Replay, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=200, help="two at least")

@@ -1,21 +1,21 @@
-"""What share of this machine's convolution peak the harness's own training step reaches.
+"""Measure the share of this machine's convolution peak that the harness's own training step reaches.
 
     python -m benchmarks.roofline [--repeats 12]
 
-Rates are FLOPs a second at the study's batch and image size (mnist: 64 pictures of 32x32), each kernel alone:
+Rates are FLOPs a second at the study's batch and image size (mnist: 64 images of 32x32), each kernel alone:
 
-- *peak* is that of TensorFlow's forward convolution on the layer of VGG16 where it is fastest.
-- *bound* is what all convolutions of a step reach together: the FLOPs of forward passes and of the gradients of inputs
-  and filters, over the sum of their times, each by the faster of TensorFlow's kernel and `harness.backbones.kernels`'s.
-  No step made of these kernels is faster, even if what lies between them (pools, casts, optimizer) took no time.
+- *peak* is the rate of TensorFlow's forward convolution on the layer of VGG16 where it is fastest.
+- *bound* is the rate of all convolutions of a step together: the FLOPs of forward passes and of the gradients of inputs
+  and filters, divided by the sum of their times. Each is computed by the faster kernel, TensorFlow's or that of
+  `harness.backbones.kernels`. No step made of these kernels is faster, even if pools, casts and the optimizer took no
+  time.
 
-FLOPs are the definition's, products with padding included, as `harness.training.flops` and TensorFlow's profiler count
-them: `harness.backbones.kernels` leaves such products out and is credited with them. A square matrix product is there
-for reference. A step is that of `harness.training.fit.compile_step`, optimizer included; its FLOPs are those of
-`harness.training.flops.step_cost`, its share their rate over the peak of the same precision. Every round times
-everything once, so that a moment in which something else ran hits all alike; told are the best and the median of the
-rounds. Prints and keeps the figures (benchmarks/results/roofline.json). Needs TensorFlow and VGG16's weights (see
-README.md).
+FLOPs are those of the definition, products with padding included, as `harness.training.flops` and TensorFlow's profiler
+count them. `harness.backbones.kernels` leaves such products out and is credited with them. A square matrix product is
+measured for reference. A step is that of `harness.training.fit.compile_step`, optimizer included. Its FLOPs are those
+of `harness.training.flops.step_cost`, its share is their rate divided by the peak of the same precision. Every round
+times everything once, so that other work on the machine affects all alike. Prints the best and the median of the
+rounds. Writes the figures to benchmarks/results/roofline.json. Needs TensorFlow and VGG16's weights (see README.md).
 """
 
 import argparse
@@ -51,7 +51,7 @@ SIDE = 2048  # of the matrices of the plain product
 
 
 class Shape(NamedTuple):
-    """A 3x3 convolution: side of its square map, channels in and out."""
+    """A 3x3 convolution: side of its square map, input channels and filters."""
 
     side: int
     channels: int
@@ -64,7 +64,7 @@ Rates = dict[str, dict[str, float]]
 
 
 def layers(image_size: int) -> list[Shape]:
-    """VGG16's convolutions in order."""
+    """Return VGG16's convolutions in order."""
     return [
         Shape(feature_shape(VGG16, i, image_size)[0], conv.in_channels, conv.out_channels)
         for i, conv in enumerate(VGG16)
@@ -72,12 +72,12 @@ def layers(image_size: int) -> list[Shape]:
 
 
 def flops(shape: Shape, batch: int) -> float:
-    """Of the forward pass, and of either gradient, through one convolution."""
+    """Return the FLOPs of the forward pass through one convolution; either gradient costs as many."""
     return 2.0 * 9 * shape.channels * shape.filters * shape.side**2 * batch
 
 
 def kernels(shape: Shape, batch: int, dtype: Any) -> dict[str, Call]:
-    """A convolution's forward pass and gradients, ready to be called."""
+    """Return a convolution's forward pass and gradients, ready to be called."""
     side, channels, filters = shape
 
     def normal(*shape: int) -> Any:
@@ -104,14 +104,14 @@ def kernels(shape: Shape, batch: int, dtype: Any) -> dict[str, Call]:
 
 
 def product(dtype: Any) -> Call:
-    """A plain matrix product, ready to be called."""
+    """Return a plain matrix product, ready to be called."""
     one, other = (tf.cast(tf.random.normal((SIDE, SIDE)), dtype) for _ in range(2))
     call: Call = tf.function(lambda: one @ other)
     return call
 
 
 def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
-    """The harness's training step of each strategy with its boundary, ready to be called on one batch after another."""
+    """Return the harness's training step of each strategy, with its boundary, ready to be called on one batch."""
     ready = {}
     budget = problem.spec.budget
     for strategy in STRATEGIES:
@@ -135,8 +135,10 @@ def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
 
 
 def timed(calls: Mapping[Any, Call], rounds: int) -> dict[Any, list[float]]:
-    """Seconds of each call in each round. A call is made twice and timed the second time: its data is then where a loop
-    over it would have it."""
+    """Return the seconds of each call in each round.
+
+    A call is made twice and timed the second time: its data is then where a loop over it would have it.
+    """
     seconds: dict[Any, list[float]] = {key: [] for key in calls}
     for _ in range(rounds + 1):
         for key, call in calls.items():
@@ -150,13 +152,15 @@ def timed(calls: Mapping[Any, Call], rounds: int) -> dict[Any, list[float]]:
 
 
 def rate(work: float, seconds: list[float]) -> dict[str, float]:
-    """FLOPs a second, best and median."""
+    """Return FLOPs a second, best and median."""
     return {"best": work / min(seconds), "median": work / statistics.median(seconds)}
 
 
 def bound(rates: Mapping[Shape, Rates], convolutions: list[Shape], trained: list[Shape]) -> float:
-    """FLOPs a second of a step's convolutions alone: all ``convolutions`` forward, gradients of the ``trained`` last
-    ones, none of the first's input."""
+    """Return the FLOPs a second of the convolutions of a step alone.
+
+    All ``convolutions`` run forward. The ``trained`` last ones have gradients, except that of the first one's input.
+    """
 
     def seconds_of(shape: Shape, name: str) -> float:
         found = rates[shape]
@@ -172,7 +176,7 @@ def bound(rates: Mapping[Shape, Rates], convolutions: list[Shape], trained: list
 
 
 def measure(problem: Problem, rounds: int) -> dict[str, Any]:
-    """Kernels, peaks and steps in the precision of ``problem``."""
+    """Measure kernels, peaks and steps in the precision of ``problem``."""
     spec = problem.spec
     size, batch, dtype = spec.data.image_size, spec.budget.batch_size, spec.budget.precision
     convolutions = layers(size)
@@ -206,7 +210,7 @@ def measure(problem: Problem, rounds: int) -> dict[str, Any]:
 
 
 def show(precision: str, found: dict[str, Any]) -> None:
-    """Print one precision's figures."""
+    """Print the figures of one precision."""
 
     def giga(value: float) -> str:
         return f"{value / 1e9:.0f}"
@@ -228,7 +232,7 @@ def show(precision: str, found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=12)
     arguments = parser.parse_args()

@@ -1,17 +1,17 @@
-"""Wall time and peak memory against the number of trials, the number of images and their size.
+"""Measure wall time and peak memory by the number of trials, the number of images and their size.
 
     python -m benchmarks.scaling [--largest] [--repeats 1]
 
-- *trials*: a study of so many, planned, searched by one worker in SQLite and drawn as a page; nothing is trained, all
-  else is real (the stub is that of `benchmarks.workers`, waiting for nothing).
-- *images*: so many MNIST digits at 32x32 and 1,000 for validation, the pass through all thirteen convolutions, then one
-  feature_extraction trial of the study's epochs.
+- *trials*: a study of so many trials, planned, searched by one worker in SQLite and drawn as a page. Training is
+  stubbed (with the stub of `benchmarks.workers`, which here does not wait), all else is real.
+- *images*: so many MNIST digits at 32x32 and 1,000 for validation; the forward pass through all thirteen convolutions,
+  then one feature_extraction trial of the study's epochs.
 - *size*: a trial of one epoch with ten convolutions frozen on 64 MNIST digits of so many pixels a side, validated on
-  32; activations, compilation and all.
+  32, including activations and compilation.
 
-Each point is measured in a process of its own (Linux: the peak is the kernel's), its imports are in the memory and not
-in the time. --largest adds the points that take many minutes: 10,000 trials and 60,000 images. Prints and keeps the
-figures (benchmarks/results/scaling.json). Needs VGG16's weights (see README.md).
+Each point runs in a new process (on Linux: the peak is the kernel's). Its imports count for the memory and not for the
+time. --largest adds the points that take many minutes: 10,000 trials and 60,000 images. Writes the figures to
+benchmarks/results/scaling.json. Needs VGG16's weights (see README.md).
 """
 
 import argparse
@@ -55,7 +55,7 @@ WORDS = {"scenario": ADVICE.scenario, "strategy": ADVICE.strategy.label(), "reas
 
 
 def search_and_page(trials: int, folder: Path) -> dict[str, float]:
-    """Seconds of a search of so many stubbed trials and of its page."""
+    """Return the seconds of a search of so many stubbed trials and of its page."""
     spec, _ = StudySpec.load("mnist", {"budget.trials": trials, "budget.epochs": EPOCHS})
     problem: Any = Waiting(spec, 0.0)
     worker.run_trial = problem.run_trial
@@ -75,7 +75,7 @@ def search_and_page(trials: int, folder: Path) -> dict[str, float]:
 
 
 def features_and_trial(images: int, folder: Path) -> dict[str, float]:
-    """Seconds of reading so many images, of their activations behind all convolutions and of a trial on these."""
+    """Return the seconds of reading so many images, of computing their activations, and of a trial on these."""
     begin = time.perf_counter()
     problem = _problem(folder, **{"data.train_size": images})
     ready = time.perf_counter()
@@ -87,7 +87,7 @@ def features_and_trial(images: int, folder: Path) -> dict[str, float]:
 
 
 def small_trial(size: int, folder: Path) -> dict[str, float]:
-    """Seconds of a trial on few images of so many pixels a side."""
+    """Return the seconds of a trial on few images of so many pixels a side."""
     problem = _problem(
         folder,
         **{"data.image_size": size, "data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1},
@@ -104,7 +104,7 @@ def _problem(folder: Path, **asked: Any) -> Problem:
 
 
 def point(measure: Callable[[int, Path], dict[str, float]], amount: int) -> dict[str, Any]:
-    """``measure`` of ``amount``: its seconds and the peak of this process's memory in MB."""
+    """Call ``measure`` with ``amount``; return its seconds and the peak memory of this process in MB."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(amount, Path(folder))
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -113,7 +113,7 @@ def point(measure: Callable[[int, Path], dict[str, float]], amount: int) -> dict
 
 
 def main() -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", action="store_true")
     parser.add_argument("--repeats", type=int, default=1)

@@ -1,11 +1,11 @@
-"""How similar to ImageNet are the shared sets, and how stable is that?
+"""Measure how similar the shared sets are to ImageNet, and how stable that is.
 
     python -m benchmarks.similarity [--reference]
 
-``--reference`` makes ``datasets/imagenet_reference.npz`` anew from the 1,000 photos of ``imagenet_sample.zip`` in the
-shared folder: features, no picture. Without it that file is used. Then every shared set is measured as a study measures
-its own, and again on many samples of 25 to 400 pictures. Prints and keeps the figures
-(benchmarks/results/similarity.json), and writes the table that other sets are ranked among (datasets/similarity.json).
+``--reference`` first makes ``datasets/imagenet_reference.npz`` again from the 1,000 photos of ``imagenet_sample.zip``
+in the shared folder; it holds features, no images. Then every shared set is measured as a study measures its own, and
+again on many samples of 25 to 400 images. Writes the figures to benchmarks/results/similarity.json, and the table that
+other sets are ranked among to datasets/similarity.json.
 """
 
 import argparse
@@ -36,16 +36,16 @@ SIZES = (25, 50, 100, 200, 400)
 RESAMPLES = 100
 POOL = 800
 SHARED = Path(os.environ.get("HARNESS_SHARED", Path(__file__).parent.parent.parent / "shared")) / "datasets"
-SETS = {  # as people see them: the side of the gap that a set is expected on
+SETS = {  # whether people would call a set similar: the expected side of the gap
     "ants_bees": True, "cifar10": True, "clothing": True, "scene15": True,
     "chest_xray": False, "mnist": False, "sign_digits": False,
 }  # fmt: skip
 
 
 def main() -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", action="store_true", help="make the reference anew first")
+    parser.add_argument("--reference", action="store_true", help="make the reference again first")
     arguments = parser.parse_args()
     cache = FeatureCache(user_cache() / "features", Backbone.vgg16(load_weights(), IMAGE_SIZE), max_bytes=8 * 10**9)
     if arguments.reference:
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def make_reference(cache: FeatureCache) -> None:
-    """The photos, scaled by the network's own input layer as any set's pictures are, as features in float16."""
+    """Write the features of the photos in float16. The network's input layer scales them like any set's images."""
     archive_file = SHARED / "imagenet_sample.zip"
     with zipfile.ZipFile(archive_file) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
@@ -94,7 +94,7 @@ def make_reference(cache: FeatureCache) -> None:
 
 
 def measure(name: str, reference: Reference, cache: FeatureCache) -> dict[str, Any]:
-    """The set's figures as a study has them, and the spread of the distance over samples of each size."""
+    """Return the figures of a set as a study has them, and the spread of the distance over samples of each size."""
     dataset = DatasetSpec(name=name, file=SHARED / f"{name}.npz")
     drawn = draw(dataset, DataSpec(dataset=name), seed=0)
     own, pool = drawn.some(SAMPLE, IMAGE_SIZE), drawn.some(POOL, IMAGE_SIZE)
@@ -103,7 +103,7 @@ def measure(name: str, reference: Reference, cache: FeatureCache) -> dict[str, A
     draws = np.random.default_rng(1)
     spread = {}
     for n in SIZES:
-        if n > len(pool) // 2:  # samples that overlap more say little
+        if n > len(pool) // 2:  # samples that overlap more say little about the spread
             continue
         resampled = [features[draws.permutation(len(pool))[:n]] for _ in range(RESAMPLES)]
         found, errors = zip(*(kernel_distance(rows, reference.features) for rows in resampled), strict=True)
@@ -126,7 +126,7 @@ def measure(name: str, reference: Reference, cache: FeatureCache) -> dict[str, A
 
 
 def stability(measured: dict[str, dict[str, Any]], n: int) -> dict[str, Any]:
-    """Over the samples of ``n`` pictures: how often the whole order and the two sides come out as on the whole."""
+    """Return how often samples of ``n`` images give the same order of the sets, and the same two sides."""
     key = str(n)
     names = [name for name in measured if key in measured[name]["spread"]]
     true = [measured[name]["spread"][key]["mean"] for name in names]
@@ -144,7 +144,7 @@ def stability(measured: dict[str, dict[str, Any]], n: int) -> dict[str, Any]:
 
 
 def gap(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The most distant of the sets expected to be similar and the nearest of the others, and the middle."""
+    """Return the most distant of the sets expected to be similar, the nearest of the others, and the middle."""
     distances = {name: entry["figures"]["distance"] for name, entry in measured.items()}
     last = max((name for name in SETS if SETS[name]), key=distances.__getitem__)
     first = min((name for name in SETS if not SETS[name]), key=distances.__getitem__)
@@ -153,7 +153,7 @@ def gap(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def halves(reference: Reference) -> dict[str, float]:
-    """The reference against itself: what a set exactly like it would get."""
+    """Compare the reference with itself: the distance that a set exactly like it would get."""
     draws = np.random.default_rng(2)
     found = []
     for _ in range(20):

@@ -105,8 +105,8 @@ def workers(found: dict[str, Any]) -> Iterator[Row]:
     """Yield the efficiency of many workers."""
     for kind, runs in found["rows"].items():
         for run in runs:
-            yield Row(f"{run['workers']} worker{'s' * (run['workers'] > 1)} on {kind}", f"{run['efficiency']:.1%} of ideal",
-                      f"{run['trials']} trials, 1 run", "one value")  # fmt: skip
+            yield Row(f"{run['workers']} worker{'s' * (run['workers'] > 1)} on {kind}",
+                      f"{run['efficiency']:.1%} of ideal", f"{run['trials']} trials, 1 run", "one value")  # fmt: skip
 
 
 def page(found: dict[str, Any]) -> Iterator[Row]:
@@ -173,8 +173,8 @@ def two_workers(found: dict[str, Any]) -> Iterator[Row]:
 def prediction(found: dict[str, Any]) -> Iterator[Row]:
     """Yield the error of the predicted seconds."""
     for seen, of in found["median_error_by_trials_seen"].items():
-        yield Row(f"error of a trial's predicted seconds after {seen} trial{'s' * (seen != '1')}", f"{of['median']:.0%}",
-                  f"median of {of['n']} trials", "not kept")  # fmt: skip
+        yield Row(f"error of a trial's predicted seconds after {seen} trial{'s' * (seen != '1')}",
+                  f"{of['median']:.0%}", f"median of {of['n']} trials", "not kept")  # fmt: skip
 
 
 def replay(found: dict[str, Any]) -> Iterator[Row]:

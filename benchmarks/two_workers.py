@@ -1,12 +1,12 @@
-"""Two workers against one on two cores: the same trials, really trained.
+"""Compare two workers with one on two cores: the same trials, really trained.
 
     python -m benchmarks.two_workers [--trials 10] [--train-size 1000] [--rounds 3]
 
-Runs `harness run --study mnist` with one worker and with two in turn, each time on a new database, without pruning and
-baselines, over activations that a first run (not counted) has stored. Up to ten trials are drawn without regard to
-earlier ones, so that all runs train the same list; this is checked. The wall time is that of the whole command, with
-the start of its processes. One worker is measured twice: kept to one core, which is what a second machine of its kind
-would add to, and on both, which its convolutions fill alone.
+Runs `harness run --study mnist` alternately with one worker and with two, each time on a new database, without pruning
+and baselines, with activations that a first run (not counted) has stored. Up to ten trials are drawn independently of
+earlier ones, so that all runs train the same list; this is checked. The wall time is that of the whole command,
+including the start of its processes. One worker is measured twice: kept to one core, as a machine to which a second one
+of its kind is added, and on both cores, which its convolutions use alone.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from pathlib import Path
 from benchmarks import record
 
 WAYS = {"one worker, one core": (1, 1), "one worker, two cores": (1, 2), "two workers": (2, 2)}
-"""Workers and cores."""
+"""Way: (workers, cores)."""
 
 
 def run(
     folder: Path, name: str, workers: int, cores: int, study: Path, sizes: Sequence[str]
 ) -> tuple[float, list[tuple[object]]]:
-    """Seconds of one run, and what it trained."""
+    """Return the seconds of one run, and what it trained."""
     file = folder / f"{name}.db"
     cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
     command = ["taskset", "--cpu-list", cpus, sys.executable, "-m", "harness.run", "--study", str(study)]

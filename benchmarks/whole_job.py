@@ -1,13 +1,13 @@
-"""The whole job: fifty trials of the loop a user would write, with Optuna's MedianPruner, against fifty of the harness.
+"""Compare fifty trials of the loop a user would write, with Optuna's MedianPruner, with fifty of the harness.
 
     python -m benchmarks.whole_job [--trials 50] [--seeds 1]
 
 The loop is Optuna's TPE over the space of the study `mnist` with an objective around Keras's ``fit`` that reports every
-epoch; nothing is re-used but what Keras keeps, and what a trial left is cleared. The harness is `harness.run` from an
-empty cache and database, with its baselines and page. Same pictures, split, epochs and batch; each in a process of its
-own, one after the other, timed from its start to its end. Prints and keeps (benchmarks/results/whole_job.json) seconds,
-the most memory and the best validation accuracy that any epoch of any trial reached. The loop takes most of an hour.
-Needs VGG16's weights (see README.md).
+epoch. It reuses only what Keras keeps, and clears what a trial left. The harness is `harness.run` from an empty cache
+and database, with its baselines and page. Both have the same images, split, epochs and batch size. Each runs in a new
+process, one after the other, timed from its start to its end. Writes seconds, peak memory and the best validation
+accuracy of any epoch of any trial to benchmarks/results/whole_job.json. The loop takes most of an hour or longer. Needs
+VGG16's weights (see README.md).
 """
 
 import argparse
@@ -35,7 +35,7 @@ from harness.core.spec import StudySpec
 
 
 class Pruning(keras.callbacks.Callback):
-    """Tells Optuna the accuracy after each epoch and ends the trial where its pruner says so."""
+    """Reports the accuracy to Optuna after each epoch and ends the trial if its pruner says so."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Pruning(keras.callbacks.Callback):
 
 
 def loop(job: Job, trials: int) -> None:
-    """The study of a user without the harness."""
+    """Run the study of a user without the harness."""
 
     def objective(trial: optuna.Trial) -> float:
         keras.backend.clear_session()
@@ -67,7 +67,7 @@ def loop(job: Job, trials: int) -> None:
 
 
 def harness(job: Job, trials: int) -> None:
-    """The harness's study; then what its database holds, as reports."""
+    """Run the harness's study, then write reports of what its database holds."""
     command, variables = job.harness("--trials", str(trials))
     subprocess.run(command, env={**os.environ, **variables}, check=True)
     Checkpoints(job.database, Path(job.reports), job.started).look()
@@ -80,7 +80,7 @@ def _measured(of: Callable[[Job, int], None], job: Job, trials: int, send: Any) 
 
 
 def measure(of: Callable[[Job, int], None], job: Job, trials: int) -> dict[str, Any]:
-    """Seconds and memory of a whole search in a process of its own, and what it found."""
+    """Run a whole search in a new process; return its seconds, its memory and what it found."""
     seconds, gigabytes = timed(_measured, of, job, trials)
     reports = read_reports(Path(job.reports), float("inf"))
     found = {
@@ -92,7 +92,7 @@ def measure(of: Callable[[Job, int], None], job: Job, trials: int) -> dict[str, 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=1, help="of the split and of the searches (default: 1)")

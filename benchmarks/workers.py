@@ -1,11 +1,11 @@
-"""How many workers one database carries: 1 to 64 of them with real storage and trials that only wait.
+"""Measure how many workers one database supports: 1 to 64, with real storage and trials that only wait.
 
     python -m benchmarks.workers [--seconds 20] [--workers 1 4 16 64]
 
-A trial waits for --seconds, in three epochs with a checkpoint each; all else is real: claim, TPE, records, heartbeat,
-pruning's look at the curves. The ideal wall time is that of the waiting alone. Storage seconds are those between a
-statement's start and its end, the wait for a connection and for other writers included; overhead is all of a trial
-that is not waiting.
+A trial waits for --seconds, in three epochs with a checkpoint each. All else is real: claim, TPE, records, heartbeat,
+reading the curves for pruning. The ideal wall time is that of the waiting alone. Storage seconds are those between the
+start and the end of a statement, including the wait for a connection and for other writers. Overhead is the part of a
+trial that is not waiting.
 """
 
 import argparse
@@ -43,7 +43,7 @@ ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-
 
 
 class Waiting:
-    """What the search asks of a problem, and a trial that waits."""
+    """The part of a problem that the search uses, and a trial that only waits."""
 
     def __init__(self, spec: StudySpec, seconds: float) -> None:
         self.spec, self.seconds, self.waited = spec, seconds, 0.0
@@ -71,7 +71,7 @@ class Waiting:
 
 @contextmanager
 def storage_clock() -> Iterator[list[float]]:
-    """Collects seconds of every statement, commit and new transaction of every engine of this process."""
+    """Collect the seconds of every statement, commit and rollback of every engine of this process in the block."""
     spent: list[float] = []
     dialect = sa.engine.default.DefaultDialect
     real = {name: getattr(dialect, name) for name in ("do_execute", "do_commit", "do_rollback")}
@@ -115,7 +115,7 @@ def be_worker(url: str, spec: StudySpec, seconds: float, barrier: Any, results: 
 def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str, Any]:
     trials = workers * per_worker
     spec, _ = StudySpec.load("mnist", {"name": f"w{workers}", "budget.trials": trials, "budget.epochs": EPOCHS})
-    spec = spec.model_copy(update={"pruning": spec.pruning.model_copy(update={"margin": 1.0})})  # looks, and stops none
+    spec = spec.model_copy(update={"pruning": spec.pruning.model_copy(update={"margin": 1.0})})  # stops none
     store = Store(url)
     store.create_study(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
     plan(open_study(store, spec.name), store, spec, ADVICE)
@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(
                     f"{kind:<11}{workers:>3} workers: {row['trials']:>3} trials in {row['wall']:6.1f} s, "
                     f"{row['efficiency']:6.1%} of ideal; a trial {row['storage_seconds_per_trial']:.3f} s in storage, "
-                    f"{row['overhead_seconds_per_trial']:.3f} s beside the waiting",
+                    f"{row['overhead_seconds_per_trial']:.3f} s besides waiting",
                     flush=True,
                 )
     record.write("workers", {**record.machine(), "seconds": asked.seconds, "rows": rows})

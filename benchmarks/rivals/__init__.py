@@ -1,1 +1,1 @@
-"""Other tuners on a study of ours. Everything here but ``__main__`` also runs in their environments, without ours."""
+"""Other tuners on a study of the harness. All modules except ``__main__`` run in the tuners' own environments too."""

@@ -1,16 +1,16 @@
-"""Other tuners on the same images for the same time: when has each found what there is to find?
+"""Compare the harness with other tuners on the same images for the same time: when has each found how much?
 
     python -m benchmarks.rivals [--environments DIR] [--budget 180] [--seeds 3] [--train-size 500]
 
 KerasTuner's Hyperband, Ray Tune's ASHA and Syne Tune's multi-objective ASHA search the space of the study mnist with
-trials as a user of Keras would write them, the harness as `harness.run` does from an empty cache. Each has --budget
-seconds from the start of its process, imports included, and is then ended. All get the same pictures, split and
-weights, each seed another split. What counts is every epoch that was reported: its validation accuracy, and its FLOPs
-by `harness.training.flops`, the same for all, as if all of them stored the activations of frozen layers. Prints and
-keeps (benchmarks/results/rivals.json) how each stood by when, and the seconds to 99 % of the best hypervolume of all.
+trials as a user of Keras would write them; the harness is `harness.run` from an empty cache. Each has --budget seconds
+from the start of its process, imports included, and is then stopped. All get the same images, split and weights; each
+seed has another split. Every reported epoch counts: its validation accuracy, and its FLOPs by `harness.training.flops`,
+the same for all, as if all of them stored the activations of frozen layers. Writes how each search stood at what time,
+and the seconds to 99 % of the best hypervolume of all, to benchmarks/results/rivals.json.
 
-The rivals are installed into --environments where they are not there yet (2.5 GB, a package index is needed), pinned in
-the requirements beside this file.
+Missing rivals are installed into --environments (2.5 GB, a package index is needed), pinned by the requirements files
+next to this one.
 """
 
 import argparse
@@ -46,15 +46,15 @@ from harness.data.dataset import load_split
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RIVALS = {"hyperband": "KerasTuner Hyperband", "asha": "Ray Tune ASHA", "mo_asha": "Syne Tune MO-ASHA"}
-"""The module here, which names the requirements too."""
+"""Module in this package (also in the name of its requirements file): name of the rival."""
 
 CURVE = [field.name for field in fields(Standing)]
-_LOOK = 0.1  # seconds between looks at a search
-_FAREWELL = 60.0  # seconds that a search gets to end itself
+_LOOK = 0.1  # seconds between checks of a search
+_FAREWELL = 60.0  # seconds that a search has to shut down
 
 
 def interpreter(environments: Path, rival: str) -> Path:
-    """Python with what ``rival`` needs, in a virtual environment that is made where it is missing or outdated."""
+    """Return the Python of a virtual environment with what ``rival`` needs; create it if missing or outdated."""
     home, wanted = environments / rival, HERE / f"requirements-{rival}.txt"
     python, installed = home / "bin" / "python", home / wanted.name
     if not installed.exists() or installed.read_text(encoding="utf-8") != wanted.read_text(encoding="utf-8"):
@@ -67,12 +67,12 @@ def interpreter(environments: Path, rival: str) -> Path:
 
 
 def pins() -> dict[str, list[str]]:
-    """What each rival is pinned to."""
+    """Return the pinned requirements of each rival."""
     return {rival: (HERE / f"requirements-{rival}.txt").read_text(encoding="utf-8").split() for rival in RIVALS}
 
 
 def save_images(spec: StudySpec, dataset: DatasetSpec, file: Path) -> Ruler:
-    """The study's training and validation part, as large as VGG16 gets them."""
+    """Write the study's training and validation set, scaled to VGG16's input, and return its ruler."""
     split, size = load_split(dataset, spec.data, spec.seed), spec.data.image_size
     arrays = {}
     for name, part in {"train": split.train, "validation": split.validation}.items():
@@ -83,14 +83,14 @@ def save_images(spec: StudySpec, dataset: DatasetSpec, file: Path) -> Ruler:
 
 
 class Checkpoints:
-    """Writes reports of what a study's database holds, each when it is first seen there."""
+    """Writes a report of each checkpoint of a study's database when it first appears."""
 
     def __init__(self, database: Path, reports: Path, started: float) -> None:
         self._database, self._reports, self._started = database, reports, started
         self._seen = 0
 
     def look(self) -> None:
-        """Report what is new."""
+        """Report the new checkpoints."""
         if not self._database.exists():
             return
         with (
@@ -112,7 +112,11 @@ class Checkpoints:
 
 
 def search(command: Sequence[str], variables: dict[str, str], log: Path, ends: float, look: Callable[[], None]) -> None:
-    """Let a process run until it or the time ``ends``, looking at it meanwhile. Raises RuntimeError where it fails."""
+    """Run a process until it ends or until the time ``ends``, calling ``look`` meanwhile.
+
+    Raises:
+        RuntimeError: the process failed.
+    """
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             command, env={**os.environ, **variables}, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT
@@ -130,7 +134,7 @@ def search(command: Sequence[str], variables: dict[str, str], log: Path, ends: f
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """End a process and all that it has started."""
+    """Stop a process and all processes that it has started."""
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
@@ -141,11 +145,11 @@ def end(process: subprocess.Popen[Any]) -> None:
             process.wait()
         for child in family:
             with suppress(psutil.NoSuchProcess):
-                child.kill()  # which psutil does not do to another process that has its number now
+                child.kill()  # psutil spares another process that has its number by now
 
 
 def run(name: str, python: Path, job: Job, spec: StudySpec) -> None:
-    """One search of ``name``, a rival or the harness."""
+    """Run one search of ``name``, a rival or the harness."""
     folder, data, look = Path(job.folder), spec.data, lambda: None
     variables = {"PYTHONPATH": str(ROOT)}
     if name == "harness":
@@ -161,7 +165,7 @@ def run(name: str, python: Path, job: Job, spec: StudySpec) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and record."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environments", type=Path, default=user_cache() / "rivals", metavar="DIR")
     parser.add_argument("--budget", type=float, default=180, metavar="SECONDS", help="of a search (default: 180)")
@@ -222,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def told(verdict: Verdict) -> str:
-    """The verdict in words."""
+    """Return the verdict in words."""
     reached = ", ".join(
         f"{name} {'never' if seconds is None else f'after {seconds:.1f} s'}"
         for name, seconds in verdict.seconds.items()

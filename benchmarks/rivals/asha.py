@@ -1,4 +1,4 @@
-"""Ray Tune's ASHA on random trials: ``python -m benchmarks.rivals.asha JOB``."""
+"""Run Ray Tune's ASHA on random trials: ``python -m benchmarks.rivals.asha JOB``."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from benchmarks.rivals.job import Job
 
 
 def train(drawn: Mapping[str, Any], job: Job) -> None:
-    """One trial, in a process of Ray's."""
+    """Train one trial, in a process of Ray."""
     import keras
 
     from benchmarks.rivals.trial import run
@@ -25,7 +25,7 @@ def train(drawn: Mapping[str, Any], job: Job) -> None:
 
 
 def space(job: Job) -> dict[str, Any]:
-    """The job's, in Ray's words."""
+    """Return the search space of the job in Ray's terms."""
     found: dict[str, Any] = {name: tune.choice(list(values)) for name, values in job.choices().items()}
     for name, (least, most, logarithmic) in job.ranges().items():
         if isinstance(least, int):  # Ray leaves out the upper end of integers
@@ -38,7 +38,7 @@ def space(job: Job) -> dict[str, Any]:
 if __name__ == "__main__":
     job = Job.asked_for()
     own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
-    os.environ |= own  # read when it starts: a cluster of this process alone, whose trials give way to nobody
+    os.environ |= own  # read when it starts: a cluster of this process alone, whose trials run at normal priority
     ray.init(include_dashboard=False, log_to_driver=False, _temp_dir=job.folder)
     tune.Tuner(
         tune.with_parameters(train, job=job),

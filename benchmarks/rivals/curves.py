@@ -1,4 +1,4 @@
-"""From what searches report to what each had found by when, all measured by one ruler."""
+"""From the reports of searches to what each had found at what time, all measured alike."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +11,12 @@ from harness.core.strategy import Strategy
 from harness.training.flops import trial_cost
 
 SHARE = 0.99
-"""Of the best final hypervolume: how much a search must have found."""
+"""The share of the best final hypervolume that a search must have found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One epoch of a trial: ``seconds`` after its search began, ``epoch`` epochs of ``strategy`` had been trained."""
+    """One epoch of a trial: ``epoch`` epochs of ``strategy`` were trained ``seconds`` after the search began."""
 
     seconds: float
     trial: str
@@ -27,8 +27,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Ruler:
-    """What training costs, whoever does it: FLOPs as `harness.training.flops` counts them. ``epochs`` are those of a
-    whole trial; ``cache_bytes`` is what activations may take."""
+    """The cost of training, the same for all searches: FLOPs as `harness.training.flops` counts them.
+
+    ``epochs`` are those of a whole trial; ``cache_bytes`` is the size that activations may have.
+    """
 
     n_train: int
     n_validation: int
@@ -38,21 +40,23 @@ class Ruler:
     cache_bytes: int
 
     def flops(self, strategy: Strategy, epoch: int) -> float:
-        """Those of so many epochs of ``strategy``."""
+        """Return the FLOPs of ``epoch`` epochs of ``strategy``."""
         images = self.n_train + self.n_validation
         cost = trial_cost(VGG16, strategy, self.n_classes, self.image_size, images, self.cache_bytes)
         return cost.at(self.n_train, epoch)
 
     def dearest(self, layers: int, width: int) -> float:
-        """Those of a whole trial of all convolutions with the largest head: where hypervolumes end."""
+        """Return the FLOPs of a whole trial of all convolutions with the largest head, where hypervolumes end."""
         head = (width,) * layers
         return self.flops(Strategy("fine_tune_all", 0, "average", head, 0.0, "adam", 1e-4), self.epochs)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a search had found after ``seconds``: its best accuracy, and the hypervolume of all its epochs, in accuracy
-    times decades of compute."""
+    """What a search had found after ``seconds``: its best accuracy and the hypervolume of all its epochs.
+
+    The hypervolume is in accuracy times decades of compute.
+    """
 
     seconds: float
     best: float
@@ -61,11 +65,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """When each search had `SHARE` of the best final hypervolume (``target``); None where it never had.
+    """When each search had `SHARE` of the best final hypervolume (``target``), None if it never had.
 
-    ``ratio`` is the seconds of the harness over those of the first rival, and an upper bound where no rival got there:
-    then the budget stands for it. None where the harness did not. ``overtaken`` is when the harness had as much as any
-    rival in the end; None where it never had.
+    ``ratio`` is the seconds of the harness divided by those of the first rival. It is an upper bound if no rival got
+    there, with the budget in place of a rival's seconds, and None if the harness did not. ``overtaken`` is when the
+    harness had as much as any rival had at its end, None if it never had.
     """
 
     target: float
@@ -76,14 +80,16 @@ class Verdict:
 
 
 def as_line(report: Report) -> str:
-    """The line of JSON that `read_reports` reads."""
+    """Return the line of JSON that `read_reports` reads."""
     fields = {name: getattr(report, name) for name in ("seconds", "trial", "epoch", "val_accuracy")}
     return json.dumps({**fields, **report.strategy.as_row()}) + "\n"
 
 
 def read_reports(file: Path, budget: float) -> list[Report]:
-    """What was reported within ``budget`` seconds, first to last. A search that was ended may have left half a line,
-    which counts for nothing, and one that came to no epoch no file."""
+    """Return what was reported within ``budget`` seconds, first to last.
+
+    A search that was stopped may have left half a line, which is ignored. A search without an epoch has no file.
+    """
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     rows = [json.loads(line) for line in lines if line.endswith("\n")]
     reports = [
@@ -93,7 +99,7 @@ def read_reports(file: Path, budget: float) -> list[Report]:
 
 
 def standings(reports: Iterable[Report], ruler: Ruler, reference_flops: float) -> list[Standing]:
-    """How a search stood after each report that made it better."""
+    """Return how a search stood after each report that improved it."""
     found: list[Standing] = []
     costs: list[float] = []
     accuracies: list[float] = []
@@ -107,12 +113,12 @@ def standings(reports: Iterable[Report], ruler: Ruler, reference_flops: float) -
 
 
 def seconds_to(target: float, found: Sequence[Standing]) -> float | None:
-    """When a search had found a hypervolume of ``target``; None where it never had."""
+    """Return when a search had found a hypervolume of ``target``, None if it never had."""
     return next((standing.seconds for standing in found if standing.hypervolume >= target), None)
 
 
 def judge(found: Mapping[str, Sequence[Standing]], budget: float) -> Verdict:
-    """The ``harness`` among ``found`` against the others, which had ``budget`` seconds each."""
+    """Compare the ``harness`` among ``found`` with the others, which had ``budget`` seconds each."""
     final = {name: standings[-1].hypervolume if standings else 0.0 for name, standings in found.items()}
     target = SHARE * max(final.values())
     seconds = {name: seconds_to(target, standings) for name, standings in found.items()}

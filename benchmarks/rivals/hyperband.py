@@ -1,4 +1,4 @@
-"""KerasTuner's Hyperband, again and again until the time is over: ``python -m benchmarks.rivals.hyperband JOB``."""
+"""Run KerasTuner's Hyperband repeatedly until the time is over: ``python -m benchmarks.rivals.hyperband JOB``."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from benchmarks.rivals.trial import Reports, Schedule, network, parts
 
 
 class Trials(keras_tuner.HyperModel):
-    """Draws, builds and trains."""
+    """Draws, builds and trains the networks."""
 
     def __init__(self, job: Job) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a search is to do, the same for all rivals."""
+"""The task of a search, the same for all rivals."""
 
 import json
 import sys
@@ -19,9 +19,12 @@ STUDY = "mnist"
 
 @dataclass(frozen=True)
 class Job:
-    """``images``, ``weights`` and ``reports`` are files, ``folder`` is for whatever a tuner writes. ``space`` is the
-    study's ``[search]``; the ``budget`` is in seconds since the process was ``started``, on this machine's
-    `time.monotonic`."""
+    """The files, the search space and the budget of a search.
+
+    ``images``, ``weights`` and ``reports`` are files, ``folder`` is for all that a tuner writes. ``space`` is the
+    study's ``[search]``. The ``budget`` is in seconds since the process was ``started``, on this machine's
+    `time.monotonic`.
+    """
 
     images: str
     weights: str
@@ -38,7 +41,7 @@ class Job:
     def begun(
         cls, spec: "StudySpec", images: Path, ruler: Ruler, weights: Path, folder: Path, budget: float = float("inf")
     ) -> "Job":
-        """One that starts now: a search of the study ``spec`` in the new ``folder``, where the reports go too."""
+        """Return a job that starts now: a search of the study ``spec`` that writes to the new ``folder``."""
         folder.mkdir()
         return cls(
             images=str(images), weights=str(weights), reports=str(folder / "reports.jsonl"), folder=str(folder),
@@ -48,27 +51,29 @@ class Job:
 
     @classmethod
     def read(cls, file: str) -> "Job":
-        """From a file of JSON."""
+        """Read a job from a file of JSON."""
         fields = json.loads(Path(file).read_text(encoding="utf-8"))
         return cls(**{**fields, "ruler": Ruler(**fields["ruler"])})
 
     def write(self, file: Path) -> None:
-        """As `read` reads it."""
+        """Write the job to a file that `read` reads."""
         file.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def asked_for(cls) -> "Job":
-        """The one whose file the command line names."""
+        """Return the job whose file the command line names."""
         return cls.read(sys.argv[1])
 
     @property
     def database(self) -> Path:
-        """Of the harness where it does the job."""
+        """The database of the harness when it does the job."""
         return Path(self.folder) / "harness.db"
 
     def harness(self, *more: str) -> tuple[list[str], dict[str, str]]:
-        """The command with which the harness does the job, with options ``more``, and its environment variables: from
-        an empty cache."""
+        """Return the command with which the harness does the job, with options ``more``, and its environment variables.
+
+        The cache is empty at the start.
+        """
         folder = Path(self.folder)
         command = [sys.executable, "-m", "harness.run", "--study", STUDY, "--seed", str(self.seed)]
         command += ["--weights", self.weights, "--storage", f"sqlite:///{self.database}"]
@@ -76,15 +81,15 @@ class Job:
         return command, {"HARNESS_CACHE": str(folder / "cache")}
 
     def seconds_left(self) -> float:
-        """Of the budget."""
+        """Return the seconds of the budget that are left."""
         return self.budget - (time.monotonic() - self.started)
 
     def choices(self) -> dict[str, Sequence[str]]:
-        """What is drawn as one of a few."""
+        """Return the categorical parameters and their choices."""
         return {"strategy": self.space["strategies"], "optimizer": self.space["optimizer"]}
 
     def ranges(self) -> dict[str, tuple[float, float, bool]]:
-        """What is drawn as a number, integers where the ends are: the least, the most, whether on a log scale."""
+        """Return the numerical parameters: (least, most, whether on a log scale). Integer ends mean integers."""
         space = self.space
         plain = {name: (*space[name], False) for name in ("frozen_convs", "hidden_layers", "dropout")}
         widths = {f"width_{i}": (*space["head_width"], True) for i in range(1, space["hidden_layers"][1] + 1)}
@@ -93,8 +98,10 @@ class Job:
 
 
 def strategy_of(drawn: Mapping[str, Any]) -> Strategy:
-    """What a tuner drew, without what means nothing for it. The pooling is always one, as in the harness for pictures
-    under 64 pixels, whose last map is a single point."""
+    """Return the strategy that a tuner drew, without the parameters that do not apply to it.
+
+    The pooling is always the same, as in the harness for images under 64 pixels, whose last map is a single point.
+    """
     kind = drawn["strategy"]
     frozen = int(drawn["frozen_convs"]) if kind == "freeze_first_k" else depths(kind)[0]
     head = tuple(int(drawn[f"width_{i}"]) for i in range(1, drawn["hidden_layers"] + 1))

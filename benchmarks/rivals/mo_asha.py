@@ -1,4 +1,4 @@
-"""Syne Tune's multi-objective ASHA, accuracy up and FLOPs down: ``python -m benchmarks.rivals.mo_asha JOB``."""
+"""Run Syne Tune's multi-objective ASHA, accuracy up and FLOPs down: ``python -m benchmarks.rivals.mo_asha JOB``."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from benchmarks.rivals.job import Job
 
 
 def space(job: Job) -> dict[str, Any]:
-    """The job's, in Syne Tune's words."""
+    """Return the search space of the job in Syne Tune's terms."""
     found: dict[str, Any] = {name: config_space.choice(list(values)) for name, values in job.choices().items()}
     for name, (least, most, logarithmic) in job.ranges().items():
         if isinstance(least, int):
@@ -27,7 +27,7 @@ def space(job: Job) -> dict[str, Any]:
 if __name__ == "__main__":
     job = Job.asked_for()
     os.environ["SYNETUNE_FOLDER"] = job.folder
-    np.random.seed(job.seed)  # noqa: NPY002 - what its trials are drawn from
+    np.random.seed(job.seed)  # noqa: NPY002 - its trials are drawn from this
     Tuner(
         LocalBackend(entry_point=str(Path(__file__).with_name("mo_asha_trial.py"))),
         MOASHA({**space(job), "job": sys.argv[1]}, ["val_error", "decades"], max_t=job.ruler.epochs),

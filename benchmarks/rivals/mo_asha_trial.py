@@ -1,4 +1,4 @@
-"""One trial of `mo_asha`, in a process of its own."""
+"""Run one trial of `mo_asha`, in a process of its own."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""A trial as a user of Keras would write it; nothing is re-used between trials."""
+"""A trial as a user of Keras would write it. Nothing is reused between trials."""
 
 import math
 import time
@@ -18,7 +18,7 @@ WARM_UP_SHARE = 0.1  # of all steps, as in the harness's trials
 
 
 def parts(job: Job) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """(pictures as VGG16 wants them, classes) of the training and of the validation part."""
+    """Return (images preprocessed for VGG16, classes) of the training and of the validation set."""
     with np.load(job.images) as arrays:
         train, validation = (
             (keras.applications.vgg16.preprocess_input(arrays[f"{part}_pixels"]), arrays[f"{part}_labels"])
@@ -28,7 +28,7 @@ def parts(job: Job) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
 
 
 def network(strategy: Strategy, job: Job) -> keras.Model:
-    """VGG16 with its first convolutions frozen and a head on it, compiled."""
+    """Return VGG16 with its first convolutions frozen and a head on it, compiled."""
     model = plain_model(strategy, job.ruler.image_size, job.ruler.n_classes, job.weights)
     sgd = strategy.optimizer == "sgd"
     optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True) if sgd else keras.optimizers.Adam()
@@ -37,8 +37,10 @@ def network(strategy: Strategy, job: Job) -> keras.Model:
 
 
 class Schedule(keras.callbacks.Callback):
-    """Linear warm-up to ``peak`` and a cosine to zero, by step since the very first epoch: a tuner may go on with a
-    trial that it has trained for some."""
+    """Linear warm-up to ``peak`` and cosine decay to zero.
+
+    Steps are counted from the first epoch of a trial, because a tuner may continue a trial that it has trained before.
+    """
 
     def __init__(self, peak: float, job: Job) -> None:
         super().__init__()
@@ -61,7 +63,7 @@ class Schedule(keras.callbacks.Callback):
 
 
 class Reports(keras.callbacks.Callback):
-    """Appends a line to the job's reports after each epoch."""
+    """Callback that appends a line to the job's reports after each epoch."""
 
     def __init__(self, job: Job, trial: str, strategy: Strategy) -> None:
         super().__init__()
@@ -75,7 +77,7 @@ class Reports(keras.callbacks.Callback):
 
 
 def run(drawn: Mapping[str, Any], job: Job, trial: str, *more: keras.callbacks.Callback) -> None:
-    """A whole trial, for tuners that leave the training to their users."""
+    """Train a whole trial, for tuners that leave the training to their users."""
     keras.utils.set_random_seed(job.seed)
     strategy = strategy_of(drawn)
     train, validation = parts(job)
