@@ -7,7 +7,7 @@ Every data set gets the same configurations, the article's four strategies in tu
 and the machine, each other line one configuration with its curve. The file is written after every trial, one
 configuration on all sets after another. An interrupted recording therefore continues where it stopped, and a part of
 one can be used. The seconds depend on what else the machine did; the training FLOPs are calculated and do not. Needs
-VGG16's weights (see README.md).
+VGG16's weights (see docs/usage.md).
 """
 
 import argparse

@@ -13,7 +13,7 @@ reads and writes its maps once in the forward pass and once for each gradient; f
 *Bound* is the sum of the times of the epoch's convolutions, forward and with the gradients it needs, each measured
 alone. It is what cuDNN's kernels would allow if nothing ran between them.
 
-Writes the figures to benchmarks/results/gpu.json. Needs JAX, a GPU and VGG16's weights (see README.md).
+Writes the figures to benchmarks/results/gpu.json. Needs JAX, a GPU and VGG16's weights (see docs/usage.md).
 """
 
 import argparse

@@ -6,7 +6,8 @@ Runs `harness.run --study mnist` in a new process, from an empty cache and datab
 wall time is from the start of the process to its end. The seconds of each kind are counted where they are spent:
 activations when they are computed and layers when they are scored, not when a trial is charged for them; training
 steps; evaluation on the validation set. The rest is overhead: imports, building and compiling, sampler, database, page.
-Writes the seconds to benchmarks/results/overhead.json. Needs VGG16's weights (see README.md). Nothing else should run.
+Writes the seconds to benchmarks/results/overhead.json. Needs VGG16's weights (see docs/usage.md). Nothing
+else should run.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 Both have the same images, split, epochs, batch size, head and learning rates. They alternate trial by trial in one run,
 so that a machine whose speed drifts treats both alike. The loop computes in float32, Keras's default, the harness in
 the precision that a new study has here. Writes the seconds of a trial by strategy, their ratio and both accuracies to
-benchmarks/results/plain_loop.json. Needs VGG16's weights (see README.md).
+benchmarks/results/plain_loop.json. Needs VGG16's weights (see docs/usage.md).
 """
 
 import argparse

@@ -5,7 +5,7 @@
 Each strategy is trained in both, alternately, from the same seed and on the same images. Computing activations is not
 part of the seconds. Prints the seconds of training, their ratio, and the difference of the validation accuracies with
 its 95 % interval over strategies and seeds (Student's t). Writes them to benchmarks/results/precision.json. Needs
-VGG16's weights (see README.md).
+VGG16's weights (see docs/usage.md).
 """
 
 import argparse

@@ -15,7 +15,8 @@ count them. `harness.backbones.kernels` leaves such products out and is credited
 measured for reference. A step is that of `harness.training.fit.compile_step`, optimizer included. Its FLOPs are those
 of `harness.training.flops.step_cost`, its share is their rate divided by the peak of the same precision. Every round
 times everything once, so that other work on the machine affects all alike. Prints the best and the median of the
-rounds. Writes the figures to benchmarks/results/roofline.json. Needs TensorFlow and VGG16's weights (see README.md).
+rounds. Writes the figures to benchmarks/results/roofline.json. Needs TensorFlow and VGG16's weights (see
+docs/usage.md).
 """
 
 import argparse

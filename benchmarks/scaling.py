@@ -11,7 +11,7 @@
 
 Each point runs in a new process (on Linux: the peak is the kernel's). Its imports count for the memory and not for the
 time. --largest adds the points that take many minutes: 10,000 trials and 60,000 images. Writes the figures to
-benchmarks/results/scaling.json. Needs VGG16's weights (see README.md).
+benchmarks/results/scaling.json. Needs VGG16's weights (see docs/usage.md).
 """
 
 import argparse

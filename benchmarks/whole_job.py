@@ -7,7 +7,7 @@ epoch. It reuses only what Keras keeps, and clears what a trial left. The harnes
 and database, with its baselines and page. Both have the same images, split, epochs and batch size. Each runs in a new
 process, one after the other, timed from its start to its end. Writes seconds, peak memory and the best validation
 accuracy of any epoch of any trial to benchmarks/results/whole_job.json. The loop takes most of an hour or longer. Needs
-VGG16's weights (see README.md).
+VGG16's weights (see docs/usage.md).
 """
 
 import argparse
