@@ -1,6 +1,7 @@
 """Learning curves, with the reasons why some of them end early."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -56,57 +57,58 @@ def curves_info(rows: Rows) -> CurvesInfo:
 
 
 def curves_figure(info: CurvesInfo, most: int) -> go.Figure:
-    """One line a trial, in its strategy's colour; stopped ends crossed. At most ``most`` curves, and all those that
-    hold a point of the front."""
+    """Draw one line for each trial in its strategy's colour, and a cross where one was stopped.
+
+    At most ``most`` curves are drawn, those that hold a point of the front always.
+    """
     figure = themed_figure()
     axis = AccuracyAxis([p.score for curve in info.curves for p in curve], info.n_validation)
     drawn = thinned(info.curves, most, info.on_front)
-    for kind in KINDS:
-        mine = [curve for curve in drawn if curve[0].trial.kind == kind]
-        if not mine:
-            continue
-        # One trace for all curves of a strategy, with gaps between them: thousands of traces would be slow.
-        x: list[float | None] = []
-        y: list[float | None] = []
-        hover: list[str] = []
-        for curve in mine:
-            x += [*(p.epoch for p in curve), None]
-            y += [*axis.place(p.score for p in curve), None]
-            hover += [*(p.hover for p in curve), ""]
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="lines+markers",
-            name=kind,
-            legendgroup=kind,
-            line={"color": COLOURS[kind], "width": 1.2},
-            marker={"symbol": MARKERS[kind], "size": 5},
-            opacity=0.75,
-            hovertext=hover,
-            hoverinfo="text",
-        )
-    first = True
-    for kind in KINDS:
-        # By strategy, so that hiding one hides its crosses too; one entry in the legend is enough.
-        ends = [curve[-1] for curve in drawn if curve[-1].trial.status != "complete" and curve[0].trial.kind == kind]
-        if ends:
-            figure.add_scatter(
-                x=[p.epoch for p in ends],
-                y=axis.place(p.score for p in ends),
-                mode="markers",
-                name="ended early",
-                legendgroup=kind,
-                showlegend=first,
-                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": INK}},
-                hovertext=[p.hover for p in ends],
-                hoverinfo="text",
-            )
-            first = False
+    _draw_curves(figure, drawn, axis)
+    _draw_stops(figure, drawn, axis)
     last = max((p.epoch for curve in info.curves for p in curve), default=1)
     whole = {"dtick": 1} if last <= 12 else {"tickformat": "d"}
     figure.update_xaxes(title_text="epoch", range=[0.8, last + 0.2], **whole)
     axis.apply(figure, info.score_name)
     return figure
+
+
+def _draw_curves(figure: go.Figure, drawn: Sequence[Curve], axis: AccuracyAxis) -> None:
+    """Draw the curves of a strategy as one trace with gaps between them: thousands of traces would be slow."""
+    for kind in KINDS:
+        mine = [curve for curve in drawn if curve[0].trial.kind == kind]
+        if mine:
+            figure.add_scatter(
+                x=[epoch for curve in mine for epoch in (*(p.epoch for p in curve), None)],
+                y=[place for curve in mine for place in (*axis.place(p.score for p in curve), None)],
+                mode="lines+markers",
+                name=kind,
+                legendgroup=kind,
+                line={"color": COLOURS[kind], "width": 1.2},
+                marker={"symbol": MARKERS[kind], "size": 5},
+                opacity=0.75,
+                hovertext=[text for curve in mine for text in (*(p.hover for p in curve), "")],
+                hoverinfo="text",
+            )
+
+
+def _draw_stops(figure: go.Figure, drawn: Sequence[Curve], axis: AccuracyAxis) -> None:
+    """Draw a cross where a trial was stopped: by strategy, so that hiding a strategy hides its crosses too."""
+    stops = [curve[-1] for curve in drawn if curve[-1].trial.status != "complete"]
+    kinds = [kind for kind in KINDS if any(p.trial.kind == kind for p in stops)]
+    for kind in kinds:
+        mine = [p for p in stops if p.trial.kind == kind]
+        figure.add_scatter(
+            x=[p.epoch for p in mine],
+            y=axis.place(p.score for p in mine),
+            mode="markers",
+            name="ended early",
+            legendgroup=kind,
+            showlegend=kind == kinds[0],  # one entry in the legend is enough
+            marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": INK}},
+            hovertext=[p.hover for p in mine],
+            hoverinfo="text",
+        )
 
 
 def curves_drawing(rows: Rows, most: int) -> Drawing:

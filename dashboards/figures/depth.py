@@ -109,10 +109,27 @@ def _layers(rows: Rows, best: Sequence[Point]) -> tuple[LayerScores, ...]:
 
 
 def depth_figure(info: DepthInfo, most: int) -> go.Figure:
-    """Above, scores: a marker a trial, bars over the middle half, a line through the best pretrained trial of each k.
-    Below, what they cost, and VGG16's blocks. At most ``most`` trials are drawn, the best ones whole."""
+    """Draw scores above, what they cost below, and VGG16's blocks under both.
+
+    A marker is a trial, a bar the middle half of a k, and the line joins the best pretrained trials. At most ``most``
+    trials are drawn, the best ones always.
+    """
     figure = themed_figure()
     axis = AccuracyAxis([p.score for p in info.points], info.n_validation)
+    _draw_blocks(figure)
+    _draw_trials(figure, thinned(info.points, most, info.best), axis, info.unit)
+    _draw_best(figure, info.best, axis)
+    _draw_spread(figure, [s for s in info.spread if s.n > 1], axis, info.unit)
+    _draw_layer_scores(figure, info.layers)
+    axis.apply(figure, info.score_name)
+    costs = [p.cost(info.unit) for p in info.points]
+    log_axis(figure, "yaxis2", min(costs, default=0.1) / 1.3, max(costs, default=10) * 1.3, info.unit)
+    _arrange_panels(figure, bool(info.layers))
+    return figure
+
+
+def _draw_blocks(figure: go.Figure) -> None:
+    """Shade the blocks of VGG16 across the panels and name them at the bottom."""
     for block, (first, last, channels) in enumerate(BLOCKS, start=1):
         span = {"x0": first - 0.5, "x1": last + 0.5, "line": {"width": 0}, "layer": "below", "yref": "paper"}
         figure.add_shape(type="rect", y0=0.12, y1=1, fillcolor=LINE if block % 2 else PAPER, opacity=0.45, **span)
@@ -126,15 +143,19 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             showarrow=False,
             font={"size": 10, "color": INK},
         )
+
+
+def _draw_trials(figure: go.Figure, ends: Sequence[Point], axis: AccuracyAxis, unit: Unit) -> None:
+    """Draw a marker for each trial in the panel of scores and one in that of costs."""
     # Complete ones first: a legend shows the marker of the first point.
-    drawn = sorted(thinned(info.points, most, info.best), key=lambda p: p.trial.status != "complete")
+    ends = sorted(ends, key=lambda p: p.trial.status != "complete")
     for kind in KINDS:
-        mine = [p for p in drawn if p.trial.kind == kind]
+        mine = [p for p in ends if p.trial.kind == kind]
         for panel in ("y", "y2") if mine else ():
             above = panel == "y"
             figure.add_scatter(
                 x=[p.trial.k + SHIFTS.get(kind, 0.0) for p in mine],
-                y=axis.place(p.score for p in mine) if above else rounded(p.cost(info.unit) for p in mine),
+                y=axis.place(p.score for p in mine) if above else rounded(p.cost(unit) for p in mine),
                 yaxis=panel,
                 mode="markers",
                 name=kind,
@@ -145,21 +166,28 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
                 hovertext=[p.hover for p in mine],
                 hoverinfo="text",
             )
-    if len(info.best) > 1:
+
+
+def _draw_best(figure: go.Figure, best: Sequence[Point], axis: AccuracyAxis) -> None:
+    """Join the best pretrained trials of each k."""
+    if len(best) > 1:
         figure.add_scatter(
-            x=[p.trial.k for p in info.best],
-            y=axis.place(p.score for p in info.best),
+            x=[p.trial.k for p in best],
+            y=axis.place(p.score for p in best),
             mode="lines",
             name="best pretrained, complete",
             line={"color": INK, "width": 1.5},
             hoverinfo="skip",
         )
-    several = [s for s in info.spread if s.n > 1]
-    for panel in ("y", "y2") if several else ():
+
+
+def _draw_spread(figure: go.Figure, spread: Sequence[Spread], axis: AccuracyAxis, unit: Unit) -> None:
+    """Draw the median and the middle half of each k in both panels."""
+    for panel in ("y", "y2") if spread else ():
         above = panel == "y"
-        quartiles = [axis.place(s.score) if above else rounded(s.cost) for s in several]
+        quartiles = [axis.place(s.score) if above else rounded(s.cost) for s in spread]
         figure.add_scatter(
-            x=[s.k + 0.28 for s in several],
+            x=[s.k + 0.28 for s in spread],
             y=[middle for _, middle, _ in quartiles],
             yaxis=panel,
             mode="markers",
@@ -177,10 +205,14 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
                 "thickness": 2,
                 "color": MUTED,
             },
-            hovertext=[_spread_in_words(s, info.unit) for s in several],
+            hovertext=[_spread_in_words(s, unit) for s in spread],
             hoverinfo="text",
         )
-    for scores, dash in zip(info.layers, ("solid", "dot"), strict=False):
+
+
+def _draw_layer_scores(figure: go.Figure, layers: Sequence[LayerScores]) -> None:
+    """Draw LogME and H-score by k, each over its own range."""
+    for scores, dash in zip(layers, ("solid", "dot"), strict=False):
         low, high = min(scores.values.values()), max(scores.values.values())
         figure.add_scatter(
             x=list(scores.values),
@@ -196,9 +228,10 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             ],
             hoverinfo="text",
         )
-    axis.apply(figure, info.score_name)
-    costs = [p.cost(info.unit) for p in info.points]
-    log_axis(figure, "yaxis2", min(costs, default=0.1) / 1.3, max(costs, default=10) * 1.3, info.unit)
+
+
+def _arrange_panels(figure: go.Figure, with_layers: bool) -> None:
+    """Stack the panels over one axis of k: scores, costs and, ``with_layers``, layer scores."""
     figure.update_layout(
         xaxis={
             "title": {"text": "k, frozen convolutions of 13"},
@@ -210,14 +243,13 @@ def depth_figure(info: DepthInfo, most: int) -> go.Figure:
             "anchor": "free",
             "position": 0,
         },
-        yaxis={"domain": [0.54, 1] if info.layers else [0.45, 1]},
-        yaxis2={"domain": [0.3, 0.5] if info.layers else [0.12, 0.4]},
+        yaxis={"domain": [0.54, 1] if with_layers else [0.45, 1]},
+        yaxis2={"domain": [0.3, 0.5] if with_layers else [0.12, 0.4]},
     )
-    if info.layers:  # each on its own scale: only the order of the depths means something
+    if with_layers:  # each on its own scale: only the order of the depths means something
         figure.update_layout(
             yaxis3={"domain": [0.12, 0.26], "showticklabels": False, "title": {"text": "layer scores"}}
         )
-    return figure
 
 
 def depth_drawing(rows: Rows, most: int) -> Drawing:

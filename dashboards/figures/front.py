@@ -1,6 +1,7 @@
 """Accuracy versus compute: every checkpoint, the front, baselines, the advice and the recipes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -20,9 +21,10 @@ from dashboards.figures.points import (
 )
 from dashboards.theme import INK, MUTED, SHADE, AccuracyAxis, log_axis, themed_figure
 from harness.analysis import formatting
-from harness.analysis.confirmed import Confirmed, confirmation, interval
+from harness.analysis.confirmed import confirmation, interval
 from harness.analysis.rows import Rows
 from harness.core.strategy import KINDS
+from harness.statistics.comparison import Estimate
 from harness.statistics.pareto import front
 
 MARKS = {  # by a trial's origin: its name here and its marker
@@ -42,6 +44,15 @@ class BaselineLine:
 
 
 @dataclass(frozen=True)
+class ConfirmedMark:
+    """A confirmed strategy: what its training cost, its test accuracy, and both in words."""
+
+    cost: float
+    test: Estimate
+    hover: str
+
+
+@dataclass(frozen=True)
 class FrontInfo:
     """Every checkpoint of every finished trial, those on the front by rising cost in ``unit``, the baselines, and the
     ends of the trials to mark, each with its origin."""
@@ -53,7 +64,7 @@ class FrontInfo:
     marks: tuple[tuple[str, Point], ...]
     n_validation: int
     score_name: str
-    confirmed: tuple[Confirmed, ...] = ()
+    confirmed: tuple[ConfirmedMark, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -83,47 +94,71 @@ def front_info(rows: Rows, unit: Unit = "TFLOP") -> FrontInfo:
     marks = tuple((o, ends[t["number"]]) for o, t in special.items() if t is not None and t["number"] in ends)
     return FrontInfo(
         unit, all_points, tuple(all_points[i] for i in best), tuple(baselines), marks, rows.data["n_validation"],
-        rows.score_name, _confirmed(rows),
+        rows.score_name, _confirmed(rows, unit),
     )  # fmt: skip
 
 
-def _confirmed(rows: Rows) -> tuple[Confirmed, ...]:
-    """The strategies that were confirmed, where the figure's axis is of accuracy as they are."""
+def _confirmed(rows: Rows, unit: Unit) -> tuple[ConfirmedMark, ...]:
+    """Return the strategies that were confirmed, none where the figure's axis is not of accuracy as they are."""
     found = confirmation(rows)
     if found is None or rows.metric != "accuracy":
         return ()
-    return tuple(c for c in found.candidates if c.candidate.strategy is not None and c.test is not None)
+    tested = [(c, c.test) for c in found.candidates if c.candidate.strategy is not None and c.test is not None]
+    costs = rounded(c.train_flops / 1e12 if unit == "TFLOP" else c.seconds for c, _ in tested)
+    return tuple(
+        ConfirmedMark(cost, test, f"{formatting.plotly_text(c.label)}<br>confirmed on the test part: {interval(c)}")
+        for cost, (c, test) in zip(costs, tested, strict=True)
+    )
 
 
 def front_figure(info: FrontInfo, most: int) -> go.Figure:
-    """Checkpoints small and pale, ends of trials large (hollow where the trial was stopped), the front as steps.
+    """Draw checkpoints small and pale, ends of trials large (hollow where the trial was stopped), the front as steps.
 
-    At most ``most`` checkpoints are drawn, and the whole front.
+    At most ``most`` checkpoints are drawn, those on the front and the marked ones always.
     """
     figure, unit = themed_figure(), info.unit
-    tests = [c.test for c in info.confirmed if c.test is not None]
     measured = [*(p.score for p in info.points), *(b.score for b in info.baselines)]
-    axis = AccuracyAxis([*measured, *(t.low for t in tests), *(t.high for t in tests)], info.n_validation)
-    spent = rounded(c.train_flops / 1e12 if unit == "TFLOP" else c.seconds for c in info.confirmed)
-    costs = [p.cost(unit) for p in info.points] + [b.cost for b in info.baselines if b.cost > 0] + spent
+    ends = [end for c in info.confirmed for end in (c.test.low, c.test.high)]
+    axis = AccuracyAxis([*measured, *ends], info.n_validation)
+    costs = [p.cost(unit) for p in info.points] + [b.cost for b in info.baselines if b.cost > 0]
+    costs += [c.cost for c in info.confirmed]
     low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
-    if info.front:
-        steps = [*info.front, info.front[-1]]
-        x = rounded([*(p.cost(unit) for p in info.front), high])
-        hidden = {"mode": "lines", "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip", "showlegend": False}
-        figure.add_scatter(x=x, y=[axis.bottom] * len(x), legendgroup="front", **hidden)
-        figure.add_scatter(
-            x=x,
-            y=axis.place(p.score for p in steps),
-            mode="lines",
-            name="front",
-            legendgroup="front",
-            line={"color": INK, "width": 2, "shape": "hv"},
-            fill="tonexty",
-            fillcolor=SHADE,
-            hoverinfo="skip",
-        )
-    drawn = thinned(info.points, most, [*info.front, *(point for _, point in info.marks)])
+    _draw_front(figure, info, axis, high)
+    _draw_checkpoints(figure, _drawn(info, most), axis, unit)
+    _draw_baselines(figure, info, axis, low, high)
+    _draw_marks(figure, info, axis)
+    _draw_confirmed(figure, info.confirmed, axis)
+    log_axis(figure, "xaxis", low, high, f"{COST_TITLES[unit]} (log)")
+    axis.apply(figure, info.score_name)
+    return figure
+
+
+def _drawn(info: FrontInfo, most: int) -> list[Point]:
+    return thinned(info.points, most, [*info.front, *(point for _, point in info.marks)])
+
+
+def _draw_front(figure: go.Figure, info: FrontInfo, axis: AccuracyAxis, right: float) -> None:
+    """Draw the front as steps up to the cost ``right``, and shade what lies under them."""
+    if not info.front:
+        return
+    x = rounded([*(p.cost(info.unit) for p in info.front), right])
+    hidden = {"mode": "lines", "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip", "showlegend": False}
+    figure.add_scatter(x=x, y=[axis.bottom] * len(x), legendgroup="front", **hidden)
+    figure.add_scatter(
+        x=x,
+        y=axis.place(p.score for p in (*info.front, info.front[-1])),
+        mode="lines",
+        name="front",
+        legendgroup="front",
+        line={"color": INK, "width": 2, "shape": "hv"},
+        fill="tonexty",
+        fillcolor=SHADE,
+        hoverinfo="skip",
+    )
+
+
+def _draw_checkpoints(figure: go.Figure, drawn: Sequence[Point], axis: AccuracyAxis, unit: Unit) -> None:
+    """Draw checkpoints pale, and the last one of each trial large."""
     for kind in KINDS:
         mine = [p for p in drawn if p.trial.kind == kind]
         for last in (False, True):
@@ -142,12 +177,16 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
                     hovertext=[p.hover for p in shown],
                     hoverinfo="text",
                 )
+
+
+def _draw_baselines(figure: go.Figure, info: FrontInfo, axis: AccuracyAxis, left: float, right: float) -> None:
+    """Draw each baseline as a line from its own cost, or from ``left`` where it has none, to ``right``."""
     for i, baseline in enumerate(info.baselines):
         name = formatting.plotly_text(baseline.name)
-        start = max(baseline.cost, low)
+        start = max(baseline.cost, left)
         figure.add_scatter(
             # The middle point carries the name and can be hovered over: a line alone has only its ends.
-            x=rounded([start, math.sqrt(start * high), high]),
+            x=rounded([start, math.sqrt(start * right), right]),
             y=axis.place([baseline.score] * 3),
             mode="lines+markers+text",
             name="baselines",
@@ -159,43 +198,46 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
             line={"color": MUTED, "width": 1.5, "dash": "dot"},
             marker={"symbol": "line-ns-open", "size": [9 if baseline.cost > 0 else 0, 0, 0], "color": MUTED},
             hovertext=f"baseline {name}: {info.score_name} {formatting.accuracy(baseline.score)}"
-            f"<br>{cost_in_words(baseline.cost, unit)}",
+            f"<br>{cost_in_words(baseline.cost, info.unit)}",
             hoverinfo="text",
         )
+
+
+def _draw_marks(figure: go.Figure, info: FrontInfo, axis: AccuracyAxis) -> None:
+    """Draw a star around the ends of the advice and of the recipes."""
     for origin, point in info.marks:
         name, symbol = MARKS[origin]
         figure.add_scatter(
-            x=rounded([point.cost(unit)]),
+            x=rounded([point.cost(info.unit)]),
             y=axis.place([point.score]),
             mode="markers",
             name=name,
             marker={"symbol": symbol, "size": 18, "color": INK, "line": {"width": 1.5}},
             hoverinfo="skip",
         )
-    if info.confirmed:
-        means = axis.place(t.mean for t in tests)
-        lower, upper = axis.place(t.low for t in tests), axis.place(t.high for t in tests)
-        figure.add_scatter(
-            x=spent,
-            y=means,
-            mode="markers",
-            name="confirmed: test accuracy",
-            marker={"symbol": "x-thin-open", "size": 11, "color": INK, "line": {"width": 2}},
-            error_y={  # the axis is of errors: what is lower lies higher
-                "array": [low_at - mean for low_at, mean in zip(lower, means, strict=True)],
-                "arrayminus": [mean - high_at for high_at, mean in zip(upper, means, strict=True)],
-                "color": INK,
-                "thickness": 1.2,
-            },
-            hovertext=[
-                f"{formatting.plotly_text(c.label)}<br>confirmed on the test part: {interval(c)}"
-                for c in info.confirmed
-            ],
-            hoverinfo="text",
-        )
-    log_axis(figure, "xaxis", low, high, f"{COST_TITLES[unit]} (log)")
-    axis.apply(figure, info.score_name)
-    return figure
+
+
+def _draw_confirmed(figure: go.Figure, confirmed: Sequence[ConfirmedMark], axis: AccuracyAxis) -> None:
+    """Draw a cross for each confirmed strategy, with the interval of its test accuracy."""
+    if not confirmed:
+        return
+    means = axis.place(c.test.mean for c in confirmed)
+    lower, upper = axis.place(c.test.low for c in confirmed), axis.place(c.test.high for c in confirmed)
+    figure.add_scatter(
+        x=[c.cost for c in confirmed],
+        y=means,
+        mode="markers",
+        name="confirmed: test accuracy",
+        marker={"symbol": "x-thin-open", "size": 11, "color": INK, "line": {"width": 2}},
+        error_y={  # the axis is of errors: what is lower lies higher
+            "array": [low_at - mean for low_at, mean in zip(lower, means, strict=True)],
+            "arrayminus": [mean - high_at for high_at, mean in zip(upper, means, strict=True)],
+            "color": INK,
+            "thickness": 1.2,
+        },
+        hovertext=[c.hover for c in confirmed],
+        hoverinfo="text",
+    )
 
 
 def front_drawing(rows: Rows, most: int) -> Drawing:
@@ -213,8 +255,7 @@ def front_drawing(rows: Rows, most: int) -> Drawing:
 
 
 def _view(info: FrontInfo, most: int) -> View:
-    kept = len(thinned(info.points, most, [*info.front, *(point for _, point in info.marks)]))
-    headline = info.headline + drawn_of(kept, len(info.points), "checkpoint")
+    headline = info.headline + drawn_of(len(_drawn(info, most)), len(info.points), "checkpoint")
     if not info.points and not info.baselines:
         return View(headline, None)
     told = tuple(

@@ -88,15 +88,23 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
 
 
 def parallel_figure(info: ParallelInfo, most: int) -> go.Figure:
-    """Scales from top to bottom, which fits a narrow screen too; lines in the colours of their strategies.
+    """Draw the scales from top to bottom, which fits a narrow screen too, and the trials as lines through them.
 
-    At most ``most`` trials are drawn, the best ones whole.
+    At most ``most`` trials are drawn, the best ones always.
     """
     figure = themed_figure()
-    heights = range(len(info.scales) - 1, -1, -1)
+    _draw_scales(figure, info.scales)
+    _draw_lines(figure, info, thinned(info.lines, most, info.best))
+    figure.update_xaxes(visible=False, range=[-0.01, 1.01], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[-0.6, len(info.scales) - 0.4], fixedrange=True)
+    return figure
+
+
+def _draw_scales(figure: go.Figure, scales: Sequence[tuple[str, Ticks]]) -> None:
+    """Draw the scales with their names and ticks, the first one at the top."""
     # All at once: Plotly checks the whole list again for each one that is added.
     shapes, annotations = [], []
-    for height, (name, ticks) in zip(heights, info.scales, strict=True):
+    for height, (name, ticks) in zip(_heights(len(scales)), scales, strict=True):
         line = {"color": LINE, "width": 2}
         shapes.append({"type": "line", "x0": 0, "x1": 1, "y0": height, "y1": height, "line": line, "layer": "below"})
         label = {"y": height, "showarrow": False, "bgcolor": PAPER}
@@ -109,29 +117,34 @@ def parallel_figure(info: ParallelInfo, most: int) -> go.Figure:
             "xanchor": "left" if place < 0.04 else "right" if place > 0.96 else "center",
         } for place, text in ticks]  # fmt: skip
     figure.update_layout(shapes=shapes, annotations=annotations)
+
+
+def _draw_lines(figure: go.Figure, info: ParallelInfo, drawn: Sequence[Line]) -> None:
+    """Draw the trials in the colours of their strategies, the best ones bold."""
     best = set(map(id, info.best))
-    drawn = thinned(info.lines, most, info.best)
+    heights = _heights(len(info.scales))
     for kind in KINDS:
+        of_kind = [line for line in drawn if line.kind == kind]
         for bold in (False, True):
-            mine = [line for line in drawn if line.kind == kind and (id(line) in best) is bold]
-            if not mine:
-                continue
-            figure.add_scatter(
-                x=[place for line in mine for place in (*(round(p, 4) for p in line.places), None)],
-                y=[height for _ in mine for height in (*heights, None)],
-                mode="lines+markers",
-                name=kind,
-                legendgroup=kind,
-                showlegend=bold or not any(line.kind == kind and id(line) in best for line in drawn),
-                opacity=1 if bold else 0.35,
-                line={"color": COLOURS[kind], "width": 2 if bold else 0.8},
-                marker={"size": 4 if bold else 2, "color": COLOURS[kind]},
-                hovertext=[text for line in mine for text in _hovers(line, len(info.scales), info.score_name)],
-                hoverinfo="text",
-            )
-    figure.update_xaxes(visible=False, range=[-0.01, 1.01], fixedrange=True)
-    figure.update_yaxes(visible=False, range=[-0.6, len(info.scales) - 0.4], fixedrange=True)
-    return figure
+            mine = [line for line in of_kind if (id(line) in best) is bold]
+            if mine:
+                figure.add_scatter(
+                    x=[place for line in mine for place in (*(round(p, 4) for p in line.places), None)],
+                    y=[height for _ in mine for height in (*heights, None)],
+                    mode="lines+markers",
+                    name=kind,
+                    legendgroup=kind,
+                    showlegend=bold or len(mine) == len(of_kind),
+                    opacity=1 if bold else 0.35,
+                    line={"color": COLOURS[kind], "width": 2 if bold else 0.8},
+                    marker={"size": 4 if bold else 2, "color": COLOURS[kind]},
+                    hovertext=[text for line in mine for text in _hovers(line, len(heights), info.score_name)],
+                    hoverinfo="text",
+                )
+
+
+def _heights(n_scales: int) -> range:
+    return range(n_scales - 1, -1, -1)
 
 
 def parallel_drawing(rows: Rows, most: int) -> Drawing:

@@ -1,6 +1,7 @@
 """The four-scenario map: training size against similarity to ImageNet, this study on it and the others around."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -79,8 +80,10 @@ def map_info(rows: Rows) -> MapInfo:
 
 
 def map_figure(info: MapInfo, most: int) -> go.Figure:
-    """Four quadrants with what the article advises; a study is the marker of the strategy that won there. At most
-    ``most`` other studies."""
+    """Draw four quadrants with what the article advises; a study is the marker of the strategy that won there.
+
+    At most ``most`` other studies and ``most`` places of the atlas are drawn.
+    """
     figure = themed_figure()
     everywhere = (info.here, *info.others)
     sizes = [*(position.outcome.n_images for position in everywhere), *(place.size for place in info.atlas)]
@@ -89,37 +92,41 @@ def map_figure(info: MapInfo, most: int) -> go.Figure:
     draw_known_sets(figure, right)
     if info.atlas:
         draw_places(figure, info.atlas[:most], 7, "atlas")
-    for here, positions in ((False, info.others[:most]), (True, (info.here,))):
-        if not positions:
-            continue
-        figure.add_scatter(
-            x=[position.outcome.n_images for position in positions],
-            y=[position.distance for position in positions],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [position.high - position.distance for position in positions],
-                "arrayminus": [position.distance - position.low for position in positions],
-                "color": INK if here else MUTED,
-                "thickness": 2 if here else 1,
-                "width": 5 if here else 0,
-            },
-            mode="markers+text",
-            name="this study" if here else "other studies",
-            marker={
-                "symbol": [_symbol(position.outcome) for position in positions],
-                "color": [_colour(position.outcome) for position in positions],
-                "size": 18 if here else 10,
-                "line": {"width": 2 if here else 1, "color": INK},
-            },
-            text=[formatting.plotly_text(position.outcome.study, 24) for position in positions],
-            textposition="middle right",
-            textfont={"size": 13 if here else 11, "color": INK},
-            hovertext=[_hover(position) for position in positions],
-            hoverinfo="text",
-            cliponaxis=False,
-        )
+    if info.others:
+        _draw_studies(figure, info.others[:most], here=False)
+    _draw_studies(figure, (info.here,), here=True)
     return figure
+
+
+def _draw_studies(figure: go.Figure, positions: Sequence[Position], *, here: bool) -> None:
+    """Draw studies with the uncertainty of their distance; ``here`` makes them large: this study."""
+    figure.add_scatter(
+        x=[position.outcome.n_images for position in positions],
+        y=[position.distance for position in positions],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [position.high - position.distance for position in positions],
+            "arrayminus": [position.distance - position.low for position in positions],
+            "color": INK if here else MUTED,
+            "thickness": 2 if here else 1,
+            "width": 5 if here else 0,
+        },
+        mode="markers+text",
+        name="this study" if here else "other studies",
+        marker={
+            "symbol": [_symbol(position.outcome) for position in positions],
+            "color": [_colour(position.outcome) for position in positions],
+            "size": 18 if here else 10,
+            "line": {"width": 2 if here else 1, "color": INK},
+        },
+        text=[formatting.plotly_text(position.outcome.study, 24) for position in positions],
+        textposition="middle right",
+        textfont={"size": 13 if here else 11, "color": INK},
+        hovertext=[_hover(position) for position in positions],
+        hoverinfo="text",
+        cliponaxis=False,
+    )
 
 
 def map_drawing(rows: Rows, most: int) -> Drawing:
