@@ -31,10 +31,10 @@ from harness.storage.store import Store
 MOST_POINTS = 1500
 """What a figure of the page draws at most: more marks cannot be told apart, and slow a browser down."""
 
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
 _SIZES = {"frozen-layers": "tall", "parallel-coordinates": "tall", "where-the-time-went": "low"}
 TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_HERE),
+    loader=jinja2.FileSystemLoader(_TEMPLATES),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -162,8 +162,8 @@ def _views(drawing: Drawing) -> dict[str, Any]:
 
 
 def asset(name: str) -> Markup:
-    """A file that lies beside this one, as part of a page."""
-    return Markup((_HERE / name).read_text(encoding="utf-8"))
+    """Return a style sheet or a script of the templates, as part of a page."""
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def as_json(value: Any) -> Markup:
