@@ -17,15 +17,12 @@ from harness.analysis.confirmed import Confirmation
 from harness.analysis.recommendation import recommend
 from harness.analysis.rows import Rows
 from harness.analysis.summary import summarise
-from harness.backbones.architecture import VGG16
 from harness.core.paths import recommendation_path
 from harness.core.results import METRIC_NAMES, METRICS
-from harness.core.spec import DatasetSpec, StudySpec
-from harness.core.strategy import KINDS, N_CONVS, Strategy
-from harness.data.dataset import draw
+from harness.core.spec import StudySpec
+from harness.core.strategy import KINDS
 from harness.statistics.pareto import front
 from harness.storage import database
-from harness.training.flops import trial_cost
 
 
 def print_report(rows: Rows, storage: str, page: Path) -> None:
@@ -114,33 +111,19 @@ def confirmation_as_json(rows: Rows) -> dict[str, Any] | None:
     return told | {"study": rows.name, "sentences": list(advised.sentences)}
 
 
-def print_plan(spec: StudySpec, dataset: DatasetSpec) -> None:
-    """Print the resolved study and what one whole trial of each strategy would cost. Reads the data set, so that a
-    study that cannot be run is refused here already."""
-    drawn = draw(dataset, spec.data, spec.seed)
-    n_train, n_classes = len(drawn.parts.train), len(drawn.listing.class_names)
-    n_stored = spec.data.views * n_train + len(drawn.parts.validation)
+def print_plan(spec: StudySpec, n_train: int, costs: Iterable[tuple[str, float, float]]) -> None:
+    """Print the resolved study and what a whole trial of each strategy would cost.
+
+    ``costs`` has for each strategy its name, the FLOPs that are spent once in frozen layers, and all FLOPs of training
+    on ``n_train`` images.
+    """
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
     console.print(json.dumps(spec.model_dump(mode="json"), indent=2), markup=False)
-    strategies = [
-        Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-3),
-        *(Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in (10, 7, 5, 2)),
-        Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
-        Strategy("from_scratch", 0, "average", (), 0.0, "adam", 1e-4),
-        *(Strategy("two_phase", k, "average", (), 0.0, "adam", 1e-2, spec.head_epochs[0], 0.1) for k in (10, 7, 5, 0)),
-    ]
-    strategies = [strategy for strategy in strategies if strategy.kind in spec.search.strategies]
-
-    def row(strategy: Strategy) -> tuple[str, str, str]:
-        size, most = spec.data.image_size, spec.budget.cache_bytes
-        cost = trial_cost(VGG16, strategy, n_classes, size, n_stored, most, spec.data.views)
-        depth = f" k={strategy.frozen_convs}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
-        prefix = cost.prefix + (cost.then.prefix if cost.then else 0)
-        whole = cost.at(n_train, spec.budget.epochs)
-        return strategy.kind + depth, formatting.tflop(prefix * n_train), formatting.tflop(whole)
-
-    title = f"Predicted cost of a whole trial ({n_train:,} images, {spec.budget.epochs} epochs, no hidden layer)"
-    console.print(_table(title, ("strategy", "of it frozen, once", "training compute"), map(row, strategies)))
+    console.print(_table(
+        f"Predicted cost of a whole trial ({n_train:,} images, {spec.budget.epochs} epochs, no hidden layer)",
+        ("strategy", "of it frozen, once", "training compute"),
+        ((strategy, formatting.tflop(frozen), formatting.tflop(total)) for strategy, frozen, total in costs),
+    ))  # fmt: skip
 
 
 def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:

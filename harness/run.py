@@ -108,8 +108,9 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     spec, dataset = _study(arguments.study, arguments.data, overrides)
     if arguments.dry_run:
         from dashboards.terminal import print_plan
+        from harness.training.predicted_costs import predict_costs
 
-        print_plan(spec, dataset)
+        print_plan(spec, *predict_costs(spec, dataset))
         return
     with command.loading():
         from dashboards.optuna import attach
