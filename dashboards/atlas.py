@@ -9,9 +9,10 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dashboards.figures.atlas import atlas_figure, atlas_numbers, elsewhere, overall, verdict_in_words, ways_to_choose_k
+from dashboards.figures.atlas import atlas_figure, atlas_numbers, elsewhere, ways_to_choose_k
 from dashboards.page import TEMPLATES, as_json, asset, save
 from dashboards.theme import DARK, INK, LINE, MUTED, PAPER
+from harness.analysis.atlas_summary import overall, verdict_in_words
 from harness.analysis.verdicts import Found, places, verdicts
 from harness.core.errors import SpecError
 from harness.core.spec import AdviceSpec

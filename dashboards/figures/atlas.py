@@ -5,15 +5,14 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dashboards.figures.drawing import Numbers
-from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants, lead
+from dashboards.figures.quadrants import draw_known_sets, draw_places, draw_quadrants
 from dashboards.theme import COLOURS, INK, MARKERS, MUTED, themed_figure
 from harness.analysis import formatting
+from harness.analysis.atlas_summary import lead_in_words
 from harness.analysis.verdicts import Found, Place, Verdict, choices, places, verdicts
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
 from harness.statistics.intervals import Interval
-
-_QUADRANTS = {1: "small, similar", 2: "small, not similar", 3: "large, not similar", 4: "large, similar"}
 
 
 def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
@@ -75,48 +74,9 @@ def _row(place: Place) -> tuple[str, ...]:
         place.advised,
         "the advised" if place.right else place.winner.kind,
         *map(told, ARTICLE_KINDS),
-        lead(place.lead),
+        lead_in_words(place.lead),
         f"{formatting.number(place.compute)} times",
     )
-
-
-def verdict_in_words(verdict: Verdict) -> str:
-    """What the places of a scenario say, and how sure that is."""
-    told = f"Scenario {verdict.scenario} ({_QUADRANTS[verdict.scenario]}: {verdict.advised})"
-    if verdict.lead is None or verdict.across is None:
-        return f"{told}: undecided, no place of the map is in it."
-    n, sets = len(verdict.places), len({place.dataset for place in verdict.places})
-    right = sum(place.right for place in verdict.places)
-    seeds = "one seed, so no interval" if verdict.lead.n < 2 else f"95 % over {verdict.lead.n} seeds"
-    margin = f"{100 * abs(verdict.lead.mean):.1f} points"
-    leads = "leads" if verdict.lead.mean >= 0 else "trails"
-    interval = "" if verdict.lead.n < 2 else f"{100 * verdict.lead.low:+.1f} to {100 * verdict.lead.high:+.1f}, "
-    told += (
-        f": {verdict.word}. The advised strategy {leads} the best other by {margin} ({interval}{seeds}) and wins at "
-        f"{right} of {formatting.count(n, 'place')}, of {formatting.count(sets, 'data set')}."
-    )
-    if verdict.across.n > 1:
-        told += f" For other sets of the kind: {lead(verdict.across)}, the sets as replicates."
-    return told
-
-
-def overall(found: Sequence[Found], placed: Sequence[Place]) -> str:
-    """The verdict on the whole table, in one sentence."""
-    told = verdicts(placed)
-    right = sum(place.right for place in placed)
-    by_word = {word: [str(v.scenario) for v in told if v.word == word] for word in ("holds", "does not hold")}
-    sure = "; ".join(f"{word} in {_scenarios(which)}" for word, which in by_word.items() if which)
-    seeds = len({trial.seed for trial in found})
-    return (
-        f"The article's table names the winner at {right} of {formatting.count(len(placed), 'place')} "
-        f"({formatting.count(seeds, 'seed')} each). It {sure or 'is undecided in all scenarios'}"
-        f"{'; the others are undecided' if sure and sum(map(len, by_word.values())) < len(told) else ''}."
-    )
-
-
-def _scenarios(which: Sequence[str]) -> str:
-    *some, last = which
-    return f"scenarios {', '.join(some)} and {last}" if some else f"scenario {last}"
 
 
 def elsewhere(found: Sequence[Found], boundaries: AdviceSpec) -> Numbers:
@@ -134,7 +94,7 @@ def elsewhere(found: Sequence[Found], boundaries: AdviceSpec) -> Numbers:
 def _short(verdict: Verdict) -> str:
     if verdict.lead is None:
         return "undecided (no place)"
-    return f"{verdict.word}: {lead(verdict.lead)}, {formatting.count(len(verdict.places), 'place')}"
+    return f"{verdict.word}: {lead_in_words(verdict.lead)}, {formatting.count(len(verdict.places), 'place')}"
 
 
 def ways_to_choose_k(found: Sequence[Found]) -> Numbers:

@@ -1,91 +1,13 @@
-"""Which hyperparameters move the score, and how sure that is."""
+"""The importance of the hyperparameters as bars."""
 
-import random
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Any
-
-import optuna
-import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures.drawing import Drawing, Numbers, View
 from dashboards.figures.points import UNITS, rounded
 from dashboards.theme import MUTED, themed_figure
 from harness.analysis import formatting
+from harness.analysis.importance import CHANCE, HALVES, ImportanceInfo, importance_info
 from harness.analysis.rows import Rows
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces studies that nobody will see
-
-CHANCE = "a random number"
-LEAST, MOST, HALVES = 20, 400, 12
-"""Complete trials below which nothing is said, trials looked at, and random halves of them."""
-
-
-@dataclass(frozen=True)
-class Importance:
-    """The share of a hyperparameter in what makes scores differ: mean, least and most over the random halves, and
-    whether it was ``above_chance`` in each of them."""
-
-    name: str
-    mean: float
-    low: float
-    high: float
-    above_chance: bool
-
-
-@dataclass(frozen=True)
-class ImportanceInfo:
-    """Importances, the largest first, from ``used`` of ``complete`` trials.
-
-    Among them is `CHANCE`, a column of numbers that are drawn anew for each half: what does no better has not been
-    shown to matter.
-    """
-
-    importances: tuple[Importance, ...]
-    used: int
-    complete: int
-
-    @property
-    def headline(self) -> str:
-        """What the figure shows, in words."""
-        if not self.importances:
-            done = formatting.count(self.complete, "complete trial")
-            return f"{done}: {LEAST} that differ in score are needed for this."
-        sure = ", ".join(i.name for i in self.importances if i.above_chance)
-        halves = f"in each of {HALVES} random halves of {formatting.count(self.used, 'complete trial')}"
-        return f"{'Above chance' if sure else 'Nothing is above chance'} {halves}{': ' + sure if sure else ''}."
-
-
-def importance_info(rows: Rows) -> ImportanceInfo:
-    """Mean decrease of impurity in random forests (Breiman 2001; Optuna's evaluator) on random halves of the complete
-    trials; of more than `MOST` complete trials a random sample is looked at."""
-    complete = rows.trials[rows.trials["status"] == "complete"]
-    if len(complete) < LEAST or complete[rows.score].nunique() < 2:
-        return ImportanceInfo((), 0, len(complete))
-    draw = random.Random(0)
-    chosen = sorted(draw.sample(range(len(complete)), min(MOST, len(complete))))
-    frame = _parameters(complete.iloc[chosen])
-    scores = complete[rows.score].iloc[chosen].tolist()
-    distributions = _distributions(frame) | {CHANCE: optuna.distributions.FloatDistribution(0, 1)}
-    known = list(zip(frame.to_dict("records"), scores, strict=True))
-    halves = []
-    for seed in range(HALVES):
-        half = [
-            optuna.trial.create_trial(
-                params={name: params.get(name, draw.random()) for name in distributions},
-                distributions=distributions,
-                value=score,
-            )
-            for params, score in draw.sample(known, len(known) // 2)
-        ]
-        halves.append(_importances(half, seed))
-    found = []
-    for name in distributions:
-        shares = [half.get(name, 0.0) for half in halves]
-        above = all(half.get(name, 0.0) > half.get(CHANCE, 0.0) for half in halves)
-        found.append(Importance(name, fmean(shares), min(shares), max(shares), above))
-    return ImportanceInfo(tuple(sorted(found, key=lambda i: -i.mean)), len(chosen), len(complete))
 
 
 def importance_figure(info: ImportanceInfo) -> go.Figure:
@@ -136,44 +58,3 @@ def importance_drawing(rows: Rows) -> Drawing:
         "not as a cause.",
         dict.fromkeys(UNITS, view),
     )
-
-
-def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
-    widths = [[int(width) for width in head.split("-") if width] for head in trials["head"]]
-    return pd.DataFrame({
-        "strategy": trials["strategy"].tolist(),
-        "k": trials["frozen_convs"].tolist(),
-        "pooling": trials["pooling"].tolist(),
-        "hidden layers": [len(head) for head in widths],
-        "hidden units": [sum(head) for head in widths],
-        "dropout": trials["dropout"].tolist(),
-        "optimizer": trials["optimizer"].tolist(),
-        "learning rate": trials["learning_rate"].tolist(),
-        "epochs on the head": trials["head_epochs"].tolist(),
-        "rate factor": trials["rate_factor"].tolist(),
-    })  # fmt: skip
-
-
-def _distributions(frame: pd.DataFrame) -> dict[str, optuna.distributions.BaseDistribution]:
-    """Of the columns that vary."""
-    found: dict[str, optuna.distributions.BaseDistribution] = {}
-    for name in frame.columns[frame.nunique() > 1]:
-        column = frame[name]
-        if column.dtype.kind not in "if":
-            found[name] = optuna.distributions.CategoricalDistribution(sorted(column.unique()))
-        elif column.dtype.kind == "i":
-            found[name] = optuna.distributions.IntDistribution(int(column.min()), int(column.max()))
-        else:
-            found[name] = optuna.distributions.FloatDistribution(
-                float(column.min()), float(column.max()), log=name in ("learning rate", "rate factor")
-            )
-    return found
-
-
-def _importances(trials: list[Any], seed: int) -> dict[str, float]:
-    if len({trial.value for trial in trials}) < 2:
-        return {}
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
-    evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(n_trees=32, seed=seed)
-    return {k: float(v) for k, v in optuna.importance.get_param_importances(study, evaluator=evaluator).items()}

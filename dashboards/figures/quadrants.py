@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 from dashboards.figures.points import rounded
 from dashboards.theme import COLOURS, INK, MARKERS, MUTED, log_axis
 from harness.analysis import formatting
+from harness.analysis.atlas_summary import lead_in_words
 from harness.analysis.verdicts import Place
 from harness.core.spec import AdviceSpec
 from harness.guidance.advice import SCENARIOS
-from harness.statistics.intervals import Interval
 from harness.statistics.similarity import known_sets
 
 _APART = 0.025  # kernel distance that a name's height takes
@@ -113,14 +113,6 @@ def _hover(place: Place) -> str:
             f"{formatting.accuracy(tried.accuracy)} for {formatting.tflop(tried.flops)}"
             for tried in place.tried
         ),
-        f"the advised strategy leads by {lead(place.lead)}",
+        f"the advised strategy leads by {lead_in_words(place.lead)}",
     ]
     return "<br>".join(lines)
-
-
-def lead(found: Interval) -> str:
-    """A lead in points with its interval: ``-1.2 points (95 %: -2.3 to -0.1; 3 seeds)``."""
-    mean = f"{100 * found.mean:+.1f} points"
-    if found.n < 2:
-        return f"{mean} (one replicate: no interval)"
-    return f"{mean} (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f}, n = {found.n})"

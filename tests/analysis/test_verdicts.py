@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dashboards.figures.atlas import atlas_figure, elsewhere, overall, verdict_in_words, ways_to_choose_k
+from dashboards.figures.atlas import atlas_figure, elsewhere, ways_to_choose_k
+from harness.analysis.atlas_summary import overall, verdict_in_words
 from harness.analysis.verdicts import Correlation, Found, choices, places, verdicts
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, Kind

@@ -30,7 +30,6 @@ from dashboards.figures.costs import KINDS_OF_SECONDS, cost_info, time_info
 from dashboards.figures.curves import curves_figure, curves_info
 from dashboards.figures.depth import depth_figure, depth_info
 from dashboards.figures.front import front_figure, front_info
-from dashboards.figures.importance import CHANCE, importance_info
 from dashboards.figures.parallel import parallel_info
 from dashboards.figures.points import UNITS, Unit, thinned
 from dashboards.figures.scenarios import map_figure, map_info
@@ -39,6 +38,7 @@ from dashboards.table import trials_table
 from dashboards.theme import COLOURS, DARK
 from harness import dashboard
 from harness.analysis import formatting
+from harness.analysis.importance import CHANCE, importance_info
 from harness.analysis.recommendation import recommend
 from harness.analysis.rows import Rows
 from harness.analysis.summary import summarise
