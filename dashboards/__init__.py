@@ -1,1 +1,1 @@
-"""What a study found, drawn: one self-contained page, and the same figures inside optuna-dashboard."""
+"""Draw what a study found: one self-contained page, and the same figures inside optuna-dashboard."""

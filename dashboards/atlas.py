@@ -1,4 +1,4 @@
-"""The page of an atlas: the verdict in words, the map and one table, all in one HTML file."""
+"""Write the page of an atlas: the verdicts in words, the map and its tables, all in one HTML file."""
 
 import json
 import secrets
@@ -19,7 +19,7 @@ from harness.core.spec import AdviceSpec
 
 
 def write_atlas(found: Sequence[Found], boundaries: AdviceSpec, path: Path) -> None:
-    """Write the atlas of what small searches ``found`` to ``path``, under these boundaries.
+    """Write the page of the small searches' results ``found`` to ``path``, under these boundaries.
 
     Raises SpecError where there is nothing to compare yet and StorageError where ``path`` cannot be written.
     """

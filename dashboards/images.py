@@ -15,13 +15,13 @@ from harness.storage.outputs import check_output
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FIGURE_SIZE = (1200, 750)
-"""Of a PNG in CSS pixels; the files have twice as many, for screens and print."""
-_PAPER_WIDTH = 718  # A4 less its margins, in CSS pixels: figures keep the width that they were drawn at
+"""Width and height of a PNG in CSS pixels; the files have twice as many, for screens and print."""
+_PAPER_WIDTH = 718  # A4 without its margins, in CSS pixels: figures keep the width at which they were drawn
 _SECONDS = 60
 
 
 def chromium() -> str:
-    """The path of an installed Chromium or Chrome. Raises SpecError where there is none."""
+    """Return the path of an installed Chromium or Chrome. Raises SpecError where there is none."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         raise SpecError(
@@ -32,7 +32,7 @@ def chromium() -> str:
 
 
 def write_pngs(studies: Sequence[Rows], folder: Path) -> list[Path]:
-    """Write each figure of each study to ``folder`` as ``<figure>.png`` and give the files.
+    """Write each figure of each study to ``folder`` as ``<figure>.png`` and return the files.
 
     With several studies a file's name begins with the study's place in the order given. Raises SpecError without
     Chromium and StorageError where a file cannot be written.
@@ -67,7 +67,7 @@ def _print(browser: str, html: str, what: str, file: Path, options: Sequence[str
     check_output(file, kind, option=f"--{kind.lower()}")
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "page.html"
-        printed = page.with_suffix(f".{kind.lower()}")  # Chromium goes by the suffix
+        printed = page.with_suffix(f".{kind.lower()}")  # the suffix tells Chromium the format
         page.write_text(html, encoding="utf-8")
         root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses to run as root
         command = [

@@ -1,4 +1,4 @@
-"""One server on this machine: the live page at ``/``, optuna-dashboard at ``/dashboard/``."""
+"""Serve the live page at ``/`` and optuna-dashboard at ``/dashboard/``, on this machine only."""
 
 import hashlib
 import threading
@@ -17,20 +17,20 @@ from harness.analysis.rows import Rows
 from harness.core.errors import SpecError
 from harness.storage.store import Store
 
-HOST = "127.0.0.1"  # optuna-dashboard has no log-in and can delete studies
+HOST = "127.0.0.1"  # optuna-dashboard has no login and can delete studies
 
 _Respond = Callable[..., Any]
 
 
 class Live:
-    """The web application: our page and what it asks for, everything else is optuna-dashboard's.
+    """The web application (WSGI): it answers requests for the page itself and hands all others to optuna-dashboard.
 
-    The page is rendered, and the figures inside optuna-dashboard are renewed, when a reader asks and results have come
-    in since: a study that nobody looks at costs nothing.
+    A request renders the page and updates the figures inside optuna-dashboard where there are new results. A study that
+    nobody looks at costs nothing.
     """
 
     def __init__(self, store: Store, study_names: Sequence[str]) -> None:
-        """For these studies."""
+        """Serve these studies of ``store``."""
         self._store, self._names = store, tuple(study_names)
         self._optuna = optuna_dashboard.wsgi(store.optuna_storage())
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class Live:
 
     def __call__(self, environ: dict[str, Any], respond: _Respond) -> Iterable[bytes]:
         """Answer a request (WSGI)."""
-        # A page of another site could have its own name resolve to this address and speak to us through the browser.
+        # DNS rebinding: the name of another site could resolve to this address, and its page read ours.
         if environ.get("HTTP_HOST", "").partition(":")[0] not in (HOST, "localhost"):
             return _answer(respond, "403 Forbidden", "this server answers to 127.0.0.1 only")
         path = environ["PATH_INFO"]
@@ -52,7 +52,7 @@ class Live:
         return _answer(respond, "200 OK", render(rows, version=version, whole=path == "/"))
 
     def _version(self) -> str:
-        """Letters that change when the studies' results do."""
+        """Return a hash that changes when the studies' results do."""
         seen: list[Any] = []
         with self._store.engine.connect() as connection:
             for table in ("harness_checkpoint", "harness_trial", "harness_baseline", "harness_opening"):
@@ -62,8 +62,8 @@ class Live:
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
 
     def current(self) -> tuple[str, list[Rows]]:
-        """The studies as they are, and the version of that; optuna-dashboard's figures are renewed with it."""
-        with self._lock:  # one reading serves all readers
+        """Return the version of the results and the studies' rows; update the figures of optuna-dashboard with them."""
+        with self._lock:  # one read of the database serves all readers
             version = self._version()
             if self._read[0] != version:
                 self._read = (version, [Rows.read(self._store, name) for name in self._names])
@@ -73,12 +73,12 @@ class Live:
 
 
 def server(store: Store, study_names: Sequence[str], port: int) -> WSGIServer:
-    """A server of the studies, bound and ready to ``serve_forever``; port 0 takes a free one.
+    """Return a server of the studies, bound and ready to ``serve_forever``; port 0 takes a free port.
 
     Raises SpecError for an unknown study and where the port is taken, StorageError for a study that Optuna lacks.
     """
     live = Live(store, study_names)
-    live.current()  # what is wrong with the studies is said before there is an address
+    live.current()  # errors in the studies come before there is an address
     try:
         return make_server(HOST, port, live, server_class=_Server, handler_class=_QuietHandler)
     except (OSError, OverflowError) as error:
@@ -88,7 +88,7 @@ def server(store: Store, study_names: Sequence[str], port: int) -> WSGIServer:
 
 
 def serve(store: Store, study_names: Sequence[str], port: int) -> None:
-    """Serve until interrupted and print the addresses. Raises what `server` raises."""
+    """Print the addresses and serve until interrupted. Raises what `server` raises."""
     with server(store, study_names, port) as running:
         address = f"http://{HOST}:{running.server_port}/"
         print(f"live page: {address}  (Ctrl-C ends it)\noptuna-dashboard: {address}dashboard/", flush=True)
@@ -108,4 +108,4 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a line for each request would drown the addresses."""
+        """Log nothing: a line for each request would hide the addresses."""

@@ -1,4 +1,4 @@
-"""The same figures and the summary inside optuna-dashboard."""
+"""Show the figures and the summary inside optuna-dashboard."""
 
 import html
 import re
@@ -13,11 +13,11 @@ from harness.core.errors import StorageError
 from harness.storage.store import Store
 
 MOST_POINTS = 300
-"""What a figure draws at most here: optuna-dashboard keeps figures as rows of 2,045 characters."""
+"""The most points in a figure here: optuna-dashboard stores figures as rows of 2,045 characters."""
 
 
 def attach(store: Store, study_name: str) -> None:
-    """Save the figures and a note with the summary into the Optuna study; what an earlier call saved is replaced.
+    """Save the figures and a note with the summary in the Optuna study, in place of those of an earlier call.
 
     Raises SpecError for an unknown study and StorageError where Optuna has none of that name.
     """
@@ -31,7 +31,7 @@ def attach(store: Store, study_name: str) -> None:
     for drawing in draw(rows, MOST_POINTS):
         figure = drawing.views["TFLOP"].figure
         if figure is not None:
-            # optuna-dashboard shows a figure by its id alone, so that the title goes into the figure.
+            # optuna-dashboard shows only the id of a figure, so the title goes into the figure.
             figure.update_layout(title={"text": drawing.title, "automargin": True, "yref": "container"})
             optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=drawing.id)
     body = note(rows)
@@ -40,7 +40,7 @@ def attach(store: Store, study_name: str) -> None:
 
 
 def note(rows: Rows) -> str:
-    """The summary as Markdown; names in it show as they are, whatever they hold."""
+    """Return the summary as Markdown. Names are escaped, so that they show as they are."""
     summary = summarise(rows)
     facts = [
         f"| {_markdown(fact.label)} | {_markdown(fact.value)} | {_markdown(fact.note)} |" for fact in summary.facts

@@ -1,4 +1,4 @@
-"""The page of one or more studies: one HTML file that needs nothing else, not even a network."""
+"""Write the page of one or more studies: one HTML file that needs no other file and no network."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from harness.storage.outputs import check_output
 from harness.storage.store import Store
 
 MOST_POINTS = 1500
-"""What a figure of the page draws at most: more marks cannot be told apart, and slow a browser down."""
+"""The most points in a figure of the page: more overlap, and slow a browser down."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SIZES = {"frozen-layers": "tall", "parallel-coordinates": "tall", "where-the-time-went": "low"}
@@ -72,18 +72,16 @@ class _Study:
 
     @property
     def seal(self) -> str:
-        """What has become of the test part, in words."""
+        """How often the held-out test set has been opened, in words."""
         openings = len(self.rows.openings)
         if not openings:
-            return f"The test part of {self.rows.name} is sealed: no finalist has been trained anew on fresh seeds."
+            return f"The held-out test set of {self.rows.name} is sealed: no finalist has been confirmed."
         times = "once" if openings == 1 else f"{openings} times"
-        return f"The test part of {self.rows.name} has been opened {times}, to confirm its finalists on fresh seeds."
+        return f"The held-out test set of {self.rows.name} has been opened {times}, to confirm the finalists."
 
 
 def write_page(store: Store, study_name: str, path: Path, *compared: str) -> None:
     """Write the page of a study, and of those it is ``compared`` with, to ``path``.
-
-    Whole or not at all: a reader never sees half of it.
 
     Raises SpecError for an unknown study and StorageError where ``path`` cannot be written.
     """
@@ -91,8 +89,10 @@ def write_page(store: Store, study_name: str, path: Path, *compared: str) -> Non
 
 
 def save(text: str, path: Path) -> None:
-    """Write a page to ``path``, whole or not at all. Raises StorageError where that cannot be, or where something is
-    there that is no page."""
+    """Write a page to ``path`` as a whole: a reader never sees a half-written file.
+
+    Raises StorageError where ``path`` cannot be written, or holds something that is no page.
+    """
     check_output(path, "page")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def save(text: str, path: Path) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-            Path(temporary).chmod(0o644)  # mkstemp makes it private; a page is there to be passed on
+            Path(temporary).chmod(0o644)  # mkstemp makes it private, but a page is there to be shared
             Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)
@@ -109,19 +109,19 @@ def save(text: str, path: Path) -> None:
 
 
 def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) -> str:
-    """The page as HTML. All text is escaped, and its content policy lets nothing be loaded and no other script run.
+    """Return the page as HTML. All text is escaped; the content policy allows no request and no other script.
 
-    ``version`` makes it a live page, which asks its server whether there is a newer one; without ``whole`` it is only
-    what such a page replaces, free of style and scripts.
+    With a ``version`` it is a live page, which asks its server for newer results. Without ``whole`` it is only the part
+    that a live page replaces, without style and scripts.
     """
-    told = [_Study.of(rows, f"-{i}" if i > 1 else "") for i, rows in enumerate(studies, start=1)]
+    shown = [_Study.of(rows, f"-{i}" if i > 1 else "") for i, rows in enumerate(studies, start=1)]
     comparison = compare_drawing(studies) if len(studies) > 1 else None
-    figures = {drawing.id + study.suffix: _views(drawing) for study in told for drawing in study.drawings}
+    figures = {drawing.id + study.suffix: _views(drawing) for study in shown for drawing in study.drawings}
     if comparison is not None:
         figures[comparison.id] = _views(comparison)
     return TEMPLATES.get_template("page.html.j2").render(
         title=" against ".join(rows.name for rows in studies),
-        studies=told,
+        studies=shown,
         comparison=comparison,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         nonce=secrets.token_urlsafe(16),
@@ -132,7 +132,7 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
             for kind, colour in COLOURS.items()
             if any(kind in rows.spec["search"]["strategies"] for rows in studies)
         },
-        sizes={drawing.id: _SIZES.get(drawing.id, "") for study in told for drawing in study.drawings}
+        sizes={drawing.id: _SIZES.get(drawing.id, "") for study in shown for drawing in study.drawings}
         | {"comparison": ""},
         version=version,
         whole=whole,
@@ -147,15 +147,18 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
 
 
 def figure_page(figure: go.Figure, width: int, height: int) -> str:
-    """A page of one figure, of that size in CSS pixels, for printing."""
-    shown = as_json(json.loads(figure.to_json()))
+    """Return a page of one figure, of that size in CSS pixels, for printing."""
     return TEMPLATES.get_template("figure.html.j2").render(
-        figure=shown, width=width, height=height, paper=PAPER, plotly_js=Markup(get_plotlyjs())
+        figure=as_json(json.loads(figure.to_json())),
+        width=width,
+        height=height,
+        paper=PAPER,
+        plotly_js=Markup(get_plotlyjs()),
     )
 
 
 def _views(drawing: Drawing) -> dict[str, Any]:
-    """The figures by unit; under ``any`` where both are the same."""
+    """Return the figures by unit, under ``any`` where both are the same."""
     tflop, seconds = drawing.views["TFLOP"], drawing.views["seconds"]
     views = {"any": tflop} if tflop is seconds else {"TFLOP": tflop, "seconds": seconds}
     return {unit: json.loads(view.figure.to_json()) for unit, view in views.items() if view.figure is not None}
@@ -167,7 +170,7 @@ def asset(name: str) -> Markup:
 
 
 def as_json(value: Any) -> Markup:
-    """Data for a page's script to read."""
-    # Inside <script> there are no entities: what could end the element is written as JSON escapes.
+    """Return ``value`` as JSON for a ``<script>`` element."""
+    # Inside <script> there are no entities: characters that could end the element become JSON escapes.
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,4 +1,4 @@
-"""The trials as the page's table and downloads hold them, and the table of what was confirmed."""
+"""The rows of the tables: all trials for the page and its downloads, and the confirmed candidates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,17 +46,17 @@ _SHOWN = (
 
 
 def trials_table(studies: Sequence[Rows]) -> dict[str, Any]:
-    """All trials of ``studies`` as JSON: ``columns``, ``rows`` by column, and ``best``, the best trial of each study.
+    """Return all trials of ``studies`` as JSON: ``columns``, ``rows`` by column, and ``best``, the best of each study.
 
-    Values are those of the view ``trial_summary``, a missing one is null. A text column holds its ``words`` and, for
-    each row, ``at`` which of them it has.
+    Values are those of the view ``trial_summary``, a missing one is null. A text column holds its distinct ``words``
+    and, for each row, the index of its word in ``at``.
     """
     frame = pd.concat([rows.trials.drop(columns="label") for rows in studies], ignore_index=True)
     study = Column("study", "study" if len(studies) > 1 else "", "text")
-    untold = {f"val_{metric}" for metric in METRIC_NAMES} - {"val_accuracy", *(rows.score for rows in studies)}
+    hidden = {f"val_{metric}" for metric in METRIC_NAMES} - {"val_accuracy", *(rows.score for rows in studies)}
     if not (frame["head_epochs"] > 0).any():
-        untold |= {"head_epochs", "rate_factor"}
-    known = {c.name: replace(c, title="") if c.name in untold else c for c in (study, *_SHOWN)}
+        hidden |= {"head_epochs", "rate_factor"}
+    known = {c.name: replace(c, title="") if c.name in hidden else c for c in (study, *_SHOWN)}
     rest = [Column(name, "", _format(frame[name])) for name in frame.columns if name not in known]
     columns = [*known.values(), *rest]
     return {
@@ -98,8 +98,10 @@ COMPARED_COLUMNS = ("candidate", "against the advice (95 %)", "p", "against the 
 
 
 def confirmed_rows(found: Confirmation) -> list[tuple[str, ...]]:
-    """What was measured of each candidate, as text, in the order in which they were fixed: accuracies, the standard
-    deviation between seeds, mean cost."""
+    """Return the results of each candidate as text: accuracies, the standard deviation between seeds, mean cost.
+
+    The order is that in which the candidates were fixed.
+    """
     return [
         (
             c.candidate.name, c.label, ", ".join(c.candidate.roles).replace("_", " "),
@@ -112,7 +114,7 @@ def confirmed_rows(found: Confirmation) -> list[tuple[str, ...]]:
 
 
 def compared_rows(found: Confirmation) -> list[tuple[str, ...]]:
-    """The differences in test accuracy, in points, as text; a star where one is beyond chance over all comparisons."""
+    """Return the differences in test accuracy, in points, as text; a star marks one that is significant over all."""
     return [
         (c.candidate.name, *_short(c.against_advice), *_short(c.against_baseline))
         for c in found.candidates

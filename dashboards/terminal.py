@@ -1,4 +1,4 @@
-"""The result of a study as text and as JSON, and what a study would cost before it is run."""
+"""Print the result of a study as text or JSON, and the predicted costs of a study that is not run."""
 
 import json
 import shlex
@@ -26,7 +26,7 @@ from harness.storage import database
 
 
 def print_report(rows: Rows, storage: str, page: Path) -> None:
-    """Print what the search found: strategies, baselines, the front, the verdict, and where everything is."""
+    """Print the strategies, the baselines, the front, the summary, and where database and page are."""
     console, name = Console(width=None if Console().is_terminal else 120, highlight=False), METRIC_NAMES[rows.metric]
     console.print(_table(
         f"Strategies ({rows.score_name}; compute is training FLOPs)",
@@ -61,7 +61,7 @@ def print_report(rows: Rows, storage: str, page: Path) -> None:
 
 
 def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
-    """The same for scripts: plain values, scores as shares, FLOPs, seconds."""
+    """Return the result for scripts: plain values, scores from 0 to 1, FLOPs, seconds."""
     scores = [f"val_{metric}" for metric in METRICS]
 
     def records(frame: Any) -> Any:
@@ -83,7 +83,7 @@ def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
 
 
 def print_confirmation(rows: Rows, page: Path) -> None:
-    """Print what a confirmation measured, the recommendation, and where both are written."""
+    """Print the results of a confirmation, the recommendation, and where both are written."""
     advised = recommend(rows)
     assert advised is not None
     console = Console(width=None if Console().is_terminal else 150, highlight=False)
@@ -94,21 +94,21 @@ def print_confirmation(rows: Rows, page: Path) -> None:
 
 
 def _print_confirmed(console: Console, found: Confirmation) -> None:
-    console.print(_table("Confirmed on the test part", CONFIRMED_COLUMNS, confirmed_rows(found)))
+    console.print(_table("Confirmed on the held-out test set", CONFIRMED_COLUMNS, confirmed_rows(found)))
     console.print(_table("Compared, in points", COMPARED_COLUMNS, compared_rows(found)))
 
 
 def confirmation_as_json(rows: Rows) -> dict[str, Any] | None:
-    """The last finished confirmation for scripts, None where there is none."""
+    """Return the last finished confirmation for scripts, None where there is none."""
     advised = recommend(rows)
     if advised is None:
         return None
-    told = asdict(advised)
-    told["confirmed"] |= {
+    values = asdict(advised)
+    values["confirmed"] |= {
         "opened_at": advised.confirmed.opened_at.isoformat(),
         "optimism": advised.confirmed.optimism(),
     }
-    return told | {"study": rows.name, "sentences": list(advised.sentences)}
+    return values | {"study": rows.name, "sentences": list(advised.sentences)}
 
 
 def print_plan(spec: StudySpec, n_train: int, costs: Iterable[tuple[str, float, float]]) -> None:
@@ -143,7 +143,7 @@ def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
 
 
 def _front(rows: Rows) -> pd.DataFrame:
-    """The checkpoints on the front, cheapest first, each with its trial's label."""
+    """Return the checkpoints on the front, the cheapest first, each with its trial's label."""
     points = rows.checkpoints.merge(rows.trials[["number", "label"]], on="number")
     return points.iloc[front(points["train_flops"].tolist(), points[rows.score].tolist())]
 

@@ -1,8 +1,7 @@
-"""How every figure looks: one palette, one template, one axis of accuracy.
+"""The look of every figure: one palette, one template, one axis of accuracy.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart: one for each strategy everywhere, and every
-strategy has its own marker too. Ink, muted ink, lines and paper are the light theme's; ``DARK`` maps them to the dark
-one's.
+The colours are Okabe and Ito's, which colour-blind readers can distinguish. Each strategy has one colour and one marker
+in all figures. Ink, muted ink, lines and paper are those of the light theme; ``DARK`` maps them to the dark theme.
 """
 
 import math
@@ -66,12 +65,12 @@ TEMPLATE = go.layout.Template(
 
 
 def themed_figure() -> go.Figure:
-    """An empty figure in the light theme."""
+    """Return an empty figure in the light theme."""
     return go.Figure(layout={"template": TEMPLATE})
 
 
 def log_axis(figure: go.Figure, axis: str, low: float, high: float, title: str) -> None:
-    """Make ``axis`` (``xaxis``, ``yaxis2``, …) a log axis from ``low`` to ``high`` with round, plain ticks."""
+    """Make ``axis`` (``xaxis``, ``yaxis2``, …) a log axis from ``low`` to ``high`` with round tick labels."""
     ticks: list[float] = []
     for digits in ((1,), (1, 2, 5), range(1, 10)):
         if len(ticks) < 3:
@@ -87,19 +86,19 @@ def log_axis(figure: go.Figure, axis: str, low: float, high: float, title: str) 
 
 
 def plain(tick: float) -> str:
-    """A tick's label: three digits at most, no exponent where a reader can do without."""
+    """Return a tick's label: whole numbers from 100, three significant digits below."""
     return f"{tick:,.0f}" if tick >= 100 else f"{tick:.3g}"
 
 
 class AccuracyAxis:
-    """Accuracy on a log scale of the error: the top, where the good trials crowd, gets the room.
+    """An axis of accuracy on a log scale of the error, which spreads out the top, where good trials are close together.
 
-    Plotly has no such scale: the error is drawn on a reversed log axis and its ticks are labelled with the accuracy. An
-    accuracy of 1 is drawn at half an image's error. Another score that ends at 1 is drawn in the same way.
+    Plotly has no such scale: the error is drawn on a reversed log axis, and its ticks are labelled with the accuracy.
+    An accuracy of 1 is drawn at the error of half an image. Other scores that end at 1 are drawn in the same way.
     """
 
     def __init__(self, accuracies: Sequence[float], n_validation: int) -> None:
-        """For these ``accuracies``, measured on ``n_validation`` images."""
+        """Fit the range to these ``accuracies``, measured on ``n_validation`` images."""
         self._least = 0.5 / n_validation
         errors = [max(1 - a, self._least) for a in accuracies] or [0.5]
         low, high = math.log10(min(errors)), math.log10(max(errors))
@@ -107,12 +106,12 @@ class AccuracyAxis:
         self._range = (high + margin, low - margin)
 
     def place(self, accuracies: Iterable[float]) -> list[float]:
-        """Where to draw these accuracies."""
+        """Return where to draw these accuracies."""
         return [float(f"{max(1 - a, self._least):.6g}") for a in accuracies]
 
     @property
     def bottom(self) -> float:
-        """Where to draw what lies on the lower edge."""
+        """Where the lower edge is."""
         return float(f"{10 ** self._range[0]:.6g}")
 
     def apply(self, figure: go.Figure, title: str) -> None:
@@ -127,7 +126,7 @@ class AccuracyAxis:
         )
 
     def shares(self, accuracies: Iterable[float]) -> tuple[list[float], list[tuple[float, str]]]:
-        """The axis as shares of its length, from the lower end: where these accuracies and the labelled ticks are."""
+        """Return these accuracies, and the labelled ticks, as shares of the axis from its lower end."""
         low, high = self._range
 
         def share(error: float) -> float:
@@ -136,7 +135,7 @@ class AccuracyAxis:
         return [share(e) for e in self.place(accuracies)], [(share(t), f"{1 - t:.6g}") for t in self._ticks()]
 
     def _ticks(self) -> list[float]:
-        """Round errors in range, the roundest first, none too near another."""
+        """Return round errors in range: the roundest are chosen first, and none is too close to another."""
         high, low = self._range
         gap = (high - low) / 9
         chosen: list[float] = []

@@ -1,4 +1,4 @@
-"""The figures. In each module ``*_info(rows)`` says what is shown and ``*_figure(info)`` draws it: both are pure."""
+"""The figures. In each module ``*_info(rows)`` prepares the data and ``*_figure(info)`` draws them: both are pure."""
 
 from dashboards.figures.costs import cost_drawing, time_drawing
 from dashboards.figures.curves import curves_drawing
@@ -12,9 +12,9 @@ from harness.analysis.rows import Rows
 
 
 def draw(rows: Rows, most: int) -> list[Drawing]:
-    """All figures of a study, in the order of the page, with at most ``most`` checkpoints in any of them.
+    """Draw all figures of a study, in the order of the page, with at most ``most`` points in each.
 
-    A line takes as much room as it has points: a learning curve one for each epoch, parallel coordinates one a scale.
+    A learning curve counts as one point for each epoch, a line of the parallel coordinates as one for each scale.
     """
     curves = max(most // rows.spec["budget"]["epochs"], 1)
     return [

@@ -1,4 +1,4 @@
-"""The atlas: who wins where on the article's plane, and the verdict on each scenario in words."""
+"""The figure and the tables of the atlas: which strategy wins at which size and similarity."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from harness.statistics.intervals import Interval
 
 
 def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
-    """The four quadrants; each data set at each size is the marker of the strategy that won there."""
+    """Draw the four quadrants, and for each data set at each size the marker of the strategy that won."""
     figure = themed_figure()
     ends = [place.distance + side * 1.96 * place.error for place in placed for side in (-1, 1)]
     _, right = draw_quadrants(figure, boundaries, [place.size for place in placed], ends)
@@ -35,14 +35,14 @@ def atlas_figure(placed: Sequence[Place], boundaries: AdviceSpec) -> go.Figure:
         showlegend=False,
         hoverinfo="skip",
     )
-    for kind in ARTICLE_KINDS:  # what the markers mean; drawn nowhere
+    for kind in ARTICLE_KINDS:  # entries of the legend without a point
         marker = {"symbol": MARKERS[kind], "color": COLOURS[kind], "size": 10}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=kind, marker=marker)
     return figure
 
 
 def atlas_numbers(placed: Sequence[Place]) -> Numbers:
-    """One row a place."""
+    """Return a row for each place."""
     columns = (
         "data set",
         "images",
@@ -60,7 +60,7 @@ def atlas_numbers(placed: Sequence[Place]) -> Numbers:
 def _row(place: Place) -> tuple[str, ...]:
     reached = {tried.kind: tried for tried in place.tried}
 
-    def told(kind: Kind) -> str:
+    def result(kind: Kind) -> str:
         if kind not in reached:
             return "–"
         k = f" (k={reached[kind].k})" if kind == "freeze_first_k" else ""
@@ -73,20 +73,19 @@ def _row(place: Place) -> tuple[str, ...]:
         str(place.scenario),
         place.advised,
         "the advised" if place.right else place.winner.kind,
-        *map(told, ARTICLE_KINDS),
+        *map(result, ARTICLE_KINDS),
         lead_in_words(place.lead),
         f"{formatting.number(place.compute)} times",
     )
 
 
 def elsewhere(found: Sequence[Found], boundaries: AdviceSpec) -> Numbers:
-    """The verdicts under other boundaries of size: the sizes of the atlas itself, and the one that is in force."""
+    """Return the verdicts under other boundaries of size: the sizes of the atlas, and the boundary in use."""
     sizes = sorted({trial.size for trial in found})[1:]
     rows = []
     for large_at in sorted({*sizes, boundaries.large_at}):
         moved = boundaries.model_copy(update={"large_at": large_at})
-        told = verdicts(places(found, moved))
-        rows.append((f"{large_at:,}", *(_short(verdict) for verdict in told)))
+        rows.append((f"{large_at:,}", *(_short(verdict) for verdict in verdicts(places(found, moved)))))
     columns = ("large from", *(f"{v.scenario}: {v.advised}" for v in verdicts(())))
     return Numbers(columns, tuple(rows))
 
@@ -98,8 +97,8 @@ def _short(verdict: Verdict) -> str:
 
 
 def ways_to_choose_k(found: Sequence[Found]) -> Numbers:
-    """What each way to choose k gives up against the best of those tried."""
-    columns = ("k is", "it was the best", "accuracy given up, mean of all cells")
+    """Return the regret of each way to choose k, compared with the best k that was tried."""
+    columns = ("k is", "it was the best", "regret in accuracy, mean of all cells")
     rows = tuple(
         (choice.name, f"in {choice.hits} of {choice.cells}", _given_up(choice.regret)) for choice in choices(found)
     )

@@ -1,4 +1,4 @@
-"""Several studies against each other: their fronts in one figure, their outcomes in one table."""
+"""Several studies compared: their fronts in one figure, their outcomes in one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,11 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 @dataclass(frozen=True)
 class CompareInfo:
-    """The front of each study, by name; ``n_validation`` is the largest validation part, ``score_name`` what all of
-    them are judged by, where that is the same."""
+    """The front of each study, by name.
+
+    ``n_validation`` is the size of the largest validation set, ``score_name`` the score of all studies if they share
+    one.
+    """
 
     unit: Unit
     fronts: tuple[tuple[str, tuple[Point, ...]], ...]
@@ -37,7 +40,7 @@ class CompareInfo:
 
 
 def compare_info(studies: Sequence[Rows], unit: Unit = "TFLOP") -> CompareInfo:
-    """The front of each study."""
+    """Return the front of each study."""
     fronts = tuple((rows.name, front_info(rows, unit).front) for rows in studies)
     names = {rows.score_name for rows in studies}
     score_name = names.pop() if len(names) == 1 else "each study's own validation score"
@@ -45,7 +48,7 @@ def compare_info(studies: Sequence[Rows], unit: Unit = "TFLOP") -> CompareInfo:
 
 
 def compare_figure(info: CompareInfo) -> go.Figure:
-    """One stepped line a study, each with its own colour and dash."""
+    """Draw a stepped line for each study, with its own colour and dash."""
     figure = themed_figure()
     points = [p for _, front in info.fronts for p in front]
     axis = AccuracyAxis([p.score for p in points], info.n_validation)
@@ -69,10 +72,10 @@ def compare_figure(info: CompareInfo) -> go.Figure:
 
 
 def compare_drawing(studies: Sequence[Rows]) -> Drawing:
-    """The comparison of several studies."""
+    """Draw the comparison of several studies in both units."""
     numbers = Numbers(
         ("study", "data set", "training images", "trials", "judged by", "best", "its cost", "its strategy",
-         "advice gave up", "best baseline"),
+         "regret of the advice", "best baseline"),
         tuple(map(_row, studies)),
     )  # fmt: skip
     views = {}
@@ -83,8 +86,8 @@ def compare_drawing(studies: Sequence[Rows]) -> Drawing:
     return Drawing(
         "comparison",
         "The studies compared",
-        "Each line is the front of a study: the best validation score reached for that cost. Scores on "
-        "different data sets do not compare; their shapes, and what the advice gives up, do.",
+        "Each line is the Pareto front of a study: the best validation score reached for that cost. Scores on "
+        "different data sets cannot be compared; the shapes of the fronts and the regret of the advice can.",
         views,
     )
 

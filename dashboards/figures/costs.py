@@ -20,11 +20,11 @@ KINDS_OF_SECONDS = {"features": "#56B4E9", "compile": "#F0E442", "train": "#D55E
 
 @dataclass(frozen=True)
 class TimeInfo:
-    """Seconds of each group (a strategy, or the baselines) by kind, what was saved, and the same for compute.
+    """The seconds spent by each group (a strategy, or the baselines), by kind, and what was saved.
 
     ``spent[kind]`` and the two savings have one value for each of ``groups``. Activations found in the cache count as
-    saved, not as spent. The seconds that stopping early saved are an estimate: the FLOPs it saved, at the strategy's
-    own seconds a FLOP.
+    saved, not as spent. The seconds saved by stopping early are an estimate: the saved FLOPs times the strategy's own
+    seconds per FLOP.
     """
 
     groups: tuple[str, ...]
@@ -40,30 +40,30 @@ class TimeInfo:
         total = sum(map(sum, self.spent.values()))
         if total == 0:
             return "Nothing has been run."
-        told = [
+        parts = [
             f"{formatting.seconds(total)} spent, {formatting.percent(sum(self.spent['train']) / total)} of it training"
         ]
         if any(self.saved_by_cache):
-            told.append(f"the feature cache saved {formatting.seconds(sum(self.saved_by_cache))}")
+            parts.append(f"the activation cache saved {formatting.seconds(sum(self.saved_by_cache))}")
         if self.saved_flops:
             share = formatting.percent(self.saved_flops / (self.spent_flops + self.saved_flops))
             seconds = formatting.seconds(sum(self.saved_by_stopping))
-            told.append(
+            parts.append(
                 f"stopping early saved {formatting.tflop(self.saved_flops)} ({share} of the plan), about {seconds}"
             )
-        return "; ".join(told) + "."
+        return "; ".join(parts) + "."
 
     @property
     def parts(self) -> dict[str, tuple[float, ...]]:
-        """What was spent by kind, then what was saved, as the bars name them."""
+        """The seconds spent by kind, then those saved, by the names of the bars."""
         return self.spent | {
-            "saved by the feature cache": self.saved_by_cache,
+            "saved by the activation cache": self.saved_by_cache,
             "saved by stopping early (estimate)": self.saved_by_stopping,
         }
 
 
 def time_info(rows: Rows) -> TimeInfo:
-    """Seconds by kind for each strategy and the baselines, with what the feature cache and stopping early saved."""
+    """Return the seconds of each strategy and of the baselines by kind, and those saved by cache and early stops."""
     frame = rows.trials
     groups = [(str(kind), frame[frame["strategy"] == kind]) for kind in KINDS]
     groups = [(name, mine) for name, mine in [*groups, ("baselines", rows.baselines)] if not mine.empty]
@@ -91,7 +91,7 @@ def time_info(rows: Rows) -> TimeInfo:
 
 
 def time_figure(info: TimeInfo) -> go.Figure:
-    """Stacked bars, one a strategy: spent solid, saved hatched."""
+    """Draw a stacked bar for each strategy: solid for seconds spent, hatched for those saved."""
     figure = themed_figure()
     for name, values in info.parts.items():
         if any(values):
@@ -119,22 +119,22 @@ def time_figure(info: TimeInfo) -> go.Figure:
 
 
 def time_drawing(rows: Rows) -> Drawing:
-    """Where the time went."""
+    """Draw where the time went."""
     info = time_info(rows)
-    told = (
+    table = (
         (group, *map(formatting.seconds, values))
         for group, *values in zip(info.groups, *info.parts.values(), strict=True)
     )
     view = View(
         info.headline,
         time_figure(info) if any(map(any, info.spent.values())) else None,
-        Numbers(("", *info.parts), tuple(told)),
+        Numbers(("", *info.parts), tuple(table)),
     )
     return Drawing(
         "where-the-time-went",
         "Where the time went",
-        "Solid is spent, hatched is saved. What stopping early saved is an estimate: its FLOPs at the strategy's own "
-        "seconds a FLOP.",
+        "Solid bars are seconds spent, hatched ones seconds saved. Those saved by stopping early are an estimate: the "
+        "saved FLOPs times the strategy's own seconds per FLOP.",
         dict.fromkeys(UNITS, view),
     )
 
@@ -144,7 +144,7 @@ def time_drawing(rows: Rows) -> Drawing:
 
 @dataclass(frozen=True)
 class Spending:
-    """A trial with what was ``predicted`` for it and what it ``actual``-ly took."""
+    """A trial with its ``predicted`` and its ``actual`` cost."""
 
     trial: Trial
     predicted: float
@@ -153,10 +153,10 @@ class Spending:
 
 @dataclass(frozen=True)
 class CostInfo:
-    """Predicted against actual cost of every trial that spent anything.
+    """Predicted and actual cost of each trial that spent anything.
 
-    In TFLOP: planned for the whole budget of epochs against spent. In seconds: what was predicted before the trial
-    began, of a stopped one the share of the epochs that it came to, against what it took.
+    In TFLOP: the plan for the whole budget of epochs, and what was spent. In seconds: the prediction before the trial
+    began, for a stopped trial scaled to the epochs that it ran, and what it took.
     """
 
     unit: Unit
@@ -172,17 +172,17 @@ class CostInfo:
         if self.unit == "TFLOP":
             spent = f"{formatting.tflop(actual * 1e12)} spent, {formatting.percent(actual / predicted)}"
             return f"{formatting.tflop(predicted * 1e12)} were planned for the trials that began and {spent}."
-        told = f"{formatting.seconds(predicted)} were predicted for {formatting.seconds(actual)}"
+        text = f"{formatting.seconds(predicted)} were predicted for {formatting.seconds(actual)}"
         complete = [s for s in self.spendings if s.trial.status == "complete"]
         for name, mine in (("complete trial", complete), ("of these after the first five", complete[5:])):
             if mine:
                 off = formatting.percent(median(abs(s.predicted - s.actual) / s.actual for s in mine))
-                told += f"; median error {off} of {formatting.count(len(mine), name) if mine is complete else name}"
-        return f"{told}."
+                text += f"; median error {off} of {formatting.count(len(mine), name) if mine is complete else name}"
+        return f"{text}."
 
 
 def cost_info(rows: Rows, unit: Unit = "TFLOP") -> CostInfo:
-    """Planned and spent FLOPs, or predicted and measured seconds."""
+    """Return planned and spent FLOPs, or predicted and measured seconds."""
     frame = rows.trials[(rows.trials["train_flops"] > 0) & (rows.trials["seconds_train"] > 0)]
     if unit == "TFLOP":
         predicted, actual = frame["planned_flops"] / 1e12, frame["train_flops"] / 1e12
@@ -196,7 +196,7 @@ def cost_info(rows: Rows, unit: Unit = "TFLOP") -> CostInfo:
 
 
 def cost_figure(info: CostInfo, most: int) -> go.Figure:
-    """One marker a trial; on the diagonal the prediction was exact. At most ``most`` trials."""
+    """Draw a marker for each of at most ``most`` trials; on the diagonal the prediction was exact."""
     figure = themed_figure()
     unit, ends = info.unit, [value for s in info.spendings for value in (s.predicted, s.actual)]
     low, high = min(ends) / 1.3, max(ends) * 1.3
@@ -233,13 +233,13 @@ def cost_figure(info: CostInfo, most: int) -> go.Figure:
 
 
 def cost_drawing(rows: Rows, most: int) -> Drawing:
-    """Predicted against actual cost."""
+    """Draw predicted against actual cost in both units."""
     return Drawing(
         "predicted-against-actual-cost",
         "Predicted against actual cost",
-        "In TFLOP: what the whole budget of epochs would have cost against what was spent; under the dotted line a "
-        "trial was stopped early (hollow). In seconds: what was predicted before a trial began, for the epochs that it "
-        "came to, against what it took; above the line it was slower.",
+        "In TFLOP: the cost of the whole budget of epochs versus what was spent; a trial below the dotted line was "
+        "stopped early (hollow). In seconds: the prediction before a trial began, for the epochs that it ran, versus "
+        "what it took; a trial above the line was slower than predicted.",
         {unit: _view(cost_info(rows, unit), most) for unit in UNITS},
     )
 
@@ -247,21 +247,21 @@ def cost_drawing(rows: Rows, most: int) -> Drawing:
 def _view(info: CostInfo, most: int) -> View:
     if not info.spendings:
         return View(info.headline, None)
-    told = []
+    table = []
     for kind in KINDS:
         mine = [s for s in info.spendings if s.trial.kind == kind]
         if mine:
             sums = sum(s.predicted for s in mine), sum(s.actual for s in mine)
-            told.append((kind, f"{len(mine):,}", *(f"{formatting.number(value)} {info.unit}" for value in sums)))
+            table.append((kind, f"{len(mine):,}", *(f"{formatting.number(value)} {info.unit}" for value in sums)))
     headline = info.headline + drawn_of(len(thinned(info.spendings, most)), len(info.spendings), "trial")
-    numbers = Numbers(("strategy", "trials", "predicted", "actual"), tuple(told))
+    numbers = Numbers(("strategy", "trials", "predicted", "actual"), tuple(table))
     return View(headline, cost_figure(info, most), numbers)
 
 
 def _hovers(spendings: Iterable[Spending], unit: Unit) -> Iterable[str]:
     for s in spendings:
-        told = [f"<b>trial {s.trial.number}</b>", formatting.plotly_text(s.trial.label)]
-        told.append(f"predicted {formatting.number(s.predicted)} {unit}, actual {formatting.number(s.actual)} {unit}")
+        lines = [f"<b>trial {s.trial.number}</b>", formatting.plotly_text(s.trial.label)]
+        lines.append(f"predicted {formatting.number(s.predicted)} {unit}, actual {formatting.number(s.actual)} {unit}")
         if s.trial.status != "complete":
-            told.append(formatting.plotly_text(f"{s.trial.status}: {s.trial.reason or 'no reason recorded'}"))
-        yield "<br>".join(told)
+            lines.append(formatting.plotly_text(f"{s.trial.status}: {s.trial.reason or 'no reason recorded'}"))
+        yield "<br>".join(lines)

@@ -1,4 +1,4 @@
-"""Learning curves, with the reasons why some of them end early."""
+"""Learning curves, and why some of them end early."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Curve = tuple[Point, ...]
 
 @dataclass(frozen=True)
 class CurvesInfo:
-    """The checkpoints of each trial in order, and which of these curves hold a point of the front."""
+    """The checkpoints of each trial, in order, and those of these curves that have a point on the front."""
 
     curves: tuple[Curve, ...]
     on_front: tuple[Curve, ...]
@@ -37,13 +37,13 @@ class CurvesInfo:
         if not self.curves:
             return "No trial has reached a checkpoint."
         ends = Counter(point.trial.status for point in self.stopped)
-        told = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in ends.most_common())
+        stopped = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in ends.most_common())
         curves = formatting.count(len(self.curves), "learning curve")
-        return f"{curves}, {told} before the last epoch." if told else f"{curves}, all to the last epoch."
+        return f"{curves}, {stopped} before the last epoch." if stopped else f"{curves}, all to the last epoch."
 
 
 def curves_info(rows: Rows) -> CurvesInfo:
-    """Validation score by epoch."""
+    """Return the validation scores by epoch."""
     curves: dict[int, list[Point]] = {}
     all_points = points(rows)
     for point in all_points:
@@ -59,7 +59,7 @@ def curves_info(rows: Rows) -> CurvesInfo:
 def curves_figure(info: CurvesInfo, most: int) -> go.Figure:
     """Draw one line for each trial in its strategy's colour, and a cross where one was stopped.
 
-    At most ``most`` curves are drawn, those that hold a point of the front always.
+    At most ``most`` curves are drawn, those with a point on the front always.
     """
     figure = themed_figure()
     axis = AccuracyAxis([p.score for curve in info.curves for p in curve], info.n_validation)
@@ -112,19 +112,19 @@ def _draw_stops(figure: go.Figure, drawn: Sequence[Curve], axis: AccuracyAxis) -
 
 
 def curves_drawing(rows: Rows, most: int) -> Drawing:
-    """The learning curves of a study."""
+    """Draw the learning curves of a study."""
     info = curves_info(rows)
     kept = len(thinned(info.curves, most, info.on_front))
     reasons = Counter((p.trial.status, p.trial.reason or "no reason recorded") for p in info.stopped)
-    told = tuple((status, reason, f"{n:,}") for (status, reason), n in reasons.most_common(20))
+    table = tuple((status, reason, f"{n:,}") for (status, reason), n in reasons.most_common(20))
     view = View(
         info.headline + drawn_of(kept, len(info.curves), "curve"),
         curves_figure(info, most) if info.curves else None,
-        Numbers(("ended as", "reason", "trials"), told),
+        Numbers(("ended as", "reason", "trials"), table),
     )
     return Drawing(
         "learning-curves",
         "Learning curves",
-        "One line is one trial. A cross is where it was stopped; hover over it for the reason.",
+        "Each line is a trial. A cross marks where it was stopped; hover over it for the reason.",
         dict.fromkeys(UNITS, view),
     )

@@ -1,4 +1,4 @@
-"""Frozen layers: accuracy and compute against k, over the blocks of VGG16."""
+"""Frozen layers: accuracy and compute by freeze depth k, over the blocks of VGG16."""
 
 import math
 from collections import defaultdict
@@ -18,17 +18,21 @@ from harness.core.strategy import KINDS, N_CONVS, Kind
 
 BLOCKS = ((1, 2, 64), (3, 4, 128), (5, 7, 256), (8, 10, 512), (11, 13, 512))
 """VGG16's blocks: first and last convolution, channels (Simonyan and Zisserman 2015, configuration D)."""
-SHIFTS: dict[Kind, float] = {"fine_tune_all": 0.12, "from_scratch": -0.12, "two_phase": -0.24}  # side by side at a k
+SHIFTS: dict[Kind, float] = {
+    "fine_tune_all": 0.12,
+    "from_scratch": -0.12,
+    "two_phase": -0.24,
+}  # keeps strategies apart at one k
 
 _SCORES = (
-    " At the bottom are LogME and H-score of the activations behind each convolution, known before any training, each "
-    "on its own scale; rho and tau are Spearman's and Kendall's rank correlations with the best trial at each k."
+    " At the bottom are LogME and H-score of the activations after convolution k, computed before any training, each "
+    "on its own scale; rho and tau are Spearman's and Kendall's rank correlations with the best trial of each k."
 )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Pretrained trials of one ``k`` that completed: how many, quartiles of their score and of their cost."""
+    """The completed pretrained trials of one ``k``: their number, the quartiles of their score and of their cost."""
 
     k: int
     n: int
@@ -38,8 +42,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class LayerScores:
-    """LogME or H-score of the activations behind each convolution, before any training: ``values`` by k, on
-    ``n_images``, and how they rank with the best score of each k that was tried."""
+    """LogME or H-score of the activations after convolution k, before any training, on ``n_images``.
+
+    ``values`` are by k; ``agreement`` is their rank correlation with the best score of each k that was tried.
+    """
 
     name: str
     values: dict[int, float]
@@ -47,7 +53,7 @@ class LayerScores:
     agreement: Correlation
 
     def in_words(self) -> str:
-        """How well the score would have ordered the depths."""
+        """Return how well the score ranks the freeze depths; nothing where that is undefined."""
         if math.isnan(self.agreement.spearman):
             return ""
         rho, tau = f"{self.agreement.spearman:.2f}", f"{self.agreement.kendall:.2f}"
@@ -56,9 +62,11 @@ class LayerScores:
 
 @dataclass(frozen=True)
 class DepthInfo:
-    """The last checkpoint of every trial, and of the pretrained ones that completed the best of each k, by k, and
-    their spread; ``layers`` are scores known before any training, none where the study has none. Costs are in
-    ``unit``."""
+    """The last checkpoint of each trial, with costs in ``unit``.
+
+    ``best`` and ``spread`` are of the completed pretrained trials, by k. ``layers`` are scores computed before any
+    training; a study may have none.
+    """
 
     unit: Unit
     points: tuple[Point, ...]
@@ -75,13 +83,13 @@ class DepthInfo:
             return "No pretrained trial has completed."
         top = max(self.best, key=lambda point: point.score)
         tried = formatting.count(len(self.best), "freeze depth")
-        told = f"{self.score_name} {formatting.accuracy(top.score)} (trial {top.trial.number})"
+        reached = f"{self.score_name} {formatting.accuracy(top.score)} (trial {top.trial.number})"
         layers = "".join(scores.in_words() for scores in self.layers)
-        return f"Of {tried} with a complete trial, k = {top.trial.k} did best: {told}.{layers}"
+        return f"Of {tried} with a complete trial, k = {top.trial.k} did best: {reached}.{layers}"
 
 
 def depth_info(rows: Rows, unit: Unit = "TFLOP") -> DepthInfo:
-    """Where trials ended against k, the number of frozen convolutions (0 to 13)."""
+    """Return where the trials ended, by k, the number of frozen convolutions (0 to 13)."""
     ends = tuple(p for p in points(rows) if p.last)
     complete: dict[int, list[Point]] = defaultdict(list)
     for point in ends:
@@ -223,7 +231,7 @@ def _draw_layer_scores(figure: go.Figure, layers: Sequence[LayerScores]) -> None
             line={"color": MUTED, "width": 1.5, "dash": dash},
             marker={"size": 5},
             hovertext=[
-                f"{scores.name} behind convolution {k}: {formatting.number(value)} ({scores.n_images:,} images)"
+                f"{scores.name} after convolution {k}: {formatting.number(value)} ({scores.n_images:,} images)"
                 for k, value in scores.values.items()
             ],
             hoverinfo="text",
@@ -253,14 +261,14 @@ def _arrange_panels(figure: go.Figure, with_layers: bool) -> None:
 
 
 def depth_drawing(rows: Rows, most: int) -> Drawing:
-    """Score and compute against k."""
+    """Draw score and compute by freeze depth in both units."""
     return Drawing(
         "frozen-layers",
         "Frozen layers",
-        "k counts the leading convolutions of VGG16 whose ImageNet weights do not move: 13 is feature extraction, "
-        f"at 0 all of them move. Above is the {rows.score_name}, below what was spent. Hollow marks were "
-        "stopped early. The line joins the best pretrained trial that completed at each k, a grey bar covers the "
-        "middle half of them." + (_SCORES if rows.data.get("layer_scores") else ""),
+        "Freeze depth k: the first k of VGG16's 13 convolutions keep their ImageNet weights. At 13 only the head is "
+        f"trained, at 0 everything is. Above is the {rows.score_name}, below the cost. Hollow marks were stopped "
+        "early. The line joins the best completed pretrained trial of each k; a grey bar covers the middle half of "
+        "them." + (_SCORES if rows.data.get("layer_scores") else ""),
         {unit: _view(depth_info(rows, unit), most) for unit in UNITS},
     )
 
@@ -268,7 +276,7 @@ def depth_drawing(rows: Rows, most: int) -> Drawing:
 def _view(info: DepthInfo, most: int) -> View:
     if not info.points:
         return View(info.headline, None)
-    told = tuple(
+    table = tuple(
         (
             str(p.trial.k), formatting.accuracy(p.score), cost_in_words(p.cost(info.unit), info.unit),
             *_row(s, info.unit),
@@ -285,7 +293,7 @@ def _view(info: DepthInfo, most: int) -> View:
         "median cost",
         *(scores.name for scores in info.layers),
     )
-    return View(info.headline, depth_figure(info, most), Numbers(columns, told))
+    return View(info.headline, depth_figure(info, most), Numbers(columns, table))
 
 
 def _row(spread: Spread, unit: Unit) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""What every figure hands to the page and to optuna-dashboard."""
+"""A figure with its texts and numbers, as the page and optuna-dashboard take it."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from dashboards.figures.points import Unit
 
 @dataclass(frozen=True)
 class Numbers:
-    """A figure's numbers for readers who do not see it: plain text, one tuple a row."""
+    """A figure's numbers as a table, for readers who do not see it: plain text, one tuple for each row."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -17,7 +17,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class View:
-    """A figure in one unit of compute: what it shows in words, itself (None: nothing to draw yet), its numbers."""
+    """A figure in one unit of compute: what it shows in words, the figure (None: nothing to draw yet), its numbers."""
 
     headline: str
     figure: go.Figure | None
@@ -28,7 +28,7 @@ class View:
 class Drawing:
     """A figure with its ``id`` (also its name inside optuna-dashboard), title and how to read it.
 
-    ``views`` has one for each unit of compute, or the same one twice where compute plays no part.
+    ``views`` has one for each unit of compute, or the same one twice for a figure without compute.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Accuracy versus compute: every checkpoint, the front, baselines, the advice and the recipes."""
+"""Accuracy versus compute: all checkpoints, the Pareto front, the baselines, the advice and the recipes."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ MARKS = {  # by a trial's origin: its name here and its marker
 
 @dataclass(frozen=True)
 class BaselineLine:
-    """A baseline reaches ``score`` once ``cost`` is spent."""
+    """A baseline: the ``score`` that it reaches for ``cost``."""
 
     name: str
     cost: float
@@ -45,7 +45,7 @@ class BaselineLine:
 
 @dataclass(frozen=True)
 class ConfirmedMark:
-    """A confirmed strategy: what its training cost, its test accuracy, and both in words."""
+    """A confirmed strategy: the cost of its training, its test accuracy, and both in words."""
 
     cost: float
     test: Estimate
@@ -54,8 +54,10 @@ class ConfirmedMark:
 
 @dataclass(frozen=True)
 class FrontInfo:
-    """Every checkpoint of every finished trial, those on the front by rising cost in ``unit``, the baselines, and the
-    ends of the trials to mark, each with its origin."""
+    """All checkpoints of the finished trials, those on the front by rising cost in ``unit``, and the baselines.
+
+    ``marks`` are the last checkpoints of the advice and the recipes, each with its origin.
+    """
 
     unit: Unit
     points: tuple[Point, ...]
@@ -81,11 +83,11 @@ class FrontInfo:
 
 
 def front_info(rows: Rows, unit: Unit = "TFLOP") -> FrontInfo:
-    """Score versus compute; checkpoints without a finite score (diverged) are left out."""
+    """Return what the figure shows; checkpoints without a finite score (diverged trials) are left out."""
     all_points = points(rows)
     best = front([p.cost(unit) for p in all_points], [p.score for p in all_points])
     lines = rows.baselines.dropna(subset=rows.score).sort_values(rows.score)
-    # The same clock as a checkpoint's: features and training, not evaluation.
+    # As for a checkpoint: the seconds of features and training, without evaluation.
     seconds = lines["seconds_features"] + lines["seconds_train"]
     costs = lines["train_flops"] / 1e12 if unit == "TFLOP" else seconds.where(lines["train_flops"] > 0, 0.0)
     baselines = map(BaselineLine, lines["name"], costs, lines[rows.score])
@@ -99,14 +101,16 @@ def front_info(rows: Rows, unit: Unit = "TFLOP") -> FrontInfo:
 
 
 def _confirmed(rows: Rows, unit: Unit) -> tuple[ConfirmedMark, ...]:
-    """Return the strategies that were confirmed, none where the figure's axis is not of accuracy as they are."""
+    """Return the confirmed strategies; none where the axis is not accuracy, which is what was confirmed."""
     found = confirmation(rows)
     if found is None or rows.metric != "accuracy":
         return ()
     tested = [(c, c.test) for c in found.candidates if c.candidate.strategy is not None and c.test is not None]
     costs = rounded(c.train_flops / 1e12 if unit == "TFLOP" else c.seconds for c, _ in tested)
     return tuple(
-        ConfirmedMark(cost, test, f"{formatting.plotly_text(c.label)}<br>confirmed on the test part: {interval(c)}")
+        ConfirmedMark(
+            cost, test, f"{formatting.plotly_text(c.label)}<br>confirmed on the held-out test set: {interval(c)}"
+        )
         for cost, (c, test) in zip(costs, tested, strict=True)
     )
 
@@ -185,7 +189,7 @@ def _draw_baselines(figure: go.Figure, info: FrontInfo, axis: AccuracyAxis, left
         name = formatting.plotly_text(baseline.name)
         start = max(baseline.cost, left)
         figure.add_scatter(
-            # The middle point carries the name and can be hovered over: a line alone has only its ends.
+            # The point in the middle carries the name and the hover text: a line alone has only its ends.
             x=rounded([start, math.sqrt(start * right), right]),
             y=axis.place([baseline.score] * 3),
             mode="lines+markers+text",
@@ -241,15 +245,15 @@ def _draw_confirmed(figure: go.Figure, confirmed: Sequence[ConfirmedMark], axis:
 
 
 def front_drawing(rows: Rows, most: int) -> Drawing:
-    """The page's first figure."""
+    """Draw score versus compute in both units."""
     return Drawing(
         "accuracy-versus-compute",
         "Accuracy versus compute",
-        "Crosses with bars, where there are any, are what was confirmed on the test part, with intervals. "
         "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early). The line is the "
-        f"front: the best {rows.score_name} reached for that cost; what lies in its shade is beaten. A baseline's "
-        "line starts at its own cost. The vertical axis is stretched towards 1, so that the difference between 0.97 "
-        "and 0.98 can be seen.",
+        f"Pareto front: the best {rows.score_name} reached for that cost. Points in the shaded area are dominated. A "
+        "baseline's line starts at its own cost. Crosses with bars, if any, are test accuracies of confirmed "
+        "strategies, with confidence intervals. The vertical axis is logarithmic in the error, so that the difference "
+        "between 0.97 and 0.98 can be seen.",
         {unit: _view(front_info(rows, unit), most) for unit in UNITS},
     )
 
@@ -258,10 +262,10 @@ def _view(info: FrontInfo, most: int) -> View:
     headline = info.headline + drawn_of(len(_drawn(info, most)), len(info.points), "checkpoint")
     if not info.points and not info.baselines:
         return View(headline, None)
-    told = tuple(
+    table = tuple(
         (cost_in_words(p.cost(info.unit), info.unit), formatting.accuracy(p.score), str(p.trial.number), str(p.epoch),
          p.trial.label)
         for p in info.front
     )  # fmt: skip
-    numbers = Numbers(("cost", info.score_name, "trial", "epoch", "strategy"), told)
+    numbers = Numbers(("cost", info.score_name, "trial", "epoch", "strategy"), table)
     return View(headline, front_figure(info, most), numbers)

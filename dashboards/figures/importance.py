@@ -1,4 +1,4 @@
-"""The importance of the hyperparameters as bars."""
+"""Hyperparameter importance as bars."""
 
 import plotly.graph_objects as go
 
@@ -11,7 +11,7 @@ from harness.analysis.rows import Rows
 
 
 def importance_figure(info: ImportanceInfo) -> go.Figure:
-    """A bar a hyperparameter with its range; chance in grey."""
+    """Draw a bar for each hyperparameter with its range; chance is grey."""
     figure = themed_figure()
     shown = info.importances
     figure.add_bar(
@@ -41,20 +41,20 @@ def importance_figure(info: ImportanceInfo) -> go.Figure:
 
 
 def importance_drawing(rows: Rows) -> Drawing:
-    """Hyperparameter importance."""
+    """Draw hyperparameter importance."""
     info = importance_info(rows)
-    told = tuple((i.name, *map(formatting.percent, (i.mean, i.low, i.high))) for i in info.importances)
+    table = tuple((i.name, *map(formatting.percent, (i.mean, i.low, i.high))) for i in info.importances)
     view = View(
         info.headline,
         importance_figure(info) if info.importances else None,
-        Numbers(("hyperparameter", "share", "least", "most"), told),
+        Numbers(("hyperparameter", "share", "least", "most"), table),
     )
     return Drawing(
         "hyperparameter-importance",
         "Hyperparameter importance",
-        f"Mean decrease of impurity of random forests on complete trials. The whiskers are the range over {HALVES} "
-        "random halves of the trials; a column of random numbers, drawn anew for each, shows what chance alone gives. "
-        "The sampler looks longer where it is good, and k goes with the strategy: read this as a hint where to look, "
-        "not as a cause.",
+        f"Mean decrease in impurity of random forests on complete trials. The whiskers are the range over {HALVES} "
+        "random halves of the trials; a column of random numbers, drawn again for each half, shows the importance by "
+        "chance. The sampler tries good regions more often, and k depends on the strategy: this is a hint where to "
+        "look, not a cause.",
         dict.fromkeys(UNITS, view),
     )

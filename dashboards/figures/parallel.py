@@ -1,4 +1,4 @@
-"""Parallel coordinates: every hyperparameter of a trial beside its cost and its score."""
+"""Parallel coordinates: the hyperparameters of each trial with its cost and its score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Ticks = tuple[tuple[float, str], ...]
 
 @dataclass(frozen=True)
 class Line:
-    """A trial: where it crosses each scale (0 to 1), and itself in words."""
+    """A trial: where it crosses each scale (0 to 1), and its strategy and result in words (``label``)."""
 
     number: int
     kind: Kind
@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class ParallelInfo:
-    """Every trial with a score as a line, and the scales it crosses, each with its ticks."""
+    """The trials with a score as lines, and the scales that they cross, each with its ticks."""
 
     lines: tuple[Line, ...]
     scales: tuple[tuple[str, Ticks], ...]
@@ -47,15 +47,15 @@ class ParallelInfo:
         """What the figure shows, in words."""
         if not self.lines:
             return f"Fewer than two trials have a {self.score_name}."
-        told = f"{formatting.count(len(self.lines), 'trial')} with a {self.score_name}, one line each"
-        return f"{told}; the best {len(self.best)} bold."
+        n = formatting.count(len(self.lines), "trial")
+        return f"{n} with a {self.score_name}, one line each; the best {len(self.best)} bold."
 
 
 def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
-    """The hyperparameters, cost (in ``unit``) and score of all trials that have one."""
+    """Return the hyperparameters, cost (in ``unit``) and score of all trials with a score."""
     seconds = rows.trials["seconds_features"] + rows.trials["seconds_train"]
     frame = rows.trials.assign(cost=rows.trials["train_flops"] / 1e12 if unit == "TFLOP" else seconds)
-    frame = frame[frame[rows.score].notna() & (frame["cost"] > 0)]  # nought is on no log scale
+    frame = frame[frame[rows.score].notna() & (frame["cost"] > 0)]  # a log scale has no 0
     if len(frame) < 2:
         return ParallelInfo((), (), rows.score_name)
     costs = frame["cost"].tolist()
@@ -74,16 +74,15 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
         f"{'training TFLOP' if unit == 'TFLOP' else 'seconds'}, log scale": _logs(costs),
         rows.score_name: _scores(scores, rows.data["n_validation"]),
     }
-    scales = {
-        name: scale for name, scale in scales.items() if len(set(scale[1])) > 1
-    }  # a scale of one value says nothing
+    # A scale with one tick shows nothing.
+    scales = {name: scale for name, scale in scales.items() if len(set(scale[1])) > 1}
     places = zip(*(places for places, _ in scales.values()), strict=True)
     columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), scores, places, strict=True)
-    told = (
+    labels = (
         f"{label}<br>{rows.score_name} {formatting.accuracy(score)} for {cost_in_words(cost, unit)}"
         for label, score, cost in zip(frame["label"], scores, costs, strict=True)
     )
-    lines = tuple(Line(*row, label) for row, label in zip(columns, told, strict=True))
+    lines = tuple(Line(*row, label) for row, label in zip(columns, labels, strict=True))
     return ParallelInfo(lines, tuple((name, ticks) for name, (_, ticks) in scales.items()), rows.score_name)
 
 
@@ -148,7 +147,7 @@ def _heights(n_scales: int) -> range:
 
 
 def parallel_drawing(rows: Rows, most: int) -> Drawing:
-    """Parallel coordinates."""
+    """Draw the parallel coordinates in both units."""
     views = {}
     for unit in UNITS:
         info = parallel_info(rows, unit)
@@ -157,14 +156,14 @@ def parallel_drawing(rows: Rows, most: int) -> Drawing:
     return Drawing(
         "parallel-coordinates",
         "Parallel coordinates",
-        "Each line is a trial and runs from its strategy, at the top, through its hyperparameters and cost to its "
-        "score, at the bottom. The table of trials below holds the same numbers.",
+        "Each line is a trial: from its strategy, at the top, through its hyperparameters and cost to its score, at "
+        "the bottom. The table of trials below has the same numbers.",
         views,
     )
 
 
 def _hovers(line: Line, n_scales: int, score_name: str) -> list[str]:
-    # The whole story once, at the score: nine times would make the page large.
+    # The whole text only at the score: at each scale it would make the page large.
     short = f"trial {line.number}, {score_name} {formatting.accuracy(line.score)}"
     return [*[short] * (n_scales - 1), f"<b>trial {line.number}</b><br>{formatting.plotly_text(line.label)}", ""]
 
@@ -172,7 +171,7 @@ def _hovers(line: Line, n_scales: int, score_name: str) -> list[str]:
 def _names(values: Sequence[str], order: Sequence[str]) -> tuple[list[float], Ticks]:
     there = [name for name in order if name in set(values)]
     at = {name: (i + 0.5) / len(there) for i, name in enumerate(there)}
-    # Lines through one name lie beside each other, so that many look like many.
+    # Jitter, so that lines through the same name do not hide each other.
     jitter = [((i * 0.618) % 1 - 0.5) * 0.5 / len(there) for i in range(len(values))]
     ticks = tuple((place, name.replace("_", "<br>", 1)) for name, place in at.items())
     return [at[value] + shift for value, shift in zip(values, jitter, strict=True)], ticks
@@ -185,7 +184,7 @@ def _numbers(values: Sequence[float], ticks: Sequence[float]) -> tuple[list[floa
 
 
 def _logs(values: Sequence[float], names: Mapping[float, str] = MappingProxyType({})) -> tuple[list[float], Ticks]:
-    """Ticks at decades, or at both ends; those in ``names`` are labelled so."""
+    """Return places and ticks of a log scale: at decades, or at both ends; ``names`` are labels for some values."""
     low, high = math.log10(min(values)), math.log10(max(values))
     width = (high - low) or 1.0
     decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)

@@ -1,4 +1,4 @@
-"""A study's checkpoints as points, shared by the figures that draw them."""
+"""The checkpoints of a study as points, and what the figures that draw them share."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from harness.core.strategy import Kind
 from harness.statistics.intervals import wilson_interval
 
 Unit = Literal["TFLOP", "seconds"]
-"""In what compute is told: analytic training FLOPs, or wall seconds of features and training."""
+"""The unit of compute: analytic training FLOPs, or wall-clock seconds of features and training."""
 UNITS: tuple[Unit, ...] = ("TFLOP", "seconds")
 COST_TITLES: dict[Unit, str] = {"TFLOP": "training TFLOP", "seconds": "seconds of features and training"}
 
@@ -20,7 +20,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What figures tell of a finished trial: its strategy in words (``label``), what it planned and how it ended."""
+    """A finished trial as figures show it: its strategy in words (``label``), its planned epochs, how it ended."""
 
     number: int
     kind: Kind
@@ -36,7 +36,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A checkpoint of ``trial``: what was spent so far, the validation score, whether it is the ``last`` one."""
+    """A checkpoint of ``trial``: the cost so far, the validation score, whether it is the ``last`` one."""
 
     trial: Trial
     epoch: int
@@ -46,26 +46,26 @@ class Point:
     last: bool
 
     def cost(self, unit: Unit) -> float:
-        """What was spent, in ``unit``."""
+        """Return the cost so far, in ``unit``."""
         return self.flops / 1e12 if unit == "TFLOP" else self.seconds
 
     def in_words(self, unit: Unit) -> str:
-        """``0.9740 for 3.21 TFLOP``."""
+        """Return score and cost: ``0.9740 for 3.21 TFLOP``."""
         return f"{formatting.accuracy(self.score)} for {cost_in_words(self.cost(unit), unit)}"
 
     @property
     def hover(self) -> str:
-        """All that there is to say, as Plotly's kind of HTML."""
+        """The hover text, in Plotly's subset of HTML."""
         trial, n = self.trial, self.trial.n_validation
-        sure = ""
-        if trial.score_name == "validation accuracy":  # of the other scores no interval is known from the share alone
+        interval = ""
+        if trial.score_name == "validation accuracy":  # the other scores are no shares of images
             low, high = wilson_interval(round(self.score * n), n)
-            sure = f" (95 %: {low:.3f} to {high:.3f})"
+            interval = f" (95 %: {low:.3f} to {high:.3f})"
         lines = [
             f"<b>trial {trial.number}, epoch {self.epoch} of {trial.epochs}</b>",
             formatting.plotly_text(trial.label),
             f"k = {trial.k}, dropout {trial.dropout:.2g}",
-            f"{trial.score_name} {formatting.accuracy(self.score)}{sure}",
+            f"{trial.score_name} {formatting.accuracy(self.score)}{interval}",
             f"{formatting.tflop(self.flops)}, {formatting.seconds(self.seconds)} of features and training",
         ]
         if self.last and trial.status != "complete":
@@ -74,7 +74,7 @@ class Point:
 
 
 def trials(rows: Rows) -> dict[int, Trial]:
-    """The finished trials by number."""
+    """Return the finished trials by number."""
     n, epochs = int(rows.data["n_validation"]), int(rows.spec["budget"]["epochs"])
     columns = ["number", "strategy", "frozen_convs", "label", "dropout", "status", "reason"]
     values = zip(*(rows.trials[name].tolist() for name in columns), strict=True)
@@ -85,8 +85,7 @@ def trials(rows: Rows) -> dict[int, Trial]:
 
 
 def points(rows: Rows) -> tuple[Point, ...]:
-    """Every checkpoint of every finished trial by trial and epoch; those without a finite score or any cost are
-    left out."""
+    """Return the checkpoints of the finished trials, in order, without those that lack a finite score or any cost."""
     of = trials(rows)
     frame = rows.checkpoints
     usable = frame[frame[rows.score].notna() & (frame["train_flops"] > 0) & (frame["train_seconds"] > 0)]
@@ -97,7 +96,7 @@ def points(rows: Rows) -> tuple[Point, ...]:
 
 
 def thinned(items: Sequence[_Item], most: int, keep: Collection[_Item] = ()) -> list[_Item]:
-    """At most ``most`` of ``items``, in their order, spread evenly; those in ``keep`` always, however many."""
+    """Return at most ``most`` of ``items``, in their order and evenly spread; those in ``keep`` are always in it."""
     if len(items) <= most:
         return list(items)
     kept = {id(item) for item in keep}
@@ -108,21 +107,21 @@ def thinned(items: Sequence[_Item], most: int, keep: Collection[_Item] = ()) -> 
 
 
 def drawn_of(drawn: int, there: int, noun: str) -> str:
-    """What to say where not everything is drawn; nothing where it is."""
+    """Return a sentence for the headline where not everything is drawn, else nothing."""
     return "" if drawn == there else f" Drawn: {drawn:,} of {formatting.count(there, noun)}."
 
 
 def markers(kind: Kind, statuses: Iterable[str], size: int) -> dict[str, Any]:
-    """The strategy's marker, hollow where a trial did not complete."""
+    """Return the strategy's marker, hollow where a trial did not complete."""
     symbols = [MARKERS[kind] if status == "complete" else f"{MARKERS[kind]}-open" for status in statuses]
     return {"symbol": symbols, "size": size, "color": COLOURS[kind], "line": {"width": 1.5, "color": COLOURS[kind]}}
 
 
 def rounded(values: Iterable[float]) -> list[float]:
-    """Six digits: more would only make the page larger."""
+    """Round to six significant digits: more would only make the page larger."""
     return [float(f"{value:.6g}") for value in values]
 
 
 def cost_in_words(cost: float, unit: Unit) -> str:
-    """``3.21 TFLOP`` or ``1 min 20 s``."""
+    """Return ``3.21 TFLOP`` or ``1 min 20 s``."""
     return formatting.tflop(cost * 1e12) if unit == "TFLOP" else formatting.seconds(cost)

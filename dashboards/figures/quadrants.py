@@ -1,4 +1,4 @@
-"""The article's table as a plane: training images across, kernel distance to ImageNet down, four shaded quadrants."""
+"""The article's table as a plane: training images by kernel distance to ImageNet, with four shaded quadrants."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +14,14 @@ from harness.core.spec import AdviceSpec
 from harness.guidance.advice import SCENARIOS
 from harness.statistics.similarity import known_sets
 
-_APART = 0.025  # kernel distance that a name's height takes
-_NEAREST, _FARTHEST = 0.0, 0.45  # kernel distances that are shown in any case
+_APART = 0.025  # height of a name, as a kernel distance
+_NEAREST, _FARTHEST = 0.0, 0.45  # kernel distances that are always shown
 
 
 def draw_quadrants(
     figure: go.Figure, boundaries: AdviceSpec, sizes: Sequence[int], distances: Sequence[float]
 ) -> tuple[float, float]:
-    """Shade and name the quadrants and set both axes so that ``sizes`` and ``distances`` fit.
-
-    Gives the ends of the x axis.
-    """
+    """Shade and name the quadrants, set both axes so that ``sizes`` and ``distances`` fit, return the ends of x."""
     large_at, similar_below = boundaries.large_at, boundaries.similar_below
     low, high = min(*sizes, large_at / 30) / 12, max(*sizes, large_at * 10) * 2
     near, far = min(_NEAREST, *distances) - 0.01, max(_FARTHEST, 2 * similar_below, *distances) + 0.01
@@ -61,8 +58,7 @@ def draw_quadrants(
 
 
 def draw_known_sets(figure: go.Figure, x: float) -> None:
-    """The measured sets that a new one is ranked among, as ticks at ``x``; those too near to be told apart share a
-    name's place."""
+    """Draw the measured data sets as ticks at ``x``; those too close to each other share a label."""
     known = known_sets()
     labels: dict[float, list[str]] = {}  # at the distance of the first of them
     for name, found in known.items():
@@ -86,7 +82,7 @@ def draw_known_sets(figure: go.Figure, x: float) -> None:
 
 
 def draw_places(figure: go.Figure, placed: Sequence[Place], size: int, name: str) -> None:
-    """What won at each place of an atlas: filled where it is what the table advises there, hollow where it is not."""
+    """Draw the winner at each place of an atlas: filled where the table advises it, else hollow."""
     figure.add_scatter(
         x=[place.size for place in placed],
         y=rounded(place.distance for place in placed),

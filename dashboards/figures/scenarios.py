@@ -1,4 +1,4 @@
-"""The four-scenario map: training size against similarity to ImageNet, this study on it and the others around."""
+"""The four-scenario map: studies by the size of their training set and its similarity to ImageNet."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,8 +18,10 @@ from harness.core.spec import AdviceSpec
 
 @dataclass(frozen=True)
 class Position:
-    """Where a study stands: its kernel ``distance`` to ImageNet with its uncertainty, ``low`` to ``high``. Where the
-    side was declared, not measured, the uncertainty is the whole side."""
+    """The place of a study on the map: its kernel ``distance`` to ImageNet with its 95 % interval, ``low`` to ``high``.
+
+    Where similarity was declared, not measured, the interval is the whole similar, or not similar, half.
+    """
 
     outcome: Outcome
     distance: float
@@ -29,8 +31,10 @@ class Position:
 
 @dataclass(frozen=True)
 class MapInfo:
-    """This study's position, those of the other studies in its database and the places of an atlas in it, all under
-    this study's ``boundaries``."""
+    """The positions of this study and of the others in its database, and the places of the atlas in it.
+
+    All are under this study's ``boundaries``.
+    """
 
     here: Position
     others: tuple[Position, ...]
@@ -49,20 +53,19 @@ class MapInfo:
             how = (
                 f"measured {side} to ImageNet (distance {here.similarity.distance:.3f}, 95 %: {low:.3f} to {high:.3f})"
             )
-        told = f"{here.n_images:,} training images, {how}: scenario {here.scenario}."
-        told += f" {_verdict(here)}"
+        text = f"{here.n_images:,} training images, {how}: scenario {here.scenario}. {_verdict(here)}"
         if self.atlas:
             right = sum(place.right for place in self.atlas)
-            told += f" In the atlas beside it the table names the winner at {right} of {len(self.atlas)} places."
+            text += f" In the atlas the table names the winner at {right} of {len(self.atlas)} places."
         if not self.others:
-            return f"{told} No other study is in this database to set it against."
+            return f"{text} This database has no other study to compare with."
         right = sum(outcome.regret <= 0 for outcome in (here, *(place.outcome for place in self.others)))
         studies = formatting.count(1 + len(self.others), "study").replace("studys", "studies")
-        return f"{told} Of {studies} in this database, the advice did best in {right or 'none'}."
+        return f"{text} Of {studies} in this database, the advice did best in {right or 'none'}."
 
 
 def map_info(rows: Rows) -> MapInfo:
-    """The study and its neighbours on the map."""
+    """Return the study, the others in its database and the places of the atlas."""
     boundaries = AdviceSpec(large_at=rows.outcome.large_at, similar_below=rows.outcome.similar_below)
     declared: Counter[bool] = Counter()
     positions = []
@@ -70,7 +73,7 @@ def map_info(rows: Rows) -> MapInfo:
         if outcome.similarity is not None:
             positions.append(Position(outcome, outcome.similarity.distance, *outcome.similarity.interval))
             continue
-        # Declared studies have no height of their own: they stand one above the other within their half.
+        # A declared similarity has no distance: such studies are spread over their half.
         height = (0.5, 0.3, 0.7, 0.4, 0.6, 0.2, 0.8)[declared[outcome.similar] % 7]
         declared[outcome.similar] += 1
         low = 0 if outcome.similar else boundaries.similar_below
@@ -99,7 +102,7 @@ def map_figure(info: MapInfo, most: int) -> go.Figure:
 
 
 def _draw_studies(figure: go.Figure, positions: Sequence[Position], *, here: bool) -> None:
-    """Draw studies with the uncertainty of their distance; ``here`` makes them large: this study."""
+    """Draw studies with the intervals of their distances; ``here``: it is this study, drawn large."""
     figure.add_scatter(
         x=[position.outcome.n_images for position in positions],
         y=[position.distance for position in positions],
@@ -130,19 +133,19 @@ def _draw_studies(figure: go.Figure, positions: Sequence[Position], *, here: boo
 
 
 def map_drawing(rows: Rows, most: int) -> Drawing:
-    """The four-scenario map."""
+    """Draw the four-scenario map."""
     info = map_info(rows)
-    told = tuple(_row(position.outcome) for position in (info.here, *info.others))
-    columns = ("study", "data set", "training images", "similar", "scenario", "won by", "advice gave up")
-    view = View(info.headline, map_figure(info, most), Numbers(columns, told))
+    table = tuple(_row(position.outcome) for position in (info.here, *info.others))
+    columns = ("study", "data set", "training images", "similar", "scenario", "won by", "regret of the advice")
+    view = View(info.headline, map_figure(info, most), Numbers(columns, table))
     return Drawing(
         "four-scenarios",
-        "Where the four scenarios place it",
-        f"Size and similarity decide what the article advises; from {info.boundaries.large_at:,} training images on a "
-        "set counts as large (the article calls 60,000 small), and as similar under a kernel distance of "
-        f"{info.boundaries.similar_below:g}, the middle of the gap between the measured sets at the right edge. A bar "
-        "is how far other samples of the same pictures would have moved it; where the side was declared, not measured, "
-        "it covers the whole side. A study wears the marker and colour of the strategy that won.",
+        "Place among the four scenarios",
+        "The article's advice depends on size and similarity. A data set counts as large from "
+        f"{info.boundaries.large_at:,} training images (the article calls 60,000 small), and as similar below a kernel "
+        f"distance of {info.boundaries.similar_below:g}, the middle of the gap between the measured sets at the right "
+        "edge. A bar is the confidence interval of the distance; where similarity was declared, not measured, it "
+        "covers the whole half. A study has the marker and colour of the strategy that won.",
         dict.fromkeys(UNITS, view),
     )
 
@@ -152,7 +155,7 @@ def _verdict(outcome: Outcome) -> str:
         return "No trial has a score yet."
     won = f"{outcome.best['strategy']} did best"
     if outcome.advised is None:
-        return f"{won}; the advice has no score to compare."
+        return f"{won}; the advice has no score to compare with."
     if outcome.regret <= 0:
         return f"{won}: the advice itself."
     return f"{won}; following the advice gives up {formatting.points(outcome.regret)}."
@@ -160,7 +163,7 @@ def _verdict(outcome: Outcome) -> str:
 
 def _hover(position: Position) -> str:
     outcome = position.outcome
-    told = [
+    lines = [
         f"<b>{formatting.plotly_text(outcome.study)}</b>",
         formatting.plotly_text(f"data set {outcome.dataset}, {outcome.n_images:,} training images"),
         formatting.plotly_text(
@@ -168,7 +171,7 @@ def _hover(position: Position) -> str:
         ),
         formatting.plotly_text(_verdict(outcome)),
     ]
-    return "<br>".join(told)
+    return "<br>".join(lines)
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:

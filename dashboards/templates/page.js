@@ -1,5 +1,5 @@
 "use strict";
-// What the reader chose. It outlives every refresh of the data.
+// The reader's choices. They are kept when the data are updated.
 const state = {unit: "TFLOP", hidden: new Set(), query: "", sort: "number", up: true, page: 0};
 const PER_PAGE = 50;
 const DARK = JSON.parse(document.getElementById("dark").textContent);
@@ -38,7 +38,7 @@ function draw(id) {
   const plot = $(id), view = figures[id] && (figures[id][state.unit] ?? figures[id].any);
   plot.hidden = !view;
   if (!view) return;
-  // A copy each time: Plotly writes into what it is given.
+  // A copy each time: Plotly changes its arguments.
   const {data, layout} = structuredClone(view);
   for (const trace of data) if (state.hidden.has(trace.legendgroup)) trace.visible = "legendonly";
   layout.uirevision = state.unit;  // zoom stays while data come in
@@ -50,7 +50,7 @@ function draw(id) {
   plot.on("plotly_legenddoubleclick", event => { if (kind(event)) { only(kind(event)); return false; } });
 }
 
-// One figure a task: the page answers while the rest are drawn, those in the window first.
+// One figure in each task, those in the window first: the page stays responsive while the rest are drawn.
 let drawing = 0;
 async function drawAll() {
   const mine = ++drawing;

@@ -1,4 +1,4 @@
-"""What a confirmation measured on the test part, compared: from rows to intervals and differences."""
+"""Compare what a confirmation measured on the held-out test set: from rows to intervals and differences."""
 
 import math
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from harness.statistics.intervals import gap, wilson_interval
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A candidate with its figures: ``val_accuracy`` and ``search_flops`` from the search, the rest from its seeds.
+    """The results of a candidate: ``val_accuracy`` and ``search_flops`` are from the search, the rest from its seeds.
 
-    ``test`` is None where not every seed led to an accuracy; ``trouble`` then says why. ``test_score``, by the study's
-    metric, FLOPs and seconds of training are means over the seeds. The differences are those to the advice and to the
-    best baseline, None where there is nothing to compare.
+    ``test`` is None where a seed has no accuracy; ``trouble`` then says why. ``test_score``, in the study's metric,
+    FLOPs and seconds of training are means over the seeds. The differences are those to the advice and to the best
+    baseline, None where there is nothing to compare with.
     """
 
     candidate: Candidate
@@ -42,8 +42,11 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The last finished opening of the test part: ``number`` counts them from 1. ``candidates`` in the order in which
-    they were fixed, the pick of the search first; ``n_compared`` is how many differences were corrected together."""
+    """The last finished opening of the held-out test set; ``number`` counts the openings from 1.
+
+    ``candidates`` are in the order in which they were fixed, the pick of the search first. ``n_compared`` is the number
+    of differences that were corrected together for multiple comparisons.
+    """
 
     number: int
     opened_at: datetime
@@ -57,7 +60,7 @@ class Confirmation:
 
     @property
     def pick(self) -> Confirmed:
-        """What the search chose by validation accuracy, before the test part was opened."""
+        """The trial that the search chose by validation score, before the test set was opened."""
         return self.candidates[0]
 
     @property
@@ -66,11 +69,11 @@ class Confirmation:
         return tuple(c for c in self.candidates if any(role.startswith("finalist") for role in c.candidate.roles))
 
     def with_role(self, role: str) -> Confirmed | None:
-        """The candidate that has ``role``, if any."""
+        """Return the candidate with ``role``, if any."""
         return next((c for c in self.candidates if role in c.candidate.roles), None)
 
     def optimism(self) -> tuple[float, float, float] | None:
-        """The pick's validation accuracy less its test accuracy, with the 95 % interval; None where it has none."""
+        """Return the pick's validation accuracy minus its test accuracy, with its 95 % interval; None without both."""
         val_accuracy, test = self.pick.val_accuracy, self.pick.test
         if test is None:
             return None
@@ -79,7 +82,7 @@ class Confirmation:
 
 
 def confirmation(rows: Rows) -> Confirmation | None:
-    """The study's last finished confirmation, None where there is none."""
+    """Return the study's last finished confirmation, None where there is none."""
     if not rows.candidates:
         return None
     opening = rows.openings[rows.openings["finished_at"].notna()].iloc[-1]
@@ -96,7 +99,7 @@ def confirmation(rows: Rows) -> Confirmation | None:
         if c.strategy is not None and c.name != reference and {c.name, reference} <= correct.keys()
     ]
     found = dict(zip(pairs, differences([(correct[a], correct[b]) for a, b in pairs]), strict=True))
-    told = tuple(
+    candidates = tuple(
         _confirmed(
             rows, c, measured[c.name], correct.get(c.name), found.get((c.name, advice)), found.get((c.name, baseline))
         )
@@ -110,21 +113,21 @@ def confirmation(rows: Rows) -> Confirmation | None:
         int(rows.data["n_validation"]),
         n_train,
         seeds,
-        told,
-        next((c for c in told if c.candidate.name == baseline), None),
+        candidates,
+        next((c for c in candidates if c.candidate.name == baseline), None),
         len(pairs),
     )
 
 
 def interval(confirmed: Confirmed) -> str:
-    """``0.9712 (95 % 0.962 to 0.979)``, or what went wrong."""
+    """Return ``0.9712 (95 % 0.962 to 0.979)``, or what went wrong."""
     if confirmed.test is None:
         return confirmed.trouble
     return f"{formatting.accuracy(confirmed.test.mean)} (95 % {confirmed.test.low:.3f} to {confirmed.test.high:.3f})"
 
 
 def _correct(measured: pd.DataFrame, seeds: tuple[int, ...], n_test: int) -> Correct | None:
-    """Which images each seed told right, (seeds, images); None where one has told nothing."""
+    """Return which images each seed classified correctly, (seeds, images); None where a seed has no result."""
     bits = {seed: packed for seed, packed in zip(measured["seed"], measured["correct"], strict=True) if packed}
     if set(bits) != set(seeds):
         return None

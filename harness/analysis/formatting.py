@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them, always with their unit."""
+"""Format numbers for readers, always with their unit."""
 
 import html
 import math
@@ -6,12 +6,12 @@ import textwrap
 
 
 def accuracy(value: float) -> str:
-    """An accuracy, or another score: four decimals; a dash where there is none."""
+    """Return an accuracy, or another score, with four decimals; a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def number(value: float) -> str:
-    """Three significant digits, no exponent for what fits: 0.0123, 1.23, 12.3, 1,230; a dash for NaN."""
+    """Return three significant digits, with an exponent below 0.0001 only: 0.0123, 1.23, 1,230; a dash for NaN."""
     if math.isnan(value):
         return "–"
     value = float(f"{value:.3g}") if abs(value) < 100 else value
@@ -23,12 +23,12 @@ def number(value: float) -> str:
 
 
 def tflop(flops: float) -> str:
-    """FLOPs as TFLOP (1e12 operations; a multiply-add is two)."""
+    """Return FLOPs in TFLOP (1e12 operations; a multiply-add is two)."""
     return f"{number(flops / 1e12)} TFLOP"
 
 
 def seconds(value: float) -> str:
-    """Seconds as s, min or h: ``12.3 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Return seconds in s, min or h: ``12.3 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if math.isnan(value):
         return "–"
     if value < 99.95:
@@ -40,25 +40,25 @@ def seconds(value: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two scores in points (0.01 is one point)."""
+    """Return the size of a difference of two scores in points (0.01 is one point)."""
     return f"{round(abs(difference) * 100, 2):g} points"
 
 
 def percent(share: float) -> str:
-    """A share of one, without decimals: ``56 %``."""
+    """Return a share of 1 in percent, without decimals: ``56 %``."""
     return f"{share * 100:.0f} %"
 
 
 def p_value(value: float) -> str:
-    """A p value behind its "p": ``= 0.034``, ``< 0.001``."""
+    """Return a p value as it follows the "p": ``= 0.034``, ``< 0.001``."""
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def count(n: int, noun: str) -> str:
-    """``1 trial``, ``12 trials``."""
+    """Return ``1 trial``, ``12 trials``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def plotly_text(text: str, width: int = 60) -> str:
-    """``text`` as Plotly shows it to the letter, wrapped: Plotly reads a part of HTML in every label."""
+    """Return ``text`` wrapped and escaped: Plotly reads a subset of HTML in every label."""
     return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(text, width))

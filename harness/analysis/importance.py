@@ -1,4 +1,4 @@
-"""Which hyperparameters move the score, and how sure that is."""
+"""Estimate which hyperparameters change the score, compared with chance."""
 
 import random
 from dataclasses import dataclass
@@ -11,17 +11,19 @@ import pandas as pd
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces studies that nobody will see
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it logs each study made here
 
 CHANCE = "a random number"
 LEAST, MOST, HALVES = 20, 400, 12
-"""Complete trials below which nothing is said, trials looked at, and random halves of them."""
+"""The fewest and the most complete trials that are used, and the number of random halves of them."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """The share of a hyperparameter in what makes scores differ: mean, least and most over the random halves, and
-    whether it was ``above_chance`` in each of them."""
+    """The importance of a hyperparameter: mean, least and most over the random halves.
+
+    ``above_chance``: it was more important than `CHANCE` in each of them.
+    """
 
     name: str
     mean: float
@@ -34,8 +36,8 @@ class Importance:
 class ImportanceInfo:
     """Importances, the largest first, from ``used`` of ``complete`` trials.
 
-    Among them is `CHANCE`, a column of numbers that are drawn anew for each half: what does no better has not been
-    shown to matter.
+    One of them is `CHANCE`, a column of random numbers, drawn again for each half. A hyperparameter that is no more
+    important than this column has not been shown to matter.
     """
 
     importances: tuple[Importance, ...]
@@ -44,18 +46,20 @@ class ImportanceInfo:
 
     @property
     def headline(self) -> str:
-        """What the figure shows, in words."""
+        """The result in words."""
         if not self.importances:
             done = formatting.count(self.complete, "complete trial")
             return f"{done}: {LEAST} that differ in score are needed for this."
-        sure = ", ".join(i.name for i in self.importances if i.above_chance)
+        above = ", ".join(i.name for i in self.importances if i.above_chance)
         halves = f"in each of {HALVES} random halves of {formatting.count(self.used, 'complete trial')}"
-        return f"{'Above chance' if sure else 'Nothing is above chance'} {halves}{': ' + sure if sure else ''}."
+        return f"{'Above chance' if above else 'Nothing is above chance'} {halves}{': ' + above if above else ''}."
 
 
 def importance_info(rows: Rows) -> ImportanceInfo:
-    """Mean decrease of impurity in random forests (Breiman 2001; Optuna's evaluator) on random halves of the complete
-    trials; of more than `MOST` complete trials a random sample is looked at."""
+    """Return the mean decrease in impurity of random forests (Breiman 2001; Optuna's evaluator).
+
+    The forests are fitted to random halves of the complete trials; of more than `MOST` trials a random sample is used.
+    """
     complete = rows.trials[rows.trials["status"] == "complete"]
     if len(complete) < LEAST or complete[rows.score].nunique() < 2:
         return ImportanceInfo((), 0, len(complete))
@@ -101,7 +105,7 @@ def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _distributions(frame: pd.DataFrame) -> dict[str, optuna.distributions.BaseDistribution]:
-    """Of the columns that vary."""
+    """Return a distribution for each column that varies."""
     found: dict[str, optuna.distributions.BaseDistribution] = {}
     for name in frame.columns[frame.nunique() > 1]:
         column = frame[name]

@@ -1,4 +1,4 @@
-"""What to use, once the search's pick is confirmed, in words."""
+"""Recommend what to use, once the search's pick is confirmed."""
 
 import math
 from dataclasses import dataclass
@@ -13,14 +13,19 @@ from harness.statistics.comparison import METHOD, Difference
 from harness.statistics.pareto import best_at
 
 BASELINE_WORDS = {
-    "linear_probe": "the linear probe", "cnn": "the CNN", "mlp": "the MLP", "majority": "naming the commonest class",
-}  # fmt: skip
+    "linear_probe": "the linear probe",
+    "cnn": "the CNN",
+    "mlp": "the MLP",
+    "majority": "predicting the most frequent class",
+}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the search's best would be for another budget: the study's ``score``, on the validation part, for ``flops``,
-    by ``trial`` where it was measured; else it is a forecast."""
+    """The best for another budget: the study's ``score``, on the validation set, for ``flops``.
+
+    It was measured by ``trial``, or is a forecast where that is None.
+    """
 
     flops: float
     score: float
@@ -29,9 +34,9 @@ class Budget:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The study's pick as confirmed, in ``sentences``; ``half`` and ``double`` its budget, None where nothing is known.
+    """What to use, in ``sentences``, and what ``half`` and ``double`` the compute would give, None where unknown.
 
-    ``better_than_baseline`` says whether the best baseline is beaten beyond chance.
+    ``better_than_baseline``: the pick is significantly better than the best baseline.
     """
 
     confirmed: Confirmation
@@ -42,7 +47,7 @@ class Recommendation:
 
 
 def recommend(rows: Rows) -> Recommendation | None:
-    """The recommendation that the last finished confirmation allows, None where there is none."""
+    """Return the recommendation from the last finished confirmation, None where there is none."""
     found = confirmation(rows)
     if found is None:
         return None
@@ -75,33 +80,33 @@ def _use(rows: Rows, found: Confirmation, better: bool) -> str:
     difference = versus(pick.against_baseline)
     its = f"{interval(baseline)}, {formatting.tflop(baseline.train_flops)}"
     if better:
-        return f"Use {name}: {measured}. Against the best baseline, {known} ({its}): {difference}."
+        return f"Use {name}: {measured}. Compared with the best baseline, {known} ({its}): {difference}."
     return f"Use {known} ({its}): the search's pick is no better. {name}: {measured}, {difference}."
 
 
 def _against_advice(found: Confirmation) -> list[str]:
     pick, advice = found.pick, found.with_role("advice")
     if advice is None:
-        return ["The advice was not tried by the search, so that there is nothing to compare with."]
+        return ["The search did not try the advice, so there is nothing to compare with."]
     if advice is pick:
         return ["This is what the advice says."]
     if advice.test is None or pick.against_advice is None:
         return [f"The advice ({advice.label}) {advice.trouble or 'cannot be compared'}."]
     ratio = pick.train_flops / advice.train_flops
     return [
-        f"Against the advice ({advice.label}, {interval(advice)}): {versus(pick.against_advice)}, for "
+        f"Compared with the advice ({advice.label}, {interval(advice)}): {versus(pick.against_advice)}, for "
         f"{formatting.percent(ratio) if ratio < 1 else f'{formatting.number(ratio)} times'} of its compute."
     ]
 
 
 def _cheaper(found: Confirmation) -> list[str]:
     cheaper = [c for c in found.finalists[1:] if c.test is not None]
-    told = "; ".join(
+    text = "; ".join(
         f"{c.label} ({c.candidate.name}) {interval(c)} for "
         f"{formatting.percent(c.train_flops / found.pick.train_flops)} of the compute"
         for c in cheaper
     )
-    return [f"Cheaper finalists: {told}."] if told else []
+    return [f"Cheaper finalists: {text}."] if text else []
 
 
 def _optimism(found: Confirmation) -> list[str]:
@@ -111,9 +116,9 @@ def _optimism(found: Confirmation) -> list[str]:
     mean, low, high = gap
     return [
         f"Optimism: the search showed a validation accuracy of {formatting.accuracy(found.pick.val_accuracy)} for its "
-        f"pick, the test part confirms {formatting.accuracy(found.pick.test.mean)}: "
+        f"pick, the held-out test set confirms {formatting.accuracy(found.pick.test.mean)}: "
         f"{formatting.points(mean)} {'less' if mean >= 0 else 'more'} (95 % {_range(-high, -low)}; the confirmed "
-        "networks were trained on the validation images too)."
+        "networks were also trained on the validation set)."
     ]
 
 
@@ -122,48 +127,49 @@ def _by_metric(rows: Rows, found: Confirmation) -> list[str]:
     if rows.metric == "accuracy" or math.isnan(found.pick.test_score):
         return []
     return [
-        f"The study is judged by {name}: on the test part the pick reached "
-        f" {formatting.accuracy(found.pick.test_score)}."
+        f"The study is judged by {name}: on the held-out test set the pick reached "
+        f"{formatting.accuracy(found.pick.test_score)}."
     ]
 
 
 def _budgets(rows: Rows, half: Budget | None, double: Budget | None) -> list[str]:
-    told = []
+    parts = []
     if half is not None:
-        told.append(
+        parts.append(
             f"half the compute gave a {rows.score_name} of {formatting.accuracy(half.score)} at best "
             f"(trial {half.trial}, {formatting.tflop(half.flops)})"
         )
     if double is not None and double.trial is not None:
-        told.append(
+        parts.append(
             f"of the trials that cost more, up to double, the best reached {formatting.accuracy(double.score)} "
             f"(trial {double.trial}, {formatting.tflop(double.flops)})"
         )
     elif double is not None:
-        told.append(
-            f"double is forecast to give {formatting.accuracy(double.score)}, if the error went on to fall as it did "
-            "from half the compute to this; no trial cost that much"
+        parts.append(
+            f"double the compute is forecast to give {formatting.accuracy(double.score)}, if the error keeps falling "
+            "as it did from half the compute to this; no trial cost that much"
         )
-    return [f"Another budget: {'; '.join(told)}."] if told else []
+    return [f"Another budget: {'; '.join(parts)}."] if parts else []
 
 
 def _how(found: Confirmation) -> str:
     again = (
-        f" The test part has been opened {found.number} times: what is chosen after a look at it is flattered by it."
+        f" The held-out test set has been opened {found.number} times: a choice made after seeing its results is "
+        "biased."
     )
     return (
         f"Measured on {formatting.count(found.n_test, 'test image')} with "
-        f"{formatting.count(len(found.seeds), 'fresh seed')}, "
-        f"trained on train and validation. Intervals hold for other seeds and other images. Compared by {METHOD} over "
+        f"{formatting.count(len(found.seeds), 'fresh seed')}, trained on the training and validation sets. Intervals "
+        f"hold for other seeds and other images. Compared by {METHOD} over "
         f"{formatting.count(found.n_compared, 'comparison')}.{again if found.number > 1 else ''}"
     )
 
 
 def versus(difference: Difference) -> str:
-    """``1.2 points more (95 % 0.4 to 2.0 points, p = 0.012)``, or that there is no difference to be told."""
+    """Return ``1.2 points more (95 % 0.4 to 2.0 points, p = 0.012)``, or that there is no significant difference."""
     how = f"95 % {_range(difference.low, difference.high)}, p {formatting.p_value(difference.adjusted)}"
     if not difference.significant:
-        return f"no difference that can be told ({difference.mean * 100:+.2f} points, {how})"
+        return f"no significant difference ({difference.mean * 100:+.2f} points, {how})"
     return f"{formatting.points(difference.mean)} {'more' if difference.mean > 0 else 'less'} ({how})"
 
 
@@ -172,18 +178,23 @@ def _range(low: float, high: float) -> str:
 
 
 def _half(rows: Rows, pick: Confirmed) -> Budget | None:
-    """The best of all checkpoints for half the compute that the pick took in the search."""
+    """Return the best of all checkpoints within half the compute that the pick took in the search."""
     within = rows.checkpoints[rows.checkpoints["train_flops"] <= pick.search_flops / 2]
     return _best(within.dropna(subset=rows.score), rows.score)
 
 
 def _double(rows: Rows, pick: Confirmed) -> Budget | None:
-    """The best complete trial that cost more, up to double; where the search had none, the error is taken to fall once
-    more by the factor by which it fell from half the compute to this (a power law, as of Hestness et al. 2017)."""
+    """Return the best complete trial that cost more, up to double.
+
+    Where the search had none, forecast it: the error falls again by the factor by which it fell from half the compute
+    to this (a power law, as in Hestness et al. 2017).
+    """
     trials = rows.trials[rows.trials["status"] == "complete"]
-    dearer = trials[(trials["train_flops"] > pick.search_flops) & (trials["train_flops"] <= 2 * pick.search_flops)]
-    if len(dearer):
-        return _best(dearer, rows.score)
+    more_expensive = trials[
+        (trials["train_flops"] > pick.search_flops) & (trials["train_flops"] <= 2 * pick.search_flops)
+    ]
+    if len(more_expensive):
+        return _best(more_expensive, rows.score)
     costs, scores = rows.checkpoints["train_flops"].tolist(), rows.checkpoints[rows.score].tolist()
     before, now = (best_at(costs, scores, flops) for flops in (pick.search_flops / 2, pick.search_flops))
     if not 0 <= before < 1:

@@ -1,4 +1,4 @@
-"""The recommendation as a study whose first and only trial is what is recommended, with its figures."""
+"""Turn a recommendation into a study whose first and only trial is the recommended strategy."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,8 +8,10 @@ from harness.analysis.rows import Rows
 
 
 def recommended_study(rows: Rows, advised: Recommendation) -> dict[str, Any]:
-    """The study that was searched, on the same data and budget, with the recommendation in it: `harness run` on it
-    trains the recommended strategy, and more trials search on from there."""
+    """Return the spec of the study that was searched, on the same data and budget, with the recommendation in it.
+
+    `harness run` on it trains the recommended strategy; with more trials it goes on searching from there.
+    """
     pick = advised.confirmed.pick
     assert pick.candidate.strategy is not None  # a finalist is a trial
     figures: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a page is drawn from: one study's rows, read once so that all figures show the same moment."""
+"""Read the rows of a study, once, so that all figures and texts show the same moment."""
 
 import difflib
 import math
@@ -18,11 +18,11 @@ from harness.storage.store import Store, StudyRow
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a study came out: its data as the four scenarios see them, the advice, and the trials that matter.
+    """The outcome of a study: size and similarity of its data, the advice, the best trial and that of the advice.
 
-    ``n_images`` are training images, ``large_at`` the boundary above which they count as many. ``similarity`` is what
-    was measured against ImageNet, None where the side was declared, and ``similar_below`` the boundary. ``best`` and
-    ``advised`` (the advice's own trial) are rows of ``trial_summary``, None where there is no score; ``score`` is the
+    ``n_images`` are training images; from ``large_at`` on they count as large. ``similarity`` is the measured one
+    to ImageNet, None where it was declared; data count as similar below a distance of ``similar_below``. ``best`` and
+    ``advised`` (the advice's own trial) are rows of ``trial_summary``, None where there is no score. ``score`` is the
     column that they are judged by.
     """
 
@@ -41,14 +41,14 @@ class Outcome:
 
     @property
     def regret(self) -> float:
-        """The score that following the advice costs: best found minus the advice's; NaN where one is missing."""
+        """The best score found minus the score of the advice; NaN where one is missing."""
         if self.best is None or self.advised is None:
             return math.nan
         return float(self.best[self.score] - self.advised[self.score])
 
     @classmethod
     def of(cls, study: StudyRow, trials: pd.DataFrame) -> "Outcome":
-        """From a study and its finished trials."""
+        """Return the outcome of a study with these finished trials."""
         profile, score = study.data["profile"], f"val_{study.metric}"
         measured = profile.get("similarity")  # studies of an older harness declared it
         boundaries = AdviceSpec(**study.spec["advice"])
@@ -74,9 +74,9 @@ class Rows:
 
     ``spec``, ``data``, ``advice`` and ``metric`` are as in ``StudyRow``. ``trials`` are the finished ones, with
     ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
-    ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` what the small
-    searches of an atlas in it found. ``openings`` of the test part are all, ``candidates`` and ``confirmations`` those
-    of the last finished one.
+    ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` the results of
+    the small searches of an atlas in it. ``openings`` are all openings of the held-out test set; ``candidates`` and
+    ``confirmations`` are those of the last finished one.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Rows:
         if study is None:
             raise SpecError(_unknown(study_name, store.study_names()))
         trials = store.trials(study_name)
-        # Checkpoints second: what a running trial adds in between belongs to no finished trial and is left out.
+        # Checkpoints second: those that a running trial adds in between belong to no finished trial and are left out.
         checkpoints = store.checkpoints(study_name)
         cells = _atlas_cells(store)
         names = [name for name in store.study_names() if name != study_name and name not in cells]
@@ -137,26 +137,26 @@ class Rows:
         return f"validation {METRIC_NAMES[self.metric]}"
 
     def best(self) -> dict[str, Any] | None:
-        """The trial of the highest score, the cheaper one of equals; None where no trial has any."""
+        """Return the trial with the highest score, the cheapest of equals; None where no trial has one."""
         return _best(self.trials, self.score)
 
     def best_baseline(self) -> dict[str, Any] | None:
-        """The baseline of the highest score, if any ended with one."""
+        """Return the baseline with the highest score, if any has one."""
         return _best(self.baselines, self.score)
 
     def trial_of(self, origin: str) -> dict[str, Any] | None:
-        """The finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
+        """Return the finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
         return _first(self.trials[self.trials["origin"] == origin])
 
 
 def atlas_trials(store: Store, atlas: str) -> list[Found]:
-    """What the finished trials of that atlas found, cell by cell."""
+    """Return the results of the finished trials of that atlas, cell by cell."""
     cells = _atlas_cells(store).values()
     return [found for row in cells if row.data["atlas"]["name"] == atlas for found in _found(row, store)]
 
 
 def _atlas_cells(store: Store) -> dict[str, StudyRow]:
-    """The studies that are cells of an atlas, by name."""
+    """Return the studies that are cells of an atlas, by name."""
     rows = {name: store.study(name) for name in store.study_names()}
     return {name: row for name, row in rows.items() if row is not None and "atlas" in row.data}
 
@@ -186,7 +186,7 @@ def _found(cell: StudyRow, store: Store) -> list[Found]:
 
 
 def stopped(trials: pd.DataFrame) -> pd.DataFrame:
-    """Those of ``trials`` that were given up, before or while they ran."""
+    """Return those of ``trials`` that the search stopped, before or while they ran."""
     return trials[trials["status"].isin(["pruned", "over_budget"])]
 
 

@@ -1,4 +1,4 @@
-"""The study in plain words: what did best, what it costs, how it stands to advice, recipes and baselines."""
+"""Summarise a study in plain words: the best trial and its cost, compared with advice, recipes and baselines."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.analysis import formatting
 from harness.analysis.confirmed import confirmation, interval
-from harness.analysis.rows import Rows
+from harness.analysis.rows import Rows, stopped
 from harness.core.results import STATUSES
 from harness.statistics.intervals import gap, wilson_interval
 from harness.statistics.pareto import front
@@ -26,14 +26,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Summary:
-    """``facts`` for the eye, ``sentences`` for the reader. Plain text: escape before it goes into a page."""
+    """The head of the page: ``facts`` in large type, then ``sentences``. Plain text: escape it for a page."""
 
     facts: tuple[Fact, ...]
     sentences: tuple[str, ...]
 
 
 def summarise(rows: Rows) -> Summary:
-    """What a reader with a minute has to know."""
+    """Return what a reader with one minute has to know."""
     best = rows.best()
     if best is None:
         nothing = f"No trial has a {rows.score_name} yet: there is nothing to recommend."
@@ -83,15 +83,15 @@ def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
 
 def _confirmed(rows: Rows) -> list[str]:
     found = confirmation(rows)
-    return [] if found is None else [f"Confirmed on the test part: {found.pick.label} {interval(found.pick)}."]
+    return [] if found is None else [f"Confirmed on the held-out test set: {found.pick.label} {interval(found.pick)}."]
 
 
 def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:
     n, score = rows.data["n_validation"], best[rows.score]
-    stopped = "" if best["status"] == "complete" else f", although it ended as {_spaced(best['status'])}"
+    early = "" if best["status"] == "complete" else f", although it ended as {_spaced(best['status'])}"
     trial = (
         f"{best['label']} (trial {best['number']}): {rows.score_name} {_reached(rows, best)} of training and "
-        f"{formatting.seconds(best['seconds_total'])}{stopped}."
+        f"{formatting.seconds(best['seconds_total'])}{early}."
     )
     baseline = rows.best_baseline()
     use = f"Use {trial}"
@@ -101,8 +101,8 @@ def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:
         low, high = wilson_interval(round(score * n), n)
         measured = f"{n:,} validation images give a 95 % interval of {low:.3f} to {high:.3f}"
     else:
-        measured = f"it was measured on {n:,} validation images, of some classes on few of them"
-    return use, f"How sure: {measured}, and the best of many trials looks a little better than it is."
+        measured = f"it was measured on {n:,} validation images, few of them for some classes"
+    return use, f"Uncertainty: {measured}; the score of the best of many trials is biased upwards."
 
 
 def _cheaper(rows: Rows, best: dict[str, Any]) -> list[str]:
@@ -128,16 +128,18 @@ def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
     if trial["number"] == best["number"]:
         return f"{advice} did best: no trial of the search beat it."
     gain = best[rows.score] - trial[rows.score]
-    found = f"{formatting.points(gain)} more{_sure(rows, best, trial)}" if gain else "the same"
+    found = f"{formatting.points(gain)} more{_interval(rows, best, trial)}" if gain else "the same"
     ratio = best["train_flops"] / trial["train_flops"]
     compute = formatting.percent(ratio) if ratio < 1 else f"{formatting.number(ratio)} times"
     return f"{advice} reached {_reached(rows, trial)}: the search found {found} for {compute} of its compute."
 
 
-def _sure(rows: Rows, best: dict[str, Any], advised: dict[str, Any]) -> str:
-    """The 95 % interval of the regret as of accuracies measured apart (`harness.statistics.comparison.gap`): the same
-    images for both make it narrower, that the best of many was chosen by them moves it down. Nothing for scores of
-    which no interval is known."""
+def _interval(rows: Rows, best: dict[str, Any], advised: dict[str, Any]) -> str:
+    """Return the 95 % interval of the regret; nothing for a score other than accuracy.
+
+    It takes the accuracies as measured on different images (`harness.statistics.comparison.gap`). Both were measured on
+    the same ones, which makes the true interval narrower, and the best was chosen by them, which moves it down.
+    """
     if rows.score != "val_accuracy":
         return ""
     n = rows.data["n_validation"]
@@ -149,11 +151,11 @@ def _sure(rows: Rows, best: dict[str, Any], advised: dict[str, Any]) -> str:
 def _recipes(rows: Rows) -> list[str]:
     names = {"recipe_extractor": "extractor", "recipe_partial": "partial freezing"}
     run = {name: trial for origin, name in names.items() if (trial := rows.trial_of(origin)) is not None}
-    told = [
+    results = [
         f"{name} {_cost_or_status(rows, trial) if math.isnan(trial[rows.score]) else _reached(rows, trial)}"
         for name, trial in run.items()
     ]
-    return [f"The article's recipes: {'; '.join(told)}."] if told else []
+    return [f"The article's recipes: {'; '.join(results)}."] if results else []
 
 
 def _against_baselines(rows: Rows, best: dict[str, Any]) -> str:
@@ -173,7 +175,7 @@ def _how_many(rows: Rows) -> str:
         return "No trial has ended."
     counts = trials["status"].value_counts()
     split = ", ".join(f"{counts[status]:,} {_spaced(status)}" for status in STATUSES if status in counts)
-    saved = trials.loc[trials["status"].isin(["pruned", "over_budget"]), "saved_flops"].sum()
+    saved = stopped(trials)["saved_flops"].sum()
     early = f"; stopping early saved {formatting.tflop(saved)}" if saved else ""
     spent = formatting.tflop(trials["train_flops"].sum())
     return f"{formatting.count(len(trials), 'trial')} ended ({split}) for {spent} of training{early}."

@@ -1,7 +1,7 @@
-"""Where the article's table is right: small searches over size and similarity, and the verdict on each scenario.
+"""Decide where the article's table is right: small searches over size and similarity, a verdict on each scenario.
 
-Everything here is recomputed from what the searches found. The boundaries between small and large, similar and not, are
-arguments: who doubts one moves it.
+Everything is computed from the results of the searches. The boundaries between small and large, and between similar and
+not similar, are arguments, so that others can be tried.
 """
 
 import math
@@ -19,11 +19,12 @@ from harness.statistics.intervals import Interval
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one trial of a small search found on ``n_validation`` images: ``accuracy`` for ``flops`` of training.
+    """The result of one trial of a small search: ``accuracy`` on ``n_validation`` images for ``flops`` of training.
 
-    The search ran on ``size`` images of ``dataset``, the first of an order that ``seed`` draws: they are nested.
-    ``distance`` is the set's kernel distance to ImageNet and ``error`` its standard error. ``epochs`` it trained for.
-    ``logme`` and ``h_score`` are those of the layer behind which it trained, None where all layers did.
+    The search ran on the first ``size`` images of ``dataset`` in an order drawn with ``seed``: smaller sizes are
+    subsets of larger ones. ``distance`` is the data set's kernel distance to ImageNet and ``error`` its standard error.
+    The trial trained for ``epochs``. ``logme`` and ``h_score`` are those of the activations after the last frozen
+    convolution, None where no layer was frozen.
     """
 
     dataset: str
@@ -44,7 +45,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A strategy at one place of the map: over the seeds its mean accuracy and what it cost, with its best ``k``."""
+    """A strategy at one place of the map, with its best ``k``: mean accuracy and mean cost over the seeds."""
 
     kind: Kind
     k: int
@@ -55,10 +56,10 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A data set at one size: its scenario, what the strategies reached, and by how much the advised one leads.
+    """A data set at one size: its scenario, the results of the strategies, and the lead of the advised one.
 
-    ``tried`` holds each strategy once, the most accurate first, so that the first is the winner. ``lead`` is the
-    advised strategy's accuracy less that of the best other, seed by seed: its regret where that is negative.
+    ``tried`` has each strategy once, the most accurate first: the winner. ``lead`` is the advised strategy's accuracy
+    minus that of the best other one, by seed; where it is negative, it is the regret of the advice.
     """
 
     dataset: str
@@ -73,7 +74,7 @@ class Place:
 
     @property
     def winner(self) -> Tried:
-        """The strategy of the highest mean accuracy."""
+        """The strategy with the highest mean accuracy."""
         return self.tried[0]
 
     @property
@@ -83,18 +84,18 @@ class Place:
 
     @property
     def compute(self) -> float:
-        """Training FLOPs of the best other strategy, in multiples of the advised one's."""
+        """Training FLOPs of the best other strategy as a multiple of those of the advised one."""
         other = next(tried for tried in self.tried if tried.kind != self.advised)
         return other.flops / next(tried for tried in self.tried if tried.kind == self.advised).flops
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the places of a scenario say of its advice.
+    """Whether the advice of a scenario holds at its places.
 
-    ``lead`` is the mean lead of the advised strategy, with its interval over the seeds: for these sets and sizes.
-    ``across`` is the same with the sets as replicates: for other sets of the kind. None where no place is of the
-    scenario.
+    ``lead`` is the mean lead of the advised strategy with its interval over the seeds: it holds for these data sets and
+    sizes. ``across`` has the data sets as replicates: it holds for other data sets of the kind. Both are None where the
+    scenario has no place.
     """
 
     scenario: int
@@ -112,10 +113,10 @@ class Verdict:
 
 
 def places(found: Sequence[Found], boundaries: AdviceSpec) -> tuple[Place, ...]:
-    """The places of the map, by data set and size, that have the advised strategy and another.
+    """Return the places of the map, by data set and size, that have the advised strategy and another one.
 
-    Of a strategy tried in several ways that which is best over all seeds counts, not each seed's luckiest. Seeds that
-    lack one of the two are left out.
+    Where a strategy was tried in several ways, the one that is best over all seeds counts, not the best of each seed.
+    Seeds that lack one of the two strategies are left out.
     """
     groups: dict[tuple[str, int], list[Found]] = defaultdict(list)
     for trial in found:
@@ -149,7 +150,7 @@ def _place(found: Sequence[Found], boundaries: AdviceSpec) -> Place | None:
 
 
 def verdicts(placed: Sequence[Place]) -> tuple[Verdict, ...]:
-    """What the places say of each of the four scenarios, in the article's order."""
+    """Return the verdict on each of the four scenarios, in the article's order."""
     return tuple(
         _verdict(scenario, advised, [place for place in placed if place.scenario == scenario])
         for scenario, advised in sorted(SCENARIOS.values())
@@ -167,7 +168,9 @@ def _verdict(scenario: int, advised: Kind, mine: Sequence[Place]) -> Verdict:
         for seed in own.keys() & rival.keys():
             by_seed[seed].append(own[seed] - rival[seed])
         by_set[place.dataset].append(place.lead.mean)
-    whole = [fmean(leads) for leads in by_seed.values() if len(leads) == len(mine)]  # all places, or they are not alike
+    whole = [
+        fmean(leads) for leads in by_seed.values() if len(leads) == len(mine)
+    ]  # seeds without all places are no replicates
     lead = Interval.of(whole or [fmean(place.lead.mean for place in mine)])
     return Verdict(scenario, advised, tuple(mine), lead, Interval.of([fmean(leads) for leads in by_set.values()]))
 
@@ -182,8 +185,8 @@ class Correlation:
 
     @classmethod
     def of(cls, one: Sequence[float], other: Sequence[float]) -> "Correlation":
-        """Those of these pairs."""
-        from scipy.stats import kendalltau, spearmanr  # slow to import, and most pages have no use for it
+        """Return the correlations of these pairs."""
+        from scipy.stats import kendalltau, spearmanr  # slow to import, and few pages need it
 
         if len(set(one)) < 2 or len(set(other)) < 2:
             return cls(math.nan, math.nan, len(one))
@@ -192,8 +195,10 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A way to choose k before training: how often it hits the best of the tried k, and what it gives up in accuracy,
-    over the seeds (each the mean of its cells)."""
+    """A way to choose k before training: how often it chose the best k that was tried, and its regret in accuracy.
+
+    The replicates of the regret are the seeds, each the mean of its cells.
+    """
 
     name: str
     hits: int
@@ -202,9 +207,9 @@ class Choice:
 
 
 def choices(found: Sequence[Found]) -> tuple[Choice, ...]:
-    """What the layer scores are worth for the choice of k, beside taking always the same one.
+    """Return how well layer scores choose k, compared with always taking the same k.
 
-    A cell counts where two k or more that keep some layers frozen were tried, all scored.
+    A cell (data set, size, seed) counts where at least two k with frozen layers were tried, all with scores.
     """
     cells: dict[tuple[str, int, int], dict[int, Found]] = defaultdict(dict)
     for trial in found:
@@ -220,7 +225,7 @@ def choices(found: Sequence[Found]) -> tuple[Choice, ...]:
     }
     for k in sorted({k for cell in usable.values() for k in cell}):
         ways[f"always k = {k}"] = partial(_at, k)
-    told = []
+    results = []
     for name, choose in ways.items():
         by_seed: dict[int, list[float]] = defaultdict(list)
         for (_, _, seed), cell in usable.items():
@@ -228,8 +233,8 @@ def choices(found: Sequence[Found]) -> tuple[Choice, ...]:
                 by_seed[seed].append(max(trial.accuracy for trial in cell.values()) - chosen.accuracy)
         regrets = [regret for mine in by_seed.values() for regret in mine]
         hits = sum(regret == 0 for regret in regrets)
-        told.append(Choice(name, hits, len(regrets), Interval.of([fmean(mine) for mine in by_seed.values()])))
-    return tuple(told)
+        results.append(Choice(name, hits, len(regrets), Interval.of([fmean(mine) for mine in by_seed.values()])))
+    return tuple(results)
 
 
 def _at(k: int, cell: dict[int, Found]) -> Found | None:

@@ -92,10 +92,10 @@ def test_ways_to_choose_k_are_told_by_what_they_give_up() -> None:
         for k, accuracy, logme, h_score in ((7, 0.9, 0.5, 1.0), (10, 0.8, 0.1, 2.0), (13, 0.7, -0.3, 3.0)):
             kind: Kind = "feature_extraction" if k == 13 else "freeze_first_k"
             found.append(Found("a", 100, seed, 0.3, 0.01, kind, k, 1e-3, accuracy, 1e12, 5, 200, logme, h_score))
-    told = {choice.name: (choice.hits, choice.cells, choice.regret.mean) for choice in choices(found)}
-    assert told["the k of the highest LogME"] == (3, 3, 0)
-    assert told["the k of the highest H-score"] == (0, 3, pytest.approx(0.2))
-    assert told["always k = 10"] == (0, 3, pytest.approx(0.1))
+    results = {choice.name: (choice.hits, choice.cells, choice.regret.mean) for choice in choices(found)}
+    assert results["the k of the highest LogME"] == (3, 3, 0)
+    assert results["the k of the highest H-score"] == (0, 3, pytest.approx(0.2))
+    assert results["always k = 10"] == (0, 3, pytest.approx(0.1))
     assert "20.0 points" in ways_to_choose_k(found).rows[1][2]
 
 

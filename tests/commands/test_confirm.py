@@ -103,7 +103,7 @@ def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str
         right = np.unpackbits(np.frombuffer(row["correct"], np.uint8), count=opening["n_test"])
         assert row["test_accuracy"] == pytest.approx(right.mean())
     assert rows["opening"].tolist() == [1] * len(rows)
-    for part in ("Confirmed on the test part", "Optimism: the search showed", "Measured on 30 test images"):
+    for part in ("Confirmed on the held-out test set", "Optimism: the search showed", "Measured on 30 test images"):
         assert part in told.out
     assert "finalist 1" in told.err and "test accuracy" in told.err and "validation accuracy" not in told.err
     assert searched.sessions("tiny")["outcome"].tolist() == ["done", "done"]
@@ -193,7 +193,7 @@ def test_it_comes_at_the_end_of_a_run_and_moves_with_the_study(
     searched: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.main(["--study", "tiny.toml", "--trials", "3", "--confirm"]) == 0
-    assert "Confirmed on the test part" in capsys.readouterr().out
+    assert "Confirmed on the held-out test set" in capsys.readouterr().out
     assert studies.main(["export", "tiny", "out.db"]) == 0
     other = Store("sqlite:///out.db")
     pd.testing.assert_frame_equal(measured(other), measured(searched))

@@ -228,8 +228,8 @@ def test_summary_names_the_best_trial_and_sets_it_against_advice_and_baseline(st
     assert advice is not None
     regret = accuracy - advice["val_accuracy"]
     assert f"the search found {formatting.points(regret)} more" in text
-    told = re.search(r"more \(95 %: ([+-][\d.]+) to ([+-][\d.]+)\)", text)
-    assert told and float(told[1]) < 100 * regret < float(told[2])
+    interval = re.search(r"more \(95 %: ([+-][\d.]+) to ([+-][\d.]+)\)", text)
+    assert interval and float(interval[1]) < 100 * regret < float(interval[2])
     assert f"{formatting.points(accuracy - 0.958)} above the best baseline, cnn (0.9580 for 5.00 TFLOP)" in text
     assert text.count("test") == 0
 
@@ -487,10 +487,10 @@ def test_ten_thousand_trials_keep_the_page_and_optunas_rows_small(tmp_path: Path
 
 def ask(app: dashboards.live.Live, path: str, query: str = "", host: str = "127.0.0.1:8080") -> tuple[str, str]:
     """The status and the body of an answer."""
-    told: list[str] = []
+    statuses: list[str] = []
     environ = {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_HOST": host, "REQUEST_METHOD": "GET"}
-    body = b"".join(app(environ, lambda status, headers: told.append(status)))
-    return told[0], body.decode()
+    body = b"".join(app(environ, lambda status, headers: statuses.append(status)))
+    return statuses[0], body.decode()
 
 
 def test_the_live_page_has_news_only_where_results_came_in(tmp_path: Path) -> None:
@@ -609,7 +609,7 @@ def test_a_taken_port_is_a_clear_error(store: Store) -> None:
         (["--study", "mnist", "--study", "one", "--study", "mnist"], "names a study twice"),
     ],
 )
-def test_what_the_user_can_mend_ends_with_2_and_one_line(
+def test_user_errors_exit_with_2_and_one_line(
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -380,7 +380,7 @@ def test_every_control_is_reached_by_tab_and_every_figure_says_what_it_shows(
 def test_numbers_of_a_figure_can_be_read_as_a_table(reading: Visit) -> None:
     reading.page.locator("section:has(#where-the-time-went) summary").click()
     text = reading.page.locator("#where-the-time-went-numbers table").inner_text()
-    assert "saved by the feature cache" in text and "freeze_first_k" in text
+    assert "saved by the activation cache" in text and "freeze_first_k" in text
 
 
 @pytest.mark.parametrize(
