@@ -15,7 +15,7 @@ COMMANDS = {
     "confirm": "train the finalists anew and measure them on the test part",
     "worker": "help with a study from this machine",
     "export": "write a study's winner as a model that needs no harness",
-    "predict": "print what an exported model says of pictures",
+    "predict": "print what an exported model says of images",
     "dashboard": "write a study's page and serve optuna-dashboard",
 }
 

@@ -1,4 +1,4 @@
-"""What an exported model says of pictures: `python -m harness.predict MODEL IMAGES…`."""
+"""What an exported model says of images: `python -m harness.predict MODEL IMAGES…`."""
 
 import argparse
 import csv
@@ -35,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.predict",
-        description="Print as CSV what a model that `harness export` wrote says of pictures: file, label, probability. "
-        "Pictures are read as those of a training folder are. One that cannot be read is named on standard error, the "
+        description="Print as CSV what a model that `harness export` wrote says of images: file, label, probability. "
+        "Images are read as those of a training folder are. One that cannot be read is named on standard error, the "
         "others are predicted, and the exit code is 2.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="the folder of an export, or its model.keras")
     parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGES", help="pictures, and folders of them at any depth"
+        "images", type=Path, nargs="+", metavar="IMAGES", help="images, and folders of them at any depth"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the CSV here, not to standard output")
     parser.add_argument(
@@ -70,22 +70,22 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         except OSError as error:
             raise StorageError(f"--out {arguments.out} cannot be written: {error}") from None
     if failed:
-        raise DataError(f"{failed} of {len(files)} pictures could not be read: they are named above and left out")
+        raise DataError(f"{failed} of {len(files)} images could not be read: they are named above and left out")
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
-    """The pictures themselves and those in the folders, in the order of their names."""
+    """The images themselves and those in the folders, in the order of their names."""
     files: list[Path] = []
     for path in given:
         if not path.exists():
-            raise DataError(f"there is no picture or folder {shown(str(path))}")
+            raise DataError(f"there is no image or folder {shown(str(path))}")
         if not path.is_dir():
             files.append(path)
             continue
         inside = sorted(found for found in path.rglob("*") if found.suffix.lower() in SUFFIXES and found.is_file())
         inside = [found for found in inside if not found.name.startswith(".")]
         if not inside:
-            raise DataError(f"the folder {shown(str(path))} holds no picture ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"the folder {shown(str(path))} holds no image ({', '.join(sorted(SUFFIXES))})")
         files += inside
     return files
 
@@ -93,20 +93,20 @@ def _files(given: Sequence[Path]) -> list[Path]:
 def _read(
     files: Sequence[Path], signature: "Signature"
 ) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8] | str]]]:
-    """The files in batches with the picture of each, or why there is none. The next batch is read meanwhile."""
+    """The files in batches with the image of each, or why there is none. The next batch is read meanwhile."""
     batches = [files[first : first + _BATCH] for first in range(0, len(files), _BATCH)]
     with ThreadPoolExecutor(available_cores()) as pool:
 
         def begin(batch: Sequence[Path]) -> list[Future[NDArray[np.uint8] | str]]:
-            return [pool.submit(_picture, file, signature) for file in batch]
+            return [pool.submit(_image, file, signature) for file in batch]
 
         coming = begin(batches[0])
         for index, batch in enumerate(batches):
             here, coming = coming, begin(batches[index + 1]) if index + 1 < len(batches) else []
-            yield batch, [picture.result() for picture in here]
+            yield batch, [image.result() for image in here]
 
 
-def _picture(file: Path, signature: "Signature") -> NDArray[np.uint8] | str:
+def _image(file: Path, signature: "Signature") -> NDArray[np.uint8] | str:
     try:
         with file.open("rb") as opened:
             pixels, _ = decode(opened, signature.side)
@@ -124,15 +124,15 @@ def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int
     ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
     writer.writerow(["file", *(f"{column}{rank}" for rank in ranks for column in ("label", "probability"))])
     failed = 0
-    for chunk, pictures in _read(files, exported.signature):
-        read = [(file, picture) for file, picture in zip(chunk, pictures, strict=True) if not isinstance(picture, str)]
+    for chunk, images in _read(files, exported.signature):
+        read = [(file, image) for file, image in zip(chunk, images, strict=True) if not isinstance(image, str)]
         failed += len(chunk) - len(read)
-        for file, picture in zip(chunk, pictures, strict=True):
-            if isinstance(picture, str):
-                print(f"not read: {printable(str(file))!r}: {picture}", file=sys.stderr)
+        for file, image in zip(chunk, images, strict=True):
+            if isinstance(image, str):
+                print(f"not read: {printable(str(file))!r}: {image}", file=sys.stderr)
         if not read:
             continue
-        batch = np.stack([picture for _, picture in read])
+        batch = np.stack([image for _, image in read])
         for (file, _), row in zip(read, exported.probabilities(batch), strict=True):
             best = np.argsort(-row, kind="stable")[:top]
             said = [value for index in best for value in (names[index], f"{row[index]:.6f}")]

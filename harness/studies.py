@@ -99,7 +99,7 @@ def _split(store: Store, arguments: argparse.Namespace) -> None:
     manifest.writerow(("filename", "label", "split"))
     members = store.split(arguments.study)
     for part in PART_NAMES:
-        manifest.writerows((picture, label, part) for picture, label in members.get(part, []))
+        manifest.writerows((image, label, part) for image, label in members.get(part, []))
 
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:

@@ -98,7 +98,7 @@ def _nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def digits(tmp_path: Path) -> DatasetSpec:
-    """A data set of 240 grey 12x12 pictures in three classes: a bar in one of three places, and noise."""
+    """A data set of 240 grey 12x12 images in three classes: a bar in one of three places, and noise."""
     draws = np.random.default_rng(7)
     labels = np.arange(240) % 3
     images = draws.integers(0, 60, (240, 12, 12), dtype=np.uint8)

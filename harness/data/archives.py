@@ -14,7 +14,7 @@ from harness.data.listing import Listing, numbered, part_name, printable, shown
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
-    """The pictures of an ``.npz`` that has been listed, (n, height, width[, 3]). Raises DataError."""
+    """The images of an ``.npz`` that has been listed, (n, height, width[, 3]). Raises DataError."""
     images: NDArray[np.uint8] = _npz(path, ["images"])["images"]
     return images.reshape(images.shape[:3]) if images.shape[3:] == (1,) else images
 
@@ -29,7 +29,7 @@ def _npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 def list_archive(name: str, path: Path) -> Listing:
-    """The rows of an ``.npz``. Its pictures are not read, only their shape."""
+    """The rows of an ``.npz``. Its images are not read, only their shape."""
     where = f"{name} ({path.name})"
     arrays = _npz(path, ["labels", "split", "class_names", "groups"])
     shape = _image_shape(path, where)
@@ -80,7 +80,7 @@ def _groups(given: NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _image_shape(path: Path, where: str) -> tuple[int, ...]:
-    """The shape of the array ``images``, if it is one of pictures."""
+    """The shape of the array ``images``, if it is one of images."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with zipfile.ZipFile(path) as archive:

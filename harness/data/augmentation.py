@@ -1,8 +1,8 @@
-"""Augmentation that keeps activations cacheable: a fixed number of views of each training picture.
+"""Augmentation that keeps activations cacheable: a fixed number of views of each training image.
 
-View 0 is the picture; the others are shifted by up to an eighth of the side each way, edges repeated, and where the
+View 0 is the image; the others are shifted by up to an eighth of the side each way, edges repeated, and where the
 study allows it half of them are mirrored. Each is always the same, so that its activations are stored like any others,
-and epochs take the views in turn. Where training starts from the pictures themselves, nothing is stored: views are made
+and epochs take the views in turn. Where training starts from the images themselves, nothing is stored: views are made
 batch by batch, at no cost in FLOPs that is counted.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.data.dataset import Images
 
 SHIFT = 8
-"""A picture is moved by at most one part in so many of its side."""
+"""An image is moved by at most one part in so many of its side."""
 
 
 class View:
@@ -32,14 +32,14 @@ class View:
         return len(self._pixels)
 
     def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
-        """The view of some pictures: ``rows`` is a slice or an array of row numbers."""
-        pictures = self._pixels[rows]
+        """The view of some images: ``rows`` is a slice or an array of row numbers."""
+        images = self._pixels[rows]
         height, width = self.shape[1:3]
         moves, mirrored = self._moves[rows], self._mirrored[rows, None]
         y = np.clip(np.arange(height) + moves[:, :1], 0, height - 1)
         x = np.clip(np.arange(width) + moves[:, 1:], 0, width - 1)
         x = np.where(mirrored, width - 1 - x, x)
-        moved: NDArray[np.uint8] = pictures[np.arange(len(pictures))[:, None, None], y[:, :, None], x[:, None, :]]
+        moved: NDArray[np.uint8] = images[np.arange(len(images))[:, None, None], y[:, :, None], x[:, None, :]]
         return moved
 
 

@@ -18,7 +18,7 @@ from harness.data.listing import PART_NAMES, Listing, examples, shown
 IMBALANCE = 10
 """A class with so many times the training images of another is worth a warning."""
 TINY = 8
-"""Pixels: pictures whose shorter side is less show next to nothing."""
+"""Pixels: images whose shorter side is less show next to nothing."""
 FEWEST = 3
 """Images that a class needs, one for each part."""
 _SHOWN = 20
@@ -26,12 +26,12 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Report:
-    """The checks of one data set. Pictures are named as `Listing.row_name` does.
+    """The checks of one data set. Images are named as `Listing.row_name` does.
 
     ``counts``: class -> part -> images; ``sizes``: of width and height the smallest, median and largest, and how many
-    differ; ``unreadable``: name and reason; ``exact``: the names of each picture that is there more than once;
+    differ; ``unreadable``: name and reason; ``exact``: the names of each image that is there more than once;
     ``near``: pairs that look alike; ``across``: those of both kinds that are in more than one part; ``conflicts``:
-    exact duplicates with different classes; ``constant`` pictures have one value only, ``tiny`` ones few pixels.
+    exact duplicates with different classes; ``constant`` images have one value only, ``tiny`` ones few pixels.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Report:
         most, least = max(training, key=training.__getitem__), min(training, key=training.__getitem__)
         said = {
             "files that cannot be read, left out": (len(self.unreadable), _reasons(self.unreadable[:3])),
-            "pictures in more than one part, exact or near copies": (len(self.across), _first(self.across)),
-            "pictures under more than one class": (len(self.conflicts), _first(self.conflicts)),
-            "exact copies of other pictures": (sum(len(names) - 1 for names in self.exact), _first(self.exact)),
-            "pictures of one value only": (len(self.constant), examples(self.constant)),
-            f"pictures less than {TINY} pixels high or wide": (len(self.tiny), examples(self.tiny)),
+            "images in more than one part, exact or near copies": (len(self.across), _first(self.across)),
+            "images under more than one class": (len(self.conflicts), _first(self.conflicts)),
+            "exact copies of other images": (sum(len(names) - 1 for names in self.exact), _first(self.exact)),
+            "images of one value only": (len(self.constant), examples(self.constant)),
+            f"images less than {TINY} pixels high or wide": (len(self.tiny), examples(self.tiny)),
             f"classes of fewer than {FEWEST} images, one for each part": (len(few), examples(few)),
         }
         sentences = [f"{what}: {count:,} ({instances})" for what, (count, instances) in said.items() if count]
@@ -71,7 +71,7 @@ class Report:
         return sentences + self.notes
 
     def as_dict(self, most: int | None = None) -> dict[str, Any]:
-        """As plain values; of each list of pictures at most ``most``, with the whole number of each in "found"."""
+        """As plain values; of each list of images at most ``most``, with the whole number of each in "found"."""
         values = asdict(self)
         lists = [name for name, value in values.items() if isinstance(value, list)]
         found = {name: len(values[name]) for name in lists}

@@ -19,7 +19,7 @@ from harness.data.split import Parts, draw_parts
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Labelled pictures: ``pixels`` (n, height, width) or (n, height, width, 3) uint8, maybe memory-mapped, ``labels``
+    """Labelled images: ``pixels`` (n, height, width) or (n, height, width, 3) uint8, maybe memory-mapped, ``labels``
     (n,) int64. ``key`` stands for the pixels where reading them all to tell would take long."""
 
     pixels: NDArray[np.uint8]
@@ -142,14 +142,14 @@ def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
         readable = facts.readable()
         if len(readable) == 0:
             raise DataError(
-                f"none of the {len(listing):,} pictures of {listing.name} can be read; the first, "
+                f"none of the {len(listing):,} images of {listing.name} can be read; the first, "
                 f"{shown(listing.files[0])}: {facts.errors[0]}"
             )
     return Drawn(listing, draw_parts(listing, readable, data, seed), data.image_size)
 
 
 def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
-    """`draw` the parts and load them. Pictures of an ``.npz`` keep their size; files become squares of
+    """`draw` the parts and load them. Images of an ``.npz`` keep their size; files become squares of
     ``data.image_size``."""
     return draw(dataset, data, seed).load()
 

@@ -1,6 +1,6 @@
 """Decoding files to pixels: one at a time, and a whole part in parallel into a memory-mapped file of the cache.
 
-A picture becomes a square as VGG16's authors made theirs for testing (Simonyan and Zisserman 2015): the shorter side is
+An image becomes a square as VGG16's authors made theirs for testing (Simonyan and Zisserman 2015): the shorter side is
 scaled to the wanted size and the middle cut out, so that shapes keep their proportions.
 """
 
@@ -31,13 +31,13 @@ from harness.data.listing import shown
 FORMATS = ("PLAIN JPEG", "PNG", "WEBP", "BMP", "GIF")
 """As Pillow calls what is read here; the first is registered below."""
 MOST_PIXELS = 180_000_000
-"""Pictures that need more in memory at once are refused. A JPEG is read at an eighth of its sides if that is enough."""
+"""Images that need more in memory at once are refused. A JPEG is read at an eighth of its sides if that is enough."""
 
 _VERSION = "square of the middle, bicubic, alpha on white; v1"  # part of every key
-_LARGE = 20_000_000  # pixels; pictures of more are decoded one at a time, so that memory stays bounded
+_LARGE = 20_000_000  # pixels; images of more are decoded one at a time, so that memory stays bounded
 _large = threading.Lock()
 _opening = threading.Lock()
-_CHUNK = 256  # pictures written at once
+_CHUNK = 256  # images written at once
 
 # Pillow warns of every odd EXIF entry, a line each; only the one that rotates the image matters here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -57,12 +57,12 @@ _Result = TypeVar("_Result")
 
 
 class Unreadable(Exception):
-    """A file that holds no picture, or half of one; says why."""
+    """A file that holds no image, or half of one; says why."""
 
 
 class _PlainJpeg(JpegImageFile):
     """A JPEG opened for its pixels alone: Pillow's own looks in EXIF for dots per inch and in the MPO index for more
-    pictures, and takes one with an odd entry there for no picture."""
+    images, and takes one with an odd entry there for no image."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
@@ -72,11 +72,11 @@ Image.register_open(FORMATS[0], _PlainJpeg, lambda prefix: prefix.startswith(b"\
 
 
 def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The first picture in ``file`` as (size, size) uint8 where it is grey, (size, size, 3) where it has colours, and
+    """The first image in ``file`` as (size, size) uint8 where it is grey, (size, size, 3) where it has colours, and
     its own width and height.
 
     It is turned as its EXIF entry says; 16 bits become 8; what is transparent becomes white. Without ``crop`` the whole
-    picture is squeezed into the square. Raises Unreadable.
+    image is squeezed into the square. Raises Unreadable.
     """
     try:
         with _open(file) as opened:
@@ -97,7 +97,7 @@ def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.
                 del image
             return np.asarray(square), (width, height)
     except UnidentifiedImageError:
-        raise Unreadable("no picture in a format that is known here: JPEG, PNG, WebP, BMP, GIF") from None
+        raise Unreadable("no image in a format that is known here: JPEG, PNG, WebP, BMP, GIF") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # Pillow's, on damaged files
         raise Unreadable(str(error) or type(error).__name__) from None
 
@@ -130,8 +130,8 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How EXIF, or XMP where that says nothing, has the picture turned; None for not at all. Nothing else in them can
-    keep a picture from being read."""
+    """How EXIF, or XMP where that says nothing, has the image turned; None for not at all. Nothing else in them can
+    keep an image from being read."""
     exif = image.info.get("exif")  # a PNG may have words of that name
     said = _orientation(exif) if isinstance(exif, bytes) else None
     try:
@@ -175,11 +175,11 @@ def _chunks(n: int, what: str) -> Iterable[int]:
 
 
 def squares(paths: Sequence[Path], digests: Sequence[str], size: int, *, grey: bool) -> tuple[NDArray[np.uint8], str]:
-    """The pictures of ``paths`` as one memory-mapped array (n, size, size), or (n, size, size, 3) unless all are to be
+    """The images of ``paths`` as one memory-mapped array (n, size, size), or (n, size, size, 3) unless all are to be
     ``grey``, and the key that its contents have.
 
     It lies in the cache, keyed by the sha256 ``digests`` of the files, and is made where it is not there: in one
-    process, whole or not at all, a few hundred pictures in memory at a time. Raises DataError where a file is not what
+    process, whole or not at all, a few hundred images in memory at a time. Raises DataError where a file is not what
     it was when it was checked, StorageError where the cache cannot be written.
     """
     shape = (len(paths), size, size) if grey else (len(paths), size, size, 3)
@@ -195,7 +195,7 @@ def squares(paths: Sequence[Path], digests: Sequence[str], size: int, *, grey: b
             found = _opened(target, shape)
     except OSError as error:
         raise StorageError(
-            f"decoded pictures cannot be kept in {target.parent} ({error}): free space or set HARNESS_CACHE to another "
+            f"decoded images cannot be kept in {target.parent} ({error}): free space or set HARNESS_CACHE to another "
             "folder"
         ) from None
     assert found is not None

@@ -103,9 +103,9 @@ def _from_tfds(name: str, target: Path) -> None:
             for number, row in enumerate(tfds.as_numpy(splits[split])):
                 if row["label"] < 0:  # kept back by its publisher
                     continue
-                picture = f"{split}-{number:07d}"
-                (target / picture).write_bytes(row["image"])
-                manifest.writerow((picture, class_names[int(row["label"])], split))
+                image = f"{split}-{number:07d}"
+                (target / image).write_bytes(row["image"])
+                manifest.writerow((image, class_names[int(row["label"])], split))
 
 
 if __name__ == "__main__":

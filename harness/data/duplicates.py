@@ -1,4 +1,4 @@
-"""Pictures that are in a data set more than once: the same bytes, and those that look alike."""
+"""Images that are in a data set more than once: the same bytes, and those that look alike."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ a border of two hundredths cut off does not; at .99 a thousand pairs of handwrit
 
 _AXES = 16  # directions in which thumbnails differ most, along which neighbours are looked for
 _SAMPLE = 4096  # thumbnails that show these directions
-_NEIGHBOURS = 8  # nearest pictures that are looked at: a picture with more copies is found through them
+_NEIGHBOURS = 8  # nearest images that are looked at: an image with more copies is found through them
 _CHUNK = 32_768
 
 
 def exact(facts: Facts, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Those of ``rows`` with the same digest, two or more each: the rows of each such picture, ascending."""
+    """Those of ``rows`` with the same digest, two or more each: the rows of each such image, ascending."""
     order = rows[np.argsort(facts.digests[rows], kind="stable")]
     ends = np.flatnonzero(facts.digests[order[1:]] != facts.digests[order[:-1]]) + 1
     return sorted((same for same in np.split(order, ends) if len(same) > 1), key=lambda same: int(same[0]))
@@ -26,8 +26,8 @@ def exact(facts: Facts, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 def near(facts: Facts, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Pairs (m, 2) of ``rows`` that look alike and are not the same, ascending.
 
-    Alike are pictures whose 16 x 16 grey thumbnails correlate: copies that were scaled, saved again, made lighter or
-    darker, not pictures of the same thing. Constant pictures are left out. Standardised thumbnails have a distance of
+    Alike are images whose 16 x 16 grey thumbnails correlate: copies that were scaled, saved again, made lighter or
+    darker, not images of the same thing. Constant images are left out. Standardised thumbnails have a distance of
     sqrt(2 - 2 correlation), and projections are no farther apart: so the candidates are neighbours in a tree of the
     first principal components, and none is missed.
     """

@@ -10,12 +10,12 @@ from harness.core.errors import DataError
 from harness.data.listing import PART_NAMES, Listing, PartName, examples, part_name, part_names_in, shown
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
-"""What a picture in a folder is called. A manifest may name its files as it likes."""
+"""What an image in a folder is called. A manifest may name its files as it likes."""
 
 
 @dataclass
 class _Walk:
-    """Files below a folder, links followed, and what was met on the way that is no picture."""
+    """Files below a folder, links followed, and what was met on the way that is no image."""
 
     root: Path
     notes: list[str] = field(default_factory=list)
@@ -32,17 +32,17 @@ class _Walk:
         wrapped = part is not None and [part_name(folder.name) for folder in inside] == [part]
         return self.home(inside[0]) if wrapped else top
 
-    def own_pictures(self, folder: Path) -> list[str]:
-        """The pictures in ``folder`` itself, relative to the root."""
-        entries = [entry for entry, is_folder in self._entries(folder) if not is_folder and _is_picture(entry.name)]
+    def own_images(self, folder: Path) -> list[str]:
+        """The images in ``folder`` itself, relative to the root."""
+        entries = [entry for entry, is_folder in self._entries(folder) if not is_folder and _is_image(entry.name)]
         return [os.path.relpath(entry.path, self.root) for entry in entries]
 
-    def pictures(self, folder: Path) -> Iterator[str]:
-        """The pictures in ``folder`` and below, by name, relative to the root."""
+    def images(self, folder: Path) -> Iterator[str]:
+        """The images in ``folder`` and below, by name, relative to the root."""
         for entry, is_folder in self._entries(folder):
             if is_folder:
-                yield from self.pictures(Path(entry.path))
-            elif not _is_picture(entry.name):
+                yield from self.images(Path(entry.path))
+            elif not _is_image(entry.name):
                 self.ignored.append(os.path.relpath(entry.path, self.root))
             else:
                 yield os.path.relpath(entry.path, self.root)
@@ -76,7 +76,7 @@ class _Walk:
         return examples([os.path.relpath(path, self.root) for path in paths])
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
@@ -92,7 +92,7 @@ def list_folder(name: str, root: Path) -> Listing:
     except _Ambiguous as error:
         raise DataError(f"{name} ({root}): {error}") from None
     for top in [top for top in tops if parts and top not in parts]:
-        why = "is no part (train, val, test)" if part_name(top.name) is None else "holds no picture"
+        why = "is no part (train, val, test)" if part_name(top.name) is None else "holds no image"
         walk.notes.append(f"the folder {walk.shown(top)} {why}: left out")
     for part in PART_NAMES:
         together = [top for top in parts if parts[top] == part]
@@ -103,19 +103,19 @@ def list_folder(name: str, root: Path) -> Listing:
     of_part: list[str] = []
     for top, folders in of_class.items():
         for folder in folders:
-            found = list(walk.pictures(folder))
+            found = list(walk.images(folder))
             if not found:
-                walk.notes.append(f"the class folder {walk.shown(folder)} holds no picture: left out")
+                walk.notes.append(f"the class folder {walk.shown(folder)} holds no image: left out")
             files += found
             words += [folder.name] * len(found)
             of_part += [parts.get(top, "train")] * len(found)
     around = dict.fromkeys([root, *parts, *map(walk.home, parts)])
-    outside = [name for folder in around for name in walk.own_pictures(folder)]
+    outside = [name for folder in around for name in walk.own_images(folder)]
     if outside:
-        walk.notes.append(f"pictures in no class folder, left out: {len(outside):,} ({examples(outside)})")
+        walk.notes.append(f"images in no class folder, left out: {len(outside):,} ({examples(outside)})")
     if walk.ignored:
         walk.notes.append(
-            f"files that are no pictures by their names, left out: {len(walk.ignored):,} ({examples(walk.ignored)})"
+            f"files that are no images by their names, left out: {len(walk.ignored):,} ({examples(walk.ignored)})"
         )
     return Listing.of_words(name, root, files, words, of_part, notes=dict.fromkeys(walk.notes))
 
@@ -126,27 +126,27 @@ class _Ambiguous(Exception):
 
 def _parts(walk: _Walk, tops: list[Path]) -> dict[Path, PartName]:
     """The folders of ``tops`` that are parts, none where all are classes: one with the name of a part is a class only
-    where it holds pictures of its own, as all the others do."""
-    used = [top for top in tops if walk.folders(walk.home(top)) or walk.own_pictures(walk.home(top))]
+    where it holds images of its own, as all the others do."""
+    used = [top for top in tops if walk.folders(walk.home(top)) or walk.own_images(walk.home(top))]
     parts = {top: part for top in used if (part := part_name(top.name)) is not None}
     others = [top for top in used if top not in parts]
     flat = [top for top in parts if not walk.folders(walk.home(top))]
-    if flat == list(parts) and len(set(parts.values())) == 1 and others and all(map(walk.own_pictures, others)):
+    if flat == list(parts) and len(set(parts.values())) == 1 and others and all(map(walk.own_images, others)):
         walk.notes.append(
-            f"{walk.shown(*flat)} is taken for a class, as the folders beside it, which hold pictures too: if it is a "
+            f"{walk.shown(*flat)} is taken for a class, as the folders beside it, which hold images too: if it is a "
             "part, put folders of the classes into train, val and test"
         )
         return {}
     if flat:
         raise _Ambiguous(
-            f"{walk.shown(*flat)}: parts by their names, but they hold pictures and no class folders: put the pictures "
+            f"{walk.shown(*flat)}: parts by their names, but they hold images and no class folders: put the images "
             f"into one folder a class ({flat[0].name}/NAME), list them with their labels in a .csv, or move away what "
             "has no labels"
         )
     if parts and "train" not in parts.values():
         raise _Ambiguous(
             f"{walk.shown(*parts)}: parts by their names, but there is no training part: call its folder train; or if "
-            "they are classes, put their pictures directly into them, or list all in a .csv (filename,label)"
+            "they are classes, put their images directly into them, or list all in a .csv (filename,label)"
         )
     return parts
 
@@ -160,7 +160,7 @@ def _check_classes(walk: _Walk, classes: list[Path]) -> None:
             "classes, give them other names, or list all in a .csv (filename,label)"
         )
     inside = {folder: {found.name.casefold() for found in walk.folders(folder)} for folder in classes}
-    inside = {folder: names for folder, names in inside.items() if names and not walk.own_pictures(folder)}
+    inside = {folder: names for folder, names in inside.items() if names and not walk.own_images(folder)}
     counts = Counter(name for names in inside.values() for name in names)
     shared = sorted(name for name, count in counts.items() if count > 1)
     if not shared or len(counts) == 1:  # cat/images and dog/images are classes
@@ -169,7 +169,7 @@ def _check_classes(walk: _Walk, classes: list[Path]) -> None:
     if all(map(part_name, shared)):
         raise _Ambiguous(f"{where}: put the parts above the classes, as in {shared[0]}/{classes[0].name}")
     advice = (
-        "call them train, val and test; if they are classes, put their pictures directly into them, or list all in a "
+        "call them train, val and test; if they are classes, put their images directly into them, or list all in a "
         ".csv (filename,label)"
     )
     if sum(counts[name] == len(inside) for name in shared) == min(map(len, inside.values())):

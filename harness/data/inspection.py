@@ -1,4 +1,4 @@
-"""What one look at every picture of a data set gives: whether it can be read, its size, its digest, a thumbnail.
+"""What one look at every image of a data set gives: whether it can be read, its size, its digest, a thumbnail.
 
 All parts are looked at, the test part too, but only for these facts: no pixel of it goes anywhere else.
 """
@@ -28,12 +28,12 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # what red, green and blue 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """One row a picture, n in all.
+    """One row an image, n in all.
 
-    ``errors`` (n,) is empty where a picture can be read, else it says why not, and the rest means nothing. ``digests``
+    ``errors`` (n,) is empty where an image can be read, else it says why not, and the rest means nothing. ``digests``
     (n,) are sha256 in hex, of a file's bytes or of an array's pixels; ``sizes`` (n, 2) width and height; ``grey`` and
     ``constant`` (n,) whether it has no colours, and one value only (of a file: squeezed into 32 x 32). ``thumbnails``
-    (n, 16, 16) uint8 are what two pictures that look alike have in common.
+    (n, 16, 16) uint8 are what two images that look alike have in common.
     """
 
     errors: NDArray[np.str_]
@@ -49,7 +49,7 @@ class Facts:
 
 
 def look(listing: Listing) -> Facts:
-    """The facts of every picture of ``listing``, kept in the cache for as long as no file changes its size or time.
+    """The facts of every image of ``listing``, kept in the cache for as long as no file changes its size or time.
 
     Raises StorageError where the cache cannot be written.
     """
@@ -65,7 +65,7 @@ def look(listing: Listing) -> Facts:
                     _keep(target, found)
     except OSError as error:
         raise StorageError(
-            f"what is known of the pictures cannot be kept in {target.parent} ({error}): free space or set "
+            f"what is known of the images cannot be kept in {target.parent} ({error}): free space or set "
             "HARNESS_CACHE to another folder"
         ) from None
     return found
@@ -143,7 +143,7 @@ def _of_array(images: NDArray[np.uint8]) -> Facts:
 
 
 def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, 16, 16) grey, of pictures (n, height, width[, 3]): each cell the mean of what it covers."""
+    """(n, 16, 16) grey, of images (n, height, width[, 3]): each cell the mean of what it covers."""
     grey = images.astype(np.float32) if images.ndim == 3 else images @ _LUMA
     down, across = _means(grey.shape[1], THUMBNAIL), _means(grey.shape[2], THUMBNAIL)
     shrunk: NDArray[np.float32] = np.einsum("rh,nhc->nrc", down, grey @ across.T, optimize=True)

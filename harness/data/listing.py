@@ -20,7 +20,7 @@ _WORDS: dict[PartName, str] = {
     "validation": "validation|valid|val|development|devel|dev",
     "test": "test|testing|tst|evaluation|eval|holdout|heldout",
 }
-_BESIDE = "(?:dataset|data|set|images|imgs|pictures|photos|split|part|folder)*"
+_BESIDE = "(?:dataset|data|set|images|imgs|images|photos|split|part|folder)*"
 _PARTS: dict[PartName, re.Pattern[str]] = {
     part: re.compile(f"{_BESIDE}(?:{words}){_BESIDE}") for part, words in _WORDS.items()
 }

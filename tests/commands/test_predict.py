@@ -1,4 +1,4 @@
-"""Predictions from files, and what becomes of models and pictures that are not what they claim."""
+"""Predictions from files, and what becomes of models and images that are not what they claim."""
 
 import csv
 import io
@@ -33,13 +33,13 @@ def model(saved: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> np.ndarray:
-    """70 grey pictures in two folders, as PNG files."""
+def images(tmp_path: Path) -> np.ndarray:
+    """70 grey images in two folders, as PNG files."""
     pixels = np.random.default_rng(4).integers(0, 256, (70, 12, 12), dtype=np.uint8)
-    for index, picture in enumerate(pixels):
-        file = tmp_path / "pictures" / str(index % 2) / f"{index:03}.PNG"
+    for index, image in enumerate(pixels):
+        file = tmp_path / "images" / str(index % 2) / f"{index:03}.PNG"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(file)
+        Image.fromarray(image).save(file)
     return pixels
 
 
@@ -49,44 +49,44 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, l
     return code, list(csv.reader(io.StringIO(output.out))), output.err
 
 
-def test_a_folder(model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, (header, *rows), _ = call(capsys, model, tmp_path / "pictures", "--top", "2")
+def test_a_folder(model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, (header, *rows), _ = call(capsys, model, tmp_path / "images", "--top", "2")
     assert code == 0 and header == ["file", "label", "probability", "label_2", "probability_2"]
     order = [*range(0, 70, 2), *range(1, 70, 2)]
     assert [Path(row[0]).stem for row in rows] == [f"{index:03}" for index in order]
-    expected = Exported.load(model).probabilities(np.repeat(pictures[order][..., None], 3, axis=-1))
+    expected = Exported.load(model).probabilities(np.repeat(images[order][..., None], 3, axis=-1))
     best = np.sort(expected, axis=1)[:, ::-1]
     assert [row[1] for row in rows] == [SIGNATURE.class_names[index] for index in expected.argmax(axis=1)]
     assert np.allclose([[float(row[2]), float(row[4])] for row in rows], best[:, :2], atol=1e-5)
 
-    code, rows, _ = call(capsys, model / "model.keras", tmp_path / "pictures", "--out", tmp_path / "found.csv")
+    code, rows, _ = call(capsys, model / "model.keras", tmp_path / "images", "--out", tmp_path / "found.csv")
     assert code == 0 and rows == []
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 71
 
 
 def test_names_may_be_anything(
-    model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = tmp_path / "odd"
     odd.mkdir()
     for name in (b'a,b\n"c.png', b"\xff.png", b".hidden.png"):
-        (odd / os.fsdecode(name)).write_bytes((tmp_path / "pictures" / "0" / "000.PNG").read_bytes())
+        (odd / os.fsdecode(name)).write_bytes((tmp_path / "images" / "0" / "000.PNG").read_bytes())
     code, (_, *rows), _ = call(capsys, model, odd)
     assert code == 0 and [row[0].removeprefix(f"{odd}/") for row in rows] == ['a,b\n"c.png', r"\xff.png"]
 
 
-def test_unreadable_pictures_are_named_and_the_others_predicted(
-    model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_unreadable_images_are_named_and_the_others_predicted(
+    model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = tmp_path / "pictures" / "0" / "000.PNG"
-    half = tmp_path / "pictures" / "0" / "half.png"
+    good = tmp_path / "images" / "0" / "000.PNG"
+    half = tmp_path / "images" / "0" / "half.png"
     half.write_bytes(good.read_bytes()[:60])
     other = tmp_path / "text.jpg"
-    other.write_text("no picture")
+    other.write_text("no image")
     code, (_, *rows), err = call(capsys, model, other, good, half)
     assert code == 2 and [row[0] for row in rows] == [str(good)]
     assert all(f"not read: {str(file)!r}" in err for file in (half, other))
-    assert "2 of 3 pictures could not be read" in err
+    assert "2 of 3 images could not be read" in err
 
 
 @pytest.mark.parametrize("arguments", [("missing.png",), ("empty",)])
@@ -99,12 +99,12 @@ def test_nothing_to_predict(
 
 
 def test_a_model_with_code_in_it_is_refused(
-    model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = keras.Input((None, None, 3), dtype="uint8")
     lambdas = keras.Model(inputs, keras.layers.Lambda(lambda values: values, output_shape=(3,))(inputs))
     save_keras(lambdas, tmp_path / "lambda.keras", SIGNATURE)
-    code, _, err = call(capsys, tmp_path / "lambda.keras", tmp_path / "pictures")
+    code, _, err = call(capsys, tmp_path / "lambda.keras", tmp_path / "images")
     assert code == 2 and "holds a Lambda" in err
 
     # A function of another module in the place of an activation.
@@ -114,27 +114,27 @@ def test_a_model_with_code_in_it_is_refused(
     with zipfile.ZipFile(tmp_path / "function.keras", "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content.replace(b'"softmax"', function))
-    code, _, err = call(capsys, tmp_path / "function.keras", tmp_path / "pictures")
+    code, _, err = call(capsys, tmp_path / "function.keras", tmp_path / "images")
     assert code == 2 and "holds a os.function" in err
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04N.", b"", b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_model_is_refused(
-    content: bytes, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model.keras").write_bytes(content)
     for path in ("model.keras", "", "nowhere"):
-        code, _, err = call(capsys, tmp_path / path, tmp_path / "pictures")
+        code, _, err = call(capsys, tmp_path / path, tmp_path / "images")
         assert code == 2 and "harness export" in err and "Traceback" not in err
 
 
 def test_half_a_model_is_refused(
-    model: Path, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with zipfile.ZipFile(model / "model.keras") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(tmp_path / "half.keras", "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content[:2000] if name.endswith(".h5") else content)
-    code, _, err = call(capsys, tmp_path / "half.keras", tmp_path / "pictures")
+    code, _, err = call(capsys, tmp_path / "half.keras", tmp_path / "images")
     assert code == 2 and "cannot be loaded" in err

@@ -103,7 +103,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec
 ) -> None:
     def squares(paths: Sequence[Path], *arguments: Any, **keywords: Any) -> Any:
-        assert not any("test" in path.parts for path in paths), "the search decoded pictures of the test part"
+        assert not any("test" in path.parts for path in paths), "the search decoded images of the test part"
         return decoding.squares(paths, *arguments, **keywords)
 
     monkeypatch.setattr("harness.data.dataset.squares", squares)
@@ -117,7 +117,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
     assert run.main(["--data", "my digits", *few]) == 0
     err = capsys.readouterr().err
     assert "WARNING: my-digits: files that cannot be read, left out: 1 ('train/a/words.png'" in err
-    assert "WARNING: my-digits: exact copies of other pictures: 1" in err
+    assert "WARNING: my-digits: exact copies of other images: 1" in err
     store = Store("sqlite:///results/harness.db")
     study = store.study("my-digits")
     assert study is not None and study.data["check"]["found"]["unreadable"] == 1

@@ -32,14 +32,14 @@ def with_views(problem: Problem, views: int, **changes: Any) -> Problem:
 
 @pytest.mark.parametrize("shape", [(20, 16, 24), (20, 16, 24, 3)])
 @pytest.mark.parametrize("flip", [False, True])
-def test_a_view_is_each_picture_moved_and_maybe_mirrored(shape: tuple[int, ...], flip: bool) -> None:
+def test_a_view_is_each_image_moved_and_maybe_mirrored(shape: tuple[int, ...], flip: bool) -> None:
     original = images(*shape)
     seen = view(original, 1, flip=flip).pixels[:]
     assert seen.shape == shape and seen.dtype == np.uint8
     down, right = 16 // SHIFT, 24 // SHIFT
     mirrored = 0
     for before, after in zip(original.pixels, seen, strict=True):
-        # The middle, which no edge reaches, is somewhere in the picture to the letter.
+        # The middle, which no edge reaches, is somewhere in the image to the letter.
         middle = after[down:-down, right:-right]
         places = [(y, x) for y in range(2 * down + 1) for x in range(2 * right + 1)]
         height, width = middle.shape[:2]
@@ -70,7 +70,7 @@ def test_every_view_is_stored_and_charged_once(tiny_problem: Problem) -> None:
     assert first.seconds.features > alone.seconds.features
     prefix = tiny_problem.cost(strategy).prefix * len(tiny_problem.split.train)
     assert first.train_flops == pytest.approx(alone.train_flops + prefix)
-    assert first.curve[0].train_loss == alone.curve[0].train_loss, "the first epoch sees the pictures as they are"
+    assert first.curve[0].train_loss == alone.curve[0].train_loss, "the first epoch sees the images as they are"
     assert first.curve[1].train_loss != alone.curve[1].train_loss
     assert (
         trial_cost(VGG16, strategy, 10, 32, 1000, 10**12, 3).prefix

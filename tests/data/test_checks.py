@@ -88,11 +88,11 @@ def test_every_oddity_is_found_and_nothing_else_is_lost(root: Path) -> None:
     said = "\n".join(report.warnings())
     for words in (
         "files that cannot be read, left out: 3 ('train/cat/empty.png' (it is empty); 'train/cat/half.jpg'",
-        "pictures in more than one part, exact or near copies: 2 ('test/cat/seen.png' = 'train/cat/4.png' and others)",
-        "pictures under more than one class: 1 ('train/cat/3.png' = 'train/dog/a cat.png')",
-        "exact copies of other pictures: 3",
-        "pictures of one value only: 2 ('train/cat/pixel.png', 'train/dog/huge.jpg')",
-        "pictures less than 8 pixels high or wide: 1 ('train/cat/pixel.png')",
+        "images in more than one part, exact or near copies: 2 ('test/cat/seen.png' = 'train/cat/4.png' and others)",
+        "images under more than one class: 1 ('train/cat/3.png' = 'train/dog/a cat.png')",
+        "exact copies of other images: 3",
+        "images of one value only: 2 ('train/cat/pixel.png', 'train/dog/huge.jpg')",
+        "images less than 8 pixels high or wide: 1 ('train/cat/pixel.png')",
         "classes of fewer than 3 images, one for each part: 1 ('rare 1')",
         "the classes are unbalanced: 11 training images of 'dog', 1 of 'rare'",
     ):
@@ -113,7 +113,7 @@ def test_near_duplicates_are_found_by_what_they_show(root: Path, change: object)
     assert reported(root).near == [["train/cat/2.png", "train/dog/copy.png"]]
 
 
-def test_many_copies_of_one_picture_stay_affordable(tmp_path: Path) -> None:
+def test_many_copies_of_one_image_stay_affordable(tmp_path: Path) -> None:
     base = np.asarray(photo(0).convert("L")).astype(int)
     images = np.stack([np.clip(base + i % 50, 0, 255) for i in range(1000)]).astype(np.uint8)
     np.savez(tmp_path / "same.npz", images=images, labels=np.arange(1000) % 2)
@@ -159,7 +159,7 @@ def test_the_command_prints_a_report(root: Path, capsys: pytest.CaptureFixture[s
         assert __main__.main(["data", "check", "set"]) == 0
     out = capsys.readouterr().out
     assert "set: 33 images, 2 classes" in out and "unreadable files, left out: 1" in out
-    assert r"'train/cat/[red]\n.jpg': no picture in a format that is known here" in out
+    assert r"'train/cat/[red]\n.jpg': no image in a format that is known here" in out
     assert "exact duplicates: none" in out and "width: smallest 64, median 64, largest 64" in out
 
 
@@ -170,7 +170,7 @@ def test_strict_refuses_unreadable_files_and_json_names_them(root: Path, capsys:
     assert data_main(["check", "set", "--strict", "--json"]) == 2
     output = capsys.readouterr()
     assert json.loads(output.out)["unreadable"][0][0] == "train/cat/0.png"
-    assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (no picture")
+    assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (no image")
 
 
 def table(name: str, rows: list[tuple[str, ...]], columns: str = "filename,label,split,group") -> str:
@@ -225,11 +225,11 @@ _ODD = {
     "a word that is no part": (lambda: table("a.csv", [("cat", "tset", "")]), "split says 'tset'"),
     "no column": (lambda: table("a.csv", TWO, "filename,class"), "has no column 'label'"),
     "nothing that can be read": (
-        lambda: folders("cat/a.png", "dog/a.png", words=True), "none of the 2 pictures of photos can be read"),
-    "one picture a class": (lambda: folders("cat/a.png", "dog/a.png"), "cannot be drawn with all 2 classes on both"),
-    "two pictures a class": (
+        lambda: folders("cat/a.png", "dog/a.png", words=True), "none of the 2 images of photos can be read"),
+    "one image a class": (lambda: folders("cat/a.png", "dog/a.png"), "cannot be drawn with all 2 classes on both"),
+    "two images a class": (
         lambda: folders("cat/a.png", "dog/a.png", "cat/b.png", "dog/b.png"), "every part needs some"),
-    "parts of loose pictures": (lambda: folders("train/a.png", "test/a.png"), "parts by their names"),
+    "parts of loose images": (lambda: folders("train/a.png", "test/a.png"), "parts by their names"),
     "no training folder": (lambda: folders("test/cat/a.png", "val/dog/a.png"), "there is no training part"),
     "an archive of one group": (
         lambda: archive(np.arange(40) % 2, groups=np.zeros(40, int)), "the groups of set cannot be split"),

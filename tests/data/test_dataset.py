@@ -23,18 +23,16 @@ def written(folder: Path, **arrays: Any) -> DatasetSpec:
     return DatasetSpec(name="set", file=folder / "set.npz", similar_to_imagenet=False)
 
 
-def pictures(n: int) -> np.ndarray:
+def images(n: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (n, 8, 8), dtype=np.uint8)
 
 
-def test_parts_are_stratified_and_share_no_picture(digits: DatasetSpec) -> None:
+def test_parts_are_stratified_and_share_no_image(digits: DatasetSpec) -> None:
     split = load_split(digits, ASKED, seed=0)
     assert np.bincount(split.train.labels).tolist() == [20, 20, 20]
     assert np.bincount(split.validation.labels).tolist() == [10, 10, 10]
     assert len(split.test) == 15
-    parts = [
-        {picture.tobytes() for picture in part.pixels} for part in (split.train, split.validation, split.test.open())
-    ]
+    parts = [{image.tobytes() for image in part.pixels} for part in (split.train, split.validation, split.test.open())]
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
@@ -44,7 +42,7 @@ def test_the_seed_decides_the_split(digits: DatasetSpec) -> None:
     assert np.array_equal(first.test.rows, again.test.rows)
 
 
-def test_the_test_part_comes_from_the_test_rows_and_holds_no_picture(digits: DatasetSpec) -> None:
+def test_the_test_part_comes_from_the_test_rows_and_holds_no_image(digits: DatasetSpec) -> None:
     split = load_split(digits, ASKED, seed=0)
     assert split.test.rows.min() >= 180  # the data set's own test part
     assert SealedTest.__slots__ == ("listing", "rows", "image_size") and split.test.rows.ndim == 1
@@ -58,7 +56,7 @@ def test_any_set_without_parts_is_cut_in_three(
     tmp_path_factory: pytest.TempPathFactory, n: int, classes: int, seed: int
 ) -> None:
     labels = np.arange(n) % classes
-    dataset = written(tmp_path_factory.mktemp("set"), images=pictures(n), labels=labels)
+    dataset = written(tmp_path_factory.mktemp("set"), images=images(n), labels=labels)
     split = load_split(dataset, DataSpec(dataset="set"), seed)
     assert len(split.train) + len(split.validation) + len(split.test) == n
     for part in (split.train, split.validation):
@@ -82,21 +80,21 @@ def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[s
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": pictures(0), "labels": np.zeros(0, int)}, "is empty: it has 0 images"),
-        ({"images": pictures(9), "labels": np.zeros(9, int)}, "has one class only (label 0)"),
-        ({"images": pictures(9)}, "has no array 'labels'"),
-        ({"images": pictures(9) / 255, "labels": np.arange(9)}, "images are float64 (9, 8, 8); give uint8"),
-        ({"images": pictures(9)[:, 0], "labels": np.arange(9)}, "images are uint8 (9, 8)"),
-        ({"images": pictures(9), "labels": np.arange(8)}, "give one integer for each of the 9 images"),
-        ({"images": pictures(9), "labels": np.arange(9) - 1}, "labels run from -1 to 7"),
-        ({"images": pictures(9), "labels": np.arange(9), "class_names": np.array(["a"])}, "but there are 1 classes"),
-        ({"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train"])}, "split has shape (1,)"),
+        ({"images": images(0), "labels": np.zeros(0, int)}, "is empty: it has 0 images"),
+        ({"images": images(9), "labels": np.zeros(9, int)}, "has one class only (label 0)"),
+        ({"images": images(9)}, "has no array 'labels'"),
+        ({"images": images(9) / 255, "labels": np.arange(9)}, "images are float64 (9, 8, 8); give uint8"),
+        ({"images": images(9)[:, 0], "labels": np.arange(9)}, "images are uint8 (9, 8)"),
+        ({"images": images(9), "labels": np.arange(8)}, "give one integer for each of the 9 images"),
+        ({"images": images(9), "labels": np.arange(9) - 1}, "labels run from -1 to 7"),
+        ({"images": images(9), "labels": np.arange(9), "class_names": np.array(["a"])}, "but there are 1 classes"),
+        ({"images": images(9), "labels": np.arange(9) % 2, "split": np.array(["train"])}, "split has shape (1,)"),
         (
-            {"images": pictures(9), "labels": np.arange(9) % 2, "split": np.array(["train", "val", "tset"] * 3)},
+            {"images": images(9), "labels": np.arange(9) % 2, "split": np.array(["train", "val", "tset"] * 3)},
             "split says 'train', 'tset', 'val': only 'train', 'validation' (or 'val') and 'test' are known",
         ),
         (
-            {"images": pictures(60), "labels": np.arange(60) % 2, "class_names": np.array(["a", "b", "c"])},
+            {"images": images(60), "labels": np.arange(60) % 2, "class_names": np.array(["a", "b", "c"])},
             "has no training image of class 'c'",
         ),
     ],
@@ -109,9 +107,9 @@ def test_what_is_not_a_data_set_is_refused(tmp_path: Path, arrays: dict[str, Any
 @pytest.mark.parametrize("kind", ["U", "S"])
 def test_groups_of_an_archive_are_one_however_they_are_spelled(tmp_path: Path, kind: str) -> None:
     groups = np.array(["p07", "P07 ", "p08", "p08", "", ""]).astype(kind)
-    listing = read_listing(written(tmp_path, images=pictures(6), labels=np.arange(6) % 2, groups=groups))
+    listing = read_listing(written(tmp_path, images=images(6), labels=np.arange(6) % 2, groups=groups))
     assert listing.groups.tolist() == [0, 0, 1, 1, 2, 3] and len(listing.notes) == 2
-    numbers = written(tmp_path, images=pictures(6), labels=np.arange(6) % 2, groups=np.array([9, 9, 3, 4, 4, 3]))
+    numbers = written(tmp_path, images=images(6), labels=np.arange(6) % 2, groups=np.array([9, 9, 3, 4, 4, 3]))
     assert read_listing(numbers).groups.tolist() == [2, 2, 0, 1, 1, 0]
 
 
@@ -150,7 +148,7 @@ def test_majority_counts_the_training_parts_commonest_class(digits: DatasetSpec)
     assert skewed.majority_share() == np.mean(split.validation.labels == 0)
 
 
-def test_joined_parts_keep_each_picture_with_its_label(digits: DatasetSpec) -> None:
+def test_joined_parts_keep_each_image_with_its_label(digits: DatasetSpec) -> None:
     split = load_split(digits, ASKED, seed=0)
     both = join(split.train, split.validation)
     assert len(both) == 90 and both.pixels.shape == (90, 12, 12)

@@ -39,7 +39,7 @@ def decoded(image: Image.Image, kind: str, size: int = 32, **options: object) ->
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
-def test_every_format_gives_the_same_picture(kind: str) -> None:
+def test_every_format_gives_the_same_image(kind: str) -> None:
     wanted = decoded(Image.fromarray(COLOURS), "PNG")
     found = decoded(Image.fromarray(COLOURS), kind, **({"quality": 95} if kind in ("JPEG", "WEBP") else {}))
     assert found.shape == (32, 32, 3) and found.dtype == np.uint8
@@ -77,7 +77,7 @@ def test_what_is_transparent_becomes_white(mode: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_picture_is_turned_as_its_exif_entry_says(kind: str) -> None:
+def test_a_image_is_turned_as_its_exif_entry_says(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     turned = decoded(Image.fromarray(GREY).convert("RGB"), kind, exif=exif)
@@ -113,7 +113,7 @@ _ODD = st.tuples(
 
 @given(kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), odd=st.lists(_ODD, min_size=1, max_size=3), after=st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_a_picture_is_turned_whatever_else_its_exif_says(kind: str, odd: list[Entry], after: bool) -> None:
+def test_a_image_is_turned_whatever_else_its_exif_says(kind: str, odd: list[Entry], after: bool) -> None:
     found = with_exif(kind, exif_of(*([RIGHT, *odd] if after else [*odd, RIGHT])))
     assert np.array_equal(found, with_exif(kind, exif_of(RIGHT)))
 
@@ -122,7 +122,7 @@ def test_a_picture_is_turned_whatever_else_its_exif_says(kind: str, odd: list[En
     kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), exif=st.binary(max_size=80).map(lambda end: b"Exif\0\0II*\0" + end)
 )
 @settings(max_examples=50, deadline=None)
-def test_a_picture_is_read_whatever_stands_for_its_exif(kind: str, exif: bytes) -> None:
+def test_a_image_is_read_whatever_stands_for_its_exif(kind: str, exif: bytes) -> None:
     assert with_exif(kind, exif).shape == (32, 32, 3)
 
 
@@ -188,7 +188,7 @@ def test_the_first_frame_of_a_gif_is_taken() -> None:
     assert (decoded(frames[0], "GIF", save_all=True, append_images=frames[1:]) == 10).all()
 
 
-def test_one_pixel_is_a_picture_of_one_value() -> None:
+def test_one_pixel_is_a_image_of_one_value() -> None:
     assert (decoded(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG") == (9, 8, 7)).all()
 
 
@@ -227,18 +227,18 @@ def test_more_pixels_than_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"these are words", "no picture in a format that is known here"),
+        (b"these are words", "no image in a format that is known here"),
         (b"\xff\xd8\xff\xe0 and then nothing of the kind", "Truncated"),
-        (b"", "no picture"),
+        (b"", "no image"),
     ],
 )
-def test_what_is_no_picture_is_refused(content: bytes, reason: str) -> None:
+def test_what_is_no_image_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
         decode(io.BytesIO(content), 32)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
-def test_half_a_picture_is_refused(kind: str) -> None:
+def test_half_a_image_is_refused(kind: str) -> None:
     file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, kind)
@@ -246,7 +246,7 @@ def test_half_a_picture_is_refused(kind: str) -> None:
         decode(io.BytesIO(file.getvalue()[: len(file.getvalue()) // 2]), 32)
 
 
-def test_a_damaged_picture_is_read_or_refused_and_nothing_else() -> None:
+def test_a_damaged_image_is_read_or_refused_and_nothing_else() -> None:
     draws = np.random.default_rng(5)
     whole = []
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):

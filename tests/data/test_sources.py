@@ -25,15 +25,15 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder of six pictures each of cats and of dogs."""
+    """A folder of six images each of cats and of dogs."""
     draws = np.random.default_rng(2)
     for name in ("cat", "dog"):
         for i in range(6):
-            picture(tmp_path / "set" / name / f"{i}.png", draws)
+            image(tmp_path / "set" / name / f"{i}.png", draws)
     return tmp_path / "set"
 
 
-def picture(path: Path, draws: np.random.Generator | None = None) -> None:
+def image(path: Path, draws: np.random.Generator | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draws = draws or np.random.default_rng(abs(hash(path.name)) % 1000)
     Image.fromarray(draws.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(path)
@@ -56,18 +56,18 @@ class TestFolders:
 
     def test_classes_of_numbers_are_in_their_order(self, tmp_path: Path) -> None:
         for name in ("10", "9", "2", "02"):
-            picture(tmp_path / "set" / name / "a.jpg")
+            image(tmp_path / "set" / name / "a.jpg")
         assert listed(tmp_path / "set").class_names == ("02", "2", "9", "10")
 
     def test_folders_within_a_class_belong_to_it(self, root: Path) -> None:
-        picture(root / "cat" / "patient 7" / "deep.JPEG")
+        image(root / "cat" / "patient 7" / "deep.JPEG")
         assert ("cat/patient 7/deep.JPEG", "cat") in names(listed(root))
 
     @pytest.mark.parametrize(("second", "meant"), [("test", "test"), ("val", "validation"), ("Testing", "test")])
     def test_parts_above_the_classes(self, tmp_path: Path, second: str, meant: str) -> None:
         for part in ("train", second):
             for name in ("cat", "dog"):
-                picture(tmp_path / "set" / part / name / "a.png")
+                image(tmp_path / "set" / part / name / "a.png")
         (tmp_path / "set" / "notes").mkdir()
         listing = listed(tmp_path / "set")
         assert sorted(zip(listing.parts.tolist(), names(listing), strict=True)) == sorted(
@@ -94,7 +94,7 @@ class TestFolders:
     def test_parts_under_any_of_their_names(self, tmp_path: Path, train: str, others: dict[str, str]) -> None:
         for part in (train, *others):
             for name in ("cat", "dog"):
-                picture(tmp_path / "set" / part / name / "a.png")
+                image(tmp_path / "set" / part / name / "a.png")
         listing = listed(tmp_path / "set")
         assert listing.class_names == ("cat", "dog") and listing.notes == ()
         assert {str(Path(file).parent.parent): part for (file, _), part in zip(
@@ -104,8 +104,8 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("files", "message"),
         [
-            (["train/a.png", "test/a.png"], "'test', 'train': parts by their names, but they hold pictures and no"),
-            (["train/a.png"], "'train': parts by their names, but they hold pictures and no class folders: put"),
+            (["train/a.png", "test/a.png"], "'test', 'train': parts by their names, but they hold images and no"),
+            (["train/a.png"], "'train': parts by their names, but they hold images and no class folders: put"),
             (["Training/a.png", "Testing/a.png", "more/a.png"], "'Testing', 'Training': parts by their names"),
             (["train/cat/a.png", "train/dog/a.png", "test/a.png"], "'test': parts by their names, but they hold"),
             (["train/cat/a.png", "train/dog/a.png", "test/test/a.png"], "'test': parts by their names, but they hold"),
@@ -130,25 +130,25 @@ class TestFolders:
         self, tmp_path: Path, files: list[str], message: str
     ) -> None:
         for file in files:
-            picture(tmp_path / "set" / file)
+            image(tmp_path / "set" / file)
         with pytest.raises(DataError, match=re.escape(f"set ({tmp_path / 'set'}): {message}")) as refused:
             listed(tmp_path / "set")
         assert "\n" not in str(refused.value)
 
-    def test_a_stray_picture_makes_no_class_of_a_part(self, tmp_path: Path) -> None:
+    def test_a_stray_image_makes_no_class_of_a_part(self, tmp_path: Path) -> None:
         for file in ("train/cat/a.png", "train/dog/a.png", "train/stray.png", "test/cat/a.png", "test/dog/a.png"):
-            picture(tmp_path / "set" / file)
+            image(tmp_path / "set" / file)
         (tmp_path / "set" / "val").mkdir()
         listing = listed(tmp_path / "set")
         assert listing.class_names == ("cat", "dog") and listing.parts.tolist() == ["test"] * 2 + ["train"] * 2
         assert listing.notes == (
-            "the folder 'val' holds no picture: left out",
-            "pictures in no class folder, left out: 1 ('train/stray.png')",
+            "the folder 'val' holds no image: left out",
+            "images in no class folder, left out: 1 ('train/stray.png')",
         )
 
     def test_two_folders_of_one_part_are_read_as_one(self, tmp_path: Path) -> None:
         for file in ("train1/cat/a.png", "train2/cat/b.png", "train2/dog/a.png"):
-            picture(tmp_path / "set" / file)
+            image(tmp_path / "set" / file)
         listing = listed(tmp_path / "set")
         assert set(listing.parts) == {"train"} and len(listing) == 3
         assert listing.notes == ("the folders 'train1', 'train2' are read as one part, train",)
@@ -156,17 +156,17 @@ class TestFolders:
     @pytest.mark.parametrize("name", ["train", "test", "valid"])
     def test_a_class_called_as_a_part_is_a_class_and_said(self, tmp_path: Path, name: str) -> None:
         for folder in (name, "plane", "ship"):
-            picture(tmp_path / "set" / folder / "a.png")
+            image(tmp_path / "set" / folder / "a.png")
         listing = listed(tmp_path / "set")
         assert listing.class_names == tuple(sorted((name, "plane", "ship")))
         assert listing.notes[0].startswith(f"'{name}' is taken for a class, as the folders beside it, which hold")
 
     def test_classes_that_hold_the_same_folders_are_classes(self, tmp_path: Path) -> None:
         for file in ("cat/images/a.png", "dog/images/a.png", "steam train/images/a.png"):
-            picture(tmp_path / "set" / file)
+            image(tmp_path / "set" / file)
         assert len(listed(tmp_path / "set").class_names) == 3 and listed(tmp_path / "set").notes == ()
         for file in ("cat/images/p1/a.png", "cat/p1/a.png", "dog/p1/a.png", "dog/p2/a.png", "cat/p3/b.png"):
-            picture(tmp_path / "other" / file)
+            image(tmp_path / "other" / file)
         assert (
             listed(tmp_path / "other")
             .notes[0]
@@ -179,10 +179,10 @@ class TestFolders:
         (root / "bird").mkdir()
         listing = listed(root)
         assert listing.class_names == ("cat", "dog")
-        assert listing.notes == ("the class folder 'bird' holds no picture: left out",)
+        assert listing.notes == ("the class folder 'bird' holds no image: left out",)
 
     def test_classes_that_differ_in_case_are_kept_apart_and_named(self, root: Path) -> None:
-        picture(root / "Cat" / "a.png")
+        image(root / "Cat" / "a.png")
         if len(list(root.iterdir())) < 3:
             pytest.skip("this file system takes Cat and cat for one")
         listing = listed(root)
@@ -190,7 +190,7 @@ class TestFolders:
         assert "the classes 'Cat', 'cat' differ in upper and lower case only" in listing.notes[0]
 
     def test_links_are_followed_once_and_loops_are_not(self, root: Path, tmp_path: Path) -> None:
-        picture(tmp_path / "elsewhere" / "bird" / "b.png")
+        image(tmp_path / "elsewhere" / "bird" / "b.png")
         (root / "bird").symlink_to(tmp_path / "elsewhere" / "bird")
         (root / "cat" / "up").symlink_to(root)
         (root / "again").symlink_to(root)
@@ -211,31 +211,31 @@ class TestFolders:
     def test_names_with_new_lines_other_scripts_and_no_unicode_at_all(self, root: Path) -> None:
         odd = ["new\nline.png", "котик.png", "[red]x[/red].png", "\x1b[31m.png", os.fsdecode(b"\xff\xfe.png")]
         for name in odd:
-            picture(root / "cat" / name)
-        picture(root / "line\nclass" / "a.png")
-        picture(root / os.fsdecode(b"caf\xe9") / "a.png")
+            image(root / "cat" / name)
+        image(root / "line\nclass" / "a.png")
+        image(root / os.fsdecode(b"caf\xe9") / "a.png")
         listing = listed(root)
         assert len(look(listing).readable()) == len(listing) == 12 + len(odd) + 2
         assert "line\nclass" in listing.class_names and "caf\\xe9" in listing.class_names
         stored = "".join([*listing.class_names, *(listing.row_name(row) for row in range(len(listing)))])
         assert stored.encode("utf-8")
 
-    def test_what_is_no_picture_by_name_or_in_no_class_is_named(self, root: Path) -> None:
+    def test_what_is_no_image_by_name_or_in_no_class_is_named(self, root: Path) -> None:
         (root / "cat" / "notes.txt").write_text("x")
         (root / "cat" / ".DS_Store").write_text("x")
-        picture(root / "stray.png")
+        image(root / "stray.png")
         listing = listed(root)
         assert len(listing) == 12
         assert listing.notes == (
-            "pictures in no class folder, left out: 1 ('stray.png')",
-            "files that are no pictures by their names, left out: 2 ('cat/.DS_Store', 'cat/notes.txt')",
+            "images in no class folder, left out: 1 ('stray.png')",
+            "files that are no images by their names, left out: 2 ('cat/.DS_Store', 'cat/notes.txt')",
         )
 
     def test_a_folder_without_two_classes_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "set" / "bird").mkdir(parents=True)
-        with pytest.raises(DataError, match=r"has no labelled image: give two classes.*'bird' holds no picture"):
+        with pytest.raises(DataError, match=r"has no labelled image: give two classes.*'bird' holds no image"):
             listed(tmp_path / "set")
-        picture(tmp_path / "set" / "cat" / "a.png")
+        image(tmp_path / "set" / "cat" / "a.png")
         with pytest.raises(DataError, match=r"has one class only \('cat'\)"):
             listed(tmp_path / "set")
 
@@ -295,7 +295,7 @@ class TestManifests:
         rows = []
         for name in ("cat", "dog"):
             for i in range(40):
-                picture(root / name / f"{i}.png", np.random.default_rng(i))
+                image(root / name / f"{i}.png", np.random.default_rng(i))
                 rows.append(f"{name}/{i}.png,{name},{('p{:02}', 'p{:02} ', 'P{:02}', ' P{:02}')[i % 4].format(i // 4)}")
         file = self.manifest(root, "\n".join(["filename,label,Group", *rows]))
         drawn = draw(DatasetSpec(name="x", file=file), DataSpec(dataset="x"), 0)
@@ -332,7 +332,7 @@ class TestManifests:
     def test_the_articles_layout(self, root: Path) -> None:
         for part, n in (("train", 4), ("test", 2)):
             for i in range(n):
-                picture(root / "Images" / part / f"{i}.png")
+                image(root / "Images" / part / f"{i}.png")
         self.manifest(root, "filename,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n", "train.csv")
         self.manifest(root, "filename\n0.png\n1.png\n", "test.csv")
         listing = listed(root)
@@ -371,7 +371,7 @@ class TestManifests:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_exported_archive_gives_the_same_pictures_in_every_layout(
+def test_an_exported_archive_gives_the_same_images_in_every_layout(
     digits: DatasetSpec, tmp_path: Path, layout: str
 ) -> None:
     data = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15, image_size=32)
@@ -403,9 +403,7 @@ def test_unreadable_files_are_left_out_of_every_part(root: Path) -> None:
 def test_a_set_without_a_readable_file_is_refused(root: Path) -> None:
     for path in root.glob("*/*.png"):
         path.write_text("words")
-    with pytest.raises(
-        DataError, match=r"none of the 12 pictures of x can be read; the first, 'cat/0.png': no picture"
-    ):
+    with pytest.raises(DataError, match=r"none of the 12 images of x can be read; the first, 'cat/0.png': no image"):
         draw(DatasetSpec(name="x", file=root), DataSpec(dataset="x"), 0)
 
 

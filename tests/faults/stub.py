@@ -44,14 +44,14 @@ class StubProblem:
         self.spec, self.split = spec, split
         self.backbone: Any = self
         self.weights, self.image_size, self.architecture = weights, spec.data.image_size, VGG16
-        self.pictures_at_once = 128
+        self.images_at_once = 128
         self.features = FeatureCache(cache, self, spec.budget.cache_bytes)
 
     def load(self, *, pretrained: bool, seed: int) -> None:
         time.sleep(0.05)
 
     def carry(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
-        """Gives every picture its mean, as often as the boundary wants values."""
+        """Gives every image its mean, as often as the boundary wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
 

@@ -1,4 +1,4 @@
-"""Distances to ImageNet against slow formulas, that they do not depend on the number of pictures, and the rank."""
+"""Distances to ImageNet against slow formulas, that they do not depend on the number of images, and the rank."""
 
 from itertools import permutations
 
@@ -56,14 +56,14 @@ def test_its_error_is_the_jackknifes_and_what_other_samples_would_give() -> None
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3])
-def test_it_does_not_depend_on_how_many_pictures_there_are(shift: float) -> None:
+def test_it_does_not_depend_on_how_many_images_there_are(shift: float) -> None:
     reference = features(300, seed=1)
     many = kernel_distance(features(2000, shift, seed=2), reference)[0]
     few = [kernel_distance(features(20, shift, seed), reference)[0] for seed in range(10, 210)]
     assert abs(np.mean(few) - many) < 4 * np.std(few) / np.sqrt(200)
 
 
-def test_one_bright_picture_does_not_move_it_far() -> None:
+def test_one_bright_image_does_not_move_it_far() -> None:
     own, reference = features(50, 0.1), features(80, seed=1)
     before = kernel_distance(own, reference)[0]
     own[0] *= 100
@@ -117,7 +117,7 @@ def backbone() -> Backbone:
     return tiny_backbone(32)
 
 
-def test_pictures_of_the_reference_itself_are_at_no_distance(
+def test_images_of_the_reference_itself_are_at_no_distance(
     backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cache = FeatureCache(tmp_path_factory.mktemp("cache"), backbone, max_bytes=10**9)

@@ -137,10 +137,10 @@ def test_images_of_the_dashboard(
 
 def test_predictions_and_exports(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     Path("model.keras").write_bytes(b"PK")
-    error = call(predict, capsys, "model.keras", "pictures", "--out", "model.keras")
+    error = call(predict, capsys, "model.keras", "images", "--out", "model.keras")
     assert "--out: model.keras is there and is no CSV of predictions" in error
     Path("said.csv").write_text("file,label,probability\n")
-    assert "there is no picture" in call(predict, capsys, "model.keras", "pictures", "--out", "said.csv")
+    assert "there is no image" in call(predict, capsys, "model.keras", "images", "--out", "said.csv")
     given = ("--study", "mnist", "--overwrite", "--out")
     assert "--out results/harness.db is a file" in call(export, capsys, *given, "results/harness.db")
     assert "--out results holds harness.db, which no export wrote" in call(export, capsys, *given, "results")
