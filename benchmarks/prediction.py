@@ -29,11 +29,14 @@ def main() -> None:
     parser.add_argument("--storage", required=True, metavar="URL")
     arguments = parser.parse_args()
     store = Store(arguments.storage)
-    study = store.study(arguments.study)
+    study = store.studies.find(arguments.study)
     assert study is not None, f"no study {arguments.study!r}"
     spec = StudySpec.model_validate(study.spec)
     setting = Setting.of(spec, study.data)
-    trials, baselines = store.trials(study.name).to_dict("records"), store.baselines(study.name).to_dict("records")
+    trials, baselines = (
+        store.trials.frame(study.name).to_dict("records"),
+        store.baselines.frame(study.name).to_dict("records"),
+    )
     errors: list[tuple[int, float]] = []
     for seen, trial in enumerate(trials):
         forecast = Forecast.fit(setting, trials[:seen], baselines)

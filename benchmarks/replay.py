@@ -128,6 +128,7 @@ class Ledger:
     """The part of a store that `Judge` and `plan` use: the trials of one replayed search and their checkpoints."""
 
     def __init__(self) -> None:
+        self.trials = self.tickets = self  # parts of a store
         self._points: list[tuple[Any, ...]] = []
         self._trials: list[tuple[int, str, int]] = []
 
@@ -140,19 +141,20 @@ class Ledger:
         self._trials.append((number, status, strategy.head_epochs))
 
     def checkpoints(self, _: str) -> pd.DataFrame:
-        """Return the same as `harness.storage.store.Store.checkpoints`."""
+        """As `harness.storage.trials.Trials.checkpoints`."""
         return pd.DataFrame(self._points, columns=["number", *Checkpoint.__slots__])
 
-    def trials(self, _: str) -> pd.DataFrame:
-        """Return three columns of `harness.storage.store.Store.trials`."""
-        return pd.DataFrame(self._trials, columns=["number", "status", "head_epochs"])
+    def ended(self, _: str, head_epochs: int) -> set[int]:
+        """As `harness.storage.trials.Trials.ended`."""
+        comparable = ("complete", "pruned")
+        return {n for n, status, epochs in self._trials if status in comparable and epochs == head_epochs}
 
     def one_at_a_time(self) -> AbstractContextManager[None]:
         """Do nothing: there is one process only."""
         return nullcontext()
 
-    def add_tickets(self, *_: Any) -> None:
-        """Do nothing: nobody claims tickets."""
+    def add(self, *_: Any) -> None:
+        """Nobody claims any."""
 
 
 class Judged:

@@ -61,15 +61,15 @@ def search_and_page(trials: int, folder: Path) -> dict[str, float]:
     worker.run_trial = problem.run_trial
     store = Store(f"sqlite:///{folder}/study.db")
     begin = time.perf_counter()
-    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=DATA, advice=WORDS)
+    store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=DATA, advice=WORDS)
     plan(open_study(store, spec.name), store, spec, ADVICE)
     session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
     Worker(open_study(store, spec.name), store, problem, session, lambda _: None).run(
         lambda *_: None, stop=lambda: False
     )
-    store.end_session(session, "done")
+    store.sessions.end(session, "done")
     searched = time.perf_counter()
-    assert len(store.trials(spec.name)) == trials
+    assert len(store.trials.frame(spec.name)) == trials
     write_page(store, spec.name, folder / "page.html")
     return {"search": searched - begin, "page": time.perf_counter() - searched}
 

@@ -38,7 +38,7 @@ def run(
     start = time.monotonic()
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HARNESS_CACHE": str(folder / "cache")})
     seconds = time.monotonic() - start
-    query = "select number, strategy, frozen_convs, head, optimizer, learning_rate from trial_summary order by number"
+    query = "select number, strategy, frozen, head, optimizer, learning_rate from trial_summary order by number"
     return seconds, sqlite3.connect(file).execute(query).fetchall()
 
 

@@ -106,9 +106,11 @@ def be_worker(url: str, spec: StudySpec, seconds: float, barrier: Any, results: 
             spent.clear()
             start = time.monotonic()
             # The first look for lost trials and the claims are counted, the wait for the others' last trials is not.
-            worker.run(lambda number, *_: done.append(number), stop=lambda: store.free_numbers(spec.name) == set())
+            worker.run(
+                lambda number, *_: done.append(number), stop=lambda: store.tickets.free_numbers(spec.name) == set()
+            )
             busy = time.monotonic() - start
-    store.end_session(session, "done")
+    store.sessions.end(session, "done")
     results.put((len(done), busy, problem.waited, sum(spent)))
 
 
@@ -117,7 +119,7 @@ def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str
     spec, _ = StudySpec.load("mnist", {"name": f"w{workers}", "budget.trials": trials, "budget.epochs": EPOCHS})
     spec = spec.model_copy(update={"pruning": spec.pruning.model_copy(update={"margin": 1.0})})  # stops none
     store = Store(url)
-    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
+    store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
     plan(open_study(store, spec.name), store, spec, ADVICE)
     store.engine.dispose()
     fork = multiprocessing.get_context("fork")  # nothing is trained, and 64 imports would take minutes
@@ -133,7 +135,7 @@ def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str
     wall = time.monotonic() - start
     for process in processes:
         process.join()
-    assert sum(done for done, *_ in answers) == trials == len(Store(url).trials(spec.name))
+    assert sum(done for done, *_ in answers) == trials == len(Store(url).trials.frame(spec.name))
     ideal = seconds * per_worker
     return {
         "workers": workers, "trials": trials, "wall": wall, "ideal": ideal, "efficiency": ideal / wall,

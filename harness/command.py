@@ -84,9 +84,9 @@ def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
 
     Raises SpecError where there is no such study, or its data set's file is not here.
     """
-    row = store.study(study)
+    row = store.studies.find(study)
     if row is None:
-        known = ", ".join(store.study_names()) or "none"
+        known = ", ".join(store.studies.names()) or "none"
         raise SpecError(f"there is no study {study!r} in that database (there: {known}): begin it with `harness run`")
     if given is not None:
         return DatasetSpec.load(given, Path.cwd())

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import command
 from harness.arguments import Parser
 from harness.core.paths import page_path, recommendation_path
-from harness.storage.database import patiently
+from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
 from harness.workers.progress import log_to
 
@@ -67,7 +67,9 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     log = page.with_suffix(".log")
     command.prepare_output(page, request.storage, {log: "log", request.recommendation: "recommendation"})
     log_to(log)
-    rows = confirm(request, command.say, lambda store: patiently(lambda: write_page(store, request.study, page)))
+    rows = confirm(
+        request, command.say, lambda store: retry_while_unavailable(lambda: write_page(store, request.study, page))
+    )
     attach(Store(request.storage), request.study)
     if arguments.json:
         print(json.dumps(confirmation_as_json(rows), indent=2))

@@ -13,7 +13,7 @@ from harness.core.errors import SpecError
 from harness.core.paths import page_path, recommendation_path
 from harness.core.results import METRICS
 from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
-from harness.storage.database import patiently, shown
+from harness.storage.database import retry_while_unavailable, shown
 from harness.storage.store import Store
 from harness.workers.progress import log_to
 
@@ -139,7 +139,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     log_to(log)
 
     def show(store: Store) -> None:
-        patiently(lambda: write_page(store, spec.name, page))
+        retry_while_unavailable(lambda: write_page(store, spec.name, page))
 
     rows = run_study(request, show)
     if arguments.confirm:

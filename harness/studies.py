@@ -58,8 +58,8 @@ def _list(store: Store, _: argparse.Namespace) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("study", "trials", "finished", "best", "metric", "last finished (UTC)"):
         table.add_column(column, justify="left" if column == "study" else "right", no_wrap=True)
-    for name in store.study_names():
-        row, trials = store.study(name), store.trials(name)
+    for name in store.studies.names():
+        row, trials = store.studies.find(name), store.trials.frame(name)
         assert row is not None
         best = trials.loc[trials["status"] == "complete", f"val_{row.metric}"].max()
         table.add_row(
@@ -74,10 +74,10 @@ def _list(store: Store, _: argparse.Namespace) -> None:
 
 
 def _show(store: Store, arguments: argparse.Namespace) -> None:
-    row = store.study(arguments.study)
+    row = store.studies.find(arguments.study)
     if row is None:
         raise _unknown(store, arguments.study)
-    trials, sessions = store.trials(row.name), store.sessions(row.name)
+    trials, sessions = store.trials.frame(row.name), store.sessions.frame(row.name)
     shown = {
         "name": row.name,
         "created_at": row.created_at.isoformat(timespec="seconds"),
@@ -93,17 +93,17 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _split(store: Store, arguments: argparse.Namespace) -> None:
-    if store.study(arguments.study) is None:
+    if store.studies.find(arguments.study) is None:
         raise _unknown(store, arguments.study)
     manifest = csv.writer(sys.stdout, lineterminator="\n")
     manifest.writerow(("filename", "label", "split"))
-    members = store.split(arguments.study)
+    members = store.studies.split(arguments.study)
     for part in PART_NAMES:
         manifest.writerows((image, label, part) for image, label in members.get(part, []))
 
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:
-    if store.study(arguments.study) is None:
+    if store.studies.find(arguments.study) is None:
         raise _unknown(store, arguments.study)
     _copying().nobody_works_on(store, arguments.study)
     if arguments.file.exists():
@@ -120,7 +120,7 @@ def _import(store: Store, arguments: argparse.Namespace) -> None:
     if not arguments.file.is_file():
         raise StorageError(f"there is no file {arguments.file}: give one that `harness studies export` wrote")
     source = Store(f"sqlite:///{arguments.file}")
-    names = source.study_names()
+    names = source.studies.names()
     if len(names) != 1:
         raise StorageError(f"{arguments.file} holds {len(names)} studies: export the one you want from it first")
     _copying().copy_study(source, store, names[0], arguments.new_name)
@@ -128,7 +128,7 @@ def _import(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _delete(store: Store, arguments: argparse.Namespace) -> None:
-    if store.study(arguments.study) is None:
+    if store.studies.find(arguments.study) is None:
         raise _unknown(store, arguments.study)
     _copying().nobody_works_on(store, arguments.study)
     store.delete_study(arguments.study)
@@ -142,7 +142,7 @@ def _copying() -> ModuleType:
 
 
 def _unknown(store: Store, name: str) -> StorageError:
-    known = ", ".join(store.study_names()) or "none"
+    known = ", ".join(store.studies.names()) or "none"
     return StorageError(f"there is no study {name!r} in that database: it has {known}")
 
 

@@ -13,7 +13,8 @@ from harness.core.results import METRIC_NAMES, Candidate, Metric
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import Strategy
 from harness.statistics.similarity import Similarity
-from harness.storage.store import Store, StudyRow
+from harness.storage.store import Store
+from harness.storage.studies import StudyRow
 
 
 @dataclass(frozen=True)
@@ -97,16 +98,18 @@ class Rows:
     @classmethod
     def read(cls, store: Store, study_name: str) -> "Rows":
         """Read the study. Raises SpecError where the store has none of that name, naming the nearest."""
-        study = store.study(study_name)
+        study = store.studies.find(study_name)
         if study is None:
-            raise SpecError(_unknown(study_name, store.study_names()))
-        trials = store.trials(study_name)
+            raise SpecError(_unknown(study_name, store.studies.names()))
+        trials = store.trials.frame(study_name)
         # Checkpoints second: those that a running trial adds in between belong to no finished trial and are left out.
-        checkpoints = store.checkpoints(study_name)
+        checkpoints = store.trials.checkpoints(study_name)
         cells = _atlas_cells(store)
-        names = [name for name in store.study_names() if name != study_name and name not in cells]
-        others = [Outcome.of(row, store.trials(name)) for name in names if (row := store.study(name)) is not None]
-        openings, confirmations = store.openings(study_name), store.confirmations(study_name)
+        names = [name for name in store.studies.names() if name != study_name and name not in cells]
+        others = [
+            Outcome.of(row, store.trials.frame(name)) for name in names if (row := store.studies.find(name)) is not None
+        ]
+        openings, confirmations = store.confirmations.openings(study_name), store.confirmations.frame(study_name)
         finished = openings.loc[openings["finished_at"].notna(), "number"]
         last = int(finished.iloc[-1]) if len(finished) else 0
         return cls(
@@ -117,11 +120,11 @@ class Rows:
             study.metric,
             trials.assign(label=[Strategy.from_row(row).label() for row in trials.to_dict("records")]),
             checkpoints[checkpoints["number"].isin(trials["number"])],
-            store.baselines(study_name),
+            store.baselines.frame(study_name),
             Outcome.of(study, trials),
             tuple(others),
             openings,
-            tuple(store.candidates(study_name, last)),
+            tuple(store.confirmations.candidates(study_name, last)),
             confirmations[confirmations["opening"] == last],
             tuple(found for name, row in cells.items() if name != study_name for found in _found(row, store)),
         )
@@ -157,7 +160,7 @@ def atlas_trials(store: Store, atlas: str) -> list[Found]:
 
 def _atlas_cells(store: Store) -> dict[str, StudyRow]:
     """Return the studies that are cells of an atlas, by name."""
-    rows = {name: store.study(name) for name in store.study_names()}
+    rows = {name: store.studies.find(name) for name in store.studies.names()}
     return {name: row for name, row in rows.items() if row is not None and "atlas" in row.data}
 
 
@@ -181,7 +184,7 @@ def _found(cell: StudyRow, store: Store) -> list[Found]:
             scores.get(trial["frozen_convs"], {}).get("logme"),
             scores.get(trial["frozen_convs"], {}).get("h_score"),
         )
-        for trial in store.trials(cell.name).dropna(subset="val_accuracy").to_dict("records")
+        for trial in store.trials.frame(cell.name).dropna(subset="val_accuracy").to_dict("records")
     ]
 
 

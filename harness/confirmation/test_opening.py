@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness.analysis.recommendation import recommend
@@ -23,7 +24,8 @@ from harness.core.spec import DatasetSpec, StudySpec, shipped
 from harness.core.toml import as_toml
 from harness.data.dataset import Split, join, load_split
 from harness.search.copying import nobody_works_on
-from harness.storage.database import patiently
+from harness.storage.confirmations import Confirmation, Opening
+from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
 from harness.training.baselines import run_baseline
 from harness.training.problem import Problem
@@ -95,7 +97,7 @@ def confirm(
         given = f"--finalists {request.finalists} --seeds {request.seeds}"
         raise SpecError(f"{given}: give 1 finalist and 2 seeds or more, one seed has no spread")
     store = Store(request.storage)
-    row = store.study(request.study)
+    row = store.studies.find(request.study)
     if row is None:
         raise SpecError(f"there is no study {request.study!r} in that database: begin it with harness run")
     may_open(store, request.study, request.reopen)
@@ -109,7 +111,7 @@ def confirm(
             _measure(request, store, spec, split, weights, session, note)
     finally:
         on_end(store)
-    rows = patiently(lambda: Rows.read(store, spec.name))
+    rows = retry_while_unavailable(lambda: Rows.read(store, spec.name))
     _write_recommendation(rows, request)
     return rows
 
@@ -130,26 +132,24 @@ def _measure(
             if (candidate.name, seed) in opening.done:
                 continue
             result = _train(candidate, problem, seed)
-            patiently(
-                lambda: store.record_confirmation(
+            retry_while_unavailable(
+                partial(
+                    store.confirmations.record,
                     spec.name,
                     opening.number,
-                    candidate.name,  # noqa: B023
-                    seed,  # noqa: B023
+                    Confirmation(candidate.name, seed, len(problem.split.train), result),
                     session=session,
-                    n_train=len(problem.split.train),
-                    result=result,  # noqa: B023
                 )
             )
             measured = "" if result.val_accuracy is None else f", test accuracy {result.val_accuracy:.4f}"
             roles = ", ".join(candidate.roles)
             note(f"{candidate.name} ({roles}), seed {seed}: {result.status}{measured}, {result.seconds.total:.1f} s")
-    patiently(lambda: store.close_opening(spec.name, opening.number))
+    retry_while_unavailable(lambda: store.confirmations.finish_test_opening(spec.name, opening.number))
 
 
 def may_open(store: Store, study: str, reopen: bool) -> None:
     """Raise SpecError where the test set was opened before, that opening is complete, and ``reopen`` is not given."""
-    openings = store.openings(study)
+    openings = store.confirmations.openings(study)
     if len(openings) and not reopen and openings["finished_at"].notna().iloc[-1]:
         raise SpecError(
             f"the test set of study {study!r} was opened on {openings['opened_at'].iloc[-1]:%Y-%m-%d %H:%M} UTC "
@@ -160,7 +160,7 @@ def may_open(store: Store, study: str, reopen: bool) -> None:
 
 def _open(request: Request, store: Store, spec: StudySpec, split: Split, session: int) -> _Opening:
     """Continue the opening that was interrupted, or record a new one. The test set has not been read yet."""
-    openings = store.openings(spec.name)
+    openings = store.confirmations.openings(spec.name)
     if len(openings) and openings["finished_at"].isna().iloc[-1]:
         last = openings.iloc[-1]
         if (last["finalists"], len(last["seeds"])) != (request.finalists, request.seeds):
@@ -169,23 +169,25 @@ def _open(request: Request, store: Store, spec: StudySpec, split: Split, session
                 f"{last['opened_at']:%Y-%m-%d %H:%M} UTC was interrupted and goes on with --finalists "
                 f"{last['finalists']} --seeds {len(last['seeds'])} first: its candidates were fixed before it"
             )
-        rows = store.confirmations(spec.name)
+        rows = store.confirmations.frame(spec.name)
         rows = rows[rows["opening"] == last["number"]]
         done = frozenset(zip(rows["candidate"], rows["seed"], strict=True))
         number = int(last["number"])
-        return _Opening(number, store.candidates(spec.name, number), last["seeds"], done)
+        return _Opening(number, store.confirmations.candidates(spec.name, number), last["seeds"], done)
     chosen = candidates(
-        store.trials(spec.name), store.baselines(spec.name), spec.metric, len(split.validation), request.finalists
+        store.trials.frame(spec.name),
+        store.baselines.frame(spec.name),
+        spec.metric,
+        len(split.validation),
+        request.finalists,
     )
     seeds = fresh_seeds(spec.seed, request.seeds)
-    number = store.open_test(
+    number = store.confirmations.record_test_opening(
         spec.name,
+        Opening(
+            command=request.command, finalists=request.finalists, seeds=seeds, n_test=len(split.test), candidates=chosen
+        ),
         session=session,
-        command=request.command,
-        finalists=request.finalists,
-        seeds=seeds,
-        n_test=len(split.test),
-        candidates=chosen,
     )
     return _Opening(number, chosen, seeds, frozenset())
 

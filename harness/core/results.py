@@ -6,8 +6,12 @@ from typing import Literal, get_args
 
 from harness.core.strategy import Strategy
 
-Status = Literal["complete", "pruned", "over_budget", "diverged", "failed"]
+Status = Literal["complete", "pruned", "over_budget", "diverged", "out_of_memory", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+
+Origin = Literal["advice", "recipe_extractor", "recipe_partial", "quota", "sampler"]
+"""Where a trial's strategy comes from: the advice, the article's two recipes, the minimum share, or the sampler."""
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 BaselineName = Literal["majority", "mlp", "cnn", "linear_probe"]
 BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)

@@ -67,9 +67,9 @@ class Winner:
 
         Raises SpecError where there is no such study or trial.
         """
-        study, trials = store.study(name), store.trials(name)
+        study, trials = store.studies.find(name), store.trials.frame(name)
         if study is None:
-            known = ", ".join(store.study_names()) or "none"
+            known = ", ".join(store.studies.names()) or "none"
             raise SpecError(f"there is no study {name!r} in that database: it has {known}")
         score = f"val_{study.metric}"
         if number is None:
@@ -83,7 +83,7 @@ class Winner:
                 f"study {name!r} has {which}: `harness run` adds trials, `harness studies show` counts them"
             )
         row = chosen.to_dict("records")[0]
-        baselines = store.baselines(name)
+        baselines = store.baselines.frame(name)
         scored = baselines.dropna(subset=score).sort_values(score, ascending=False).to_dict("records")
         return cls(
             StudySpec.model_validate(study.spec),

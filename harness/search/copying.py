@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from harness.core.errors import StorageError
 from harness.core.processes import host
 from harness.search.optuna_study import open_study, recover
+from harness.storage import tables
 from harness.storage.heartbeat import BEAT, DEAD_AFTER, Watch
-from harness.storage.store import SessionRow, Store
+from harness.storage.sessions import SessionRow
+from harness.storage.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ def copy_study(source: Store, target: Store, name: str, new_name: str | None = N
     """
     new_name = new_name or name
     optunas = target.optuna_storage()
-    if target.study(new_name) is not None or new_name in optuna.get_all_study_names(optunas):
+    if target.studies.find(new_name) is not None or new_name in optuna.get_all_study_names(optunas):
         raise StorageError(f"there is already a study {new_name!r} in the target: import it --as another name")
     try:
         optuna.copy_study(
@@ -40,21 +42,17 @@ def copy_study(source: Store, target: Store, name: str, new_name: str | None = N
 
 
 def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_name: str) -> None:
-    """Copy the rows of every table the database has, so that a table that is added later is not forgotten here."""
-    tables = sa.MetaData()
-    tables.reflect(reading, only=lambda table, _: table.startswith("harness_"))
     sessions: dict[int, int] = {}
-    for table in tables.sorted_tables:  # those that others refer to come first
+    for table in tables.metadata.sorted_tables:  # those that others refer to come first
         owner = table.c.get("study", table.c.get("name"))
-        if owner is None:  # the version of the schema
-            continue
+        assert owner is not None
         for found in reading.execute(table.select().where(owner == name).order_by(*table.primary_key)):
-            row: dict[str, Any] = {**found._mapping, owner.name: new_name}
-            if table.name == "harness_study":
+            row: dict[str, Any] = {**dict(zip(table.c.keys(), found, strict=True)), owner.key: new_name}
+            if table is tables.study:
                 row["spec"] = {**row["spec"], "name": new_name}
             if row.get("session") is not None:
                 row["session"] = sessions[row["session"]]
-            if table.name == "harness_session":
+            if table is tables.session:
                 old = row.pop("id")
                 sessions[old] = writing.execute(table.insert().values(row).returning(table.c.id)).scalar_one()
             else:
@@ -67,10 +65,10 @@ def nobody_works_on(store: Store, name: str) -> None:
     Whether a process of another machine, or of another boot of this one, is alive takes up to two minutes to find out.
     """
     study, watch = open_study(store, name), Watch(store, name)
-    first = {session.id: session.last_seen for session in store.open_sessions(name)}
+    first = {session.id: session.last_seen for session in store.sessions.unfinished(name)}
     for look in range(DEAD_AFTER + 1):
         recover(study, store, watch)
-        sessions = store.open_sessions(name)
+        sessions = store.sessions.unfinished(name)
         alive = [
             session for session in sessions if session.host == host() or session.last_seen != first.get(session.id)
         ]

@@ -31,12 +31,12 @@ class Judge:
         self._rules = Rules(epochs - self._head_epochs, problem.split.n_classes, spec.metric, spec.pruning.margin)
         if self._spared:
             return
-        curves = store.checkpoints(spec.name)
+        curves = store.trials.checkpoints(spec.name)
         curves = curves[curves["number"] != number]
         columns = (curves[name].to_numpy() for name in ("epoch", "train_flops", f"val_{spec.metric}"))
         self._others = OtherCheckpoints(*columns)
         self._front = self._others.front()
-        ended = store.ended(spec.name, strategy.head_epochs)
+        ended = store.trials.ended(spec.name, strategy.head_epochs)
         points = map(Checkpoint, *(curves[name].tolist() for name in Checkpoint.__slots__))
         by_trial = groupby(zip(curves["number"].tolist(), points, strict=True), key=itemgetter(0))
         known = ([point for _, point in curve] for other, curve in by_trial if other in ended)

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.core.results import Standing, Status
 from harness.search.planned import PlannedStorage
 from harness.search.sampler import experimental
-from harness.storage.database import patiently
+from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
 
@@ -24,7 +24,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
 
 def open_study(store: Store, name: str) -> optuna.Study:
     """Open the Optuna study of that name, or create it: the study's metric is maximized, training FLOPs minimized."""
-    row = store.study(name)
+    row = store.studies.find(name)
     assert row is not None, f"no study {name!r} has been created"
     study = optuna.create_study(
         storage=PlannedStorage(store, name), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
@@ -43,17 +43,19 @@ def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
         How many trials were put back.
     """
     name = study.study_name
-    taken = [number for session in watch.dead() for number in store.withdraw(name, session)]
+    taken = [number for session in watch.dead() for number in store.tickets.release_dead_session(name, session)]
     for number in taken:
         log.warning("trial %d was left by a process that is gone: it is run again", number)
     # Read in this order: a trial that is claimed in between is no longer free. What was taken may have been claimed and
     # lost between two checks of this process, and was never seen running.
     unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
     running = {trial.number for trial in unfinished if trial.state == TrialState.RUNNING}
-    for number in running.union(taken) & store.free_numbers(name):
+    for number in running.union(taken) & store.tickets.free_numbers(name):
         set_state(study, number, TrialState.WAITING)
-    if unfinished and (begun := store.study(name)) is not None:
-        rows: dict[int, dict[Hashable, Any]] = {row["number"]: row for row in store.trials(name).to_dict("records")}
+    if unfinished and (begun := store.studies.find(name)) is not None:
+        rows: dict[int, dict[Hashable, Any]] = {
+            row["number"]: row for row in store.trials.frame(name).to_dict("records")
+        }
         for trial in unfinished:
             if (row := rows.get(trial.number)) is not None:
                 score = row[f"val_{begun.metric}"]
@@ -101,7 +103,7 @@ def finished(study: optuna.Study) -> int:
 
 def standing(study: optuna.Study) -> Standing:
     """Return the study's progress over all workers."""
-    trials = patiently(lambda: study.get_trials(deepcopy=False))
+    trials = retry_while_unavailable(lambda: study.get_trials(deepcopy=False))
     states = Counter(trial.state for trial in trials)
     known = {t.number: t.user_attrs["predicted_seconds"] for t in trials if "predicted_seconds" in t.user_attrs}
     of_kind: dict[Any, list[float]] = {}

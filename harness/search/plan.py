@@ -9,12 +9,13 @@ from typing import Any
 
 import optuna
 
+from harness.core.results import Origin
 from harness.core.spec import StudySpec
 from harness.core.strategy import Kind, Strategy, depths
 from harness.guidance.advice import ADVISED, RECIPES, Advice
 from harness.search.optuna_study import planned_kind
 from harness.search.space import as_params, outside
-from harness.storage.store import Origin, Store
+from harness.storage.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def plan(
         if spec.recommendation is not None:  # counts towards its strategy's minimum share
             recommended.append(("quota", spec.recommendation.strategy))
         _plan(study, spec, [*recommended, ("advice", advice.strategy), *others])
-        store.add_tickets(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
+        store.tickets.add(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
 
 
 def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> None:

@@ -41,7 +41,7 @@ class PlannedStorage(_CachedStorage):
             return
         with self._lock:
             known = self._studies.setdefault(study_id, _StudyInfo())
-            free = self._store.free_numbers(self._name)
+            free = self._store.tickets.free_numbers(self._name)
             begun = {
                 trial._trial_id
                 for trial in known.trials.values()

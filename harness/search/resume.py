@@ -7,7 +7,8 @@ from typing import Any
 from harness.core.errors import SpecError
 from harness.core.processes import host, process_started
 from harness.core.spec import Precision, StudySpec
-from harness.storage.store import Store, StudyRow
+from harness.storage.store import Store
+from harness.storage.studies import StudyRow
 
 _FREE_TO_CHANGE = {
     "name", "description", "budget.trials", "budget.time_limit", "budget.max_trial_cost", "pruning", "baselines",
@@ -19,7 +20,7 @@ def begin_session(store: Store, spec: StudySpec, *, command: str, environment: d
     """Record that this process works on the study ``spec`` and return the session's id."""
     started = process_started(os.getpid())
     assert started is not None
-    return store.begin_session(
+    return store.sessions.begin(
         spec.name,
         command=command,
         spec=spec.model_dump(mode="json"),

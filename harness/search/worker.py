@@ -17,10 +17,11 @@ from harness.search.planned import PlannedStorage
 from harness.search.runtime import RECENT, Forecast, Setting
 from harness.search.sampler import sampler, trial_seed
 from harness.search.space import suggest
-from harness.storage.database import patiently
+from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Watch
-from harness.storage.store import Store, Ticket, TicketLost
-from harness.training.fit import OUT_OF_MEMORY
+from harness.storage.store import Store
+from harness.storage.tickets import Ticket, TicketLost
+from harness.storage.trials import TrialStart
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 
@@ -53,7 +54,7 @@ class Worker:
     @cached_property
     def _device(self) -> str:
         """The device that this process computes on."""
-        sessions = self._store.sessions(self._study.study_name)
+        sessions = self._store.sessions.frame(self._study.study_name)
         return str(sessions.loc[sessions["id"] == self._session, "device"].iloc[0])
 
     def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
@@ -64,11 +65,11 @@ class Worker:
         still answers, and nothing recorded is lost.
         """
         try:
-            patiently(lambda: recover(self._study, self._store, self._watch))
+            retry_while_unavailable(lambda: recover(self._study, self._store, self._watch))
             while not stop():
-                ticket = patiently(self._claim)
+                ticket = retry_while_unavailable(self._claim)
                 if ticket is None:
-                    if patiently(self._all_finished):
+                    if retry_while_unavailable(self._all_finished):
                         return
                     time.sleep(_IDLE)
                     continue
@@ -76,14 +77,14 @@ class Worker:
                     on_trial(ticket.number, *self._run(ticket))
                 except TicketLost as lost:
                     log.warning("%s: this process was taken for dead and its result is dropped", lost)
-                    patiently(lambda: self._store.beat(self._session))
+                    retry_while_unavailable(lambda: self._store.sessions.record_heartbeat(self._session))
                 self._running = None
         except BaseException:
             self._release()
             raise
 
     def _claim(self) -> Ticket | None:
-        ticket = self._store.claim(self._study.study_name, self._session, self._problem.spec.budget.trials)
+        ticket = self._store.tickets.claim(self._study.study_name, self._session, self._problem.spec.budget.trials)
         self._running = None if ticket is None else ticket.number
         return ticket
 
@@ -94,29 +95,31 @@ class Worker:
     def _run(self, ticket: Ticket) -> tuple[Strategy, TrialResult]:
         store, name, number = self._store, self._study.study_name, ticket.number
         seed = trial_seed(self._problem.spec.seed, number)
-        strategy = patiently(lambda: self._begin(number, seed))
+        strategy = retry_while_unavailable(lambda: self._begin(number, seed))
         planned = self._problem.cost(strategy).at(len(self._problem.split.train), self._problem.spec.budget.epochs)
         if ticket.retries > MAX_RETRIES:
             died = f"its process died {ticket.retries} times in this trial"
             result = TrialResult("failed", 0.0, planned, reason=died)
-        elif too_large := patiently(lambda: self._too_large(strategy)):
+        elif too_large := retry_while_unavailable(lambda: self._too_large(strategy)):
             result = TrialResult("over_budget", 0.0, planned, reason=too_large)
         else:
-            judge = patiently(lambda: Judge(store, self._problem, number, strategy))
+            judge = retry_while_unavailable(lambda: Judge(store, self._problem, number, strategy))
 
             def on_checkpoint(curve: Sequence[Checkpoint]) -> str | None:
-                patiently(lambda: store.record_checkpoint(name, number, curve[-1], session=self._session))
+                retry_while_unavailable(
+                    lambda: store.trials.record_checkpoint(name, number, curve[-1], session=self._session)
+                )
                 self._advance(curve[-1])
                 return judge.verdict(curve)
 
             result = run_trial(strategy, self._problem, seed=seed, on_checkpoint=on_checkpoint)
 
         def end() -> None:
-            store.end_trial(name, number, result, session=self._session)
+            store.trials.end(name, number, result, session=self._session)
             score = result.score(self._problem.spec.metric)
             close_trial(self._study, number, result.status, result.reason, score, result.train_flops)
 
-        patiently(end)
+        retry_while_unavailable(end)
         return strategy, result
 
     def _begin(self, number: int, seed: int) -> Strategy:
@@ -133,16 +136,9 @@ class Worker:
         predicted = self._predicted(strategy)
         if predicted is not None:
             trial.set_user_attr("predicted_seconds", predicted)
-        self._store.begin_trial(
-            self._study.study_name,
-            number,
-            session=self._session,
-            strategy=strategy,
-            origin=trial.user_attrs["origin"],
-            seed=seed,
-            planned_flops=self._problem.cost(strategy).at(len(self._problem.split.train), spec.budget.epochs),
-            predicted_seconds=predicted,
-        )
+        planned = self._problem.cost(strategy).at(len(self._problem.split.train), spec.budget.epochs)
+        start = TrialStart(strategy, trial.user_attrs["origin"], seed, planned, predicted)
+        self._store.trials.begin(self._study.study_name, number, start, session=self._session)
         return strategy
 
     def _predicted(self, strategy: Strategy) -> float | None:
@@ -150,12 +146,13 @@ class Worker:
         store, name, spec, split = self._store, self._study.study_name, self._problem.spec, self._problem.split
         sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
         setting = Setting.of(spec, sizes, self._problem.backbone.architecture)
-        forecast = Forecast.fit(setting, *store.measured_on(self._device, name, RECENT))
+        trials = store.trials.recent(name, self._device, RECENT)
+        forecast = Forecast.fit(setting, trials, store.baselines.measured_on(name, self._device))
         return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
 
     def _too_large(self, strategy: Strategy) -> str:
         """Return a reason not to start, or "": a trial that needs no more memory ran out of it on such a device."""
-        for number, smaller in self._store.failed(self._study.study_name, OUT_OF_MEMORY, self._device):
+        for number, smaller in self._store.trials.out_of_memory(self._study.study_name, self._device):
             if strategy.needs_memory_of(smaller):
                 return f"needs at least the memory of trial {number}, which ran out of it"
         return ""
@@ -164,7 +161,7 @@ class Worker:
         if self._running is None:
             return
         try:
-            self._store.give_back(self._study.study_name, self._running, session=self._session)
+            self._store.tickets.give_back(self._study.study_name, self._running, session=self._session)
             set_state(self._study, self._running, TrialState.WAITING)
         except StorageError as error:  # what brought us here says more; the ticket is taken back from a dead session
             log.warning("trial %d could not be given back: %s", self._running, error)

@@ -1,4 +1,4 @@
-"""How every connection to the database is made: SQLite or PostgreSQL, for our own tables and Optuna's alike."""
+"""Connections to the database, SQLite or PostgreSQL, for our own tables and Optuna's alike, and their errors."""
 
 import fcntl
 import json
@@ -24,10 +24,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from harness.core.errors import StorageError
 
 LOCK_WAIT = 60
-"""Seconds a writer waits for the others before it gives up (SQLite)."""
+"""Seconds that a writer waits for the others before it gives up (SQLite)."""
 
-PATIENCE = 150
-"""Seconds for which `patiently` tries to reach a database that is away: more than a server's restart takes."""
+RETRY_SECONDS = 150
+"""Seconds for which `retry_while_unavailable` tries again: more than a server's restart takes."""
 
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _SQLITE_REMEDIES = {
     sqlite3.SQLITE_PROTOCOL: "is fought over by too many processes: run again with fewer workers, or use PostgreSQL",
     sqlite3.SQLITE_IOERR: "cannot be read or written: check the disk it is on, or give another with --storage",
 }
-_SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL}
+_SQLITE_UNAVAILABLE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL}
 _POSTGRES_REMEDIES = {
     "53100": _FULL,
     "42501": "does not let this user create or write tables: grant it, or give another database with --storage",
@@ -55,34 +55,38 @@ _POSTGRES_REMEDIES = {
 }
 
 
-class Away(StorageError):
-    """The database does not answer for the moment: it restarts, the network is cut, another process has its lock."""
+class DatabaseUnavailable(StorageError):
+    """The database does not answer for now: it restarts, the network is cut, another process holds its lock."""
 
 
-def patiently(call: Callable[[], _T]) -> _T:
-    """What ``call`` gives, called again with growing pauses while the database is away, for `PATIENCE` seconds.
+def retry_while_unavailable(call: Callable[[], _T]) -> _T:
+    """Return the result of ``call``; call it again while the database is unavailable, with growing pauses.
 
-    The connection may be lost after the work was done and before that was said, so ``call`` must be one that can be
-    repeated. Raises what it raises, Away too when patience ends.
+    A connection may be lost after the work was done and before the answer came, so ``call`` must be repeatable.
+
+    Raises:
+        DatabaseUnavailable: The database was still unavailable after `RETRY_SECONDS`. What else ``call`` raises is
+            raised at once.
     """
     start, pause = time.monotonic(), 0.1
     while True:
         try:
             return call()
-        except Away as error:
-            if time.monotonic() - start > PATIENCE:
+        except DatabaseUnavailable as error:
+            if time.monotonic() - start > RETRY_SECONDS:
                 raise
             if pause == 0.1:
-                log.warning("%s; trying again for %d s", error, PATIENCE)
+                log.warning("%s; trying again for %d s", error, RETRY_SECONDS)
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
 
 
 def parse_url(url: str) -> URL:
-    """The SQLAlchemy URL of a database; plain ``postgresql://`` becomes ``postgresql+psycopg://``.
+    """Return the SQLAlchemy URL of a database. Plain ``postgresql://`` becomes ``postgresql+psycopg://``.
 
-    Raises StorageError where it does not parse, is of another kind than SQLite and PostgreSQL, has no installed
-    driver, lives in memory only, or names a file in a folder that does not exist.
+    Raises:
+        StorageError: The URL does not parse, is of another kind than SQLite and PostgreSQL, has no installed driver, is
+            of a database in memory, or names a file in a folder that does not exist.
     """
     parsed = _split(url)
     try:
@@ -214,25 +218,25 @@ def _without(secret: set[str], text: str) -> str:
 
 
 def engine_options(url: URL) -> dict[str, Any]:
-    """Keyword arguments of ``create_engine`` for ``url``, the same for our engine and for Optuna's."""
-    # NaN is not JSON: PostgreSQL refuses it, SQLite would keep it and no other reader could. Refused on both.
+    """Return the keyword arguments of ``create_engine`` for ``url``, the same for our engine and for Optuna's."""
+    # NaN is not JSON: PostgreSQL refuses it, SQLite would keep it and few readers could read it. Refused on both.
     options: dict[str, Any] = {
         "plugins": [_Settings.name],
         "json_serializer": partial(json.dumps, allow_nan=False, ensure_ascii=False),
     }
     if url.get_backend_name() == "sqlite":
         return options | {"connect_args": {"timeout": LOCK_WAIT}}
-    # A server that is cut off sends no farewell: without these a worker would wait for its answer for a quarter hour.
-    notice = {
+    # A server that is cut off closes no connection: without these a worker would wait 15 minutes for its answer.
+    timeouts = {
         "connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3,
         "tcp_user_timeout": 35_000,
     }  # fmt: skip
-    # Every worker holds two engines, ours and Optuna's: small pools keep many workers under the server's limit.
-    return options | {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": notice}
+    # Every worker has two engines, ours and Optuna's: small pools keep many workers under the server's limit.
+    return options | {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": timeouts}
 
 
 class _Settings(CreateEnginePlugin):
-    """Listeners of one engine. A plug-in, since Optuna builds its engine itself and uses it at once."""
+    """The listeners of an engine. A plug-in, since Optuna builds its engine itself and uses it at once."""
 
     name = "harness"
 
@@ -283,10 +287,10 @@ def closing() -> Iterator[None]:
 
 
 def begin_immediate(engine: Engine) -> None:
-    """On SQLite, have every transaction of ``engine`` take the write lock at once, and wait its turn for it.
+    """On SQLite, let every transaction of ``engine`` begin by waiting for the write lock.
 
     A deferred transaction that reads and then writes fails when another process wrote in between, and no waiting helps.
-    Called when an engine is ready for use: while Optuna's storage is built it holds two transactions at a time.
+    Call this once the engine is ready for use: Optuna holds two transactions at a time while it builds its storage.
     """
 
     def begin(connection: sa.Connection) -> None:
@@ -297,36 +301,40 @@ def begin_immediate(engine: Engine) -> None:
 
 
 def _explain(context: ExceptionContext) -> StorageError | None:
-    """A StorageError for what the user can mend; None leaves a bug (bad SQL, a broken constraint) as it is."""
+    """Return a StorageError for an error that the user can fix; None leaves a bug (bad SQL, a broken constraint)."""
     if context.is_pre_ping:  # a lost connection that the pool is about to replace
         return None
     original = context.original_exception
     remedy: str | None = None
-    away = False
+    unavailable = False
     if isinstance(original, sqlite3.Error):
         # Exceptions that no SQLite call raised have no code; the low byte of an extended code is its kind.
         kind = getattr(original, "sqlite_errorcode", 0) & 0xFF
-        remedy, away = _SQLITE_REMEDIES.get(kind), kind in _SQLITE_AWAY
+        remedy, unavailable = _SQLITE_REMEDIES.get(kind), kind in _SQLITE_UNAVAILABLE
     elif context.sqlalchemy_exception is not None:
         remedy = _POSTGRES_REMEDIES.get(getattr(original, "sqlstate", None) or "")
         if remedy is None and isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
             remedy = "does not answer: check that the server runs, and the URL's host, port, user and database"
-            away = True
+            unavailable = True
         elif remedy is None and context.connection is None:
-            remedy = "cannot be connected to as its URL says: mend the options after the ?"
+            remedy = "cannot be connected to as its URL says: correct the options after the ?"
     if remedy is None:
         return None
     url = context.engine.url if context.engine else None
     where = shown(url) if url else "in use"
     said = _without(_hidden(url) if url else set(), " ".join(str(original).split()))
-    return (Away if away else StorageError)(f"the database {where} {remedy} ({said})")
+    kind_of_error = DatabaseUnavailable if unavailable else StorageError
+    return kind_of_error(f"the database {where} {remedy} ({said})")
 
 
 @contextmanager
 def one_at_a_time(engine: Engine) -> Iterator[None]:
-    """Keep other processes that open the same database waiting: both SQLite and PostgreSQL race over new tables.
+    """Keep other processes that enter the same block for this database waiting, on whatever machine.
 
-    Raises StorageError where a SQLite database's folder cannot be read.
+    Without it, processes that create the same tables fail, on SQLite and on PostgreSQL.
+
+    Raises:
+        StorageError: The folder of a SQLite database cannot be read.
     """
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:

@@ -1,7 +1,7 @@
-"""Which worker processes still live: each gives signs of life, and those who wait for trials watch the others'.
+"""Heartbeats: every worker process records them, and those that wait for trials watch the others'.
 
-No clock is compared with another, and none is trusted to run forwards: a sign of life is new when it differs from the
-one before, and a session is dead after so many looks that found nothing new. While the database is away nobody looks.
+Clocks are not compared, and none is trusted to run forwards. A heartbeat is new when it differs from the one before,
+and a session is dead after so many checks that found no new one. While the database is unavailable nothing is checked.
 """
 
 import logging
@@ -13,19 +13,20 @@ from types import TracebackType
 
 from harness.core import processes
 from harness.core.errors import StorageError
-from harness.storage.store import SessionRow, Store
+from harness.storage.sessions import SessionRow
+from harness.storage.store import Store
 
 BEAT = 10.0
-"""Seconds between signs of life, and between looks at least."""
+"""Seconds between heartbeats, and at least between checks."""
 
 DEAD_AFTER = 12
-"""Looks without anything new after which a session of another machine is dead: two minutes."""
+"""Checks without a new heartbeat after which a session of another machine is dead: two minutes."""
 
 log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Signs of life of a session from a thread of its own, as long as the block runs."""
+    """Records heartbeats of a session from a thread of its own while the block runs."""
 
     def __init__(self, store: Store, session: int) -> None:
         self._store = store
@@ -45,20 +46,20 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
             try:
-                self._store.beat(self._session)
-            except StorageError as error:  # whoever runs the trial will find out; this is only a sign of life
-                log.info("no sign of life could be given: %s", error)
+                self._store.sessions.record_heartbeat(self._session)
+            except StorageError as error:  # the thread that runs the trial meets the same error and handles it
+                log.info("no heartbeat could be recorded: %s", error)
 
 
 @dataclass
 class _Seen:
-    sign: datetime | None
-    looked: float
+    heartbeat: datetime
+    checked: float  # by time.monotonic
     nothing_new: int = 0
 
 
 class Watch:
-    """Tells which of a study's sessions are dead."""
+    """Finds the sessions of a study whose process is gone."""
 
     def __init__(self, store: Store, study: str) -> None:
         self._store = store
@@ -67,12 +68,12 @@ class Watch:
         self._seen: dict[int, _Seen] = {}
 
     def dead(self) -> list[int]:
-        """Sessions that did not end and whose process is gone.
+        """Return the ids of sessions that did not end and whose process is gone.
 
-        On this machine that is seen at once. A session of another one is dead when `DEAD_AFTER` calls, `BEAT` seconds
-        apart at least, found no new sign of life.
+        On this machine the process itself is looked up. A session of another machine is dead when `DEAD_AFTER` calls,
+        at least `BEAT` seconds apart, found no new heartbeat.
         """
-        sessions = self._store.open_sessions(self._study)
+        sessions = self._store.sessions.unfinished(self._study)
         return [session.id for session in sessions if self._is_dead(session)]
 
     def _is_dead(self, session: SessionRow) -> bool:
@@ -80,10 +81,10 @@ class Watch:
             return processes.process_started(session.pid) != session.process_started
         now = time.monotonic()
         seen = self._seen.get(session.id)
-        if seen is None or seen.sign != session.last_seen:
+        if seen is None or seen.heartbeat != session.last_seen:
             self._seen[session.id] = _Seen(session.last_seen, now)
             return False
-        if now - seen.looked >= BEAT:
-            seen.looked = now
+        if now - seen.checked >= BEAT:
+            seen.checked = now
             seen.nothing_new += 1
         return seen.nothing_new >= DEAD_AFTER

@@ -24,13 +24,13 @@ _PROBE_ITERATIONS = 1000
 
 def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialResult:
     """Train and evaluate one baseline, on the study's own training and validation part. Where memory runs out it ends
-    as failed, like a trial."""
+    as out_of_memory, like a trial."""
     try:
         return _run(name, problem, seed)
     except Exception as error:
-        if (failure := out_of_memory(error)) is None:
+        if (ran_out := out_of_memory(error)) is None:
             raise
-        return TrialResult("failed", 0.0, 0.0, reason=failure)
+        return TrialResult("out_of_memory", 0.0, 0.0, reason=ran_out)
 
 
 def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:

@@ -18,8 +18,6 @@ from harness.core.strategy import OptimizerName
 from harness.training.networks import Network
 
 WARM_UP_SHARE = 0.1
-OUT_OF_MEMORY = "out of memory"
-"""How the reason begins of a trial that failed for it: `harness.search.worker` begins none that needs as much."""
 
 _CHECKED_EVERY = 10  # steps; to look at each loss would make a GPU wait, to let go of each batch takes time
 
@@ -210,8 +208,10 @@ def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
 
 
 def out_of_memory(error: Exception) -> str | None:
-    """The reason of a trial that failed with ``error``, which begins with `OUT_OF_MEMORY`; None where ``error`` is
-    neither the backend's nor Python's way of saying that memory ran out."""
+    """Return the reason of a training that ended as out_of_memory with ``error``: the first line of its message.
+
+    None where ``error`` is neither the backend's nor Python's way of saying that memory ran out.
+    """
     ran_out = isinstance(error, MemoryError)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -222,4 +222,4 @@ def out_of_memory(error: Exception) -> str | None:
     if not ran_out:
         return None
     first, *_ = str(error).splitlines() or [""]
-    return f"{OUT_OF_MEMORY}: {first[:200]}".rstrip(": ")
+    return first[:200] or "memory ran out"

@@ -22,8 +22,8 @@ def run_trial(
     """Train ``strategy`` and evaluate it on the validation part after every epoch from ``first_look`` on.
 
     Ends as complete, pruned (``on_checkpoint`` said so, or the study prunes and the network is dead), over_budget
-    (dearer than the study's ``max_trial_cost``: not begun), diverged (a loss that is not finite) or failed (out of
-    memory). Anything else that goes wrong is a bug and is raised.
+    (dearer than the study's ``max_trial_cost``: not begun), diverged (a loss that is not finite) or out_of_memory.
+    Anything else that goes wrong is a bug and is raised.
     """
     budget = problem.spec.budget
     cost = problem.cost(strategy)
@@ -63,9 +63,9 @@ def run_trial(
     except Diverged as error:
         status, reason, epochs = "diverged", str(error), error.epochs
     except Exception as error:
-        if (failure := out_of_memory(error)) is None:
+        if (ran_out := out_of_memory(error)) is None:
             raise
-        status, reason = "failed", failure
+        status, reason = "out_of_memory", ran_out
 
     last = curve[-1] if curve else None
     return TrialResult(

@@ -139,12 +139,14 @@ def _begin(
     measure: Callable[[], Similarity],
 ) -> None:
     """Create the cell's study or check that the stored one is the same. Similarity is measured once per data set."""
-    before = store.study(spec.name)
+    before = store.studies.find(spec.name)
     if before is not None:
         check_same_problem(before.spec, spec)
         check_same_images(before, split)
         return
-    cells = (store.study(name) for name in store.study_names() if name.startswith(f"{atlas.name}/{dataset.name}/"))
+    cells = (
+        store.studies.find(name) for name in store.studies.names() if name.startswith(f"{atlas.name}/{dataset.name}/")
+    )
     known = next((cell.data["profile"]["similarity"] for cell in cells if cell is not None), None)
     similarity = Similarity(**known) if known else measure()
     measured = dataset.model_copy(update={"similar_to_imagenet": None})  # the map wants a place, not a side
@@ -159,24 +161,24 @@ def _similarity(drawn: Drawn, weights: Path | None, cache_bytes: int) -> Similar
 
 def _spec(store: Store, atlas: Atlas, dataset: DatasetSpec, size: int, seed: int) -> StudySpec:
     spec = atlas.spec(dataset, size, seed)
-    return resolve_precision(spec, store.study(spec.name), fast_precision)
+    return resolve_precision(spec, store.studies.find(spec.name), fast_precision)
 
 
 def _finished(store: Store, spec: StudySpec) -> bool:
-    baselines = set(store.baselines(spec.name)["name"])
-    return len(store.trials(spec.name)) >= spec.budget.trials and set(spec.baselines.names) <= baselines
+    baselines = set(store.baselines.frame(spec.name)["name"])
+    return len(store.trials.frame(spec.name)) >= spec.budget.trials and set(spec.baselines.names) <= baselines
 
 
 def _run_cell(store: Store, problem: Problem, command: str) -> None:
     spec = problem.spec
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
-    row = store.study(spec.name)
+    row = store.studies.find(spec.name)
     assert row is not None
     advice = Advice.of(row.advice["scenario"], row.advice["reason"])
     others = [strategy for strategy in STRATEGIES if strategy != advice.strategy]
     plan(study, store, spec, advice, [("quota", strategy) for strategy in others])
     run_study_trials(problem, store, command, baselines=True)
-    trials = store.trials(spec.name).sort_values("val_accuracy", ascending=False)
+    trials = store.trials.frame(spec.name).sort_values("val_accuracy", ascending=False)
     reached = ", ".join(f"{row['strategy']} {row['val_accuracy']:.3f}" for row in trials.to_dict("records"))
     print(f"{spec.name}: {reached} ({trials['seconds_total'].sum():.0f} s)", flush=True)

@@ -28,9 +28,10 @@ from harness.search.optuna_study import finished, open_study, recover, standing
 from harness.search.plan import plan
 from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
-from harness.storage.database import patiently, shown
+from harness.storage.database import retry_while_unavailable, shown
 from harness.storage.heartbeat import Watch
-from harness.storage.store import Store, StudyRow
+from harness.storage.store import Store
+from harness.storage.studies import StudyRow
 from harness.workers.processes import ProcessPool
 from harness.workers.progress import Progress, outcome
 from harness.workers.ray_workers import Placement, RayPool
@@ -75,7 +76,7 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
     drawn = draw(request.dataset, request.spec.data, request.spec.seed)
     split = drawn.load()
     store = Store(request.storage)
-    before = None if request.fresh else store.study(request.spec.name)
+    before = None if request.fresh else store.studies.find(request.spec.name)
     spec = resolve_precision(request.spec, before, lambda: _call_without_keeping_gpu(request, fast_precision))
     request = replace(request, spec=spec)
     advice = _open(request, store, drawn, split, before)
@@ -87,7 +88,7 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
             _work_together(request, store, study, split)
     finally:
         on_end(store)
-    return patiently(lambda: Rows.read(store, spec.name))
+    return retry_while_unavailable(lambda: Rows.read(store, spec.name))
 
 
 def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: StudyRow | None) -> Advice:
@@ -96,13 +97,13 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: St
     spec = request.spec
     if request.fresh:
         load_weights(request.weights)  # without them the old results would be dropped for nothing
-        if store.study(spec.name) is not None:
+        if store.studies.find(spec.name) is not None:
             nobody_works_on(store, spec.name)
         store.delete_study(spec.name)
     if before is not None:
         check_same_problem(before.spec, spec)
         check_same_images(before, split)
-        store.revise_study(spec.name, spec.model_dump(mode="json"))
+        store.studies.revise(spec.name, spec.model_dump(mode="json"))
         return Advice.of(before.advice["scenario"], before.advice["reason"])
     if request.must_exist:
         raise SpecError(
@@ -149,7 +150,7 @@ def begin_study(
         **more,
     }
     advised = {"scenario": advice.scenario, "strategy": advice.strategy.label(), "reason": advice.reason}
-    store.create_study(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=advised, split=drawn.members())
+    store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=advised, split=drawn.members())
 
 
 def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
@@ -170,7 +171,7 @@ def _call_without_keeping_gpu(request: Request, function: Callable[..., Result],
 
 
 def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:
-    missing_baselines = set(spec.baselines.names) - set(store.baselines(spec.name)["name"])
+    missing_baselines = set(spec.baselines.names) - set(store.baselines.frame(spec.name)["name"])
     return finished(study) >= spec.budget.trials and not missing_baselines
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import optuna
 
 from harness.search.optuna_study import finished
-from harness.storage.database import patiently
+from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
 from harness.workers.progress import Progress, outcome
 
@@ -86,14 +86,14 @@ def supervise(pool: Pool, workers: int, *, count_finished: Callable[[], int]) ->
 def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[], int]:
     """Return a `supervise` callback that shows the trials that have finished since its last call, whoever ran them."""
     name = study.study_name
-    seen = set(patiently(lambda: store.trials(name))["number"])
-    begun = patiently(lambda: store.study(name))
+    seen = set(retry_while_unavailable(lambda: store.trials.frame(name))["number"])
+    begun = retry_while_unavailable(lambda: store.studies.find(name))
     assert begun is not None
     metric = begun.metric
 
     def count_finished() -> int:
-        if patiently(lambda: finished(study)) > len(seen):
-            rows = patiently(lambda: store.trials(name))
+        if retry_while_unavailable(lambda: finished(study)) > len(seen):
+            rows = retry_while_unavailable(lambda: store.trials.frame(name))
             for row in rows[~rows["number"].isin(seen)].to_dict("records"):
                 seen.add(row["number"])
                 how = outcome(row["status"], metric, row[f"val_{metric}"], row["seconds_total"])

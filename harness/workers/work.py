@@ -20,9 +20,10 @@ from harness.guidance.measure import layer_scores
 from harness.search.optuna_study import open_study
 from harness.search.resume import begin_session
 from harness.search.worker import OnTrial, Worker
-from harness.storage.database import patiently
+from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Heartbeat
-from harness.storage.store import Store, StudyRow
+from harness.storage.store import Store
+from harness.storage.studies import StudyRow
 from harness.training.baselines import run_baseline
 from harness.training.fit import out_of_memory
 from harness.training.problem import Problem
@@ -68,10 +69,10 @@ def work(
     Raises:
         HarnessError: a user error, such as an unknown study or other images than it was begun with.
     """
-    store = patiently(lambda: Store(job.storage))
-    row = patiently(lambda: store.study(job.study))
+    store = retry_while_unavailable(lambda: Store(job.storage))
+    row = retry_while_unavailable(lambda: store.studies.find(job.study))
     if row is None:
-        known = ", ".join(store.study_names()) or "none"
+        known = ", ".join(store.studies.names()) or "none"
         raise SpecError(f"there is no study {job.study!r} in that database (there: {known}): begin it with harness run")
     spec = StudySpec.model_validate(row.spec)
     split = split or load_split(job.dataset, spec.data, spec.seed)
@@ -109,7 +110,7 @@ def run_study_trials(
         if baselines:
             _score_layers(store, problem)
             _run_baselines(store, problem, session, note)
-        study = patiently(lambda: open_study(store, problem.spec.name))
+        study = retry_while_unavailable(lambda: open_study(store, problem.spec.name))
         Worker(study, store, problem, session, on_checkpoint).run(on_trial, stop=stop)
 
 
@@ -126,7 +127,7 @@ def check_same_images(row: StudyRow, split: Split) -> None:
 def recorded_session(store: Store, spec: StudySpec, weights: Weights, command: str) -> Iterator[int]:
     """Record this process's session in the store while the block runs, with a heartbeat, and how it ended."""
     described = environment.describe(vgg16.device()).as_dict() | {"weights": weights.source}
-    session = patiently(lambda: begin_session(store, spec, command=command, environment=described))
+    session = retry_while_unavailable(lambda: begin_session(store, spec, command=command, environment=described))
     how = "crashed"
     try:
         with Heartbeat(store, session):
@@ -136,35 +137,35 @@ def recorded_session(store: Store, spec: StudySpec, weights: Weights, command: s
         how = "interrupted"
         raise
     finally:
-        patiently(lambda: store.end_session(session, how))
+        retry_while_unavailable(lambda: store.sessions.end(session, how))
 
 
 def _score_layers(store: Store, problem: Problem) -> None:
     """Score the output of VGG16's layers before any training, unless the study has the scores already."""
     name = problem.spec.name
-    row = patiently(lambda: store.study(name))
+    row = retry_while_unavailable(lambda: store.studies.find(name))
     if row is not None and "layer_scores" not in row.data:
         try:
             scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone)]
         except Exception as error:
             if (reason := out_of_memory(error)) is None:
                 raise
-            log.warning("layers are not scored: %s", reason)
+            log.warning("layers are not scored: out of memory (%s)", reason)
             return
-        patiently(lambda: store.add_to_data(name, layer_scores=scores))
+        retry_while_unavailable(lambda: store.studies.add_to_data(name, layer_scores=scores))
 
 
 def _run_baselines(store: Store, problem: Problem, session: int, note: Callable[[str], None]) -> None:
     spec = problem.spec
-    done = set(patiently(lambda: store.baselines(spec.name))["name"])
+    done = set(retry_while_unavailable(lambda: store.baselines.frame(spec.name))["name"])
     for name in spec.baselines.names:
         if name in done:
             continue
         result = run_baseline(name, problem, seed=spec.seed)
 
         def record() -> None:
-            store.record_baseline(spec.name, session=session, name=name, seed=spec.seed, result=result)  # noqa: B023
+            store.baselines.record(spec.name, session=session, name=name, seed=spec.seed, result=result)  # noqa: B023
 
-        patiently(record)
+        retry_while_unavailable(record)
         how = outcome(result.status, spec.metric, result.score(spec.metric), result.seconds.total)
         note(f"baseline {name}: {how}")

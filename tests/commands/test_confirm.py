@@ -79,25 +79,27 @@ def searched(kept: Path, tmp_path: Path) -> Iterator[Store]:
 def measured(store: Store) -> pd.DataFrame:
     """The figures of all confirmations: what must be the same when it is done again."""
     columns = ["candidate", "seed", "status", "test_accuracy", "test_loss", "correct", "train_flops"]
-    return store.confirmations("tiny")[columns]
+    return store.confirmations.frame("tiny")[columns]
 
 
 def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert confirm.main(["--study", "tiny", *SMALL]) == 0
     copy_is_whole(Path("results/harness.db"), "tiny", opening=1, trial=3, baseline=2, session=2)
     told = capsys.readouterr()
-    (opening,) = searched.openings("tiny").to_dict("records")
+    (opening,) = searched.confirmations.openings("tiny").to_dict("records")
     assert opening["number"] == 1 and opening["finished_at"] is not pd.NaT and "harness confirm" in opening["command"]
-    roles = {candidate.name: candidate.roles for candidate in searched.candidates("tiny", 1)}
+    roles = {candidate.name: candidate.roles for candidate in searched.confirmations.candidates("tiny", 1)}
     assert {role for several in roles.values() for role in several} >= {
         "finalist 1", "advice", "baseline",
     }  # fmt: skip
-    assert {name for name, role in roles.items() if role == ("baseline",)} == set(searched.baselines("tiny")["name"])
-    rows = searched.confirmations("tiny")
+    assert {name for name, role in roles.items() if role == ("baseline",)} == set(
+        searched.baselines.frame("tiny")["name"]
+    )
+    rows = searched.confirmations.frame("tiny")
     assert set(zip(rows["candidate"], rows["seed"], strict=True)) == {
         (name, seed) for name in roles for seed in opening["seeds"]
     }
-    assert not set(opening["seeds"]) & set(searched.trials("tiny")["seed"]) and len(set(opening["seeds"])) == 2
+    assert not set(opening["seeds"]) & set(searched.trials.frame("tiny")["seed"]) and len(set(opening["seeds"])) == 2
     assert set(rows["n_train"]) == {96 + 48}  # train and validation together
     for row in rows.to_dict("records"):
         right = np.unpackbits(np.frombuffer(row["correct"], np.uint8), count=opening["n_test"])
@@ -106,7 +108,7 @@ def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str
     for part in ("Confirmed on the held-out test set", "Optimism: the search showed", "Measured on 30 test images"):
         assert part in told.out
     assert "finalist 1" in told.err and "test accuracy" in told.err and "validation accuracy" not in told.err
-    assert searched.sessions("tiny")["outcome"].tolist() == ["done", "done"]
+    assert searched.sessions.frame("tiny")["outcome"].tolist() == ["done", "done"]
 
 
 def test_the_test_part_is_opened_once_and_again_only_when_asked(
@@ -117,7 +119,7 @@ def test_the_test_part_is_opened_once_and_again_only_when_asked(
     capsys.readouterr()
     assert confirm.main(["--study", "tiny", *SMALL]) == 2
     assert "was opened on" in (told := capsys.readouterr().err) and "--reopen" in told
-    assert len(searched.openings("tiny")) == 1
+    assert len(searched.confirmations.openings("tiny")) == 1
     assert confirm.main(["--study", "tiny", *SMALL, "--reopen"]) == 0
     assert "has been opened 2 times" in capsys.readouterr().out
     again = measured(searched)[len(first) :].reset_index(drop=True)
@@ -137,13 +139,15 @@ def test_an_interrupted_one_goes_on_with_what_it_was_opened_for(
     with monkeypatch.context() as patched:
         patched.setattr(test_opening, "_train", stops)
         assert confirm.main(["--study", "tiny", *SMALL]) == 130
-    begun = searched.confirmations("tiny")
-    assert len(begun) == 3 and searched.openings("tiny")["finished_at"].isna().all()
+    begun = searched.confirmations.frame("tiny")
+    assert len(begun) == 3 and searched.confirmations.openings("tiny")["finished_at"].isna().all()
     assert confirm.main(["--study", "tiny", "--seeds", "3"]) == 2
     assert "was interrupted and goes on with --finalists 2 --seeds 2" in capsys.readouterr().err
     assert confirm.main(["--study", "tiny", *SMALL]) == 0
-    after = searched.confirmations("tiny")
-    assert len(searched.openings("tiny")) == 1 and len(after) == 2 * len(searched.candidates("tiny", 1))
+    after = searched.confirmations.frame("tiny")
+    assert len(searched.confirmations.openings("tiny")) == 1 and len(after) == 2 * len(
+        searched.confirmations.candidates("tiny", 1)
+    )
     kept = after.merge(begun, on=["candidate", "seed", "finished_at"])
     assert len(kept) == 3
 
@@ -153,7 +157,7 @@ def test_the_opening_is_recorded_before_the_test_part_is_read(searched: Store, m
         pass
 
     def read(_: SealedTest) -> None:
-        assert len(searched.openings("tiny")) == 1
+        assert len(searched.confirmations.openings("tiny")) == 1
         raise Read
 
     monkeypatch.setattr(SealedTest, "open", read)
@@ -169,7 +173,7 @@ def test_what_the_test_part_holds_changes_nothing_in_the_search(searched: Store,
     np.savez(tmp_path / "digits.npz", **arrays)
     assert run.main(["--study", "tiny.toml", "--trials", "3", "--name", "planted"]) == 0
     columns = ["number", "strategy", "head", "learning_rate", "status", "val_accuracy", "val_loss", "train_loss"]
-    pd.testing.assert_frame_equal(searched.trials("tiny")[columns], searched.trials("planted")[columns])
+    pd.testing.assert_frame_equal(searched.trials.frame("tiny")[columns], searched.trials.frame("planted")[columns])
 
 
 def test_the_recommendation_is_a_study_that_trains_it(
@@ -177,7 +181,7 @@ def test_the_recommendation_is_a_study_that_trains_it(
 ) -> None:
     assert confirm.main(["--study", "tiny", *SMALL, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    pick = searched.candidates("tiny", 1)[0]
+    pick = searched.confirmations.candidates("tiny", 1)[0]
     assert pick.strategy is not None and told["confirmed"]["candidates"][0]["candidate"]["name"] == pick.name
     with Path("results/tiny.recommendation.toml").open("rb") as file:
         written = tomllib.load(file)["recommendation"]
@@ -185,7 +189,7 @@ def test_the_recommendation_is_a_study_that_trains_it(
     assert figures["expected_accuracy"] == told["confirmed"]["candidates"][0]["test"]["mean"]
     assert figures["text"] == told["sentences"] and written["strategy"]["kind"] == pick.strategy.kind
     assert run.main(["--study", "results/tiny.recommendation.toml"]) == 0
-    (trained,) = searched.trials("tiny-recommended").to_dict("records")
+    (trained,) = searched.trials.frame("tiny-recommended").to_dict("records")
     assert Strategy.from_row(trained) == pick.strategy
 
 
@@ -197,10 +201,10 @@ def test_it_comes_at_the_end_of_a_run_and_moves_with_the_study(
     assert studies.main(["export", "tiny", "out.db"]) == 0
     other = Store("sqlite:///out.db")
     pd.testing.assert_frame_equal(measured(other), measured(searched))
-    assert other.candidates("tiny", 1) == searched.candidates("tiny", 1)
+    assert other.confirmations.candidates("tiny", 1) == searched.confirmations.candidates("tiny", 1)
     assert studies.main(["delete", "tiny"]) == 0
-    assert searched.openings("tiny").empty and searched.confirmations("tiny").empty
-    assert searched.candidates("tiny", 1) == []
+    assert searched.confirmations.openings("tiny").empty and searched.confirmations.frame("tiny").empty
+    assert searched.confirmations.candidates("tiny", 1) == []
 
 
 @pytest.mark.parametrize(
@@ -214,7 +218,7 @@ def test_it_comes_at_the_end_of_a_run_and_moves_with_the_study(
 def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     assert confirm.main(arguments) == 2
     assert message in capsys.readouterr().err
-    assert searched.openings("tiny").empty
+    assert searched.confirmations.openings("tiny").empty
 
 
 @pytest.mark.parametrize(("metric", "other"), [("accuracy", "macro_f1"), ("macro_f1", "accuracy")])

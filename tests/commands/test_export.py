@@ -18,6 +18,7 @@ from harness.deployment import model_card, winner
 from harness.deployment.exported_model import Exported
 from harness.deployment.winner import Evidence, Winner
 from harness.search import worker
+from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.workers import session, work
@@ -79,7 +80,7 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     described = Winner.load(Path("models/one/spec.toml"))
     assert described == Winner.of(searched, "tiny")
     assert (described.evidence.trial, described.evidence.score) == (1, 0.75)
-    assert described.seed == searched.trials("tiny")["seed"].tolist()[1]
+    assert described.seed == searched.trials.frame("tiny")["seed"].tolist()[1]
     text = Path("models/one/README.md").read_text()
     for part in (
         "144 images",
@@ -196,13 +197,15 @@ def test_the_card_tells_what_a_confirmation_measured(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candidates = [Candidate("trial 1", ("finalist 1",), Winner.of(searched, "tiny").strategy, 1)]
-    opening = searched.open_test(
-        "tiny", session=1, command="", finalists=1, seeds=[5, 6], n_test=30, candidates=candidates
+    opening = searched.confirmations.record_test_opening(
+        "tiny", Opening(command="", finalists=1, seeds=[5, 6], n_test=30, candidates=candidates), session=1
     )
     for seed, hits in ((5, 27), (6, 24)):
         result = replace(_result(hits / 30), correct=tuple(index < hits for index in range(30)))
-        searched.record_confirmation("tiny", opening, "trial 1", seed, session=1, n_train=144, result=result)
-    searched.close_opening("tiny", opening)
+        searched.confirmations.record(
+            "tiny", opening, Confirmation(candidate="trial 1", seed=seed, n_train=144, result=result), session=1
+        )
+    searched.confirmations.finish_test_opening("tiny", opening)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
     assert call(capsys, "--study", "tiny", "--out", "new", "--formats", "keras")[0] == 0

@@ -89,7 +89,7 @@ def test_real_images_as_folders_and_as_a_manifest(
     for layout in ("folders", "manifest"):
         images = export(shared / "datasets" / f"{name}.npz", tmp_path / layout, layout, limit=60)
         assert run.main(["--data", str(images), "--name", layout, *flags]) == 0
-    studies = [Store("sqlite:///results/harness.db").study(layout) for layout in ("folders", "manifest")]
+    studies = [Store("sqlite:///results/harness.db").studies.find(layout) for layout in ("folders", "manifest")]
     assert all(study is not None and study.data["n_train"] == 90 for study in studies)
     found = [study.data["check"] for study in studies if study is not None]
     assert found[0]["images"] == found[1]["images"] and found[0]["found"] == found[1]["found"]

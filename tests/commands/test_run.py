@@ -94,8 +94,8 @@ def test_a_whole_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "plotly" in page and "tiny" in page
     assert "trial 0" in (tmp_path / "results" / "tiny.log").read_text()
     store = Store("sqlite:///results/harness.db")
-    assert store.sessions("tiny")["outcome"].tolist() == ["done"]
-    study = store.study("tiny")
+    assert store.sessions.frame("tiny")["outcome"].tolist() == ["done"]
+    study = store.studies.find("tiny")
     assert study is not None and study.advice["scenario"] == 2 and study.data["n_train"] == 96
 
 
@@ -119,17 +119,17 @@ def test_a_folder_of_images_is_a_study_of_its_own(
     assert "WARNING: my-digits: files that cannot be read, left out: 1 ('train/a/words.png'" in err
     assert "WARNING: my-digits: exact copies of other images: 1" in err
     store = Store("sqlite:///results/harness.db")
-    study = store.study("my-digits")
+    study = store.studies.find("my-digits")
     assert study is not None and study.data["check"]["found"]["unreadable"] == 1
     assert (study.data["n_train"], study.data["n_validation"], study.data["n_test"]) == (145, 36, 60)
-    assert len(store.trials("my-digits")) == 2
+    assert len(store.trials.frame("my-digits")) == 2
     assert run.main(["--data", "my digits", *few]) == 0  # nothing to do, nothing said again
     assert "WARNING" not in capsys.readouterr().err
     assert studies.main(["split", "my-digits"]) == 0
     Path("again.csv").write_text(capsys.readouterr().out)
     assert run.main(["--data", "again.csv", *few]) == 0
-    again = store.study("again")
-    assert store.split("my-digits") == store.split("again")
+    again = store.studies.find("again")
+    assert store.studies.split("my-digits") == store.studies.split("again")
     assert again is not None and again.data["digest"] == study.data["digest"]
     (tmp_path / "my digits" / "train" / "a" / "words.png").unlink()
     next((tmp_path / "my digits" / "train" / "a").iterdir()).unlink()
@@ -143,7 +143,7 @@ def test_a_study_s_settings_on_other_images(
 ) -> None:
     manifest = export(digits.file, tmp_path / "other", "manifest")
     assert call(capsys, "--data", str(manifest), "--trials", "1")[0] == 0
-    study = Store("sqlite:///results/harness.db").study("manifest_tiny")
+    study = Store("sqlite:///results/harness.db").studies.find("manifest_tiny")
     assert study is not None and study.data["n_train"] == 96 and study.spec["data"]["dataset"] == str(manifest)
 
 
@@ -157,7 +157,7 @@ def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[s
     after = database().execute("select * from harness_trial order by number").fetchall()
     assert after[:4] == before and len(after) == 6
     points = database().execute(
-        "select distinct strategy, frozen_convs, head, dropout, optimizer, learning_rate from trial_summary"
+        "select distinct strategy, frozen, head, dropout, optimizer, learning_rate from trial_summary"
     )
     assert len(points.fetchall()) == 6
     assert len(database().execute("select * from harness_baseline").fetchall()) == 1
@@ -173,14 +173,14 @@ def test_fresh_begins_anew_when_nobody_works_on_it_and_it_can(
     with monkeypatch.context() as patch:
         patch.setattr(session, "load_weights", absent)
         assert call(capsys, *anew)[0] == 2
-    alive = store.begin_session(
+    alive = store.sessions.begin(
         "tiny", command="", spec={}, environment={"commit": "", "device": ""}, host=processes.host(), pid=1,
         process_started=processes.process_started(1) or 0.0,
     )  # fmt: skip
     code, _, err = call(capsys, *anew)
     assert code == 2 and "study 'tiny' is being worked on from" in err
-    assert len(store.trials("tiny")) == 3
-    store.end_session(alive, "done")
+    assert len(store.trials.frame("tiny")) == 3
+    store.sessions.end(alive, "done")
     assert call(capsys, *anew)[0] == 0
     assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
     assert database().execute("select count(*) from trials").fetchone() == (2,)
@@ -198,7 +198,7 @@ def test_what_an_interrupted_deletion_left_is_not_taken_up(
             store.delete_study("tiny")
     code, _, err = call(capsys, "--trials", "2")
     assert code == 2 and "holds an Optuna study 'tiny'" in err and "--fresh" in err
-    assert store.study("tiny") is None
+    assert store.studies.find("tiny") is None
     assert call(capsys, "--trials", "2", "--fresh")[0] == 0
     assert database().execute("select count(*) from trials").fetchone() == (2,)
 
@@ -250,10 +250,10 @@ def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
         with pytest.raises(ZeroDivisionError):
             call(capsys, "--trials", "3")
     store = Store("sqlite:///results/harness.db")
-    assert len(store.trials("tiny")) == 2
-    assert store.sessions("tiny")["outcome"].tolist() == ["done", "crashed"]
+    assert len(store.trials.frame("tiny")) == 2
+    assert store.sessions.frame("tiny")["outcome"].tolist() == ["done", "crashed"]
     assert call(capsys, "--trials", "3")[0] == 0
-    assert len(store.trials("tiny")) == 3
+    assert len(store.trials.frame("tiny")) == 3
 
 
 @pytest.mark.parametrize("end", ["done", "SIGTERM", "Ctrl-C", "bug", "bad input"])

@@ -17,6 +17,7 @@ from harness.search import copying
 from harness.search.optuna_study import open_study
 from harness.storage import heartbeat
 from harness.storage.store import Store
+from harness.storage.trials import TrialStart
 from tests.helpers.whole import copy_is_whole
 
 NAME = """it's "50%" é"""
@@ -38,39 +39,45 @@ PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test"
 def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
     """A complete trial, a waiting one and one whose process is gone, by two sessions of this host."""
     spec = {"name": name, "data": {"dataset": "mnist"}, "budget": {"trials": 3}}
-    store.create_study(name, spec=spec, data={"digest": "d", "n": [1.5, None]}, advice={"é": 1}, split=PARTS)
+    store.studies.create(name, spec=spec, data={"digest": "d", "n": [1.5, None]}, advice={"é": 1}, split=PARTS)
     study = open_study(store, name)
     for number in range(3):
         study.enqueue_trial({"x": number / 3}, user_attrs={"origin": "quota"})
-    store.add_tickets(name, range(3))
+    store.tickets.add(name, range(3))
     for number in range(2):
-        session = store.begin_session(
+        session = store.sessions.begin(
             name, command="c", spec=spec, environment={"commit": "0", "device": "d"}, host=host(), pid=pid,
             process_started=process_started(pid) or 0.0,
         )  # fmt: skip
-        assert store.claim(name, session, 3) is not None
+        assert store.tickets.claim(name, session, 3) is not None
         trial = study.ask()
         trial.suggest_float("x", 0, 1)
         strategy = Strategy("fine_tune_all", 0, "flatten", (8, 4), 0.1, "sgd", 1e-3)
-        store.begin_trial(
-            name, number, session=session, strategy=strategy, origin="quota", seed=2**31 - 1, planned_flops=3e12
+        store.trials.begin(
+            name,
+            number,
+            TrialStart(strategy=strategy, origin="quota", seed=2**31 - 1, planned_flops=3e12),
+            session=session,
         )
-        store.record_checkpoint(
+        store.trials.record_checkpoint(
             name, number, Checkpoint(1, 1e12, 1.0, float("nan"), float("inf"), 0.5), session=session
         )
         if number == 0:
             result = TrialResult("complete", 1e12, 3e12, 0.5, float("inf"), float("nan"), Seconds(1, 2, 3, 4))
-            store.end_trial(name, 0, result, session=session)
-            store.record_baseline(name, session=session, name="mlp", seed=1, result=result)
+            store.trials.end(name, 0, result, session=session)
+            store.baselines.record(name, session=session, name="mlp", seed=1, result=result)
             study.tell(trial, [0.5, 1e12])
-            store.end_session(session, "done")
+            store.sessions.end(session, "done")
 
 
 def everything(store: Store, name: str) -> dict[str, Any]:
     """All that a database holds of a study, but for the ids of rows."""
-    sessions = store.sessions(name)
+    sessions = store.sessions.frame(name)
     place = {session: index for index, session in enumerate(sessions["id"])}
-    frames = {what: getattr(store, what)(name) for what in ("trials", "checkpoints", "baselines")}
+    frames = {
+        "trials": store.trials.frame(name), "checkpoints": store.trials.checkpoints(name),
+        "baselines": store.baselines.frame(name),
+    }  # fmt: skip
     frames["sessions"] = sessions.drop(columns="id")
     for what in ("trials", "baselines"):
         frames[what]["session"] = frames[what]["session"].map(place)
@@ -80,11 +87,11 @@ def everything(store: Store, name: str) -> dict[str, Any]:
     study = optuna.load_study(study_name=name, storage=store.optuna_storage())
     trials = [(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.system_attrs, t.datetime_start,
                t.datetime_complete) for t in study.get_trials()]  # fmt: skip
-    row = store.study(name)
+    row = store.studies.find(name)
     attributes = (study.user_attrs, study._storage.get_study_system_attrs(study._study_id), study.directions)
     return {
         **{what: repr(frame.to_dict("records")) for what, frame in frames.items()},
-        "split": store.split(name), "tickets": tickets, "optuna": trials, "row": row, "attributes": attributes,
+        "split": store.studies.split(name), "tickets": tickets, "optuna": trials, "row": row, "attributes": attributes,
     }  # fmt: skip
 
 
@@ -97,21 +104,21 @@ def test_there_and_back_without_loss(store: Store, tmp_path: Path, capsys: pytes
     before = everything(store, NAME)
     assert [state[1].name for state in before["optuna"]] == ["COMPLETE", "WAITING", "WAITING"]
     exported = Store(f"sqlite:///{file}")
-    assert exported.study_names() == [NAME]
+    assert exported.studies.names() == [NAME]
     assert everything(exported, NAME) == before
     assert studies.main(["import", str(file), "--storage", store.url]) == 2
     assert "import it --as another name" in capsys.readouterr().err
     assert studies.main(["delete", NAME, "--storage", store.url]) == 0
-    assert store.study_names() == ["other"]
+    assert store.studies.names() == ["other"]
     assert studies.main(["import", str(file), "--storage", store.url]) == 0
     assert everything(store, NAME) == before
     assert studies.main(["import", str(file), "--storage", store.url, "--as", "again"]) == 0
-    again = store.study("again")
+    again = store.studies.find("again")
     assert again is not None and again.spec["name"] == "again"
-    session = store.begin_session(
+    session = store.sessions.begin(
         "again", command="", spec={}, environment={"commit": "", "device": ""}, host="h", pid=1, process_started=0.0
     )
-    ticket = store.claim("again", session, 3)
+    ticket = store.tickets.claim("again", session, 3)
     assert ticket is not None and (ticket.number, ticket.retries) == (1, 1)  # it goes on where it stood
 
 
@@ -133,7 +140,7 @@ def test_a_study_that_is_being_worked_on_is_left_alone(tmp_path: Path, capsys: p
     for arguments in (["delete", "busy"], ["export", "busy", str(tmp_path / "out.db")]):
         assert studies.main([*arguments, "--storage", url]) == 2
         assert "study 'busy' is being worked on from" in capsys.readouterr().err
-    assert Store(url).study_names() == ["busy"] and not (tmp_path / "out.db").exists()
+    assert Store(url).studies.names() == ["busy"] and not (tmp_path / "out.db").exists()
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -143,7 +150,7 @@ def test_a_process_of_another_machine_gets_time_for_a_sign_of_life(
     url = f"sqlite:///{tmp_path}/study.db"
     store = Store(url)
     fill(store, "far")
-    there = store.begin_session(
+    there = store.sessions.begin(
         "far", command="", spec={}, environment={"commit": "", "device": ""}, host="moon/1", pid=1, process_started=0.0
     )
     for module in (copying, heartbeat):
@@ -153,13 +160,13 @@ def test_a_process_of_another_machine_gets_time_for_a_sign_of_life(
     def sleep(seconds: float) -> None:
         looks.append(seconds)
         if alive and len(looks) == 5:
-            store.beat(there)
+            store.sessions.record_heartbeat(there)
 
     monkeypatch.setattr(copying.time, "sleep", sleep)
     assert studies.main(["delete", "far", "--storage", url]) == (2 if alive else 0)
     assert len(looks) == (5 if alive else heartbeat.DEAD_AFTER)
     assert ("study 'far' is being worked on from moon: stop that first" in capsys.readouterr().err) == alive
-    assert store.study_names() == (["far"] if alive else [])
+    assert store.studies.names() == (["far"] if alive else [])
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ def test_switch_to_seconds_changes_axes_and_words_together(
 
 
 def test_the_page_writes_numbers_as_the_summary_does(reading: Visit, store: Store) -> None:
-    stored = store.trials("mnist")
+    stored = store.trials.frame("mnist")
     for name, scale in (("train_flops", 1e-12), ("saved_flops", 1e-12), ("seconds_total", 1.0)):
         shown = reading.page.locator(f"#trials-table tbody td[data-name={name}]").all_text_contents()
         assert shown == [formatting.number(value * scale) for value in stored[name]]
@@ -328,7 +328,7 @@ def test_downloads_hold_the_shown_rows_with_every_column(
     page = visit.page
     page.get_by_role("searchbox").fill("freeze_first_k")
     page.locator("th[data-name=train_flops] button").click()
-    stored = store.trials(HOSTILE)
+    stored = store.trials.frame(HOSTILE)
     stored = stored[stored["strategy"] == "freeze_first_k"].sort_values(["train_flops", "number"])
     for kind in ("csv", "json", "parquet"):
         with page.expect_download() as waiting:
@@ -454,7 +454,7 @@ def test_the_live_page_takes_in_results_and_keeps_what_the_reader_chose(browser:
         page.evaluate("document.getElementById('frozen-layers').scrollIntoView()")
         place = "document.getElementById('frozen-layers').getBoundingClientRect().top"
         seen_at = page.evaluate(place)
-        session = int(store.trials("running")["session"].iloc[0])
+        session = int(store.trials.frame("running")["session"].iloc[0])
         strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
         result = TrialResult(
             "complete", 9e12, 9e12, val_accuracy=0.999, curve=(Checkpoint(1, 9e12, 7.0, 0.1, 0.1, 0.999),)

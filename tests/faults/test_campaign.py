@@ -202,7 +202,7 @@ def audit(store: Store, asked: int, counts: Counter[str], epochs: int) -> dict[s
     """Everything is there exactly once, and both halves of the database say the same."""
     study = optuna.load_study(study_name="tiny", storage=store.optuna_storage())
     told = {trial.number: trial for trial in study.get_trials()}
-    rows = store.trials("tiny").set_index("number")
+    rows = store.trials.frame("tiny").set_index("number")
     assert sorted(told) == sorted(rows.index) == list(range(asked))
     assert all(trial.state.is_finished() for trial in told.values())
     with store.engine.connect() as connection:
@@ -214,7 +214,7 @@ def audit(store: Store, asked: int, counts: Counter[str], epochs: int) -> dict[s
         assert trial.state == states.get(row["status"], TrialState.PRUNED)
         if row["status"] == "complete":
             assert trial.values == [row["val_accuracy"], row["train_flops"]]
-    curves = store.checkpoints("tiny").groupby("number")["epoch"].apply(list)
+    curves = store.trials.checkpoints("tiny").groupby("number")["epoch"].apply(list)
     assert all(curves[number] == list(range(1, epochs + 1)) for number in rows.index[rows["status"] == "complete"])
     complete = rows[rows["status"] == "complete"]
     best = front(complete["train_flops"].to_numpy(), complete["val_accuracy"].to_numpy())

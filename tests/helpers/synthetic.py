@@ -3,16 +3,17 @@
 import math
 import random
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
-import sqlalchemy as sa
 
 from harness.confirmation.finalists import candidates
-from harness.core.results import METRICS, Checkpoint, Seconds, Status, TrialResult
+from harness.core.results import METRICS, STATUSES, Checkpoint, Seconds, Status, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import KINDS, Kind, Strategy
+from harness.storage import tables
+from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -44,8 +45,8 @@ def write_study(
         "strategy": "freeze_first_k k=7, average",
         "reason": f"2,000 images count as small {HOSTILE}",
     }
-    store.create_study(name, spec=spec.model_dump(mode="json"), data=data, advice=advice)
-    session = store.begin_session(
+    store.studies.create(name, spec=spec.model_dump(mode="json"), data=data, advice=advice)
+    session = store.sessions.begin(
         name,
         command="test",
         spec={},
@@ -70,16 +71,16 @@ def write_study(
                 "complete", flops, flops, val_accuracy=accuracy, val_loss=0.3, seconds=seconds,
                 val_balanced_accuracy=accuracy, val_macro_f1=accuracy - 0.1,
             )  # fmt: skip
-            store.record_baseline(name, session=session, name=baseline, seed=0, result=result)
+            store.baselines.record(name, session=session, name=baseline, seed=0, result=result)
 
 
 def confirm_study(store: Store, name: str) -> None:
     """Add a finished confirmation with three seeds, the best trial, the advice and the baselines, to a study."""
-    trials, baselines = store.trials(name), store.baselines(name)
-    session, n_test, seeds = int(store.sessions(name)["id"].iloc[0]), 500, (1, 2, 3)
+    trials, baselines = store.trials.frame(name), store.baselines.frame(name)
+    session, n_test, seeds = int(store.sessions.frame(name)["id"].iloc[0]), 500, (1, 2, 3)
     chosen = candidates(trials, baselines, "accuracy", 1000, 1)
-    number = store.open_test(
-        name, session=session, command="test", finalists=1, seeds=seeds, n_test=n_test, candidates=chosen
+    number = store.confirmations.record_test_opening(
+        name, Opening(command="test", finalists=1, seeds=seeds, n_test=n_test, candidates=chosen), session=session
     )
     draw = random.Random(3)
     for candidate in chosen:
@@ -93,20 +94,23 @@ def confirm_study(store: Store, name: str) -> None:
                 "complete", float(row["train_flops"]) * 1.5, 0.0, val_accuracy=sum(correct) / n_test,
                 seconds=Seconds(train=3.0), correct=correct,
             )  # fmt: skip
-            store.record_confirmation(name, number, candidate.name, seed, session=session, n_train=3000, result=result)
-    store.close_opening(name, number)
+            store.confirmations.record(
+                name,
+                number,
+                Confirmation(candidate=candidate.name, seed=seed, n_train=3000, result=result),
+                session=session,
+            )
+    store.confirmations.finish_test_opening(name, number)
 
 
 def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, Strategy, str, TrialResult]]) -> None:
     """Add finished trials to a study: number, strategy, origin and result of each."""
-    tables = sa.MetaData()
-    tables.reflect(store.engine, views=False)
-    now = datetime(2026, 1, 2, 3, 4, 5)
-    rows: dict[str, list[dict[str, Any]]] = {"harness_ticket": [], "harness_trial": [], "harness_checkpoint": []}
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    tickets, rows, checkpoints = [], [], []
     for number, strategy, origin, result in trials:
         key = {"study": name, "number": number}
-        rows["harness_ticket"].append(key | {"session": session, "retries": 0})
-        rows["harness_trial"].append({
+        tickets.append(key | {"session": session, "retries": 0})
+        rows.append({
             **key, "session": session, **strategy.as_row(), "origin": origin, "seed": number,
             "started_at": now, "finished_at": now, "status": result.status, "reason": result.reason,
             "val_accuracy": result.val_accuracy, "val_balanced_accuracy": result.val_balanced_accuracy,
@@ -116,11 +120,11 @@ def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, St
             "predicted_seconds": 1.2 * result.planned_flops / 1.5e11 if number else None,
             **{f"seconds_{kind}": value for kind, value in asdict(result.seconds).items()},
         })  # fmt: skip
-        rows["harness_checkpoint"] += [key | asdict(checkpoint) for checkpoint in result.curve]
+        checkpoints += [key | asdict(checkpoint) for checkpoint in result.curve]
     with store.engine.begin() as connection:
-        for table, values in rows.items():
-            if values and table in tables.tables:
-                connection.execute(tables.tables[table].insert(), values)
+        for table, values in ((tables.ticket, tickets), (tables.trial, rows), (tables.checkpoint, checkpoints)):
+            if values:
+                connection.execute(table.insert(), values)
 
 
 def _trial(draw: random.Random, number: int, only: Status | None) -> tuple[Strategy, str, TrialResult]:
@@ -151,15 +155,14 @@ def _result(draw: random.Random, strategy: Strategy, only: Status | None) -> Tri
     epoch_flops = _FORWARD * _IMAGES * (3 * (1 - frozen) + 0.02)
     prefix = _FORWARD * _IMAGES * frozen
     planned = prefix + _EPOCHS * epoch_flops
-    status: Status = (
-        only or draw.choices(["complete", "pruned", "over_budget", "diverged", "failed"], [30, 10, 3, 2, 1])[0]
-    )
+    status: Status = only or draw.choices(STATUSES, [30, 10, 3, 2, 1, 1])[0]
     reason = {
         "complete": "",
         "pruned": "at 3.1 TFLOP 0.412; even the optimistic forecast 0.871 stays under the front's 0.962",
         "over_budget": "predicted 21.4 TFLOP is more than max_trial_cost = 20 TFLOP",
         "diverged": f"the loss is not finite in epoch 2 {HOSTILE}",
-        "failed": f"out of memory {HOSTILE}",
+        "out_of_memory": f"no 8 GB left {HOSTILE}",
+        "failed": f"its process died 3 times in this trial {HOSTILE}",
     }[status]
     epochs = {"complete": _EPOCHS, "pruned": draw.randint(1, 3), "diverged": 1}.get(status, 0)
     good = _CEILING[strategy.kind] - abs(draw.gauss(0, 0.02 if strategy.optimizer == "adam" else 0.08))

@@ -20,5 +20,5 @@ def copy_is_whole(file: Path, study: str, **counts: int) -> None:
                 query = f"select count(*) from harness_{table} where study = ?"
                 assert alone.execute(query, (study,)).fetchone() == (count,), table
         store = Store(f"sqlite:///{copy}")
-        assert study in store.study_names()
+        assert study in store.studies.names()
         store.engine.dispose()

@@ -15,6 +15,7 @@ from harness.search.optuna_study import close_trial, open_study, recover, set_st
 from harness.search.planned import PlannedStorage
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
+from harness.storage.trials import TrialStart
 
 NAME = "planned"
 TRIED = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
@@ -23,7 +24,7 @@ TRIED = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
 def planned(folder: Path, n: int) -> tuple[Store, optuna.Study]:
     """A study of ``n`` waiting trials."""
     store = Store(f"sqlite:///{folder}/study.db")
-    store.create_study(NAME, spec={"metric": "accuracy"}, data={}, advice={})
+    store.studies.create(NAME, spec={"metric": "accuracy"}, data={}, advice={})
     study = open_study(store, NAME)
     more(store, study, n)
     return store, study
@@ -32,12 +33,12 @@ def planned(folder: Path, n: int) -> tuple[Store, optuna.Study]:
 def more(store: Store, study: optuna.Study, n: int) -> None:
     for _ in range(n):
         study.enqueue_trial({"rate": 0.5}, user_attrs={"origin": "quota"})
-    store.add_tickets(NAME, (trial.number for trial in study.get_trials()))
+    store.tickets.add(NAME, (trial.number for trial in study.get_trials()))
 
 
 def session(store: Store, pid: int) -> int:
     """One of a process that is gone."""
-    return store.begin_session(
+    return store.sessions.begin(
         NAME, command="", spec={}, environment={"commit": "", "device": ""}, host="here", pid=pid, process_started=0.0
     )  # fmt: skip
 
@@ -60,19 +61,23 @@ def test_two_processes_see_what_optuna_s_tables_hold(steps: list[tuple[str, bool
             study.get_trials()  # as a worker does before its first trial
             if step == "plan":
                 more(store, study, 2)
-            elif step == "claim" and held[second] is None and (ticket := store.claim(NAME, mine, 1000)) is not None:
+            elif (
+                step == "claim"
+                and held[second] is None
+                and (ticket := store.tickets.claim(NAME, mine, 1000)) is not None
+            ):
                 held[second] = ticket.number
                 trial = optuna.Trial(study, set_state(study, ticket.number, TrialState.RUNNING))
                 trial.suggest_float("rate", 0, 1)
-                store.begin_trial(
-                    NAME, ticket.number, session=mine, strategy=TRIED, origin="quota", seed=0, planned_flops=1.0
-                )  # fmt: skip
+                store.trials.begin(
+                    NAME, ticket.number, TrialStart(TRIED, "quota", seed=0, planned_flops=1.0), session=mine
+                )
             elif (number := held[second]) is not None and step != "claim":
                 held[second] = None
                 if step == "finish":
                     close_trial(study, number, "complete", "", 0.5, 1e9)
                 elif step == "give back":
-                    store.give_back(NAME, number, session=mine)
+                    store.tickets.give_back(NAME, number, session=mine)
                     set_state(study, number, TrialState.WAITING)
                 else:  # the other one finds out
                     lost = _Lost(store, mine)
@@ -86,7 +91,7 @@ def test_what_a_process_lost_that_was_never_seen_running_waits_again(tmp_path: P
     store, study = planned(tmp_path, 2)
     another, dead = open_study(store, NAME), session(store, 1)
     another.get_trials()
-    store.claim(NAME, dead, 2)
+    store.tickets.claim(NAME, dead, 2)
     set_state(study, 0, TrialState.RUNNING)
     assert recover(another, store, _Lost(store, dead)) == 1
     stored = store.optuna_storage().get_all_trials(study._study_id)
@@ -129,7 +134,7 @@ def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: p
     another.get_trials()
     another.get_trials()
     assert read == [list(range(20)), []]
-    store.claim(NAME, mine, 20)
+    store.tickets.claim(NAME, mine, 20)
     set_state(study, 0, TrialState.RUNNING)
     another.get_trials()
     close_trial(study, 0, "pruned", "hopeless", None, 1e9)
@@ -139,7 +144,7 @@ def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: p
     study.enqueue_trial({}, user_attrs={"origin": "quota"})
     assert len(another.get_trials()) == 21
     assert read[5:] == [[20]]
-    store.add_tickets(NAME, [20])  # without one it might be anybody's
+    store.tickets.add(NAME, [20])  # without one it might be anybody's
     with another._storage.read_once(another._study_id):
         another.get_trials()
         assert len(another.get_trials(states=[TrialState.WAITING])) == 20

@@ -26,7 +26,9 @@ from harness.search.sampler import trial_seed
 from harness.search.space import as_params, outside, suggest
 from harness.search.worker import Worker
 from harness.storage.heartbeat import Watch
-from harness.storage.store import Store, Ticket
+from harness.storage.store import Store
+from harness.storage.tickets import Ticket
+from harness.storage.trials import TrialStart
 from harness.training.problem import Problem
 
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
@@ -40,7 +42,7 @@ def spec(study_file: Path) -> StudySpec:
 @pytest.fixture
 def store(tmp_path: Path, spec: StudySpec) -> Store:
     opened = Store(f"sqlite:///{tmp_path}/study.db")
-    opened.create_study(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
+    opened.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
     return opened
 
 
@@ -196,7 +198,7 @@ class TestWorker:
         assert self.ran[0].kind == "freeze_first_k" and self.ran[0].frozen_convs == 7
         states = Counter(trial.state for trial in open_study(store, "tiny").get_trials())
         assert states == {TrialState.COMPLETE: 8}
-        assert store.trials("tiny")["number"].tolist() == list(range(8))
+        assert store.trials.frame("tiny")["number"].tolist() == list(range(8))
         counts = Counter(strategy.kind for strategy in self.ran)
         assert min(counts[kind] for kind in ARTICLE_KINDS) >= math.ceil(0.1 * 8)
 
@@ -213,16 +215,16 @@ class TestWorker:
         plan(study, store, tiny_problem.spec, ADVICE)
         assert not standing(study).predicted and standing(study).work_left == 8
         self.run(store, tiny_problem, 4)
-        predicted = store.trials("tiny")["predicted_seconds"]
+        predicted = store.trials.frame("tiny")["predicted_seconds"]
         assert np.isnan(predicted[0]), "nothing had run: there was nothing to predict from"
         assert (predicted[1:] > 0).all()
         now = standing(study)
         assert now.predicted and now.work_done >= predicted.sum() and now.work_left > 0
-        device = store.trials("tiny")["device"][0]
-        trials, baselines = store.measured_on(device, "tiny", 2)
+        device = store.trials.frame("tiny")["device"][0]
+        trials, baselines = store.trials.recent("tiny", device, 2), store.baselines.measured_on("tiny", device)
         assert [trial["number"] for trial in trials] == [2, 3] and not baselines
-        assert store.measured_on("another", "tiny", 2) == ([], [])
-        assert store.ended("tiny", 0) == {0, 1, 2, 3} and not store.ended("tiny", 1)
+        assert store.trials.recent("tiny", "another", 2) == store.baselines.measured_on("tiny", "another") == []
+        assert store.trials.ended("tiny", 0) == {0, 1, 2, 3} and not store.trials.ended("tiny", 1)
 
     def test_a_resumed_study_draws_what_an_uninterrupted_one_does(
         self, tmp_path: Path, spec: StudySpec, tiny_problem: Problem
@@ -230,7 +232,7 @@ class TestWorker:
         drawn = []
         for name, pieces in (("whole", [1000]), ("pieces", [2, 5, 1000])):
             store = Store(f"sqlite:///{tmp_path}/{name}.db")
-            store.create_study("tiny", spec={}, data={}, advice={})
+            store.studies.create("tiny", spec={}, data={}, advice={})
             plan(open_study(store, "tiny"), store, spec, ADVICE)
             self.ran = []
             for n in pieces:
@@ -261,9 +263,9 @@ class TestWorker:
             with pytest.raises(type(error)):
                 self.worker(store, tiny_problem).run(lambda *_: None, stop=lambda: False)
         assert study.get_trials()[1].state == TrialState.WAITING
-        assert store.trials("tiny")["number"].tolist() == [0]
+        assert store.trials.frame("tiny")["number"].tolist() == [0]
         self.run(store, tiny_problem)
-        assert len(store.trials("tiny")) == len(study.get_trials()) == 8
+        assert len(store.trials.frame("tiny")) == len(study.get_trials()) == 8
 
     def test_a_trial_left_by_a_dead_process_is_run_again_with_its_parameters(
         self, store: Store, tiny_problem: Problem
@@ -273,7 +275,7 @@ class TestWorker:
         assert recover(study, store, Watch(store, "tiny")) == 1
         assert recover(study, store, Watch(store, "tiny")) == 0
         assert study.get_trials()[0].state == TrialState.WAITING
-        assert store.sessions("tiny").set_index("id").loc[dead, "outcome"] == "killed"
+        assert store.sessions.frame("tiny").set_index("id").loc[dead, "outcome"] == "killed"
         self.run(store, tiny_problem)
         again = study.get_trials()[0]
         assert (again.state, again.params) == (TrialState.COMPLETE, params)
@@ -294,7 +296,7 @@ class TestWorker:
             study, _ = self.killed(store, tiny_problem, during="training")
             recover(study, store, Watch(store, "tiny"))
         self.run(store, tiny_problem)
-        row = store.trials("tiny").iloc[0]
+        row = store.trials.frame("tiny").iloc[0]
         assert (row["status"], row["reason"]) == ("failed", "its process died 3 times in this trial")
         assert study.get_trials()[0].state == TrialState.FAIL
         assert len(self.ran) == 7
@@ -312,7 +314,7 @@ class TestWorker:
         """What a process leaves that dies with trial 0 at that moment; its session's id."""
         study = open_study(store, "tiny")
         plan(study, store, problem.spec, ADVICE)
-        dead = store.begin_session(
+        dead = store.sessions.begin(
             "tiny", command="", spec={}, environment={"commit": "c", "device": "d"}, host=host(),
             pid=2**22 + 1, process_started=0.0,
         )  # fmt: skip
@@ -322,7 +324,7 @@ class TestWorker:
         if during != "claim":
             worker._begin(0, seed=1)
         if during == "telling":
-            store.end_trial("tiny", 0, TrialResult("complete", 1e9, 1e9, val_accuracy=0.5), session=dead)
+            store.trials.end("tiny", 0, TrialResult("complete", 1e9, 1e9, val_accuracy=0.5), session=dead)
         return study, dead
 
 
@@ -368,7 +370,7 @@ def test_what_is_searched_for_and_pruned_by_is_the_study_s_metric(
     spec = tiny_problem.spec.model_copy(update={"metric": "macro_f1"})
     problem = Problem(spec, *list(vars(tiny_problem).values())[1:])
     store = Store(f"sqlite:///{tmp_path}/study.db")
-    store.create_study("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
+    store.studies.create("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
     study = open_study(store, "tiny")
     plan(study, store, spec, ADVICE)
     seen: list[str | None] = []
@@ -392,24 +394,22 @@ def test_the_second_phase_is_judged_by_itself(tmp_path: Path, tiny_problem: Prob
     spec = tiny_problem.spec.model_copy(update={"budget": tiny_problem.spec.budget.model_copy(update={"epochs": 5})})
     problem = Problem(spec, *list(vars(tiny_problem).values())[1:])
     store = Store(f"sqlite:///{tmp_path}/study.db")
-    store.create_study("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
+    store.studies.create("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
     mine = session(store, spec)
     one_phase = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
     two_phase = Strategy("two_phase", 5, "average", (), 0.0, "adam", 1e-2, 2, 0.1)
     falls = {one_phase: [0.6, 0.62, 0.64, 0.64, 0.64], two_phase: [0.6, 0.6, 0.6, 0.97, 0.98]}
-    store.add_tickets("tiny", range(30))
+    store.tickets.add("tiny", range(30))
 
     def curve(accuracies: list[float]) -> list[Checkpoint]:
         return [Checkpoint(i, i * 1e3, i, 1.0, 1.0, accuracy) for i, accuracy in enumerate(accuracies, start=1)]
 
     for number, strategy in enumerate([one_phase] * 10 + [two_phase] * 10):
-        store.claim("tiny", mine, 30)
-        store.begin_trial(
-            "tiny", number, session=mine, strategy=strategy, origin="quota", seed=1, planned_flops=1.0
-        )  # fmt: skip
+        store.tickets.claim("tiny", mine, 30)
+        store.trials.begin("tiny", number, TrialStart(strategy, "quota", seed=1, planned_flops=1.0), session=mine)
         for point in curve(falls[strategy]):
-            store.record_checkpoint("tiny", number, point, session=mine)
-        store.end_trial("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.9), session=mine)
+            store.trials.record_checkpoint("tiny", number, point, session=mine)
+        store.trials.end("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.9), session=mine)
     one, two = Judge(store, problem, 99, one_phase), Judge(store, problem, 99, two_phase)
     advised = Judge(store, problem, 99, ADVISED["fine_tune_all"])
     assert advised.verdict(curve([0.6])) is None, "the strategies are compared by it"
@@ -429,10 +429,10 @@ def test_the_machine_that_begins_a_study_decides_its_precision(store: Store, spe
     assert spec.budget.precision == "auto"
     begun = resolve_precision(spec, None, lambda: "bfloat16")
     assert begun.budget.precision == "bfloat16"
-    store.create_study("begun", spec=begun.model_dump(mode="json"), data={}, advice={})
-    again = resolve_precision(spec, store.study("begun"), lambda: "float32")
+    store.studies.create("begun", spec=begun.model_dump(mode="json"), data={}, advice={})
+    again = resolve_precision(spec, store.studies.find("begun"), lambda: "float32")
     assert again == begun, "another machine, or another day, takes what the study was begun with"
     asked = spec.model_copy(update={"budget": spec.budget.model_copy(update={"precision": "float32"})})
-    assert resolve_precision(asked, store.study("begun"), lambda: "bfloat16") is asked, (
+    assert resolve_precision(asked, store.studies.find("begun"), lambda: "bfloat16") is asked, (
         "what is asked for is not overruled"
     )

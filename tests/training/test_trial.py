@@ -107,12 +107,12 @@ def test_memory_that_runs_out_fails_the_trial_and_a_bug_ends_the_run(
 
     monkeypatch.setattr(trial, "fit", failing(MemoryError("no 3 GB left")))
     result = run_trial(strategy(), tiny_problem, seed=1, on_checkpoint=go_on)
-    assert (result.status, result.reason) == ("failed", "out of memory: no 3 GB left")
+    assert (result.status, result.reason) == ("out_of_memory", "no 3 GB left")
     for module in (trial, baselines):
         monkeypatch.setattr(module, "fit", failing(MemoryError()))
-    assert run_trial(strategy(), tiny_problem, seed=1, on_checkpoint=go_on).reason == "out of memory"
+    assert run_trial(strategy(), tiny_problem, seed=1, on_checkpoint=go_on).reason == "memory ran out"
     result = run_baseline("mlp", tiny_problem, seed=1)
-    assert (result.status, result.reason) == ("failed", "out of memory")
+    assert (result.status, result.reason) == ("out_of_memory", "memory ran out")
     monkeypatch.setattr(trial, "fit", failing(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):
         run_trial(strategy(), tiny_problem, seed=1, on_checkpoint=go_on)

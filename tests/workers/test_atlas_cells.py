@@ -43,11 +43,11 @@ def test_every_cell_is_a_study_and_a_second_run_does_nothing_anew(
 ) -> None:
     assert run() == 0, capsys.readouterr().err
     store = Store("sqlite:///results/harness.db")
-    assert len(store.study_names()) == 8
-    trials = store.trials("atlas/others/24/1")
+    assert len(store.studies.names()) == 8
+    trials = store.trials.frame("atlas/others/24/1")
     assert trials["origin"].tolist() == ["advice"] + 5 * ["quota"]
     assert trials["strategy"].tolist()[0] == "freeze_first_k"  # 24 images are few, 0.3 is far
-    row = store.study("atlas/others/24/1")
+    row = store.studies.find("atlas/others/24/1")
     assert row is not None
     assert [score["k"] for score in row.data["layer_scores"]] == list(range(1, 14))
     page = (tmp_path / "results" / "atlas.html").read_text()
@@ -100,4 +100,4 @@ def test_a_set_too_small_for_a_size_is_left_out_there(
     assert atlas.main(["--data", "digits.toml", *flags]) == 0
     assert "atlas/digits/5000/0: left out, digits has 150 training images" in capsys.readouterr().out
     copy_is_whole(tmp_path / "results" / "harness.db", "atlas/digits/12/0", trial=6, session=1)
-    assert Store("sqlite:///results/harness.db").study_names() == ["atlas/digits/12/0"]
+    assert Store("sqlite:///results/harness.db").studies.names() == ["atlas/digits/12/0"]

@@ -28,9 +28,8 @@ from harness.search.optuna_study import open_study, recover
 from harness.search.plan import plan
 from harness.search.resume import begin_session
 from harness.search.worker import Worker
-from harness.storage import database, heartbeat
-from harness.storage import store as store_module
-from harness.storage.database import Away, patiently
+from harness.storage import database, heartbeat, sessions
+from harness.storage.database import DatabaseUnavailable, retry_while_unavailable
 from harness.storage.heartbeat import DEAD_AFTER, Heartbeat, Watch
 from harness.storage.store import Store
 from harness.training.problem import Problem
@@ -44,12 +43,12 @@ ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-
 def store(tmp_path: Path, study_file: Path) -> Store:
     spec, _ = StudySpec.load(str(study_file))
     opened = Store(f"sqlite:///{tmp_path}/study.db")
-    opened.create_study("tiny", spec=spec.model_dump(mode="json"), data={"digest": "d", "dataset": "x"}, advice={})
+    opened.studies.create("tiny", spec=spec.model_dump(mode="json"), data={"digest": "d", "dataset": "x"}, advice={})
     return opened
 
 
 def session(store: Store, host: str, pid: int = 1, started: float = 0.0) -> int:
-    return store.begin_session(
+    return store.sessions.begin(
         "tiny",
         command="",
         spec={},
@@ -87,7 +86,7 @@ class TestSignsOfLife:
         watch = Watch(store, "tiny")
         for look in range(DEAD_AFTER):
             assert watch.dead() == [], look
-            store.beat(living)
+            store.sessions.record_heartbeat(living)
             clock.now += heartbeat.BEAT
         assert watch.dead() == [silent]
 
@@ -111,10 +110,10 @@ class TestSignsOfLife:
         silent, living = session(store, "elsewhere"), session(store, "elsewhere")
         watch = Watch(store, "tiny")
         watch.dead()
-        real = store_module._now
-        monkeypatch.setattr(store_module, "_now", lambda: real() + timedelta(hours=hours))
+        real = sessions.now
+        monkeypatch.setattr(sessions, "now", lambda: real() + timedelta(hours=hours))
         for _ in range(DEAD_AFTER):
-            store.beat(living)
+            store.sessions.record_heartbeat(living)
             clock.now += heartbeat.BEAT
             dead = watch.dead()
         assert dead == [silent]
@@ -133,10 +132,10 @@ class TestSignsOfLife:
         with Heartbeat(store, number):
             signs: set[Any] = set()
             while len(signs) < 3:  # the test's own time limit ends it
-                signs.add(store.open_sessions("tiny")[0].last_seen)
-        last = store.open_sessions("tiny")[0].last_seen
+                signs.add(store.sessions.unfinished("tiny")[0].last_seen)
+        last = store.sessions.unfinished("tiny")[0].last_seen
         time.sleep(0.05)
-        assert store.open_sessions("tiny")[0].last_seen == last
+        assert store.sessions.unfinished("tiny")[0].last_seen == last
 
 
 class TestPatience:
@@ -147,23 +146,23 @@ class TestPatience:
             nonlocal calls
             calls += 1
             if clock.now < 1060:
-                raise Away("gone")
+                raise DatabaseUnavailable("gone")
             return "here"
 
-        assert patiently(away_for_a_minute) == "here"
+        assert retry_while_unavailable(away_for_a_minute) == "here"
         assert clock.pauses[:3] == [0.1, 0.2, 0.4] and max(clock.pauses) == 5.0 and calls < 25
 
     def test_patience_ends(self, clock: Clock) -> None:
         def away() -> None:
-            raise Away("gone")
+            raise DatabaseUnavailable("gone")
 
-        with pytest.raises(Away):
-            patiently(away)
-        assert database.PATIENCE < clock.now - 1000 < database.PATIENCE + 10
+        with pytest.raises(DatabaseUnavailable):
+            retry_while_unavailable(away)
+        assert database.RETRY_SECONDS < clock.now - 1000 < database.RETRY_SECONDS + 10
 
     def test_a_bug_is_not_waited_for(self, clock: Clock) -> None:
         with pytest.raises(ZeroDivisionError):
-            patiently(lambda: 1 // 0)
+            retry_while_unavailable(lambda: 1 // 0)
         assert clock.pauses == []
 
     def test_a_lock_held_by_another_process_is_waited_for(
@@ -173,10 +172,10 @@ class TestPatience:
         impatient = Store(store.url)
         other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
         other.execute("begin immediate")
-        with pytest.raises(Away, match="was locked"):
-            impatient.beat(1)
+        with pytest.raises(DatabaseUnavailable, match="was locked"):
+            impatient.sessions.record_heartbeat(1)
         monkeypatch.setattr(database.time, "sleep", lambda _: other.execute("rollback"))
-        patiently(lambda: impatient.beat(1))
+        retry_while_unavailable(lambda: impatient.sessions.record_heartbeat(1))
 
 
 class TestTrials:
@@ -202,7 +201,7 @@ class TestTrials:
         def run_trial(*_: object, on_checkpoint: Callable[..., Any], **__: object) -> TrialResult:
             if not ran:
                 ran.append("frozen")
-                assert store.withdraw("tiny", frozen._session) == [0]
+                assert store.tickets.release_dead_session("tiny", frozen._session) == [0]
                 recover(study, store, Watch(store, "tiny"))
                 other.run(lambda *_: None, stop=lambda: len(ran) >= 3)
             ran.append("whole")
@@ -213,11 +212,11 @@ class TestTrials:
         finished: list[int] = []
         frozen.run(lambda number, *_: finished.append(number), stop=lambda: False)
         assert "its result is dropped" in caplog.text
-        rows = store.trials("tiny")
+        rows = store.trials.frame("tiny")
         assert rows["number"].tolist() == list(range(8)) and 0 not in finished
         assert rows.loc[0, "session"] == other._session and rows["retries"].tolist() == [1] + [0] * 7
         assert Counter(trial.state.name for trial in study.get_trials()) == {"COMPLETE": 8}
-        assert frozen._session in {row.id for row in store.open_sessions("tiny")}
+        assert frozen._session in {row.id for row in store.sessions.unfinished("tiny")}
 
     def test_what_needs_the_memory_of_a_trial_that_ran_out_of_it_is_not_begun(
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
@@ -228,13 +227,13 @@ class TestTrials:
         def run_trial(strategy: Strategy, *_: object, **__: object) -> TrialResult:
             begun.append(strategy)
             if strategy.frozen_convs <= 7:
-                return TrialResult("failed", 0.0, 1e9, reason="out of memory: 8 GB were asked for")
+                return TrialResult("out_of_memory", 0.0, 1e9, reason="8 GB were asked for")
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5)
 
         monkeypatch.setattr(search_worker, "run_trial", run_trial)
         self.worker(store, tiny_problem).run(lambda *_: None, stop=lambda: False)
-        rows = store.trials("tiny").set_index("number")
-        assert rows.loc[0, "status"] == "failed"
+        rows = store.trials.frame("tiny").set_index("number")
+        assert rows.loc[0, "status"] == "out_of_memory"
         refused = rows[rows["status"] == "over_budget"]
         assert len(refused) + len(begun) == 8 and len(refused) > 0
         assert refused["reason"].str.fullmatch(r"needs at least the memory of trial \d, which ran out of it").all()
@@ -252,18 +251,18 @@ class TestTrials:
 
         monkeypatch.setattr(search_worker, "run_trial", run_trial)
         alone = Store(f"sqlite:///{tmp_path}/alone.db")
-        alone.create_study("tiny", spec={}, data={}, advice={})
+        alone.studies.create("tiny", spec={}, data={}, advice={})
         for where, n in ((alone, 1), (store, workers)):
             plan(open_study(where, "tiny"), where, tiny_problem.spec, ADVICE)
             crew = [self.worker(where, tiny_problem) for _ in range(n)]
             done = 0
             while done < 8:
                 for one in crew:
-                    before = len(where.trials("tiny"))
-                    one.run(lambda *_: None, stop=lambda: len(where.trials("tiny")) > before)  # noqa: B023
-                done = len(where.trials("tiny"))
+                    before = len(where.trials.frame("tiny"))
+                    one.run(lambda *_: None, stop=lambda: len(where.trials.frame("tiny")) > before)  # noqa: B023
+                done = len(where.trials.frame("tiny"))
         planned = ["number", "seed", "origin", "strategy"]
-        first, second = (where.trials("tiny") for where in (alone, store))
+        first, second = (where.trials.frame("tiny") for where in (alone, store))
         assert second["session"].nunique() == workers
         pinned = first["origin"] != "sampler"
         assert first.loc[pinned, planned].to_numpy().tolist() == second.loc[pinned, planned].to_numpy().tolist()
@@ -419,8 +418,8 @@ class TestJoining:
     def test_the_data_set_is_the_study_s(self, store: Store, digits: DatasetSpec, tmp_path: Path) -> None:
         shipped = {"data": {"dataset": "mnist"}}
         own = {"data": {"dataset": "digits.toml"}}
-        store.create_study("shipped", spec=shipped, data={}, advice={})
-        store.create_study("own", spec=own, data={"declared": digits.model_dump(mode="json")}, advice={})
+        store.studies.create("shipped", spec=shipped, data={}, advice={})
+        store.studies.create("own", spec=own, data={"declared": digits.model_dump(mode="json")}, advice={})
         assert command.dataset_of(store, "shipped", None).name == "mnist"
         assert command.dataset_of(store, "own", None) == digits
         digits.file.rename(tmp_path / "moved.npz")
@@ -428,7 +427,7 @@ class TestJoining:
             command.dataset_of(store, "own", None)
 
     def test_other_images_are_refused(self, store: Store, tiny_problem: Problem) -> None:
-        row = store.study("tiny")
+        row = store.studies.find("tiny")
         assert row is not None
         with pytest.raises(DataError, match="are not those that study 'tiny' was begun with"):
             work.check_same_images(row, tiny_problem.split)

@@ -1,7 +1,7 @@
 """The schema of the harness's own tables, as a chain of Alembic revisions under ``versions/``.
 
-To change the schema, add a revision there, with ``down_revision`` naming the one before; never edit one that was
-released. `migrate` brings any older database to the newest revision.
+To change the schema of a released harness, add a revision there, with ``down_revision`` naming the one before; never
+edit one that was released. `migrate` brings any older database to the newest revision.
 """
 
 from pathlib import Path
@@ -23,7 +23,8 @@ VERSION_TABLE = "harness_schema_version"
 def migrate(connection: sa.Connection, folder: Path = FOLDER) -> None:
     """Create our tables or bring them to the newest revision in ``folder``, inside the caller's transaction.
 
-    Raises StorageError where the database is of a revision that is not in ``folder``: made by a newer harness.
+    Raises:
+        StorageError: The database is of a revision that is not in ``folder``.
     """
     config = Config()
     # Alembic reads the path through a parser that expands percent signs.

@@ -1,0 +1,119 @@
+"""The trials and their learning curves."""
+
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from harness.core.results import Checkpoint, Origin, TrialResult
+from harness.core.strategy import Strategy
+from harness.storage import tables
+from harness.storage.queries import Row, ending, frame, now, of_study, read
+from harness.storage.tickets import hold, is_unfinished
+
+_trial, _checkpoint, _summary, _session = tables.trial, tables.checkpoint, tables.trial_summary, tables.session
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStart:
+    """What is known of a trial before it runs.
+
+    ``planned_flops`` is what its whole budget of epochs costs, ``predicted_seconds`` what the whole trial is predicted
+    to take, None where there is nothing yet to predict from.
+    """
+
+    strategy: Strategy
+    origin: Origin
+    seed: int
+    planned_flops: float
+    predicted_seconds: float | None = None
+
+
+class Trials:
+    """The tables ``harness_trial`` and ``harness_checkpoint``, and the view ``trial_summary``.
+
+    A session writes to a trial only while it holds the trial's ticket. Else it gets TicketLost and nothing is written.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, study: str, number: int, start: TrialStart, *, session: int) -> None:
+        """Record that a trial starts, in place of an earlier attempt that did not finish and its checkpoints.
+
+        Raises:
+            TicketLost: The session does not hold the trial's ticket.
+            sqlalchemy.exc.IntegrityError: The trial has finished.
+        """
+        row = {
+            "study": study, "number": number, "session": session, "started_at": now(), **start.strategy.as_row(),
+            "origin": start.origin, "seed": start.seed, "planned_flops": start.planned_flops,
+            "predicted_seconds": start.predicted_seconds,
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            hold(connection, study, number, session)
+            connection.execute(_trial.delete().where(is_unfinished(study, number)))
+            connection.execute(_trial.insert().values(row))
+
+    def record_checkpoint(self, study: str, number: int, checkpoint: Checkpoint, *, session: int) -> None:
+        """Record one point of a trial's learning curve, in place of an earlier record of the same epoch.
+
+        Raises:
+            TicketLost: The session does not hold the trial's ticket.
+        """
+        with self._engine.begin() as connection:
+            hold(connection, study, number, session)
+            there = (_checkpoint.c.study == study, _checkpoint.c.number == number)
+            connection.execute(_checkpoint.delete().where(*there, _checkpoint.c.epoch == checkpoint.epoch))
+            connection.execute(_checkpoint.insert().values(study=study, number=number, **asdict(checkpoint)))
+
+    def end(self, study: str, number: int, result: TrialResult, *, session: int) -> None:
+        """Record how a trial ended. What was recorded first stays, so that the call can be repeated.
+
+        The curve of ``result`` is not written: `record_checkpoint` did that point by point.
+
+        Raises:
+            TicketLost: The session does not hold the trial's ticket.
+            LookupError: The trial has not begun.
+        """
+        with self._engine.begin() as connection:
+            hold(connection, study, number, session)
+            ended = connection.execute(_trial.update().where(is_unfinished(study, number)).values(ending(result)))
+            begun = of_study(_trial, study).where(_trial.c.number == number)
+            if ended.rowcount != 1 and connection.execute(begun).first() is None:
+                raise LookupError(f"study {study!r} has no running trial {number}")
+
+    def frame(self, study: str) -> pd.DataFrame:
+        """Return the finished trials by number: rows and columns of ``trial_summary``."""
+        return frame(self._engine, of_study(_summary, study).order_by("number"))
+
+    def recent(self, study: str, device: str, last: int) -> list[Row]:
+        """Return the ``last`` trials that finished on such a ``device``, by number.
+
+        They are rows of ``trial_summary``: this is read before each trial, and a frame takes ten times as long to make.
+        """
+        query = of_study(_summary, study).where(_summary.c.device == device)
+        found = read(self._engine, query.order_by(_summary.c.number.desc()).limit(last))
+        return [row._mapping for row in reversed(found)]
+
+    def ended(self, study: str, head_epochs: int) -> set[int]:
+        """Return the numbers of the complete and pruned trials with a first phase of ``head_epochs`` epochs."""
+        which = _trial.c.status.in_(["complete", "pruned"]), _trial.c.head_epochs == head_epochs
+        query = sa.select(_trial.c.number).where(_trial.c.study == study, *which)
+        return {row.number for row in read(self._engine, query)}
+
+    def out_of_memory(self, study: str, device: str) -> list[tuple[int, Strategy]]:
+        """Return number and strategy of the trials that ran out of memory on such a ``device``, by number."""
+        which = (_trial.c.study == study, _trial.c.status == "out_of_memory", _session.c.device == device)
+        query = sa.select(_trial).join(_session, _session.c.id == _trial.c.session).where(*which)
+        found = read(self._engine, query.order_by(_trial.c.number))
+        return [(row.number, Strategy.from_row(row._mapping)) for row in found]
+
+    def checkpoints(self, study: str) -> pd.DataFrame:
+        """Return every point of every learning curve, of running trials too, by trial number and epoch.
+
+        Columns: study, number, epoch, train_flops and train_seconds (both cumulative), train_loss, val_loss,
+        val_accuracy, val_balanced_accuracy, val_macro_f1.
+        """
+        return frame(self._engine, of_study(_checkpoint, study).order_by("number", "epoch"))
