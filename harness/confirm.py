@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         from dashboards.optuna import attach
         from dashboards.page import write_page
         from dashboards.terminal import confirmation_as_json, print_confirmation
-        from harness.confirmation.test_opening import Request, confirm  # heavy: TensorFlow or JAX is loaded
+        from harness.confirmation.opening import Request, confirm  # heavy: TensorFlow or JAX is loaded
 
     page = arguments.out or page_path(arguments.study)
     request = Request(

@@ -185,9 +185,9 @@ def _study(study: str | None, data: str | None, overrides: dict[str, object]) ->
 
 def _confirm(searched: "Request", study: str | None, file: Path, on_end: Callable[[Store], None]) -> "Rows":
     """Confirm the study that has just been searched, with the defaults of `harness confirm`."""
-    from harness.confirmation import test_opening
+    from harness.confirmation import opening
 
-    request = test_opening.Request(
+    request = opening.Request(
         study=searched.spec.name,
         dataset=searched.dataset,
         storage=searched.storage,
@@ -196,7 +196,7 @@ def _confirm(searched: "Request", study: str | None, file: Path, on_end: Callabl
         weights=searched.weights,
         command=searched.command,
     )
-    return test_opening.confirm(request, command.say, on_end)
+    return opening.confirm(request, command.say, on_end)
 
 
 def _list_studies() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from harness import confirm, run, studies
-from harness.confirmation import test_opening
+from harness.confirmation import opening
 from harness.confirmation.finalists import candidates
 from harness.core.errors import SpecError
 from harness.core.results import Metric
@@ -46,7 +46,7 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
         text = text.replace(old, new)
     study_file.write_text(text)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    for module in (session, work, test_opening):
+    for module in (session, work, opening):
         monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
@@ -131,13 +131,13 @@ def test_an_interrupted_one_goes_on_with_what_it_was_opened_for(
 ) -> None:
     calls = iter(range(3))
 
-    def stops(*arguments: object, train: object = test_opening._train) -> object:
+    def stops(*arguments: object, train: object = opening._train) -> object:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return train(*arguments)  # type: ignore[operator]
 
     with monkeypatch.context() as patched:
-        patched.setattr(test_opening, "_train", stops)
+        patched.setattr(opening, "_train", stops)
         assert confirm.main(["--study", "tiny", *SMALL]) == 130
     begun = searched.confirmations.frame("tiny")
     assert len(begun) == 3 and searched.confirmations.openings("tiny")["finished_at"].isna().all()
@@ -257,12 +257,12 @@ def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart(metric:
 def test_the_limit_of_a_trial_s_cost_grows_with_the_images(tiny_problem: Problem) -> None:
     spec, split = tiny_problem.spec, tiny_problem.split
     spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"max_trial_cost": 2.0})})
-    again, opened = test_opening._retraining(spec, split)
+    again, opened = opening._retraining(spec, split)
     assert (len(split.train), len(opened.train)) == (96, 144) and again.budget.max_trial_cost == 3.0
 
 
 def test_seeds_of_a_confirmation_are_the_first_of_one_row() -> None:
-    assert test_opening.fresh_seeds(0, 3) == test_opening.fresh_seeds(0, 5)[:3] != test_opening.fresh_seeds(1, 3)
+    assert opening.fresh_seeds(0, 3) == opening.fresh_seeds(0, 5)[:3] != opening.fresh_seeds(1, 3)
 
 
 def test_a_look_at_the_end_alone_trains_the_same(tiny_problem: Problem) -> None:
