@@ -18,7 +18,7 @@ from harness.data.sources import read_listing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code (see `harness.command.main`); 2 for data that a study refuses, too."""
+    """Run the command and return its exit code (see `harness.command.main`). Data that a study would refuse: 2."""
     return command.main(_parser(), _run, argv)
 
 
@@ -29,12 +29,12 @@ def _parser() -> Parser:
     checked = commands.add_parser(
         "check",
         help=summary,
-        description=f"Report {summary}. Ends with the error and exit code 2 of `harness run --data PATH` where that "
-        "would refuse the data.",
+        description=f"Report {summary}. If `harness run --data PATH` would refuse the data, end with the same error "
+        "and exit code 2.",
     )
     checked.add_argument("path", metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set")
-    checked.add_argument("--strict", action="store_true", help="exit code 2 where a file cannot be read")
-    checked.add_argument("--json", action="store_true", help="print everything as JSON, each file by name")
+    checked.add_argument("--strict", action="store_true", help="exit with code 2 if a file cannot be read")
+    checked.add_argument("--json", action="store_true", help="print the whole report as JSON, with every file")
     return parser
 
 
@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     report = check(listing, look(listing), listing.parts)
     refusal = _refusal(listing, spec)
     if refusal is not None:
-        report = replace(report, notes=[*report.notes, f"a study of them is refused: {refusal}"])
+        report = replace(report, notes=[*report.notes, f"a study of this data set is refused: {refusal}"])
     if arguments.json:
         print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
     else:
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
 
 
 def _refusal(listing: Listing, spec: StudySpec) -> DataError | None:
-    """Return the error with which a study of ``listing`` would end, None where it would begin."""
+    """Return the error that a study of ``listing`` would raise, or None."""
     try:
         draw_listed(listing, spec.data, spec.seed)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""An ``.npz`` of plain arrays."""
+"""Read data sets from an ``.npz`` of plain arrays."""
 
 import zipfile
 import zlib
@@ -14,13 +14,13 @@ from harness.data.listing import Listing, numbered, part_name, printable, shown
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
-    """The images of an ``.npz`` that has been listed, (n, height, width[, 3]). Raises DataError."""
-    images: NDArray[np.uint8] = _npz(path, ["images"])["images"]
+    """Return the images of a listed ``.npz``, uint8 (n, height, width[, 3]). Raises DataError if it is unreadable."""
+    images: NDArray[np.uint8] = _read_arrays(path, ["images"])["images"]
     return images.reshape(images.shape[:3]) if images.shape[3:] == (1,) else images
 
 
-def _npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Those of the arrays ``names`` that the file holds. Raises DataError."""
+def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return those of the arrays ``names`` that the file holds. Raises DataError if it is unreadable."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names if name in archive.files}
@@ -29,9 +29,9 @@ def _npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 def list_archive(name: str, path: Path) -> Listing:
-    """The rows of an ``.npz``. Its images are not read, only their shape."""
+    """List the rows of an ``.npz``. Reads the shape of the images only. Raises DataError if an array is invalid."""
     where = f"{name} ({path.name})"
-    arrays = _npz(path, ["labels", "split", "class_names", "groups"])
+    arrays = _read_arrays(path, ["labels", "split", "class_names", "groups"])
     shape = _image_shape(path, where)
     if "labels" not in arrays:
         raise DataError(f"{where} has no array 'labels': add one integer for each image")
@@ -51,13 +51,11 @@ def list_archive(name: str, path: Path) -> Listing:
     words, which = np.unique(arrays.get("split", np.full(n, "train")).astype(np.str_), return_inverse=True)
     parts = [part_name(word) for word in words]
     if None in parts:
-        said = ", ".join(map(shown, words))
-        raise DataError(f"{where}: split says {said}: only 'train', 'validation' (or 'val') and 'test' are known")
+        found = ", ".join(map(shown, words))
+        raise DataError(f"{where}: split has {found}: only 'train', 'validation' (or 'val') and 'test' are known")
     present = np.unique(labels)
     if len(present) < 2:
-        raise DataError(
-            f"{where} has one class only (label {present[0]}): there is nothing to tell apart, give two or more"
-        )
+        raise DataError(f"{where} has one class only (label {present[0]}): give two or more")
     class_names = tuple(
         printable(str(word)) for word in arrays.get("class_names", np.arange(int(present[-1]) + 1).astype(np.str_))
     )
@@ -72,7 +70,7 @@ def list_archive(name: str, path: Path) -> Listing:
 
 
 def _groups(given: NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
-    """Their numbers, and notes on their spelling where they are words."""
+    """Return a number for each row's group (n,), and notes on the spelling of groups that are words."""
     if given.dtype.kind not in "US":
         return np.unique(given, return_inverse=True)[1], []
     words = given.tolist()
@@ -80,7 +78,7 @@ def _groups(given: NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _image_shape(path: Path, where: str) -> tuple[int, ...]:
-    """The shape of the array ``images``, if it is one of images."""
+    """Return the shape of the array ``images``. Raises DataError if it does not hold images."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with zipfile.ZipFile(path) as archive:

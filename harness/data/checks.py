@@ -1,4 +1,4 @@
-"""What is wrong or odd about a data set: counts, sizes, unreadable files, duplicates, conflicting labels, imbalance."""
+"""Check a data set: counts, sizes, unreadable files, duplicates, conflicting labels, class imbalance."""
 
 import sys
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from harness.data.inspection import Facts
 from harness.data.listing import PART_NAMES, Listing, examples, shown
 
 IMBALANCE = 10
-"""A class with so many times the training images of another is worth a warning."""
+"""Warn if a class has this many times the training images of another."""
 TINY = 8
-"""Pixels: images whose shorter side is less show next to nothing."""
+"""Warn about images whose shorter side is below this many pixels."""
 FEWEST = 3
-"""Images that a class needs, one for each part."""
+"""Images that a class needs: one each for training, validation and test."""
 _SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Report:
-    """The checks of one data set. Images are named as `Listing.row_name` does.
+    """The findings on one data set. Images are named as by `Listing.row_name`.
 
-    ``counts``: class -> part -> images; ``sizes``: of width and height the smallest, median and largest, and how many
-    differ; ``unreadable``: name and reason; ``exact``: the names of each image that is there more than once;
-    ``near``: pairs that look alike; ``across``: those of both kinds that are in more than one part; ``conflicts``:
-    exact duplicates with different classes; ``constant`` images have one value only, ``tiny`` ones few pixels.
+    ``counts``: class -> part -> images; ``sizes``: smallest, median and largest width and height, and the number of
+    different sizes; ``unreadable``: name and reason; ``exact``: the names of each set of exact duplicates; ``near``:
+    pairs of near duplicates; ``across``: duplicates of both kinds in more than one part; ``conflicts``: exact
+    duplicates with different classes; ``constant``: images of a single value; ``tiny``: images below `TINY` pixels.
     """
 
     name: str
@@ -48,30 +48,30 @@ class Report:
     notes: list[str]
 
     def warnings(self) -> list[str]:
-        """What the user should know before a study is run, a sentence each; empty where nothing is odd."""
+        """Return one sentence for each finding that a user should know before running a study."""
         totals = {name: sum(parts.values()) for name, parts in self.counts.items()}
         training = {name: parts.get("train", 0) for name, parts in self.counts.items()}
         few = [f"{name} {total}" for name, total in totals.items() if total < FEWEST]
         most, least = max(training, key=training.__getitem__), min(training, key=training.__getitem__)
-        said = {
+        findings = {
             "files that cannot be read, left out": (len(self.unreadable), _reasons(self.unreadable[:3])),
             "images in more than one part, exact or near copies": (len(self.across), _first(self.across)),
             "images under more than one class": (len(self.conflicts), _first(self.conflicts)),
             "exact copies of other images": (sum(len(names) - 1 for names in self.exact), _first(self.exact)),
-            "images of one value only": (len(self.constant), examples(self.constant)),
-            f"images less than {TINY} pixels high or wide": (len(self.tiny), examples(self.tiny)),
+            "constant images": (len(self.constant), examples(self.constant)),
+            f"images under {TINY} pixels high or wide": (len(self.tiny), examples(self.tiny)),
             f"classes of fewer than {FEWEST} images, one for each part": (len(few), examples(few)),
         }
-        sentences = [f"{what}: {count:,} ({instances})" for what, (count, instances) in said.items() if count]
+        sentences = [f"{what}: {count:,} ({instances})" for what, (count, instances) in findings.items() if count]
         if training[most] >= IMBALANCE * max(1, training[least]):
             sentences.append(
                 f"the classes are unbalanced: {training[most]:,} training images of {shown(most)}, {training[least]:,} "
-                f"of {shown(least)}; accuracy says little of small classes"
+                f"of {shown(least)}; accuracy says little about small classes"
             )
         return sentences + self.notes
 
     def as_dict(self, most: int | None = None) -> dict[str, Any]:
-        """As plain values; of each list of images at most ``most``, with the whole number of each in "found"."""
+        """Return plain values. Lists are cut to ``most`` entries; "found" holds their full lengths."""
         values = asdict(self)
         lists = [name for name, value in values.items() if isinstance(value, list)]
         found = {name: len(values[name]) for name in lists}
@@ -79,16 +79,16 @@ class Report:
         return {**values, **shortened, "found": found, "warnings": self.warnings()}
 
     def refuse_unreadable(self) -> None:
-        """Raises DataError where a file cannot be read."""
+        """Raise DataError if a file cannot be read."""
         if self.unreadable:
             raise DataError(
                 f"{len(self.unreadable):,} of {self.images:,} files of {self.name} cannot be read: "
-                f"{_reasons(self.unreadable)}: mend or remove them"
+                f"{_reasons(self.unreadable)}: fix or remove them"
             )
 
 
 def check(listing: Listing, facts: Facts, parts: NDArray[np.str_]) -> Report:
-    """The checks of ``listing``, whose rows are in ``parts`` (n,): its own, or a study's ("" for unused rows)."""
+    """Check ``listing`` with the part of each row in ``parts`` (n,): its own or a study's ("" for unused rows)."""
     readable = facts.readable()
     names = [listing.row_name(row) for row in range(len(listing))]
     copies, alike = exact(facts, readable), near(facts, readable)
@@ -120,7 +120,7 @@ def check(listing: Listing, facts: Facts, parts: NDArray[np.str_]) -> Report:
 
 
 def print_check(report: Report) -> None:
-    """Print the report on standard output. Names from the data are quoted, and never read as markup."""
+    """Print the report on standard output. Names from the data are quoted and not interpreted as markup."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False, emoji=False)
     part_names = [part for part in (*PART_NAMES, "unused") if any(parts[part] for parts in report.counts.values())]
     console.print(f"{report.name}: {report.images:,} images, {len(report.counts)} classes", style="bold")

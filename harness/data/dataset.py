@@ -1,4 +1,4 @@
-"""A data set's images, split for a study; the test part stays sealed."""
+"""Load a data set's images, split for a study. The held-out test set stays sealed."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ from harness.data.split import Parts, draw_parts
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Labelled images: ``pixels`` (n, height, width) or (n, height, width, 3) uint8, maybe memory-mapped, ``labels``
-    (n,) int64. ``key`` stands for the pixels where reading them all to tell would take long."""
+    """Labelled images: ``pixels`` uint8 (n, height, width[, 3]), possibly memory-mapped, and ``labels`` int64 (n,).
+    ``key``, if given, identifies the pixels, so that `digest` need not read them."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -30,8 +30,7 @@ class Images:
         return len(self.labels)
 
     def digest(self) -> str:
-        """sha256 of the pixels, their shape included, or of what they were decoded from: the key of everything computed
-        from them."""
+        """Return ``key``, or the sha256 of the pixels and their shape: the cache key of results computed from them."""
         if self.key:
             return self.key
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
@@ -40,14 +39,14 @@ class Images:
 
 
 def join(first: Images, second: Images) -> Images:
-    """Both as one, the first's images first: train and validation, for training what has been chosen."""
+    """Concatenate two sets, as training and validation set for a final training."""
     pixels, labels = np.concatenate([first.pixels, second.pixels]), np.concatenate([first.labels, second.labels])
     return Images(pixels, labels, f"{first.digest()}, then {second.digest()}")
 
 
 @dataclass(frozen=True, slots=True)
 class SealedTest:
-    """Where the test part lies: rows of a listing. It holds no image; only confirming finalists may open it."""
+    """The held-out test set as rows of a listing, without images. Only a confirmation may open it."""
 
     listing: Listing
     rows: NDArray[np.int64]
@@ -63,7 +62,7 @@ class SealedTest:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The parts of one study. A search sees ``train`` and ``validation`` only."""
+    """Training, validation and test set of a study. A search uses ``train`` and ``validation`` only."""
 
     train: Images
     validation: Images
@@ -72,48 +71,47 @@ class Split:
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are to tell apart."""
+        """The number of classes."""
         return len(self.class_names)
 
     def n_searched(self) -> int:
-        """Images that a search sees: those whose activations are stored."""
+        """Return the number of images that a search uses, whose activations may be cached."""
         return len(self.train) + len(self.validation)
 
     def majority_share(self) -> float:
-        """Share of the validation part that the training part's commonest class gets right."""
+        """Return the validation accuracy of predicting the most common class of the training set."""
         commonest = np.bincount(self.train.labels, minlength=self.n_classes).argmax()
         return float(np.mean(self.validation.labels == commonest))
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A study's parts as rows of a listing; nothing is decoded yet."""
+    """A study's parts as rows of a listing, before any image is decoded."""
 
     listing: Listing
     parts: Parts
     image_size: int
 
     def load(self) -> Split:
-        """Read or decode the training and the validation part. Raises DataError, StorageError."""
+        """Read or decode the training and validation sets. Raises DataError or StorageError (see `squares`)."""
         train, validation = _images(self.listing, self.image_size, self.parts.train, self.parts.validation)
         test = SealedTest(self.listing, self.parts.test, self.image_size)
         return Split(train, validation, test, self.listing.class_names)
 
     def some(self, size: int, image_size: int) -> Images:
-        """``size`` of the training images, drawn at random and always the same, files as squares of ``image_size``; all
-        where there are no more."""
+        """Return ``size`` training images or all, drawn with a fixed seed; files become squares of ``image_size``."""
         rows = np.sort(np.random.default_rng(0).permutation(self.parts.train)[:size])
         return _images(self.listing, image_size, rows)[0]
 
     def report(self) -> Report:
-        """The checks of the whole data set, with these parts in place of its own."""
+        """Check the whole data set, with these parts instead of its own."""
         parts = np.full(len(self.listing), "", f"U{max(map(len, PART_NAMES))}")
         for name in PART_NAMES:
             parts[getattr(self.parts, name)] = name
         return check(self.listing, look(self.listing), parts)
 
     def members(self) -> dict[PartName, list[tuple[str, str]]]:
-        """For each part the files (absolute) or row numbers in the order drawn, each with its class."""
+        """Return for each part its files (absolute) or row numbers in the order drawn, each with its class name."""
 
         def member(row: int) -> tuple[str, str]:
             listing = self.listing
@@ -124,17 +122,12 @@ class Drawn:
 
 
 def draw(dataset: DatasetSpec, data: DataSpec, seed: int) -> Drawn:
-    """Draw a study's parts from ``dataset``: see `draw_listed`. Raises DataError for what is no data set, too."""
+    """List ``dataset`` and draw a study's parts from it: see `draw_listed` and `read_listing`."""
     return draw_listed(read_listing(dataset), data, seed)
 
 
 def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
-    """Draw a study's parts from ``listing``: stratified by class, no group on two sides, the same for the same seed.
-
-    Parts that the data set has are kept; those it lacks are cut from its training part. Files that cannot be read are
-    left out. Raises DataError where no file can be read, for sizes over what there is, and for classes and groups that
-    cannot be split.
-    """
+    """Draw a study's parts from the readable rows of ``listing``: see `draw_parts`. Raises DataError if none is."""
     if listing.files is None:
         readable = np.arange(len(listing))
     else:
@@ -149,8 +142,7 @@ def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
 
 
 def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
-    """`draw` the parts and load them. Images of an ``.npz`` keep their size; files become squares of
-    ``data.image_size``."""
+    """Draw the parts and load them. Images of an ``.npz`` keep their size; files become squares of ``image_size``."""
     return draw(dataset, data, seed).load()
 
 
@@ -158,9 +150,9 @@ def _images(listing: Listing, image_size: int, *parts: NDArray[np.int64]) -> lis
     if listing.files is None:
         pixels = read_images(listing.home)
         whole = [Images(pixels[rows], listing.labels[rows]) for rows in parts]
-        return [replace(images, key=images.digest()) for images in whole]  # each trial asks for it
+        return [replace(images, key=images.digest()) for images in whole]  # computed once, used by every trial
     facts = look(listing)
-    grey = bool(facts.grey[facts.readable()].all())  # of all parts, so that they have one shape
+    grey = bool(facts.grey[facts.readable()].all())  # decided on all parts, so that they have the same shape
     found = []
     for rows in parts:
         digests = facts.digests[rows].astype(np.str_).tolist()

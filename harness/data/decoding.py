@@ -1,7 +1,7 @@
-"""Decoding files to pixels: one at a time, and a whole part in parallel into a memory-mapped file of the cache.
+"""Decode image files: one at a time, or a whole set in parallel into a memory-mapped file in the cache.
 
-An image becomes a square as VGG16's authors made theirs for testing (Simonyan and Zisserman 2015): the shorter side is
-scaled to the wanted size and the middle cut out, so that shapes keep their proportions.
+As in the evaluation of VGG16 (Simonyan and Zisserman 2015), the shorter side is scaled to the wanted size and the
+centre is cropped, which keeps the aspect ratio.
 """
 
 import hashlib
@@ -29,21 +29,21 @@ from harness.core.paths import user_cache
 from harness.data.listing import shown
 
 FORMATS = ("PLAIN JPEG", "PNG", "WEBP", "BMP", "GIF")
-"""As Pillow calls what is read here; the first is registered below."""
+"""Pillow's names of the supported formats; the first is registered below."""
 MOST_PIXELS = 180_000_000
-"""Images that need more in memory at once are refused. A JPEG is read at an eighth of its sides if that is enough."""
+"""The most pixels of an image in memory. A JPEG may have more: it is decoded at a scale of down to 1/8."""
 
 _VERSION = "square of the middle, bicubic, alpha on white; v1"  # part of every key
-_LARGE = 20_000_000  # pixels; images of more are decoded one at a time, so that memory stays bounded
+_LARGE = 20_000_000  # pixels; larger images are decoded one at a time to limit memory
 _large = threading.Lock()
 _opening = threading.Lock()
-_CHUNK = 256  # images written at once
+_CHUNK = 256  # images per write
 
-# Pillow warns of every odd EXIF entry, a line each; only the one that rotates the image matters here.
+# Pillow prints a warning for every malformed EXIF entry; only the orientation is used here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-_ORIENTATION = 0x0112  # EXIF's tag
-_TURNS: dict[object, Image.Transpose] = {
+_ORIENTATION = 0x0112  # EXIF tag
+_TRANSPOSES: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -57,12 +57,12 @@ _Result = TypeVar("_Result")
 
 
 class Unreadable(Exception):
-    """A file that holds no image, or half of one; says why."""
+    """Raised for a file without a complete image. The message is the reason."""
 
 
 class _PlainJpeg(JpegImageFile):
-    """A JPEG opened for its pixels alone: Pillow's own looks in EXIF for dots per inch and in the MPO index for more
-    images, and takes one with an odd entry there for no image."""
+    """A JPEG read for its pixels only. Pillow's own class also reads the resolution and the MPO index, and rejects a
+    file with malformed entries there."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
@@ -72,21 +72,23 @@ Image.register_open(FORMATS[0], _PlainJpeg, lambda prefix: prefix.startswith(b"\
 
 
 def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The first image in ``file`` as (size, size) uint8 where it is grey, (size, size, 3) where it has colours, and
-    its own width and height.
+    """Decode the first image in ``file`` to a square of ``size`` pixels.
 
-    It is turned as its EXIF entry says; 16 bits become 8; what is transparent becomes white. Without ``crop`` the whole
-    image is squeezed into the square. Raises Unreadable.
+    EXIF orientation is applied, 16 bits become 8, transparent pixels become white. Without ``crop`` the whole image is
+    resized to the square. Raises Unreadable if there is no complete image of at most `MOST_PIXELS` pixels.
+
+    Returns:
+        Pixels, uint8 (size, size) if grey or (size, size, 3), and the original (width, height).
     """
     try:
         with _open(file) as opened:
             width, height = opened.size
-            opened.draft(None, (2 * size, 2 * size))  # a JPEG's decoder scales down by 2, 4 or 8 at no cost
+            opened.draft(None, (2 * size, 2 * size))  # JPEGs can be decoded at 1/2, 1/4 or 1/8 scale
             if opened.width * opened.height > MOST_PIXELS:
-                raise Unreadable(f"{width} x {height} pixels are more than the {MOST_PIXELS:,} that are read at once")
+                raise Unreadable(f"{width} x {height} pixels are more than the limit of {MOST_PIXELS:,}")
             with _large if width * height > _LARGE else nullcontext():
                 opened.load()
-                image = _plain(opened)
+                image = _grey_or_rgb(opened)
                 turn = _turn(opened)
                 if turn is not None:
                     image = image.transpose(turn)
@@ -97,15 +99,15 @@ def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.
                 del image
             return np.asarray(square), (width, height)
     except UnidentifiedImageError:
-        raise Unreadable("no image in a format that is known here: JPEG, PNG, WebP, BMP, GIF") from None
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # Pillow's, on damaged files
+        raise Unreadable("not an image in a supported format: JPEG, PNG, WebP, BMP, GIF") from None
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # damaged files
         raise Unreadable(str(error) or type(error).__name__) from None
 
 
 def _open(file: BinaryIO) -> Image.Image:
-    """Read the header of an image of any size: how much of it has to be decoded is known only then.
+    """Read the header of an image of any size; the size to decode is checked later.
 
-    Pillow's own limit is one for the whole process. It is lifted for this call and restored for everybody else.
+    Pillow's size limit is global to the process. It is lifted for this call only.
     """
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -115,10 +117,10 @@ def _open(file: BinaryIO) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """In mode L or RGB."""
+def _grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Convert to mode L or RGB, with transparent pixels on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float32)  # 16 bits, whatever the order of bytes
+        values = np.asarray(image).astype(np.float32)  # 16 bits in either byte order
         return Image.fromarray((np.clip(values, 0, 65535) / 257).round().astype(np.uint8))
     if image.has_transparency_data:
         colours = image.convert("RGBA")
@@ -130,19 +132,18 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How EXIF, or XMP where that says nothing, has the image turned; None for not at all. Nothing else in them can
-    keep an image from being read."""
-    exif = image.info.get("exif")  # a PNG may have words of that name
-    said = _orientation(exif) if isinstance(exif, bytes) else None
+    """Return the transpose that EXIF, or else XMP, asks for, or None. Malformed metadata is ignored."""
+    exif = image.info.get("exif")  # a PNG may have a text of that name
+    orientation = _orientation(exif) if isinstance(exif, bytes) else None
     try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION) if said is None else said)
-    except Exception:  # noqa: BLE001 - Pillow stumbles in many ways over odd entries, and the pixels are there
+        return _TRANSPOSES.get(image.getexif().get(_ORIENTATION) if orientation is None else orientation)
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds on malformed metadata; the pixels are fine
         return None
 
 
 def _orientation(exif: bytes) -> int | None:
-    """EXIF's entry for the orientation, None where there is none of the right type. Pillow gives up a directory at its
-    first odd entry, and what comes after it."""
+    """Return the orientation entry of EXIF, or None if there is none of the right type. Unlike Pillow, read on after a
+    malformed entry."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
@@ -154,14 +155,14 @@ def _orientation(exif: bytes) -> int | None:
             tag, kind, count, value = struct.unpack_from(f"{order}HHLH", tiff, at)
             if (tag, kind, count) == (_ORIENTATION, 3, 1):  # one SHORT
                 return int(value)
-    except struct.error:  # the directory is cut off
+    except struct.error:  # the directory is truncated
         pass
     return None
 
 
 def in_parallel(work: Callable[[int], _Result], rows: Sequence[int], what: str) -> list[_Result]:
-    """``work`` of each row in order, on all cores, with a bar on a terminal. Its results are kept: let them be small.
-    Pillow decodes outside Python's lock, so that threads are enough."""
+    """Map ``work`` over ``rows`` in threads, with a progress bar on a terminal, and keep all results in memory. Threads
+    suffice because Pillow releases the GIL while decoding."""
     found: list[_Result] = []
     with ThreadPoolExecutor(available_cores()) as pool:
         for first in _chunks(len(rows), what):
@@ -175,34 +176,37 @@ def _chunks(n: int, what: str) -> Iterable[int]:
 
 
 def squares(paths: Sequence[Path], digests: Sequence[str], size: int, *, grey: bool) -> tuple[NDArray[np.uint8], str]:
-    """The images of ``paths`` as one memory-mapped array (n, size, size), or (n, size, size, 3) unless all are to be
-    ``grey``, and the key that its contents have.
+    """Decode ``paths`` into one memory-mapped array, or reuse it from the cache.
 
-    It lies in the cache, keyed by the sha256 ``digests`` of the files, and is made where it is not there: in one
-    process, whole or not at all, a few hundred images in memory at a time. Raises DataError where a file is not what
-    it was when it was checked, StorageError where the cache cannot be written.
+    Returns:
+        The array, uint8 (n, size, size) if ``grey``, else (n, size, size, 3), and a key of the files' sha256
+        ``digests`` and the shape. One process writes it atomically, a few hundred images at a time.
+
+    Raises:
+        DataError: a file has changed since it was checked.
+        StorageError: the cache cannot be written.
     """
     shape = (len(paths), size, size) if grey else (len(paths), size, size, 3)
     key = hashlib.sha256("\n".join((_VERSION, repr(shape), *digests)).encode()).hexdigest()
     target = user_cache() / "images" / f"{key[:32]}.npy"
     try:
-        found = _opened(target, shape)
+        found = _load(target, shape)
         if found is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{target}.lock"):
-                if _opened(target, shape) is None:  # another process may have made it meanwhile
+                if _load(target, shape) is None:  # another process may have written it meanwhile
                     _write(target, paths, digests, shape)
-            found = _opened(target, shape)
+            found = _load(target, shape)
     except OSError as error:
         raise StorageError(
-            f"decoded images cannot be kept in {target.parent} ({error}): free space or set HARNESS_CACHE to another "
+            f"decoded images cannot be stored in {target.parent} ({error}): free space or set HARNESS_CACHE to another "
             "folder"
         ) from None
     assert found is not None
     return found, key
 
 
-def _opened(target: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+def _load(target: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     try:
         found: NDArray[np.uint8] = np.load(target, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, ValueError, EOFError):
@@ -215,12 +219,12 @@ def _write(target: Path, paths: Sequence[Path], digests: Sequence[str], shape: t
         try:
             with paths[row].open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != digests[row]:
-                    raise Unreadable("it has changed")
+                    raise Unreadable("its content differs")
                 file.seek(0)
                 pixels, _ = decode(file, shape[1])
         except (Unreadable, OSError) as error:
             raise DataError(
-                f"{shown(str(paths[row]))} is not what it was when it was checked ({error}): run this again"
+                f"{shown(str(paths[row]))} has changed since it was checked ({error}): run this again"
             ) from None
         return pixels if pixels.ndim == len(shape) - 1 else np.repeat(pixels[..., None], 3, axis=2)
 

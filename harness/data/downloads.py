@@ -1,6 +1,6 @@
-"""Data sets by name: those of keras.datasets and, where the package is installed, TensorFlow Datasets.
+"""Download data sets by name from keras.datasets or, if the package is installed, TensorFlow Datasets.
 
-What is downloaded is kept in the cache in the forms that a user's own data has: an ``.npz``, or files and a manifest.
+Downloads are cached in the formats of a user's own data: an ``.npz``, or files and a manifest.
 """
 
 import csv
@@ -21,17 +21,18 @@ from harness.core.errors import DataError, StorageError
 from harness.core.paths import user_cache
 from harness.data.listing import part_name
 
-PATIENCE = 20
-"""Seconds without a packet after which there is no network."""
+TIMEOUT = 20
+"""Seconds without network traffic after which a download fails."""
 
-_SOURCES = {"keras": "Keras's download", "tfds": "TensorFlow Datasets"}
+_SOURCES = {"keras": "keras.datasets", "tfds": "TensorFlow Datasets"}
 
 
 def fetch(download: str) -> Path:
-    """The data set ``keras:NAME`` or ``tfds:NAME`` in the cache, downloaded where it is not there yet.
+    """Return the cached data set ``keras:NAME`` (.npz) or ``tfds:NAME`` (.csv), downloaded if it is not cached yet.
 
-    Keras checks what it downloads against its own sha256 where it has one. Raises DataError where the set cannot be
-    had, naming what else can be done, and StorageError where the cache cannot be written.
+    Raises:
+        DataError: the data set could not be downloaded.
+        StorageError: the cache cannot be written.
     """
     source, _, name = download.partition(":")
     target = user_cache() / "datasets" / f"{source}-{name.replace('/', '-')}"
@@ -44,15 +45,15 @@ def fetch(download: str) -> Path:
                     _build(source, name, target)
     except OSError as error:
         raise StorageError(
-            f"data set {name!r} cannot be kept in {target.parent} ({error}): free space or set HARNESS_CACHE to "
+            f"data set {name!r} cannot be stored in {target.parent} ({error}): free space or set HARNESS_CACHE to "
             "another folder"
         ) from None
     return found
 
 
 def _build(source: str, name: str, target: Path) -> None:
-    """Make the folder ``target``, whole or not at all, by this module in a process of its own, which can be ended and
-    whose frameworks and messages stay out of ours. What it prints of its progress is shown on a terminal."""
+    """Download into the new folder ``target``, atomically, by running this module in a subprocess, which keeps the
+    frameworks and their messages out of this process. Progress is shown on a terminal."""
     if source == "tfds" and find_spec("tensorflow_datasets") is None:
         raise DataError(
             f"data set {name!r} comes from TensorFlow Datasets, which is not installed: `pip install "
@@ -74,8 +75,8 @@ def _build(source: str, name: str, target: Path) -> None:
         if outcome.returncode:
             why = outcome.stderr.strip().rpartition("\n")[2] or f"exit code {outcome.returncode}"
             raise DataError(
-                f"data set {name!r} cannot be had from {_SOURCES[source]} ({why}): see to network access and run this "
-                "again, or give a folder, a manifest or an .npz of its images with --data PATH"
+                f"data set {name!r} could not be downloaded from {_SOURCES[source]} ({why}): check the network "
+                "connection and run this again, or give a folder, a manifest or an .npz of its images with --data PATH"
             )
         built.replace(target)
 
@@ -92,16 +93,16 @@ def _from_keras(name: str, target: Path) -> None:
 
 
 def _from_tfds(name: str, target: Path) -> None:
-    """The files as TensorFlow Datasets stores them, undecoded, and ``manifest.csv``."""
+    """Write the image files undecoded, as TensorFlow Datasets stores them, and ``manifest.csv``."""
     tfds: Any = import_module("tensorflow_datasets")
     splits, info = tfds.load(name, with_info=True, decoders={"image": tfds.decode.SkipDecoding()})
     class_names = info.features["label"].names
     with (target / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         manifest = csv.writer(file)
         manifest.writerow(("filename", "label", "split"))
-        for split in filter(part_name, splits):  # some have others, without labels
+        for split in filter(part_name, splits):  # some data sets have others, without labels
             for number, row in enumerate(tfds.as_numpy(splits[split])):
-                if row["label"] < 0:  # kept back by its publisher
+                if row["label"] < 0:  # label withheld by the publisher
                     continue
                 image = f"{split}-{number:07d}"
                 (target / image).write_bytes(row["image"])
@@ -109,5 +110,5 @@ def _from_tfds(name: str, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    socket.setdefaulttimeout(PATIENCE)
+    socket.setdefaulttimeout(TIMEOUT)
     {"keras": _from_keras, "tfds": _from_tfds}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""A folder of class folders, whatever lies in it."""
+"""List a folder of class folders, with or without part folders (train, val, test) above them."""
 
 import os
 from collections import Counter
@@ -10,35 +10,34 @@ from harness.core.errors import DataError
 from harness.data.listing import PART_NAMES, Listing, PartName, examples, part_name, part_names_in, shown
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
-"""What an image in a folder is called. A manifest may name its files as it likes."""
+"""Suffixes of images in a folder. Files in a manifest may have any name."""
 
 
 @dataclass
 class _Walk:
-    """Files below a folder, links followed, and what was met on the way that is no image."""
+    """Walk the files below a folder, following links, and record what is ignored."""
 
     root: Path
     notes: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
     def folders(self, folder: Path) -> list[Path]:
-        """The folders in ``folder``, by name."""
+        """Return the folders in ``folder``, sorted by name."""
         return [Path(entry.path) for entry, is_folder in self._entries(folder) if is_folder]
 
     def home(self, top: Path) -> Path:
-        """The folder that holds what ``top`` is there for: the part train may lie in train/train, as some archives are
-        unpacked."""
+        """Return the folder that holds the classes of ``top``: some archives unpack the part train to train/train."""
         inside, part = self.folders(top), part_name(top.name)
         wrapped = part is not None and [part_name(folder.name) for folder in inside] == [part]
         return self.home(inside[0]) if wrapped else top
 
     def own_images(self, folder: Path) -> list[str]:
-        """The images in ``folder`` itself, relative to the root."""
+        """Return the images directly in ``folder``, relative to the root."""
         entries = [entry for entry, is_folder in self._entries(folder) if not is_folder and _is_image(entry.name)]
         return [os.path.relpath(entry.path, self.root) for entry in entries]
 
     def images(self, folder: Path) -> Iterator[str]:
-        """The images in ``folder`` and below, by name, relative to the root."""
+        """Yield the images in ``folder`` and below, sorted by name, relative to the root."""
         for entry, is_folder in self._entries(folder):
             if is_folder:
                 yield from self.images(Path(entry.path))
@@ -48,7 +47,7 @@ class _Walk:
                 yield os.path.relpath(entry.path, self.root)
 
     def _entries(self, folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
-        """What is in ``folder``, by name, and whether it is a folder; links are followed unless they lead back."""
+        """Return the entries of ``folder``, sorted by name, and whether each is a folder. Skips links to a parent."""
         found = []
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -65,14 +64,14 @@ class _Walk:
                 elif entry.is_file():
                     found.append((entry, False))
                 else:
-                    what = "leads nowhere" if entry.is_symlink() else "is no file"
+                    what = "is a broken link" if entry.is_symlink() else "is not a file"
                     self.notes.append(f"{self.shown(entry.path)} {what}: left out")
             except OSError as error:  # a link to itself
                 self.notes.append(f"{self.shown(entry.path)} cannot be followed ({error.strerror}): left out")
         return found
 
     def shown(self, *paths: Path | str) -> str:
-        """Where ``paths`` are below the root, a few of them, as they may be printed."""
+        """Return the first few ``paths``, relative to the root, as printable text."""
         return examples([os.path.relpath(path, self.root) for path in paths])
 
 
@@ -81,7 +80,7 @@ def _is_image(name: str) -> bool:
 
 
 def list_folder(name: str, root: Path) -> Listing:
-    """``root/class/…`` or ``root/part/class/…``. Raises DataError where folders may be classes or parts."""
+    """List ``root/class/…`` or ``root/part/class/…``. Raises DataError if classes and parts cannot be distinguished."""
     walk = _Walk(root)
     tops = walk.folders(root)
     try:
@@ -92,7 +91,7 @@ def list_folder(name: str, root: Path) -> Listing:
     except _Ambiguous as error:
         raise DataError(f"{name} ({root}): {error}") from None
     for top in [top for top in tops if parts and top not in parts]:
-        why = "is no part (train, val, test)" if part_name(top.name) is None else "holds no image"
+        why = "is not a part (train, val, test)" if part_name(top.name) is None else "holds no image"
         walk.notes.append(f"the folder {walk.shown(top)} {why}: left out")
     for part in PART_NAMES:
         together = [top for top in parts if parts[top] == part]
@@ -114,26 +113,24 @@ def list_folder(name: str, root: Path) -> Listing:
     if outside:
         walk.notes.append(f"images in no class folder, left out: {len(outside):,} ({examples(outside)})")
     if walk.ignored:
-        walk.notes.append(
-            f"files that are no images by their names, left out: {len(walk.ignored):,} ({examples(walk.ignored)})"
-        )
+        walk.notes.append(f"files not named like images, left out: {len(walk.ignored):,} ({examples(walk.ignored)})")
     return Listing.of_words(name, root, files, words, of_part, notes=dict.fromkeys(walk.notes))
 
 
 class _Ambiguous(Exception):
-    """Folders that may be classes or parts; says which, and what to do."""
+    """Raised if folders may be classes or parts. The message names them and the fix."""
 
 
 def _parts(walk: _Walk, tops: list[Path]) -> dict[Path, PartName]:
-    """The folders of ``tops`` that are parts, none where all are classes: one with the name of a part is a class only
-    where it holds images of its own, as all the others do."""
+    """Return the folders of ``tops`` that are parts, or none if all are classes. A folder with the name of a part is a
+    class only if it and all the others hold images directly."""
     used = [top for top in tops if walk.folders(walk.home(top)) or walk.own_images(walk.home(top))]
     parts = {top: part for top in used if (part := part_name(top.name)) is not None}
     others = [top for top in used if top not in parts]
     flat = [top for top in parts if not walk.folders(walk.home(top))]
     if flat == list(parts) and len(set(parts.values())) == 1 and others and all(map(walk.own_images, others)):
         walk.notes.append(
-            f"{walk.shown(*flat)} is taken for a class, as the folders beside it, which hold images too: if it is a "
+            f"{walk.shown(*flat)} is read as a class, like the folders next to it, which hold images too: if it is a "
             "part, put folders of the classes into train, val and test"
         )
         return {}
@@ -145,18 +142,18 @@ def _parts(walk: _Walk, tops: list[Path]) -> dict[Path, PartName]:
         )
     if parts and "train" not in parts.values():
         raise _Ambiguous(
-            f"{walk.shown(*parts)}: parts by their names, but there is no training part: call its folder train; or if "
+            f"{walk.shown(*parts)}: parts by their names, but there is no training part: name its folder train; or if "
             "they are classes, put their images directly into them, or list all in a .csv (filename,label)"
         )
     return parts
 
 
 def _check_classes(walk: _Walk, classes: list[Path]) -> None:
-    """Raises _Ambiguous where the folders ``classes`` look like parts that are called otherwise, or hold parts."""
+    """Raise _Ambiguous if the folders ``classes`` look like parts under other names, or hold parts."""
     named = [folder for folder in classes if part_names_in(folder.name)]
     if len({part for folder in named for part in part_names_in(folder.name)}) > 1:
         raise _Ambiguous(
-            f"{walk.shown(*named)}: parts or classes? Call parts train, val and test, beside each other; if they are "
+            f"{walk.shown(*named)}: parts or classes? Name parts train, val and test, next to each other; if they are "
             "classes, give them other names, or list all in a .csv (filename,label)"
         )
     inside = {folder: {found.name.casefold() for found in walk.folders(folder)} for folder in classes}
@@ -169,9 +166,9 @@ def _check_classes(walk: _Walk, classes: list[Path]) -> None:
     if all(map(part_name, shared)):
         raise _Ambiguous(f"{where}: put the parts above the classes, as in {shared[0]}/{classes[0].name}")
     advice = (
-        "call them train, val and test; if they are classes, put their images directly into them, or list all in a "
+        "name them train, val and test; if they are classes, put their images directly into them, or list all in a "
         ".csv (filename,label)"
     )
     if sum(counts[name] == len(inside) for name in shared) == min(map(len, inside.values())):
         raise _Ambiguous(f"{where}: parts or classes? If they are parts, {advice}")
-    walk.notes.append(f"{where} and are taken for classes: if they are parts, {advice}")
+    walk.notes.append(f"{where} and are read as classes: if they are parts, {advice}")

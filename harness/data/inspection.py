@@ -1,6 +1,6 @@
-"""What one look at every image of a data set gives: whether it can be read, its size, its digest, a thumbnail.
+"""Inspect every image of a data set: whether it can be read, its size, its digest and a thumbnail.
 
-All parts are looked at, the test part too, but only for these facts: no pixel of it goes anywhere else.
+The held-out test set is inspected too, but its pixels are used for nothing else.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from harness.data.decoding import Unreadable, decode, in_parallel
 from harness.data.listing import Listing
 
 THUMBNAIL = 16
-_SIDE = 32  # of what files are squeezed into
-_VERSION = "v2"  # part of every key: change it with what is computed here
+_SIDE = 32  # of the square to which files are resized
+_VERSION = "v2"  # part of every cache key: change it when the computation changes
 _CHUNK = 2048
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # what red, green and blue add to grey (ITU-R BT.601)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # weights of red, green and blue in grey (ITU-R BT.601)
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """One row an image, n in all.
+    """The facts on n images, one row each.
 
-    ``errors`` (n,) is empty where an image can be read, else it says why not, and the rest means nothing. ``digests``
-    (n,) are sha256 in hex, of a file's bytes or of an array's pixels; ``sizes`` (n, 2) width and height; ``grey`` and
-    ``constant`` (n,) whether it has no colours, and one value only (of a file: squeezed into 32 x 32). ``thumbnails``
-    (n, 16, 16) uint8 are what two images that look alike have in common.
+    ``errors`` (n,) is the reason why an image cannot be read, or ""; with an error the other columns are undefined.
+    ``digests`` (n,) are sha256 in hex, of a file's bytes or an array's pixels; ``sizes`` (n, 2) width and height;
+    ``grey`` and ``constant`` (n,) whether all pixels are grey, or equal (for a file: after resizing to 32 x 32);
+    ``thumbnails`` (n, 16, 16) uint8 serve to find near duplicates.
     """
 
     errors: NDArray[np.str_]
@@ -44,29 +44,29 @@ class Facts:
     thumbnails: NDArray[np.uint8]
 
     def readable(self) -> NDArray[np.int64]:
-        """The rows that can be read."""
+        """Return the rows that can be read."""
         return np.flatnonzero(self.errors == "")
 
 
 def look(listing: Listing) -> Facts:
-    """The facts of every image of ``listing``, kept in the cache for as long as no file changes its size or time.
+    """Inspect every image of ``listing``, or reuse the cached facts while no file changes its size or time.
 
-    Raises StorageError where the cache cannot be written.
+    Raises StorageError if the cache cannot be written.
     """
     target = user_cache() / "facts" / f"{_key(listing)}.npz"
     try:
-        found = _kept(target)
+        found = _load(target)
         if found is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{target}.lock"):
-                found = _kept(target)  # another process may have looked meanwhile
+                found = _load(target)  # another process may have written it meanwhile
                 if found is None:
                     found = _of_array(read_images(listing.home)) if listing.files is None else _of_files(listing)
-                    _keep(target, found)
+                    _save(target, found)
     except OSError as error:
         raise StorageError(
-            f"what is known of the images cannot be kept in {target.parent} ({error}): free space or set "
-            "HARNESS_CACHE to another folder"
+            f"facts about the images cannot be stored in {target.parent} ({error}): free space or set HARNESS_CACHE to "
+            "another folder"
         ) from None
     return found
 
@@ -83,7 +83,7 @@ def _key(listing: Listing) -> str:
     return digest.hexdigest()[:32]
 
 
-def _kept(target: Path) -> Facts | None:
+def _load(target: Path) -> Facts | None:
     try:
         with np.load(target, allow_pickle=False) as archive:
             return Facts(*(archive[field.name] for field in fields(Facts)))
@@ -91,7 +91,7 @@ def _kept(target: Path) -> Facts | None:
         return None
 
 
-def _keep(target: Path, facts: Facts) -> None:
+def _save(target: Path, facts: Facts) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as folder:
         built = Path(folder) / target.name
         np.savez(built, **{field.name: getattr(facts, field.name) for field in fields(Facts)})
@@ -143,7 +143,7 @@ def _of_array(images: NDArray[np.uint8]) -> Facts:
 
 
 def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, 16, 16) grey, of images (n, height, width[, 3]): each cell the mean of what it covers."""
+    """Shrink ``images`` (n, height, width[, 3]) to grey (n, 16, 16) by area averaging."""
     grey = images.astype(np.float32) if images.ndim == 3 else images @ _LUMA
     down, across = _means(grey.shape[1], THUMBNAIL), _means(grey.shape[2], THUMBNAIL)
     shrunk: NDArray[np.float32] = np.einsum("rh,nhc->nrc", down, grey @ across.T, optimize=True)
@@ -151,7 +151,7 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _means(length: int, cells: int) -> NDArray[np.float32]:
-    """(cells, length) weights: the share of each cell that each of ``length`` values covers."""
+    """Return the area-averaging weights (cells, length) that shrink ``length`` values to ``cells``."""
     edges = np.linspace(0, length, cells + 1)
     starts = np.arange(length)
     covered: NDArray[np.float64] = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)

@@ -1,4 +1,4 @@
-"""What a data set holds, without a pixel of it: names, labels, parts and groups."""
+"""The contents of a data set without its images: names, labels, parts and groups."""
 
 import re
 import unicodedata
@@ -20,22 +20,22 @@ _WORDS: dict[PartName, str] = {
     "validation": "validation|valid|val|development|devel|dev",
     "test": "test|testing|tst|evaluation|eval|holdout|heldout",
 }
-_BESIDE = "(?:dataset|data|set|images|imgs|images|photos|split|part|folder)*"
+_AFFIXES = "(?:dataset|data|set|images|imgs|images|photos|split|part|folder)*"
 _PARTS: dict[PartName, re.Pattern[str]] = {
-    part: re.compile(f"{_BESIDE}(?:{words}){_BESIDE}") for part, words in _WORDS.items()
+    part: re.compile(f"{_AFFIXES}(?:{words}){_AFFIXES}") for part, words in _WORDS.items()
 }
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
-_PIECES = re.compile(r"\d+|[^\d\s!-/:-@\[-`{-~]+")  # numbers, and what is between them and blanks and marks
+_PIECES = re.compile(r"\d+|[^\d\s!-/:-@\[-`{-~]+")  # numbers, and text between blanks, punctuation and numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
     """The rows of a data set, n of them.
 
-    ``home`` is the ``.npz`` whose rows these are, or the folder in which ``files`` (n) are; ``files`` is None for an
-    ``.npz``. ``labels`` (n,) index ``class_names``; ``parts`` (n,) says "train", "validation" or "test", "train" for
-    all where the data set has no parts of its own; ``groups`` (n,) numbers what must stay on one side of a split, None
-    where nothing must. ``notes`` say in words what was left out and what looks odd.
+    ``home`` is an ``.npz`` (then ``files`` is None), or the folder of the ``files`` (n). ``labels`` (n,) index
+    ``class_names``. ``parts`` (n,) are "train", "validation" or "test", or all "train" if the data set is not split.
+    ``groups`` (n,) number the rows that must stay on one side of a split, or None. ``notes`` are sentences on what was
+    left out and what looks odd.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Listing:
         return len(self.labels)
 
     def path(self, row: int) -> Path:
-        """The file of a row; only for a listing of files."""
+        """Return the file of a row. Only for a listing of files."""
         assert self.files is not None
         return self.home / self.files[row]
 
     def row_name(self, row: int) -> str:
-        """A row in words that can be shown and stored: its file as in the listing, or its number."""
+        """Return a printable name of a row: its file as listed, or its number."""
         return str(int(row)) if self.files is None else printable(self.files[row])
 
     @classmethod
@@ -70,9 +70,9 @@ class Listing:
         groups: Sequence[str] | None = None,
         notes: Iterable[str] = (),
     ) -> "Listing":
-        """From one class name, part and maybe group a file. Classes are sorted by name, by number where all are
-        numbers; names that Unicode writes in two ways are one. Groups are those of `numbered`. Raises DataError for
-        fewer than two classes."""
+        """Build a listing from the class name, part and optional group of each file. Classes are sorted by name, or by
+        number if all are numbers; Unicode is normalized. For groups see `numbered`. Raises DataError for fewer than two
+        classes."""
         notes = list(notes)
         words = [unicodedata.normalize("NFC", word) for word in words]
         found = set(words)
@@ -89,9 +89,9 @@ class Listing:
                 how = "upper and lower case" if len({word.casefold() for word in twins}) == 1 else "spelling"
                 notes.append(
                     f"the classes {', '.join(map(shown, twins))} differ in {how} only: they are kept apart; if they "
-                    "are one class, put them together"
+                    "are one class, merge them"
                 )
-        numbers, said = (None, []) if groups is None or not any(map(str.strip, groups)) else numbered(groups)
+        numbers, group_notes = (None, []) if groups is None or not any(map(str.strip, groups)) else numbered(groups)
         number = {word: label for label, word in enumerate(class_names)}
         return cls(
             name,
@@ -101,42 +101,42 @@ class Listing:
             tuple(printable(word) for word in class_names),
             np.array(parts, np.str_),
             numbers,
-            (*notes, *said),
+            (*notes, *group_notes),
         )
 
 
 def part_name(word: str) -> PartName | None:
-    """The part that ``word`` (a folder's name, a manifest's entry) means, None where it means none: "Training Set",
-    "val_images", "test2017"; case, blanks, marks and digits do not matter."""
+    """Return the part that a folder's name or a manifest's entry stands for, or None. Case, blanks, punctuation and
+    digits do not matter: "Training Set", "val_images", "test2017"."""
     letters = re.sub(r"[\W\d_]+", "", word.casefold())
     return next((part for part, pattern in _PARTS.items() if pattern.fullmatch(letters)), None)
 
 
 def part_names_in(word: str) -> set[PartName]:
-    """The parts that ``word`` names besides something else: "seg_train" names one and means none."""
+    """Return the parts that are named within ``word``, as in "seg_train", which is not a part itself."""
     return {part for piece in re.findall(r"[^\W\d_]+", word) if (part := part_name(piece)) is not None}
 
 
 def printable(name: str) -> str:
-    """A name from data as text that every database takes: what is not Unicode is escaped, and NUL."""
+    """Return a name from data as text that every database accepts, with invalid Unicode and NUL escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
 
 
 def shown(name: str) -> str:
-    """A name from data as it may be printed: quoted, on one line, no control characters, not too long."""
+    """Return a name from data as printable text: quoted, on one line, without control characters, shortened."""
     quoted = repr(printable(name))
     return quoted if len(quoted) <= 100 else f"{quoted[:60]}…{quoted[-39:]}"
 
 
 def examples(names: Sequence[str], most: int = 3) -> str:
-    """The first few of ``names``, printable, and how many more there are."""
+    """Return the first few ``names``, printable, and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more
 
 
 def numbered(groups: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """The number of each row's group, and notes on spellings. A group is one however it is spelled, since a patient on
-    two sides of a split costs more than two patients on one. A row without a group (blank) is a group of its own."""
+    """Return the number of each row's group (n,), and notes on spellings. A blank group is a group of its own.
+    Spellings are merged: a patient on both sides of a split does more harm than two patients merged into one."""
     spellings = _spellings(dict.fromkeys(groups))
     of_word = {word: reading for reading, words in spellings.items() for word in words}
     known: dict[object, int] = {}
@@ -153,16 +153,16 @@ def numbered(groups: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
     notes = []
     if several:
         notes.append(
-            "groups in more than one spelling (blanks, upper and lower case, zeros, Unicode), each taken for one: "
-            f"{_equal(several)}; where they are different groups, give them different names"
+            "groups in more than one spelling (blanks, upper and lower case, zeros, Unicode), each read as one: "
+            f"{_equal(several)}; if they are different groups, give them different names"
         )
     if alike:
         notes.append(
-            f"groups that differ in marks or zeros only, kept apart: {_equal(alike)}; if they are one group, which "
-            "must not be on two sides of a split, write them in one way"
+            f"groups that differ in punctuation or zeros only, kept apart: {_equal(alike)}; if they are one group, "
+            "which must not be on two sides of a split, spell them the same"
         )
     if blank:
-        notes.append(f"rows without a group, each taken for a group of its own: {blank:,}")
+        notes.append(f"rows without a group, each read as a group of its own: {blank:,}")
     return numbers, notes
 
 
@@ -172,12 +172,12 @@ def _equal(groups: Sequence[Sequence[str]]) -> str:
 
 
 def _spellings(words: Iterable[str]) -> dict[str, list[str]]:
-    """What ``words`` are read as, each with its spellings: without white space around and doubled and what is not seen,
-    in one case and one of Unicode's forms, a number as its value."""
+    """Map each normalized form of ``words`` to its spellings. Whitespace, case, Unicode form and invisible characters
+    do not matter, and a number is normalized to its value."""
     found: dict[str, list[str]] = {}
     for word in words:
-        seen = "".join(sign for sign in word if unicodedata.category(sign) != "Cf")
-        reading = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
+        visible = "".join(sign for sign in word if unicodedata.category(sign) != "Cf")
+        reading = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
         if _NUMBER.fullmatch(reading):
             value = f"{Decimal(reading):f}"
             reading = value.rstrip("0").rstrip(".") if "." in value else value

@@ -1,4 +1,4 @@
-"""Tables that list files and their labels."""
+"""Read manifests: tables that list files and their labels."""
 
 import os
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from harness.data.listing import Listing, examples, part_name, shown
 
 SUFFIXES = frozenset({".csv", ".parquet"})
 COLUMNS = ("filename", "label", "split", "group")
-"""Those that are read, in any case; others are not."""
+"""The columns that are read, in upper or lower case."""
 
 
 def manifests_beside(train: Path) -> list[Path]:
-    """The manifests of other parts beside ``train.csv``: the article's layout."""
+    """Return the manifests of other parts next to ``train.csv``, as in the article's layout."""
     return [path for path in sorted(train.parent.glob("*.csv")) if part_name(path.stem) not in (None, "train")]
 
 
 def list_manifests(name: str, manifests: Sequence[Path]) -> Listing:
-    """One manifest, or ``train.csv`` and those beside it: columns filename and label, maybe split and group."""
+    """List one manifest, or ``train.csv`` and those next to it. Raises DataError if a table is invalid."""
     home = manifests[0].parent
     notes: list[str] = []
     frames = []
@@ -48,7 +48,7 @@ def list_manifests(name: str, manifests: Sequence[Path]) -> Listing:
     parts = [part_name(word) for word in rows["split"]]
     if None in parts:
         word = rows["split"].iloc[parts.index(None)]
-        raise DataError(f"{manifests[0]}: split says {shown(word)}: only train, validation (or val) and test are known")
+        raise DataError(f"{manifests[0]}: split has {shown(word)}: only train, validation (or val) and test are known")
     groups = rows["group"].tolist() if "group" in rows else None
     return Listing.of_words(
         name, home, rows["filename"].tolist(), rows["label"].tolist(), [part or "" for part in parts], groups, notes
@@ -56,7 +56,7 @@ def list_manifests(name: str, manifests: Sequence[Path]) -> Listing:
 
 
 def _table(manifest: Path) -> pd.DataFrame:
-    """The manifest as text, whatever it looks like: "007" and "NA" are labels too."""
+    """Read the manifest with all cells as text, since "007" and "NA" may be labels."""
     try:
         if manifest.suffix.lower() == ".csv":
             frame = pd.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
@@ -65,7 +65,7 @@ def _table(manifest: Path) -> pd.DataFrame:
         frame = frame.where(frame.notna(), "").astype(str).rename(columns=lambda column: str(column).strip().casefold())
     except ImportError:
         raise DataError(f"{manifest} is a Parquet file: `pip install pyarrow` to read it, or give a .csv") from None
-    except (OSError, ValueError) as error:  # pandas' and Arrow's are of these kinds too
+    except (OSError, ValueError) as error:  # the errors of pandas and Arrow are subclasses
         raise DataError(f"{manifest} cannot be read as a table ({error}): write it again, as UTF-8") from None
     for column in COLUMNS:
         if list(frame.columns).count(column) > 1:
@@ -74,7 +74,7 @@ def _table(manifest: Path) -> pd.DataFrame:
 
 
 def _found(home: Path, filenames: list[str], part: str | None) -> list[str]:
-    """``filenames`` relative to ``home``: they are beside the manifest, or in the folder of its part or of images."""
+    """Return ``filenames`` relative to ``home``. Looks for the first one next to the manifest and in known folders."""
     folders = ["", *(f"{above}{part}" for above in ("Images/", "images/", "") if part), "Images", "images"]
     for filename in filenames[:1]:
         for folder in folders:

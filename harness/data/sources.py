@@ -1,4 +1,4 @@
-"""Reading what a data set lists, whichever kind of source it is."""
+"""List a data set of any kind: folder, manifest, ``.npz`` or download."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,7 @@ from harness.data.manifests import list_manifests, manifests_beside
 
 
 def read_listing(dataset: DatasetSpec) -> Listing:
-    """What ``dataset`` lists, downloaded first where it has to be. Raises DataError."""
+    """List ``dataset``, downloaded first if necessary. Raises DataError if it is missing or invalid."""
     path = dataset.file if dataset.file is not None else fetch(dataset.download or "")
     if not path.exists():
         raise DataError(f"there is no file or folder {shown(str(path))}: check the path of data set {dataset.name}")
@@ -29,7 +29,7 @@ def read_listing(dataset: DatasetSpec) -> Listing:
     if path.suffix.lower() == ".npz":
         return list_archive(dataset.name, path)
     raise DataError(
-        f"{shown(str(path))} is no data set: give a folder of class folders, a manifest (.csv, .parquet) or an .npz"
+        f"{shown(str(path))} is not a data set: give a folder of class folders, a manifest (.csv, .parquet) or an .npz"
     )
 
 
@@ -37,7 +37,7 @@ def _check_digest(dataset: DatasetSpec, path: Path) -> None:
     if dataset.sha256 is None:
         return
     if path.is_dir():
-        raise DataError(f"{dataset.name}'s TOML declares a sha256, but {path} is a folder: leave it out")
+        raise DataError(f"{dataset.name}'s TOML declares a sha256, but {path} is a folder: leave the sha256 out")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != dataset.sha256:

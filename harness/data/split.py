@@ -1,4 +1,4 @@
-"""Drawing the parts of a study: seeded, stratified by class, and by group where groups are given."""
+"""Draw the training, validation and test set of a study: seeded, stratified by class, with whole groups."""
 
 from dataclasses import dataclass, replace
 
@@ -11,8 +11,8 @@ from harness.core.spec import DataSpec
 from harness.data.listing import Listing, shown
 
 DEFAULT_SHARE = 0.2
-"""Of the training part (one image a class at least): the validation part and the test part, where the data set has none
-and no size is asked for."""
+"""Share of the training images (at least one per class) for a validation or test set that the data set does not have,
+if no size is asked for."""
 
 Rows = NDArray[np.int64]
 
@@ -27,15 +27,17 @@ class Parts:
 
 
 def draw_parts(listing: Listing, readable: Rows, data: DataSpec, seed: int) -> Parts:
-    """The parts of a study on the ``readable`` rows: the same for the same listing, sizes and seed.
+    """Draw the parts of a study from the ``readable`` rows, reproducibly for the same listing, sizes and seed.
 
-    Parts that the data set has are kept, or drawn from where a smaller size is asked for; those it lacks are cut from
-    its training part. No group is on two sides, which makes sizes approximate where there are groups. Raises DataError
-    for sizes over what there is, and for classes and groups that cannot be split so.
+    Parts of the data set are kept, or sampled if a smaller size is asked for. Missing parts are drawn from its training
+    images. No group is on two sides, so that with groups the sizes are approximate.
+
+    Raises:
+        DataError: a size is too large, or classes or groups cannot be split.
     """
     train, validation, test = (readable[listing.parts[readable] == part] for part in ("train", "validation", "test"))
     if len(train) == 0:
-        raise DataError(f"{listing.name} has no training image that can be read: nothing can be learnt from it")
+        raise DataError(f"{listing.name} has no training image that can be read: add some")
     _check_groups(listing, train, validation, test)
     if len(test):
         test = _at_most(listing, test, data.test_size, seed, "test")
@@ -55,7 +57,7 @@ def draw_parts(listing: Listing, readable: Rows, data: DataSpec, seed: int) -> P
         validation, train = _draw(listing, train, n, seed + 1)
     n_train = _train_size(len(train), len(validation), data)
     if n_train < len(train):
-        # Both sides are of the training part or of no part: groups may be cut.
+        # The others are not used, so that groups may be divided.
         train = _draw(replace(listing, groups=None), train, n_train, seed + 2)[0]
     missing = [name for label, name in enumerate(listing.class_names) if label not in listing.labels[train]]
     if missing:
@@ -101,12 +103,12 @@ def _check_groups(listing: Listing, *parts: Rows) -> None:
             a, b = (rows[listing.groups[rows] == group][0] for rows in (parts[i], parts[j]))
             raise DataError(
                 f"{listing.name}: {shown(listing.row_name(a))} and {shown(listing.row_name(b))} are of one group, but "
-                f"in the {listing.parts[a]} and the {listing.parts[b]} part: put every group into one part"
+                f"in the {listing.parts[a]} and the {listing.parts[b]} set: put every group into one of them"
             )
 
 
 def _draw(listing: Listing, rows: Rows, size: int, seed: int) -> tuple[Rows, Rows]:
-    """``size`` of ``rows`` with every class in its share, and the others; both in a shuffled order."""
+    """Return ``size`` of ``rows``, stratified by class, and the others; both shuffled."""
     labels = listing.labels[rows]
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2 or size < len(classes) or len(rows) - size < len(classes):
@@ -123,8 +125,8 @@ def _draw(listing: Listing, rows: Rows, size: int, seed: int) -> tuple[Rows, Row
 
 
 def _draw_groups(listing: Listing, rows: Rows, size: int, seed: int) -> tuple[Rows, Rows]:
-    """Whole groups that bring every class nearest to its share of ``size``: the largest first, in a seeded order, each
-    if it brings the counts nearer, as scikit-learn's StratifiedGroupKFold does."""
+    """Return whole groups with about ``size`` rows, stratified by class, and the others. Like scikit-learn's
+    StratifiedGroupKFold: largest groups first, in a seeded order, each taken if it brings the class counts nearer."""
     assert listing.groups is not None
     groups, which = np.unique(listing.groups[rows], return_inverse=True)
     counts = np.zeros((len(groups), len(listing.class_names)))

@@ -1,4 +1,4 @@
-"""Views: what they show, that they are stored and charged once each, and that epochs take them in turn."""
+"""Views: their contents, that each is cached and counted once, and that epochs use them in turn."""
 
 from typing import Any
 
@@ -32,25 +32,25 @@ def with_views(problem: Problem, views: int, **changes: Any) -> Problem:
 
 @pytest.mark.parametrize("shape", [(20, 16, 24), (20, 16, 24, 3)])
 @pytest.mark.parametrize("flip", [False, True])
-def test_a_view_is_each_image_moved_and_maybe_mirrored(shape: tuple[int, ...], flip: bool) -> None:
+def test_a_view_shifts_each_image_and_may_mirror_it(shape: tuple[int, ...], flip: bool) -> None:
     original = images(*shape)
     seen = view(original, 1, flip=flip).pixels[:]
     assert seen.shape == shape and seen.dtype == np.uint8
     down, right = 16 // SHIFT, 24 // SHIFT
     mirrored = 0
     for before, after in zip(original.pixels, seen, strict=True):
-        # The middle, which no edge reaches, is somewhere in the image to the letter.
+        # The centre, which edge padding does not reach, is an exact crop of the image.
         middle = after[down:-down, right:-right]
         places = [(y, x) for y in range(2 * down + 1) for x in range(2 * right + 1)]
         height, width = middle.shape[:2]
-        as_it_is = any(np.array_equal(before[y : y + height, x : x + width], middle) for y, x in places)
-        turned = any(np.array_equal(before[:, ::-1][y : y + height, x : x + width], middle) for y, x in places)
-        assert as_it_is or turned
-        mirrored += not as_it_is
+        unmirrored = any(np.array_equal(before[y : y + height, x : x + width], middle) for y, x in places)
+        flipped = any(np.array_equal(before[:, ::-1][y : y + height, x : x + width], middle) for y, x in places)
+        assert unmirrored or flipped
+        mirrored += not unmirrored
     assert (0 < mirrored < 20) if flip else mirrored == 0
 
 
-def test_views_are_the_same_each_time_whichever_rows_are_asked_for() -> None:
+def test_views_are_reproducible_for_any_selection_of_rows() -> None:
     original = images(30, 16, 16)
     one, again, other = (view(original, i, flip=True) for i in (1, 1, 2))
     rows = np.array([3, 29, 3])
@@ -61,7 +61,7 @@ def test_views_are_the_same_each_time_whichever_rows_are_asked_for() -> None:
     assert one.digest() == again.digest() and view(original, 0, flip=True) is original
 
 
-def test_every_view_is_stored_and_charged_once(tiny_problem: Problem) -> None:
+def test_every_view_is_cached_and_counted_once(tiny_problem: Problem) -> None:
     problem = with_views(tiny_problem, 2)
     strategy = Strategy("feature_extraction", 13, "average", (), 0.0, "adam", 1e-3)
     alone = run_trial(strategy, tiny_problem, seed=1, on_checkpoint=lambda _: None)
@@ -78,7 +78,7 @@ def test_every_view_is_stored_and_charged_once(tiny_problem: Problem) -> None:
     )
 
 
-def test_stored_views_and_those_made_on_the_fly_train_alike(tiny_problem: Problem) -> None:
+def test_cached_views_and_views_made_on_the_fly_train_equally(tiny_problem: Problem) -> None:
     problem = with_views(tiny_problem, 2, flip=True)
     strategy = Strategy("freeze_first_k", 10, "average", (), 0.0, "adam", 3e-3)
     curves = []
@@ -94,13 +94,13 @@ def test_stored_views_and_those_made_on_the_fly_train_alike(tiny_problem: Proble
         assert stored.train_loss == pytest.approx(made.train_loss, rel=1e-5)
 
 
-def test_baselines_see_the_views_too(tiny_problem: Problem) -> None:
+def test_baselines_use_the_views(tiny_problem: Problem) -> None:
     for name in ("linear_probe", "mlp"):
         alone, viewed = (run_baseline(name, with_views(tiny_problem, n), seed=1) for n in (1, 2))  # type: ignore[arg-type]
         assert viewed.status == "complete" and viewed.val_loss != alone.val_loss
 
 
-def test_views_that_no_epoch_would_see_are_refused(study_file: Any) -> None:
+def test_more_views_than_epochs_are_refused(study_file: Any) -> None:
     assert StudySpec.load(str(study_file), {"data.views": 2})[0].data.flip is False
     with pytest.raises(SpecError, match=r"data\.views 3 are more than the 2 of budget\.epochs"):
         StudySpec.load(str(study_file), {"data.views": 3})

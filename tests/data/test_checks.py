@@ -1,4 +1,4 @@
-"""What the checks of a data set find, say and store; the command that runs them."""
+"""The checks of a data set: findings, messages, stored report, and the command that runs them."""
 
 import io
 import json
@@ -26,14 +26,14 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def photo(seed: int, size: int = 64) -> Image.Image:
-    """Something smooth with edges, as a photo is."""
+    """Return a smooth image with edges, like a photo."""
     coarse = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Eight photos each of cats and of dogs, in a train and a test part."""
+    """A data set with eight photos per class (cat, dog) in each of train and test."""
     for part in ("train", "test"):
         for label, name in enumerate(("cat", "dog")):
             folder = tmp_path / "set" / part / name
@@ -48,14 +48,14 @@ def reported(path: Path) -> Report:
     return check(listing, look(listing), listing.parts)
 
 
-def test_nothing_odd_is_nothing_said(root: Path) -> None:
+def test_a_clean_data_set_has_no_warnings(root: Path) -> None:
     report = reported(root)
     assert report.warnings() == []
     assert report.counts == {name: {"train": 8, "validation": 0, "test": 8, "unused": 0} for name in ("cat", "dog")}
     assert report.sizes == {"width": [64, 64, 64], "height": [64, 64, 64], "different sizes": 1}
 
 
-def test_every_oddity_is_found_and_nothing_else_is_lost(root: Path) -> None:
+def test_every_problem_is_found_and_the_other_images_stay(root: Path) -> None:
     cats, dogs = root / "train" / "cat", root / "train" / "dog"
     file = io.BytesIO()
     photo(1).save(file, "JPEG")
@@ -85,18 +85,18 @@ def test_every_oddity_is_found_and_nothing_else_is_lost(root: Path) -> None:
     assert report.across == [report.exact[0], report.near[0]]
     assert report.conflicts == [["train/cat/3.png", "train/dog/a cat.png"]]
     assert report.sizes["width"] == [1, 64, 12000] and report.images == 32 + 10
-    said = "\n".join(report.warnings())
+    warned = "\n".join(report.warnings())
     for words in (
         "files that cannot be read, left out: 3 ('train/cat/empty.png' (it is empty); 'train/cat/half.jpg'",
         "images in more than one part, exact or near copies: 2 ('test/cat/seen.png' = 'train/cat/4.png' and others)",
         "images under more than one class: 1 ('train/cat/3.png' = 'train/dog/a cat.png')",
         "exact copies of other images: 3",
-        "images of one value only: 2 ('train/cat/pixel.png', 'train/dog/huge.jpg')",
-        "images less than 8 pixels high or wide: 1 ('train/cat/pixel.png')",
+        "constant images: 2 ('train/cat/pixel.png', 'train/dog/huge.jpg')",
+        "images under 8 pixels high or wide: 1 ('train/cat/pixel.png')",
         "classes of fewer than 3 images, one for each part: 1 ('rare 1')",
         "the classes are unbalanced: 11 training images of 'dog', 1 of 'rare'",
     ):
-        assert words in said
+        assert words in warned
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_every_oddity_is_found_and_nothing_else_is_lost(root: Path) -> None:
     ],
     ids=["smaller", "grey", "darker"],
 )
-def test_near_duplicates_are_found_by_what_they_show(root: Path, change: object) -> None:
+def test_near_duplicates_are_found(root: Path, change: object) -> None:
     change(photo(2)).save(root / "train" / "dog" / "copy.png")
     assert reported(root).near == [["train/cat/2.png", "train/dog/copy.png"]]
 
 
-def test_many_copies_of_one_image_stay_affordable(tmp_path: Path) -> None:
+def test_many_copies_of_one_image_give_few_pairs(tmp_path: Path) -> None:
     base = np.asarray(photo(0).convert("L")).astype(int)
     images = np.stack([np.clip(base + i % 50, 0, 255) for i in range(1000)]).astype(np.uint8)
     np.savez(tmp_path / "same.npz", images=images, labels=np.arange(1000) % 2)
@@ -122,14 +122,14 @@ def test_many_copies_of_one_image_stay_affordable(tmp_path: Path) -> None:
     assert len(found) <= 8 * 1000
 
 
-def test_a_thumbnail_is_the_mean_of_what_each_cell_covers() -> None:
+def test_a_thumbnail_averages_areas() -> None:
     image = np.arange(48 * 32, dtype=np.float64).reshape(1, 48, 32) % 251
     wanted = image.reshape(16, 3, 16, 2).mean(axis=(1, 3))
     assert np.abs(thumbnails(image.astype(np.uint8))[0] - wanted).max() <= 0.51
     assert (thumbnails(np.full((2, 5, 7, 3), 9, np.uint8)) == 9).all()
 
 
-def test_facts_are_kept_until_a_file_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_are_cached_until_a_file_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = read_listing(DatasetSpec(name="set", file=root))
     first = look(listing)
     with monkeypatch.context() as patched:
@@ -159,7 +159,7 @@ def test_the_command_prints_a_report(root: Path, capsys: pytest.CaptureFixture[s
         assert __main__.main(["data", "check", "set"]) == 0
     out = capsys.readouterr().out
     assert "set: 33 images, 2 classes" in out and "unreadable files, left out: 1" in out
-    assert r"'train/cat/[red]\n.jpg': no image in a format that is known here" in out
+    assert r"'train/cat/[red]\n.jpg': not an image in a supported format" in out
     assert "exact duplicates: none" in out and "width: smallest 64, median 64, largest 64" in out
 
 
@@ -170,11 +170,11 @@ def test_strict_refuses_unreadable_files_and_json_names_them(root: Path, capsys:
     assert data_main(["check", "set", "--strict", "--json"]) == 2
     output = capsys.readouterr()
     assert json.loads(output.out)["unreadable"][0][0] == "train/cat/0.png"
-    assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (no image")
+    assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (not an image")
 
 
 def table(name: str, rows: list[tuple[str, ...]], columns: str = "filename,label,split,group") -> str:
-    """A manifest of ``rows``, without a file's name each: they get photos, all different."""
+    """Write a manifest of ``rows``, which lack the filename, and a different photo for each."""
     for i in range(len(rows)):
         photo(3000 + i).save(f"{i}.png")
     lines = [columns, *(",".join((f"{i}.png", *row)) for i, row in enumerate(rows))]
@@ -202,13 +202,13 @@ _ODD = {
     "fine": (lambda: table("a.csv", TWO, "filename,label"), None),
     "fine groups": (
         lambda: table("a.csv", [(c, f"p{i // 2}") for i, (c,) in enumerate(TWO)], "filename,label,group"), None),
-    "a split that divides every group": (
+    "every group in train and test": (
         lambda: table("a.csv", [(c, "train" if i < 16 else "test", f"p{i % 4}") for i, (c,) in enumerate(TWO)]),
-        "are of one group, but in the train and the test part",
+        "are of one group, but in the train and the test set",
     ),
-    "a split that divides a group by its spelling": (
+    "one group in train and test under two spellings": (
         lambda: table("a.csv", [(c, *(("train", f"p{i}") if i else ("test", "P4 "))) for i, (c,) in enumerate(TWO)]),
-        "'4.png' and '0.png' are of one group, but in the train and the test part",
+        "'4.png' and '0.png' are of one group, but in the train and the test set",
     ),
     "one group for all": (
         lambda: table("a.csv", [(c, "train", "p") for c, in TWO]), "the groups of a cannot be split"),
@@ -216,15 +216,15 @@ _ODD = {
         lambda: table("a.csv", [(c, "train", c) for c, in TWO]), "the groups of a cannot be split"),
     "no training rows": (
         lambda: table("a.csv", [(c, "test", "") for c, in TWO]), "has no training image that can be read"),
-    "a class in the test part only": (
+    "a class in the test set only": (
         lambda: table("a.csv", [(c, "train", "") for c, in TWO] + [("owl", "test", "")] * 3),
         "no training image of class 'owl'",
     ),
     "a class of one": (lambda: table("a.csv", [*TWO, ("owl",)], "filename,label"), "(the smallest, 'owl', has 1"),
     "one class": (lambda: table("a.csv", TWO[::2], "filename,label"), "has one class only ('cat')"),
-    "a word that is no part": (lambda: table("a.csv", [("cat", "tset", "")]), "split says 'tset'"),
+    "an unknown split": (lambda: table("a.csv", [("cat", "tset", "")]), "split has 'tset'"),
     "no column": (lambda: table("a.csv", TWO, "filename,class"), "has no column 'label'"),
-    "nothing that can be read": (
+    "no readable file": (
         lambda: folders("cat/a.png", "dog/a.png", words=True), "none of the 2 images of photos can be read"),
     "one image a class": (lambda: folders("cat/a.png", "dog/a.png"), "cannot be drawn with all 2 classes on both"),
     "two images a class": (
@@ -241,23 +241,23 @@ _ODD = {
 
 
 @pytest.mark.parametrize("make", _ODD)
-def test_check_says_what_a_study_says(make: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_and_run_report_the_same_error(make: str, capsys: pytest.CaptureFixture[str]) -> None:
     write, message = _ODD[make]
     path = write()
     planned = run.main(["--data", path, "--dry-run"])
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert data_main(["check", path]) == planned == (0 if message is None else 2)
     output = capsys.readouterr()
-    assert output.err == said and (message or "") in said and said.count("\n") == (message is not None)
+    assert output.err == error and (message or "") in error and error.count("\n") == (message is not None)
     assert ("warnings: none" in output.out) == (message is None)
-    if message is not None and output.out:  # what lists no data set has no report
-        assert f"  a study of them is refused: {said.removeprefix('error: ')}" in output.out
+    if message is not None and output.out:  # without a listing there is no report
+        assert f"  a study of this data set is refused: {error.removeprefix('error: ')}" in output.out
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("nowhere", "unknown data set 'nowhere'"), ("set/test/cat/0.png", "is no data set")]
+    ("path", "message"), [("nowhere", "unknown data set 'nowhere'"), ("set/test/cat/0.png", "is not a data set")]
 )
-def test_what_cannot_be_checked_is_one_line(
+def test_a_path_that_is_not_a_data_set_is_one_line(
     root: Path, capsys: pytest.CaptureFixture[str], path: str, message: str
 ) -> None:
     assert data_main(["check", path]) == 2

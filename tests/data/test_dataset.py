@@ -1,4 +1,4 @@
-"""Data sets: what is read, how it is split, what is refused."""
+"""Data sets: reading, splitting and invalid input."""
 
 import re
 from dataclasses import replace
@@ -42,9 +42,9 @@ def test_the_seed_decides_the_split(digits: DatasetSpec) -> None:
     assert np.array_equal(first.test.rows, again.test.rows)
 
 
-def test_the_test_part_comes_from_the_test_rows_and_holds_no_image(digits: DatasetSpec) -> None:
+def test_the_sealed_test_set_is_of_test_rows_and_holds_no_image(digits: DatasetSpec) -> None:
     split = load_split(digits, ASKED, seed=0)
-    assert split.test.rows.min() >= 180  # the data set's own test part
+    assert split.test.rows.min() >= 180  # the data set's own test set
     assert SealedTest.__slots__ == ("listing", "rows", "image_size") and split.test.rows.ndim == 1
     arrays = [value for value in vars(split.test.listing).values() if isinstance(value, np.ndarray)]
     assert {array.ndim for array in arrays} == {1} and not {np.dtype(np.uint8)} & {array.dtype for array in arrays}
@@ -52,7 +52,7 @@ def test_the_test_part_comes_from_the_test_rows_and_holds_no_image(digits: Datas
 
 @given(n=st.integers(60, 200), classes=st.integers(2, 5), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_any_set_without_parts_is_cut_in_three(
+def test_a_data_set_without_parts_is_split_in_three(
     tmp_path_factory: pytest.TempPathFactory, n: int, classes: int, seed: int
 ) -> None:
     labels = np.arange(n) % classes
@@ -72,7 +72,7 @@ def test_any_set_without_parts_is_cut_in_three(
         ({"validation_size": 1}, "cannot be drawn with all 3 classes on both sides"),
     ],
 )
-def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[str, int], message: str) -> None:
+def test_sizes_too_large_or_too_small_are_refused(digits: DatasetSpec, sizes: dict[str, int], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         load_split(digits, ASKED.model_copy(update=sizes), seed=0)
 
@@ -91,7 +91,7 @@ def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[s
         ({"images": images(9), "labels": np.arange(9) % 2, "split": np.array(["train"])}, "split has shape (1,)"),
         (
             {"images": images(9), "labels": np.arange(9) % 2, "split": np.array(["train", "val", "tset"] * 3)},
-            "split says 'train', 'tset', 'val': only 'train', 'validation' (or 'val') and 'test' are known",
+            "split has 'train', 'tset', 'val': only 'train', 'validation' (or 'val') and 'test' are known",
         ),
         (
             {"images": images(60), "labels": np.arange(60) % 2, "class_names": np.array(["a", "b", "c"])},
@@ -99,13 +99,13 @@ def test_sizes_over_what_there_is_are_refused(digits: DatasetSpec, sizes: dict[s
         ),
     ],
 )
-def test_what_is_not_a_data_set_is_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+def test_an_invalid_archive_is_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         load_split(written(tmp_path, **arrays), DataSpec(dataset="set"), seed=0)
 
 
 @pytest.mark.parametrize("kind", ["U", "S"])
-def test_groups_of_an_archive_are_one_however_they_are_spelled(tmp_path: Path, kind: str) -> None:
+def test_spellings_of_a_group_in_an_archive_are_merged(tmp_path: Path, kind: str) -> None:
     groups = np.array(["p07", "P07 ", "p08", "p08", "", ""]).astype(kind)
     listing = read_listing(written(tmp_path, images=images(6), labels=np.arange(6) % 2, groups=groups))
     assert listing.groups.tolist() == [0, 0, 1, 1, 2, 3] and len(listing.notes) == 2
@@ -113,7 +113,7 @@ def test_groups_of_an_archive_are_one_however_they_are_spelled(tmp_path: Path, k
     assert read_listing(numbers).groups.tolist() == [2, 2, 0, 1, 1, 0]
 
 
-def test_a_missing_or_broken_or_pickled_file_is_refused(tmp_path: Path, digits: DatasetSpec) -> None:
+def test_a_missing_truncated_or_pickled_file_is_refused(tmp_path: Path, digits: DatasetSpec) -> None:
     with pytest.raises(DataError, match="there is no file or folder"):
         load_split(digits.model_copy(update={"file": tmp_path / "none.npz"}), ASKED, seed=0)
     digits.file.write_bytes(digits.file.read_bytes()[:500])
@@ -124,7 +124,7 @@ def test_a_missing_or_broken_or_pickled_file_is_refused(tmp_path: Path, digits: 
         load_split(pickled, ASKED, seed=0)
 
 
-def test_mnist_is_what_its_file_declares() -> None:
+def test_mnist_is_the_declared_file() -> None:
     import hashlib
 
     spec, dataset = StudySpec.load("mnist")
@@ -141,7 +141,7 @@ def test_a_file_other_than_the_declared_one_is_refused(digits: DatasetSpec) -> N
         load_split(digits.model_copy(update={"sha256": "0" * 64}), ASKED, seed=0)
 
 
-def test_majority_counts_the_training_parts_commonest_class(digits: DatasetSpec) -> None:
+def test_majority_predicts_the_most_common_training_class(digits: DatasetSpec) -> None:
     split = load_split(digits, ASKED, seed=0)
     labels = np.zeros(60, np.int64)
     skewed = replace(split, train=replace(split.train, labels=labels))

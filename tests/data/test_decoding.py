@@ -1,4 +1,4 @@
-"""Files to pixels: every format, what is turned, what is refused, and the cache of whole parts."""
+"""Decoding files: formats, orientation, damaged files, and the cache of decoded images."""
 
 import hashlib
 import io
@@ -19,10 +19,10 @@ from harness.data import decoding
 from harness.data.decoding import Unreadable, decode, squares
 from tests.conftest import ROOT
 
-# A process that decodes says nothing of odd EXIF; pytest has its own filters.
+# Warnings about malformed EXIF are off in the package, but pytest sets its own filters.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 
-GREY = np.add.outer(np.arange(40) * 3, np.arange(60) * 2).astype(np.uint8)  # lighter to the right and downwards
+GREY = np.add.outer(np.arange(40) * 3, np.arange(60) * 2).astype(np.uint8)  # brighter to the right and downwards
 COLOURS = np.stack([GREY, GREY[::-1], np.full_like(GREY, 90)], axis=2)
 
 
@@ -39,19 +39,19 @@ def decoded(image: Image.Image, kind: str, size: int = 32, **options: object) ->
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
-def test_every_format_gives_the_same_image(kind: str) -> None:
+def test_every_format_decodes_to_the_same_image(kind: str) -> None:
     wanted = decoded(Image.fromarray(COLOURS), "PNG")
     found = decoded(Image.fromarray(COLOURS), kind, **({"quality": 95} if kind in ("JPEG", "WEBP") else {}))
     assert found.shape == (32, 32, 3) and found.dtype == np.uint8
     assert np.abs(found.astype(int) - wanted).mean() < (8 if kind == "GIF" else 4)
 
 
-def test_grey_stays_grey_and_the_middle_is_cut_out() -> None:
+def test_grey_stays_grey_and_the_centre_is_cropped() -> None:
     found = decoded(Image.fromarray(GREY), "PNG", size=40)
     assert found.shape == (40, 40) and np.array_equal(found, GREY[:, 10:50])
 
 
-def test_the_whole_is_squeezed_for_fingerprints() -> None:
+def test_without_crop_the_whole_image_is_resized() -> None:
     file = io.BytesIO()
     Image.fromarray(GREY).save(file, "PNG")
     found, size = decode(file, 32, crop=False)
@@ -64,7 +64,7 @@ def test_sixteen_bits_become_eight() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_becomes_white(mode: str) -> None:
+def test_transparent_pixels_become_white(mode: str) -> None:
     if mode == "P":
         image = Image.new("P", (60, 40), 3)
         image.putpalette([0, 0, 0] * 8)
@@ -77,21 +77,21 @@ def test_what_is_transparent_becomes_white(mode: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_image_is_turned_as_its_exif_entry_says(kind: str) -> None:
+def test_exif_orientation_is_applied(kind: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     turned = decoded(Image.fromarray(GREY).convert("RGB"), kind, exif=exif)
     upright = decoded(Image.fromarray(np.rot90(GREY, -1)).convert("RGB"), kind)
     assert np.abs(turned.astype(int) - upright).mean() < 3
 
 
 Entry = tuple[int, int, int, bytes]
-"""Of EXIF: tag, type, count, and the value or where it is."""
+"""EXIF: tag, type, count, and the value or its offset."""
 RIGHT: Entry = (0x0112, 3, 1, struct.pack("<HH", 6, 0))
 
 
 def exif_of(*entries: Entry, order: str = "<") -> bytes:
-    """EXIF with one directory of ``entries``, as they are given."""
+    """Return EXIF with one directory of ``entries`` in the given order."""
     packed = b"".join(struct.pack(f"{order}HHL4s", *entry) for entry in entries)
     begin = struct.pack(f"{order}HLH", 42, 8, len(entries))
     return b"Exif\0\0" + {"<": b"II", ">": b"MM"}[order] + begin + packed + bytes(4)
@@ -101,7 +101,7 @@ def with_exif(kind: str, exif: bytes) -> np.ndarray:
     return decoded(Image.fromarray(COLOURS), kind, exif=exif)
 
 
-# The tags of cameras, which Pillow knows and checks, and any other; but for the orientation.
+# Tags that Pillow checks, and any others except the orientation.
 _TAGS = st.sampled_from([0x0100, 0x010E, 0x010F, 0x011A, 0x0128, 0x0132, 0x014A, 0x0201, 0x8769, 0x8825, 0xA005])
 _ODD = st.tuples(
     _TAGS | st.integers(0, 0xFFFF).filter(lambda tag: tag != 0x0112),
@@ -113,7 +113,7 @@ _ODD = st.tuples(
 
 @given(kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), odd=st.lists(_ODD, min_size=1, max_size=3), after=st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_a_image_is_turned_whatever_else_its_exif_says(kind: str, odd: list[Entry], after: bool) -> None:
+def test_orientation_is_applied_despite_malformed_entries(kind: str, odd: list[Entry], after: bool) -> None:
     found = with_exif(kind, exif_of(*([RIGHT, *odd] if after else [*odd, RIGHT])))
     assert np.array_equal(found, with_exif(kind, exif_of(RIGHT)))
 
@@ -122,7 +122,7 @@ def test_a_image_is_turned_whatever_else_its_exif_says(kind: str, odd: list[Entr
     kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), exif=st.binary(max_size=80).map(lambda end: b"Exif\0\0II*\0" + end)
 )
 @settings(max_examples=50, deadline=None)
-def test_a_image_is_read_whatever_stands_for_its_exif(kind: str, exif: bytes) -> None:
+def test_an_image_with_arbitrary_exif_bytes_is_read(kind: str, exif: bytes) -> None:
     assert with_exif(kind, exif).shape == (32, 32, 3)
 
 
@@ -131,20 +131,20 @@ def test_a_image_is_read_whatever_stands_for_its_exif(kind: str, exif: bytes) ->
     "odd",
     [
         (0x0132, 11, 1, struct.pack("<f", 1.0)),  # a date that is a number
-        (0x010E, 2, 40, struct.pack("<L", 9999)),  # a text that is not there: Pillow reads nothing after it
-        (0x011A, 2, 1, bytes(4)),  # no dots per inch, in
+        (0x010E, 2, 40, struct.pack("<L", 9999)),  # an offset beyond the end: Pillow reads nothing after it
+        (0x011A, 2, 1, bytes(4)),  # a resolution of the wrong type, in
         (0x0128, 3, 1, struct.pack("<HH", 3, 0)),  # centimetres
     ],
     ids=["date", "text", "density", "unit"],
 )
-def test_a_known_odd_exif_entry_turns_nothing_away(kind: str, odd: Entry) -> None:
+def test_known_malformed_exif_entries_are_ignored(kind: str, odd: Entry) -> None:
     unit = (0x0128, 3, 1, struct.pack("<HH", 2, 0))
     for order in ([odd, RIGHT, unit], [RIGHT, odd, unit]):
         assert np.array_equal(with_exif(kind, exif_of(*order)), with_exif(kind, exif_of(RIGHT)))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_every_orientation_is_followed_in_both_orders_of_bytes(kind: str) -> None:
+def test_every_orientation_is_applied_in_both_byte_orders(kind: str) -> None:
     upright = with_exif(kind, exif_of())
     turns = {2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1)}
     turns |= {6: np.rot90(upright, -1), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright)}
@@ -166,11 +166,11 @@ def test_every_orientation_is_followed_in_both_orders_of_bytes(kind: str) -> Non
         (0x0112, 4, 2**32 - 1, bytes(4)),
     ],
 )
-def test_an_orientation_that_is_none_turns_nothing(kind: str, entry: Entry) -> None:
+def test_an_invalid_orientation_is_ignored(kind: str, entry: Entry) -> None:
     assert np.array_equal(with_exif(kind, exif_of(entry)), with_exif(kind, exif_of()))
 
 
-def test_an_orientation_elsewhere_is_followed_and_words_called_exif_are_none() -> None:
+def test_orientation_in_xmp_is_applied_and_a_text_called_exif_is_ignored() -> None:
     upright = decoded(Image.fromarray(COLOURS), "PNG")
     for key, text, wanted in (
         ("XML:com.adobe.xmp", 'tiff:Orientation="3"', upright[::-1, ::-1]),
@@ -183,16 +183,16 @@ def test_an_orientation_elsewhere_is_followed_and_words_called_exif_are_none() -
         assert np.abs(found.astype(int) - wanted).max() <= 2, key
 
 
-def test_the_first_frame_of_a_gif_is_taken() -> None:
+def test_the_first_frame_of_a_gif_is_used() -> None:
     frames = [Image.new("L", (40, 40), value) for value in (10, 200)]
     assert (decoded(frames[0], "GIF", save_all=True, append_images=frames[1:]) == 10).all()
 
 
-def test_one_pixel_is_a_image_of_one_value() -> None:
+def test_one_pixel_becomes_a_constant_image() -> None:
     assert (decoded(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG") == (9, 8, 7)).all()
 
 
-def test_a_photo_of_108_million_pixels_is_decoded_small(tmp_path: Path) -> None:
+def test_a_photo_of_108_million_pixels_needs_little_memory(tmp_path: Path) -> None:
     Image.new("RGB", (12000, 9000), (120, 10, 10)).save(tmp_path / "huge.jpg")
     probe = (
         "import resource, sys\n"
@@ -206,10 +206,10 @@ def test_a_photo_of_108_million_pixels_is_decoded_small(tmp_path: Path) -> None:
     outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     *shapes, value, grown = map(int, outcome.stdout.split())
     assert shapes == [12000, 9000, 64, 64, 3] and abs(value - 120) < 3
-    assert grown < 60_000  # KB; all of its pixels would be 324 MB
+    assert grown < 60_000  # KB; the full image would be 324 MB
 
 
-def test_pillow_s_own_limit_does_not_apply_and_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillows_size_limit_is_lifted_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert np.array_equal(decoded(Image.fromarray(GREY), "PNG", size=40), GREY[:, 10:50])
@@ -218,27 +218,27 @@ def test_pillow_s_own_limit_does_not_apply_and_stays_as_it_was(monkeypatch: pyte
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
-def test_more_pixels_than_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MOST_PIXELS", 1000)
-    with pytest.raises(Unreadable, match=r"60 x 40 pixels are more than the 1,000 that are read at once"):
+    with pytest.raises(Unreadable, match=r"60 x 40 pixels are more than the limit of 1,000"):
         decoded(Image.fromarray(GREY), "PNG")
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"these are words", "no image in a format that is known here"),
+        (b"these are words", "not an image in a supported format"),
         (b"\xff\xd8\xff\xe0 and then nothing of the kind", "Truncated"),
-        (b"", "no image"),
+        (b"", "not an image"),
     ],
 )
-def test_what_is_no_image_is_refused(content: bytes, reason: str) -> None:
+def test_a_file_that_is_not_an_image_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
         decode(io.BytesIO(content), 32)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
-def test_half_a_image_is_refused(kind: str) -> None:
+def test_a_truncated_image_is_refused(kind: str) -> None:
     file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, kind)
@@ -246,7 +246,7 @@ def test_half_a_image_is_refused(kind: str) -> None:
         decode(io.BytesIO(file.getvalue()[: len(file.getvalue()) // 2]), 32)
 
 
-def test_a_damaged_image_is_read_or_refused_and_nothing_else() -> None:
+def test_a_damaged_image_is_read_or_refused() -> None:
     draws = np.random.default_rng(5)
     whole = []
     for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):
@@ -273,8 +273,8 @@ def written(folder: Path, n: int) -> tuple[list[Path], list[str]]:
     return paths, [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
-def test_a_part_is_decoded_once_and_memory_mapped(tmp_path: Path) -> None:
-    paths, digests = written(tmp_path, 700)  # more than are in memory at once
+def test_images_are_decoded_once_and_memory_mapped(tmp_path: Path) -> None:
+    paths, digests = written(tmp_path, 700)  # more than one chunk
     first, key = squares(paths, digests, 32, grey=True)
     assert isinstance(first, np.memmap) and first.shape == (700, 32, 32) and not first.flags.writeable
     for row in (0, 300, 699):
@@ -286,7 +286,7 @@ def test_a_part_is_decoded_once_and_memory_mapped(tmp_path: Path) -> None:
     assert same == key and np.array_equal(first, again)
 
 
-def test_the_key_is_of_contents_order_size_and_colours(tmp_path: Path) -> None:
+def test_the_key_depends_on_contents_order_size_and_colours(tmp_path: Path) -> None:
     paths, digests = written(tmp_path, 3)
     keys = [
         squares(paths, digests, 32, grey=True)[1],
@@ -299,7 +299,7 @@ def test_the_key_is_of_contents_order_size_and_colours(tmp_path: Path) -> None:
     assert colours.shape == (3, 32, 32, 3) and (colours[..., 0] == colours[..., 2]).all()
 
 
-def test_half_an_entry_of_the_cache_is_made_anew(tmp_path: Path) -> None:
+def test_a_truncated_cache_entry_is_written_again(tmp_path: Path) -> None:
     paths, digests = written(tmp_path, 3)
     whole, _ = squares(paths, digests, 32, grey=True)
     whole = np.array(whole)
@@ -308,10 +308,10 @@ def test_half_an_entry_of_the_cache_is_made_anew(tmp_path: Path) -> None:
     assert np.array_equal(squares(paths, digests, 32, grey=True)[0], whole)
 
 
-def test_a_file_that_changes_meanwhile_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_file_that_has_changed_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     paths, digests = written(tmp_path, 3)
     paths[1].write_bytes(paths[0].read_bytes())
-    with pytest.raises(DataError, match=r"1\.png' is not what it was when it was checked \(it has changed\)"):
+    with pytest.raises(DataError, match=r"1\.png' has changed since it was checked \(its content differs\)"):
         squares(paths, digests, 32, grey=True)
     assert [path.suffix for path in (tmp_path / "cache" / "images").iterdir()] == [".lock"]
 

@@ -1,5 +1,5 @@
-"""Data sets by name. There is no network here: stand-ins for keras.datasets and TensorFlow Datasets are put on the
-import path of the process that downloads."""
+"""Data sets by name, without a network: fakes of keras.datasets and TensorFlow Datasets are put on the import path of
+the subprocess that downloads."""
 
 import importlib
 import sys
@@ -33,7 +33,7 @@ def without_network():
 cifar10, mnist = SimpleNamespace(load_data=load_data), SimpleNamespace(load_data=without_network)
 """
 
-# The parts of the package's interface that are used: `load`, `as_numpy`, `decode.SkipDecoding`.
+# The API that is used: `load`, `as_numpy`, `decode.SkipDecoding`.
 TFDS = """
 import io
 from types import SimpleNamespace
@@ -60,7 +60,7 @@ def load(name, with_info, decoders):
 
 
 @pytest.fixture(autouse=True)
-def _stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for name, text in (("keras/datasets", KERAS), ("tensorflow_datasets/__init__", TFDS)):
@@ -71,7 +71,7 @@ def _stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path / "packages")
 
 
-def test_a_set_of_keras_is_downloaded_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_keras_data_set_is_downloaded_once(capfd: pytest.CaptureFixture[str]) -> None:
     dataset = DatasetSpec.load("cifar10", Path.cwd())
     for _ in range(2):
         split = load_split(dataset, DataSpec(dataset="cifar10"), 0)
@@ -81,14 +81,14 @@ def test_a_set_of_keras_is_downloaded_once(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().out == ""
 
 
-def test_no_network_names_the_remedy_and_leaves_nothing(tmp_path: Path) -> None:
-    why = r"'mnist' cannot be had from Keras's download \(Exception: URL fetch failure.* timed out\).*--data PATH"
+def test_a_failed_download_names_the_fix_and_leaves_nothing(tmp_path: Path) -> None:
+    why = r"'mnist' could not be downloaded from keras.datasets \(Exception: URL fetch failure.*\).*--data PATH"
     with pytest.raises(DataError, match=why):
         read_listing(DatasetSpec.load("keras:mnist", Path.cwd()))
     assert [path.suffix for path in (tmp_path / "cache" / "datasets").iterdir()] == [".lock"]
 
 
-def test_a_set_of_tensorflow_datasets_becomes_files() -> None:
+def test_a_tensorflow_data_set_becomes_files() -> None:
     dataset = DatasetSpec.load("cats_vs_dogs", Path.cwd())
     listing = read_listing(dataset)
     assert listing.class_names == ("cat/s", "dog") and len(listing) == 40
@@ -97,12 +97,14 @@ def test_a_set_of_tensorflow_datasets_becomes_files() -> None:
     assert split.train.pixels.shape == (26, 32, 32, 3) and len(split.test) == 8
 
 
-def test_a_set_that_tensorflow_datasets_does_not_have_is_named() -> None:
-    with pytest.raises(DataError, match=r"cannot be had from TensorFlow Datasets \(ValueError: no dataset unknown\)"):
+def test_an_unknown_tensorflow_data_set_is_named() -> None:
+    with pytest.raises(
+        DataError, match=r"could not be downloaded from TensorFlow Datasets \(ValueError: no dataset unknown\)"
+    ):
         read_listing(DatasetSpec.load("tfds:unknown", Path.cwd()))
 
 
-def test_tensorflow_datasets_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tensorflow_datasets_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.data.downloads.find_spec", lambda _: None)
     with pytest.raises(DataError, match=r"which is not installed: `pip install tensorflow-datasets`, or give a folder"):
         read_listing(DatasetSpec.load("cats_vs_dogs", Path.cwd()))
@@ -115,8 +117,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.large
-def test_keras_has_the_loaders_that_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Large only because it loads TensorFlow or JAX."""
+def test_keras_has_the_declared_loaders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Marked large because it imports TensorFlow or JAX."""
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != str(tmp_path / "packages")])
     datasets = importlib.import_module("keras.datasets")
     assert all(callable(getattr(datasets, name).load_data) for name in KERAS_DATASETS)

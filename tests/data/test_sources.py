@@ -1,4 +1,4 @@
-"""What a folder, a manifest or an archive lists, and what is hostile or odd about them."""
+"""Listing folders, manifests and archives, including malformed and hostile ones."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder of six images each of cats and of dogs."""
+    """A folder of six images per class (cat, dog)."""
     draws = np.random.default_rng(2)
     for name in ("cat", "dog"):
         for i in range(6):
@@ -54,7 +54,7 @@ class TestFolders:
         assert listing.class_names == ("cat", "dog") and np.bincount(listing.labels).tolist() == [6, 6]
         assert names(listing)[0] == ("cat/0.png", "cat") and set(listing.parts) == {"train"} and listing.notes == ()
 
-    def test_classes_of_numbers_are_in_their_order(self, tmp_path: Path) -> None:
+    def test_numeric_class_names_are_sorted_as_numbers(self, tmp_path: Path) -> None:
         for name in ("10", "9", "2", "02"):
             image(tmp_path / "set" / name / "a.jpg")
         assert listed(tmp_path / "set").class_names == ("02", "2", "9", "10")
@@ -75,7 +75,7 @@ class TestFolders:
             for folder, part in (("train", "train"), (second, meant))
             for name in ("cat", "dog")
         )
-        assert "the folder 'notes' is no part (train, val, test): left out" in listing.notes
+        assert "the folder 'notes' is not a part (train, val, test): left out" in listing.notes
 
     @pytest.mark.parametrize(
         ("train", "others"),
@@ -91,7 +91,7 @@ class TestFolders:
             ("training_set/Training_Set", {"test_set": "test"}),
         ],
     )
-    def test_parts_under_any_of_their_names(self, tmp_path: Path, train: str, others: dict[str, str]) -> None:
+    def test_parts_are_recognized_under_many_names(self, tmp_path: Path, train: str, others: dict[str, str]) -> None:
         for part in (train, *others):
             for name in ("cat", "dog"):
                 image(tmp_path / "set" / part / name / "a.png")
@@ -111,12 +111,12 @@ class TestFolders:
             (["train/cat/a.png", "train/dog/a.png", "test/test/a.png"], "'test': parts by their names, but they hold"),
             (["test/cat/a.png", "test/dog/a.png", "val/cat/a.png"], "'test', 'val': parts by their names, but there"),
             (["cat/a.png", "dog/a.png", "test/cat/a.png"], "'test': parts by their names, but there is no training"),
-            (["seg_train/cat/a.png", "seg_test/cat/a.png"], "'seg_test', 'seg_train': parts or classes? Call parts"),
+            (["seg_train/cat/a.png", "seg_test/cat/a.png"], "'seg_test', 'seg_train': parts or classes? Name parts"),
             (["x-train/x-train/a/a.png", "x-test/x-test/b.png"], "'x-test', 'x-train': parts or classes?"),
             (["train/train/cat/a.png", "train/test/cat/a.png"], "'train/test', 'train/train': parts or classes?"),
             (
                 ["A/cat/a.png", "A/dog/a.png", "B/Cat/a.png", "B/dog/a.png"],
-                "'A', 'B' hold folders of the same names ('cat', 'dog'): parts or classes? If they are parts, call",
+                "'A', 'B' hold folders of the same names ('cat', 'dog'): parts or classes? If they are parts, name",
             ),
             (["A/cat/a.png", "A/dog/a.png", "B/dog/a.png"], "'A', 'B' hold folders of the same names ('dog')"),
             (["train/1/cat/a.png", "train/1/dog/a.png", "train/2/cat/a.png", "train/2/dog/a.png"], "'train/1', 'train"),
@@ -135,7 +135,7 @@ class TestFolders:
             listed(tmp_path / "set")
         assert "\n" not in str(refused.value)
 
-    def test_a_stray_image_makes_no_class_of_a_part(self, tmp_path: Path) -> None:
+    def test_a_stray_image_does_not_turn_a_part_into_a_class(self, tmp_path: Path) -> None:
         for file in ("train/cat/a.png", "train/dog/a.png", "train/stray.png", "test/cat/a.png", "test/dog/a.png"):
             image(tmp_path / "set" / file)
         (tmp_path / "set" / "val").mkdir()
@@ -154,14 +154,14 @@ class TestFolders:
         assert listing.notes == ("the folders 'train1', 'train2' are read as one part, train",)
 
     @pytest.mark.parametrize("name", ["train", "test", "valid"])
-    def test_a_class_called_as_a_part_is_a_class_and_said(self, tmp_path: Path, name: str) -> None:
+    def test_a_class_named_like_a_part_is_a_class_and_noted(self, tmp_path: Path, name: str) -> None:
         for folder in (name, "plane", "ship"):
             image(tmp_path / "set" / folder / "a.png")
         listing = listed(tmp_path / "set")
         assert listing.class_names == tuple(sorted((name, "plane", "ship")))
-        assert listing.notes[0].startswith(f"'{name}' is taken for a class, as the folders beside it, which hold")
+        assert listing.notes[0].startswith(f"'{name}' is read as a class, like the folders next to it, which")
 
-    def test_classes_that_hold_the_same_folders_are_classes(self, tmp_path: Path) -> None:
+    def test_classes_with_equal_subfolders_are_classes(self, tmp_path: Path) -> None:
         for file in ("cat/images/a.png", "dog/images/a.png", "steam train/images/a.png"):
             image(tmp_path / "set" / file)
         assert len(listed(tmp_path / "set").class_names) == 3 and listed(tmp_path / "set").notes == ()
@@ -171,20 +171,20 @@ class TestFolders:
             listed(tmp_path / "other")
             .notes[0]
             .startswith(
-                "'cat', 'dog' hold folders of the same names ('p1') and are taken for classes: if they are parts, call"
+                "'cat', 'dog' hold folders of the same names ('p1') and are read as classes: if they are parts, name"
             )
         )
 
-    def test_an_empty_class_is_left_out_and_named(self, root: Path) -> None:
+    def test_an_empty_class_is_left_out_and_noted(self, root: Path) -> None:
         (root / "bird").mkdir()
         listing = listed(root)
         assert listing.class_names == ("cat", "dog")
         assert listing.notes == ("the class folder 'bird' holds no image: left out",)
 
-    def test_classes_that_differ_in_case_are_kept_apart_and_named(self, root: Path) -> None:
+    def test_classes_that_differ_in_case_are_kept_apart_and_noted(self, root: Path) -> None:
         image(root / "Cat" / "a.png")
         if len(list(root.iterdir())) < 3:
-            pytest.skip("this file system takes Cat and cat for one")
+            pytest.skip("this file system does not distinguish Cat and cat")
         listing = listed(root)
         assert listing.class_names == ("Cat", "cat", "dog")
         assert "the classes 'Cat', 'cat' differ in upper and lower case only" in listing.notes[0]
@@ -202,13 +202,13 @@ class TestFolders:
         for note in (
             "the link 'again' leads to a folder above it: not followed",
             "the link 'cat/up' leads to a folder above it: not followed",
-            "'cat/gone.png' leads nowhere: left out",
-            "'cat/pipe.png' is no file: left out",
+            "'cat/gone.png' is a broken link: left out",
+            "'cat/pipe.png' is not a file: left out",
         ):
             assert note in listing.notes
         assert any(note.startswith("'cat/self.png' ") for note in listing.notes)
 
-    def test_names_with_new_lines_other_scripts_and_no_unicode_at_all(self, root: Path) -> None:
+    def test_names_with_newlines_other_scripts_and_invalid_unicode(self, root: Path) -> None:
         odd = ["new\nline.png", "котик.png", "[red]x[/red].png", "\x1b[31m.png", os.fsdecode(b"\xff\xfe.png")]
         for name in odd:
             image(root / "cat" / name)
@@ -220,7 +220,7 @@ class TestFolders:
         stored = "".join([*listing.class_names, *(listing.row_name(row) for row in range(len(listing)))])
         assert stored.encode("utf-8")
 
-    def test_what_is_no_image_by_name_or_in_no_class_is_named(self, root: Path) -> None:
+    def test_files_not_named_like_images_or_in_no_class_are_noted(self, root: Path) -> None:
         (root / "cat" / "notes.txt").write_text("x")
         (root / "cat" / ".DS_Store").write_text("x")
         image(root / "stray.png")
@@ -228,7 +228,7 @@ class TestFolders:
         assert len(listing) == 12
         assert listing.notes == (
             "images in no class folder, left out: 1 ('stray.png')",
-            "files that are no images by their names, left out: 2 ('cat/.DS_Store', 'cat/notes.txt')",
+            "files not named like images, left out: 2 ('cat/.DS_Store', 'cat/notes.txt')",
         )
 
     def test_a_folder_without_two_classes_is_refused(self, tmp_path: Path) -> None:
@@ -245,14 +245,14 @@ class TestManifests:
         (root / name).write_text(text, encoding="utf-8")
         return root / name
 
-    def test_columns_are_taken_by_name_and_labels_as_text(self, root: Path) -> None:
+    def test_columns_are_found_by_name_and_labels_read_as_text(self, root: Path) -> None:
         text = "label,filename,split,group\n007,cat/0.png,train,a\nNA,cat/1.png,val,b\n007,dog/0.png,Test,c\n"
         listing = listed(self.manifest(root, "\ufeff" + text))
         assert names(listing) == [("cat/0.png", "007"), ("cat/1.png", "NA"), ("dog/0.png", "007")]
         assert listing.parts.tolist() == ["train", "validation", "test"]
         assert listing.groups is not None and len(set(listing.groups)) == 3
 
-    def test_a_file_without_a_group_is_its_own(self, root: Path) -> None:
+    def test_a_file_without_a_group_is_a_group_of_its_own(self, root: Path) -> None:
         text = "filename,label,group\ncat/0.png,a,x\ncat/1.png,a,\ndog/0.png,b,\ndog/1.png,b,x\n"
         assert listed(self.manifest(root, text)).groups.tolist() == [0, 1, 2, 0]
 
@@ -271,27 +271,27 @@ class TestManifests:
             ("ｐ０７", "p07"),
         ],
     )
-    def test_a_group_is_one_however_it_is_spelled(self, root: Path, spellings: tuple[str, ...]) -> None:
+    def test_spellings_of_a_group_are_merged(self, root: Path, spellings: tuple[str, ...]) -> None:
         rows = [f"{name}/{i}.png,{name},{group}" for name in ("cat", "dog") for i, group in enumerate(spellings)]
         listing = listed(self.manifest(root, "\n".join(["filename,label,group", *rows, "cat/5.png,cat,70"])))
         assert listing.groups.tolist() == [0] * len(rows) + [1]
         assert listing.notes == (
-            "groups in more than one spelling (blanks, upper and lower case, zeros, Unicode), each taken for one: 1 "
-            f"({' = '.join(map(repr, spellings[:3]))}); where they are different groups, give them different names",
+            "groups in more than one spelling (blanks, upper and lower case, zeros, Unicode), each read as one: 1 "
+            f"({' = '.join(map(repr, spellings[:3]))}); if they are different groups, give them different names",
         )
 
-    def test_groups_that_differ_are_kept_apart_and_those_that_look_alike_are_said(self, root: Path) -> None:
+    def test_different_groups_are_kept_apart_and_similar_ones_noted(self, root: Path) -> None:
         groups = ["p07", "p7", "p-7", "p70", "q7", "1-23", "12-3", "1.5", "-7", "7", "का", "कि"]
         files = [f"{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(6)]
         rows = [f"{file},{group}" for file, group in zip(files, groups, strict=True)]
         listing = listed(self.manifest(root, "\n".join(["filename,label,group", *rows])))
         assert listing.groups.tolist() == list(range(12))
         assert listing.notes == (
-            "groups that differ in marks or zeros only, kept apart: 1 ('p07' = 'p7' = 'p-7'); if they are one group, "
-            "which must not be on two sides of a split, write them in one way",
+            "groups that differ in punctuation or zeros only, kept apart: 1 ('p07' = 'p7' = 'p-7'); if they are one "
+            "group, which must not be on two sides of a split, spell them the same",
         )
 
-    def test_no_patient_is_on_two_sides_however_he_is_spelled(self, root: Path) -> None:
+    def test_no_patient_is_on_two_sides_under_any_spelling(self, root: Path) -> None:
         rows = []
         for name in ("cat", "dog"):
             for i in range(40):
@@ -303,11 +303,11 @@ class TestManifests:
         patients = [{(row % 40) // 4 for row in rows.tolist()} for rows in parts]
         assert sum(map(len, patients)) == len(set.union(*patients)) == 10
 
-    def test_blank_groups_are_counted_and_are_no_group_where_all_are(self, root: Path) -> None:
+    def test_blank_groups_are_counted_unless_all_are_blank(self, root: Path) -> None:
         text = "filename,label,group\ncat/0.png,a,x\ncat/1.png,a,\ndog/0.png,b, \ndog/1.png,b,x\n"
         listing = listed(self.manifest(root, text))
         assert listing.groups.tolist() == [0, 1, 2, 0]
-        assert listing.notes == ("rows without a group, each taken for a group of its own: 2",)
+        assert listing.notes == ("rows without a group, each read as a group of its own: 2",)
         assert listed(self.manifest(root, text.replace("x", " "))).groups is None
 
     def test_columns_are_found_in_any_case_and_only_once(self, root: Path) -> None:
@@ -317,13 +317,13 @@ class TestManifests:
             with pytest.raises(DataError, match=r"set\.csv has more than one column 'label': rename or remove"):
                 listed(self.manifest(root, f"{twice}\na,a,cat/0.png\n"))
 
-    def test_labels_are_one_in_both_forms_of_unicode_and_told_apart_aloud_otherwise(self, root: Path) -> None:
+    def test_unicode_forms_of_a_label_are_merged_and_other_spellings_noted(self, root: Path) -> None:
         text = "filename,label\ncat/0.png,Zoë\ncat/1.png,Zoe\u0308\ndog/0.png,0\ndog/1.png,0.0\n"
         listing = listed(self.manifest(root, text))
         assert listing.class_names == ("0", "0.0", "Zoë")
         assert listing.notes[0].startswith("the classes '0', '0.0' differ in spelling only: they are kept apart; if")
 
-    def test_parquet_lists_the_same(self, root: Path) -> None:
+    def test_a_parquet_manifest(self, root: Path) -> None:
         frame = pd.DataFrame({"filename": ["cat/0.png", "dog/0.png", "dog/1.png"], "label": [0, 1, 1]})
         for labels in (frame["label"], frame["label"].astype(str).astype("category")):
             frame.assign(label=labels).to_parquet(root / "set.parquet")
@@ -343,7 +343,7 @@ class TestManifests:
         assert names(listing)[4:] == [("Images/test/0.png", "a"), ("Images/test/1.png", "b")]
         assert listing.parts.tolist() == ["train"] * 4 + ["test"] * 2 and len(look(listing).readable()) == 6
 
-    def test_files_that_are_not_there_are_unreadable_and_unlabelled_ones_named(self, root: Path) -> None:
+    def test_missing_files_are_unreadable_and_unlabelled_ones_noted(self, root: Path) -> None:
         text = "filename,label\ncat/0.png,a\ndog/0.png,b\ngone.png,b\ncat/1.png,\ncat/2.png\n"
         listing = listed(self.manifest(root, text))
         assert look(listing).errors.tolist() == ["", "", "there is no such file"]
@@ -353,17 +353,20 @@ class TestManifests:
         ("text", "message"),
         [
             ("file,label\na,b\n", "has no column 'filename', only 'file', 'label': add it"),
-            ("filename,label,split\na,b,tset\n", "split says 'tset': only train, validation (or val) and test"),
+            (
+                "filename,label,split\na,b,tset\n",
+                "split has 'tset': only train, validation (or val) and test",
+            ),
             ("", "cannot be read as a table"),
             ('filename,label\n"a', "cannot be read as a table"),
             ("filename,label\na,b\n", "has one class only ('b')"),
         ],
     )
-    def test_what_is_no_manifest_is_refused(self, root: Path, text: str, message: str) -> None:
+    def test_an_invalid_manifest_is_refused(self, root: Path, text: str, message: str) -> None:
         with pytest.raises(DataError, match=re.escape(message)):
             listed(self.manifest(root, text))
 
-    def test_other_bytes_are_refused(self, root: Path) -> None:
+    def test_files_of_other_encodings_are_refused(self, root: Path) -> None:
         for name, content in (("latin.csv", b"filename,label\n\xe9,a\n"), ("broken.parquet", b"PAR1 not")):
             (root / name).write_bytes(content)
             with pytest.raises(DataError, match="cannot be read as a table"):
@@ -371,15 +374,13 @@ class TestManifests:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_exported_archive_gives_the_same_images_in_every_layout(
-    digits: DatasetSpec, tmp_path: Path, layout: str
-) -> None:
+def test_every_layout_of_an_archive_has_the_same_images(digits: DatasetSpec, tmp_path: Path, layout: str) -> None:
     data = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15, image_size=32)
     split = load_split(DatasetSpec(name="x", file=export(digits.file, tmp_path / layout, layout)), data, 0)
     assert split.class_names == ("a", "b", "c")
     assert split.train.pixels.shape == (60, 32, 32) and isinstance(split.train.pixels, np.memmap)
     brightest = split.train.pixels.mean(axis=1).reshape(60, 4, 8).mean(axis=2)[:, :3].argmax(axis=1)
-    assert np.mean(brightest == split.train.labels) > 0.9  # each class has its bar in another place
+    assert np.mean(brightest == split.train.labels) > 0.9  # the bar has another place in each class
     assert len(split.test) == 15 and split.test.open().pixels.shape == (15, 32, 32)
 
 
@@ -403,7 +404,9 @@ def test_unreadable_files_are_left_out_of_every_part(root: Path) -> None:
 def test_a_set_without_a_readable_file_is_refused(root: Path) -> None:
     for path in root.glob("*/*.png"):
         path.write_text("words")
-    with pytest.raises(DataError, match=r"none of the 12 images of x can be read; the first, 'cat/0.png': no image"):
+    with pytest.raises(
+        DataError, match=r"none of the 12 images of x can be read; the first, 'cat/0.png': not an image"
+    ):
         draw(DatasetSpec(name="x", file=root), DataSpec(dataset="x"), 0)
 
 
@@ -429,5 +432,5 @@ def test_a_data_set_is_found_by_path_name_or_toml(root: Path, tmp_path: Path) ->
     with pytest.raises(SpecError, match=r"give either file \(or path\) or download"):
         DatasetSpec.load("both.toml", tmp_path)
     (tmp_path / "words.txt").write_text("x")
-    with pytest.raises(DataError, match=r"words\.txt' is no data set: give a folder"):
+    with pytest.raises(DataError, match=r"words\.txt' is not a data set: give a folder"):
         listed(tmp_path / "words.txt")

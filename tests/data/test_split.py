@@ -1,4 +1,4 @@
-"""Drawing parts: whole groups, declared parts, bounds."""
+"""Drawing training, validation and test set: whole groups, declared parts, limits."""
 
 import re
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_no_group_is_on_two_sides(groups: int, classes: int, seed: int, sorted_b
 
 def test_a_group_in_two_declared_parts_is_refused() -> None:
     given = listing(np.arange(8) % 2, ["train"] * 6 + ["test"] * 2, [0, 1, 2, 3, 4, 5, 5, 6])
-    with pytest.raises(DataError, match=r"'5' and '6' are of one group, but in the train and the test part"):
+    with pytest.raises(DataError, match=r"'5' and '6' are of one group, but in the train and the test set"):
         drawn(given)
 
 
@@ -76,14 +76,14 @@ def test_declared_parts_are_kept() -> None:
     assert smaller.validation.min() >= 160 and smaller.validation.max() < 200 and smaller.test.min() >= 200
 
 
-def test_a_declared_validation_part_leaves_the_test_part_to_be_cut_from_training() -> None:
+def test_with_a_declared_validation_set_the_test_set_is_drawn_from_training() -> None:
     found = drawn(listing(np.arange(N) % 4, ["train"] * 200 + ["validation"] * 40))
     assert len(found.test) == 40 and found.test.max() < 200 and len(found.train) == 160
     assert set(found.validation) == set(range(200, 240))
 
 
 @pytest.mark.parametrize("parts", ["train", ["train"] * 140 + ["validation"] * 100])
-def test_max_images_bounds_training_and_validation_together(parts: object) -> None:
+def test_max_images_limits_training_plus_validation(parts: object) -> None:
     found = drawn(listing(np.arange(N) % 4, parts), max_images=50)
     assert len(found.validation) == 10 and len(found.train) == 40
     assert np.bincount(np.arange(N)[found.train] % 4).tolist() == [10] * 4
@@ -106,6 +106,6 @@ def test_unreadable_rows_are_in_no_part() -> None:
         (listing(np.arange(20) % 2, "test"), "set has no training image that can be read"),
     ],
 )
-def test_what_cannot_be_split_is_refused(given: Listing, message: str) -> None:
+def test_data_that_cannot_be_split_is_refused(given: Listing, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         drawn(given)
