@@ -82,10 +82,10 @@ def test_what_is_written_beside_the_page_is_looked_at_too(store: Store, capsys: 
         module, given = COMMANDS[command]
         assert f"--out {name} is the name of the" in call(module, capsys, *given, "--out", name)
     Path("z.json").write_text('{"mine": 1}')
-    assert "z.json is there and is no table of rows" in call(atlas, capsys, "--data", "mnist", "--out", "z.html")
+    assert "z.json exists and is not a table of rows" in call(atlas, capsys, "--data", "mnist", "--out", "z.html")
     Path("z.recommendation.toml").write_text("name = 'mine'")
     error = call(confirm, capsys, "--study", "mnist", "--out", "z.html")
-    assert "z.recommendation.toml is there and is no recommendation" in error
+    assert "z.recommendation.toml exists and is not a recommendation" in error
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -96,7 +96,7 @@ def test_no_page_is_written_over_what_is_no_page(
     for content in (b"SQLite format 3\0", b"my notes", b"\x89PNG\r\n\x1a\n", b"\xff\xfe", b"[data]\n", b"doctype html"):
         Path("taken").write_bytes(content)
         error = call(module, capsys, *given, "--out", "taken")
-        assert "--out: taken is there and is no page, it would be lost: give another name, or move it away" in error
+        assert "--out: taken exists and is not a page, it would be lost: give another name, or move it away" in error
         assert Path("taken").read_bytes() == content
 
 
@@ -113,7 +113,7 @@ def test_a_page_takes_the_place_of_a_page(store: Store, there: str | None) -> No
 def test_whoever_saves_a_page(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("notes")
-    with pytest.raises(StorageError, match="taken is there and is no page"):
+    with pytest.raises(StorageError, match="taken exists and is not a page"):
         save("<!doctype html>", taken)
     assert taken.read_text() == "notes"
 
@@ -124,11 +124,11 @@ def test_images_of_the_dashboard(
     given = ("--study", "mnist", "--out", "page.html", "--pdf")
     assert "--pdf: results/harness.db is the database" in call(dashboard, capsys, *given, "results/harness.db")
     Path("notes.pdf").write_text("notes")
-    assert "--pdf: notes.pdf is there and is no PDF" in call(dashboard, capsys, *given, "notes.pdf")
+    assert "--pdf: notes.pdf exists and is not a PDF" in call(dashboard, capsys, *given, "notes.pdf")
     assert not Path("page.html").exists()
     for what, name in ("--screenshot", "front.png"), ("--print-to-pdf", "page.pdf"):
         (tmp_path / name).write_text("notes")
-        with pytest.raises(StorageError, match=f"{name} is there and is no P"):
+        with pytest.raises(StorageError, match=f"{name} exists and is not a P"):
             images._print("no browser", "", what, tmp_path / name, [])
     for kind, begins in ("PDF", b"%PDF-1.4"), ("PNG", b"\x89PNG\r\n"):
         (tmp_path / "own").write_bytes(begins)
@@ -138,7 +138,7 @@ def test_images_of_the_dashboard(
 def test_predictions_and_exports(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     Path("model.keras").write_bytes(b"PK")
     error = call(predict, capsys, "model.keras", "images", "--out", "model.keras")
-    assert "--out: model.keras is there and is no CSV of predictions" in error
+    assert "--out: model.keras exists and is not a CSV of predictions" in error
     Path("said.csv").write_text("file,label,probability\n")
     assert "there is no image" in call(predict, capsys, "model.keras", "images", "--out", "said.csv")
     given = ("--study", "mnist", "--overwrite", "--out")
