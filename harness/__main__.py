@@ -8,25 +8,25 @@ from importlib import import_module
 from harness import __version__
 
 COMMANDS = {
-    "run": "search transfer strategies on a study's images",
+    "run": "search transfer-learning strategies on your images",
     "data": "check a data set: counts, unreadable files, duplicates, labels",
-    "atlas": "map over several data sets where the four scenarios are right",
+    "atlas": "compare the article's four scenarios with searches on several data sets",
     "studies": "list, show, split, export, import or delete the studies of a database",
-    "confirm": "train the finalists anew and measure them on the test part",
-    "worker": "help with a study from this machine",
-    "export": "write a study's winner as a model that needs no harness",
-    "predict": "print what an exported model says of images",
+    "confirm": "train the finalists again and evaluate them on the held-out test set",
+    "worker": "run trials of an existing study on this machine",
+    "export": "export a study's best model for use without the harness",
+    "predict": "classify images with an exported model",
     "dashboard": "write a study's page and serve optuna-dashboard",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Hand the arguments after the command's name to that command and return its exit code."""
+    """Run the named command with the remaining arguments and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="harness",
         usage="harness [--help] [--version] COMMAND ...",
-        description="Which way of re-using VGG16 pays on your images?",
-        epilog="`harness COMMAND --help` tells more.",
+        description="Search transfer-learning strategies for VGG16 on your images.",
+        epilog="`harness COMMAND --help` describes a command and its options.",
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=summary, add_help=False)
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = parser.parse_args(arguments[:1]).command
-    # Imported only now: `harness --help` should not wait for a second of TensorFlow.
+    # Imported late, so that `harness --help` does not wait for imports.
     module = import_module(f"harness.{command}")
-    if hasattr(module, "__path__"):  # as `python -m` runs a package
+    if hasattr(module, "__path__"):  # a package, which `python -m` runs by its __main__
         module = import_module(f"{module.__name__}.__main__")
     run: Callable[[Sequence[str]], int] = module.main
     return run(arguments[1:])

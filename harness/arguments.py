@@ -1,4 +1,4 @@
-"""Command lines without the passwords in them: as they are recorded, and as what cannot be understood is said."""
+"""Remove database passwords from command lines that are recorded and from the messages of the parser."""
 
 import argparse
 import re
@@ -12,10 +12,10 @@ from harness.storage import database
 
 
 class Parser(argparse.ArgumentParser):
-    """One that quotes no password where it refuses an argument."""
+    """An argument parser whose errors show no password."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As that of the base, which all ways to parse go through."""
+        """Parse as the base class does, and keep the arguments for `error`."""
         self._given = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
@@ -28,19 +28,19 @@ class Parser(argparse.ArgumentParser):
 
 
 def recorded_command(name: str, argv: Sequence[str] | None) -> str:
-    """The command ``name`` with its arguments ``argv``, those of this process where None, as it may be recorded."""
+    """Return the command line of ``name`` without passwords; ``argv`` None stands for this process's arguments."""
     return shlex.join(["harness", name, *shown_arguments(sys.argv[1:] if argv is None else argv)])
 
 
 def shown_arguments(argv: Sequence[str]) -> list[str]:
-    """The arguments as they may be printed and recorded: a database's URL as `database.shown` has it."""
+    """Return the arguments with database URLs as `database.shown` shows them, to be printed or recorded."""
     return [before + database.shown(url) if url else before for before, url in _urls(argv)]
 
 
 def _urls(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each argument in two: what is before a database's URL, and the URL, empty where there is none.
+    """Split each argument into the text before a database URL and the URL, which may be empty.
 
-    A URL is what --storage is given, however it is written, and whatever looks like one: the option may be misspelled.
+    URLs are the values of --storage and all arguments that look like one, in case the option is misspelled.
     """
     for option, argument in pairwise(["", *argv]):
         name, equals, value = argument.partition("=")
@@ -55,4 +55,4 @@ def _urls(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _is_storage(option: str) -> bool:
-    return len(option) > 2 and "--storage".startswith(option)  # argparse takes what an option begins with
+    return len(option) > 2 and "--storage".startswith(option)  # argparse accepts abbreviated options

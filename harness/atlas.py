@@ -1,6 +1,6 @@
-"""The article's table, audited: `python -m harness.atlas --data mnist --data my.npz --sizes 100,300,1000`.
+"""Audit the article's table: `python -m harness.atlas --data mnist --data my.npz --sizes 100,300,1000`.
 
-The same small search runs on nested subsets of several data sets; the page maps over size and similarity to ImageNet
+Run the same small search on nested subsets of several data sets. The page shows, by size and similarity to ImageNet,
 which strategy wins, by how much, for which compute, and where the table is right.
 """
 
@@ -31,18 +31,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.atlas",
-        description="Run the same small search on nested subsets of several data sets and map, over size and "
-        "similarity to ImageNet, which strategy wins, by how much, for which compute, and where the article's table is "
-        "right. Running the same command again goes on where it stopped.",
+        description="Run the same small search on nested subsets of several data sets and show, by size and similarity "
+        "to ImageNet, which strategy wins, by how much, for which compute, and where the article's table is right. "
+        "Running the same command again continues where it stopped.",
     )
     parser.add_argument(
         "--data",
         action="append",
         default=[],
         metavar="SET",
-        help="a data set as for `harness run`: a name, or the path of a folder, .csv, .npz or .toml; again for each",
+        help="a data set as for `harness run`: a name, or the path of a folder, .csv, .npz or .toml; repeat for each",
     )
-    parser.add_argument("--sizes", type=_numbers, default=(100, 300, 1000), metavar="N,N,…", help="training images")
+    parser.add_argument(
+        "--sizes", type=_numbers, default=(100, 300, 1000), metavar="N,N,…", help="numbers of training images"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="repetitions (default: %(default)s)")
     parser.add_argument(
         "--validation-size", type=int, default=200, metavar="N", help="validation images (default: %(default)s)"
@@ -50,7 +52,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--image-size", type=int, default=32, metavar="PIXELS", help="side of the square (default: %(default)s)"
     )
-    parser.add_argument("--name", default="atlas", help="what its studies' names begin with (default: %(default)s)")
+    parser.add_argument("--name", default="atlas", help="prefix of the studies' names (default: %(default)s)")
     command.add_storage(parser)
     command.add_weights(parser)
     parser.add_argument(
@@ -58,23 +60,23 @@ def _parser() -> Parser:
         type=Path,
         default=RESULTS / "atlas.html",
         metavar="PAGE",
-        help="the page to write; the rows go beside it as .json (default: %(default)s)",
+        help="the page to write; the rows are written next to it as .json (default: %(default)s)",
     )
-    parser.add_argument("--rows", type=Path, metavar="JSON", help="run nothing: draw the page from these rows")
+    parser.add_argument("--rows", type=Path, metavar="JSON", help="run nothing; draw the page from these rows")
     boundaries = AdviceSpec()
     parser.add_argument(
         "--large-at",
         type=int,
         default=boundaries.large_at,
         metavar="N",
-        help="images that count as large (%(default)s)",
+        help="training images from which a set counts as large (default: %(default)s)",
     )
     parser.add_argument(
         "--similar-below",
         type=float,
         default=boundaries.similar_below,
         metavar="D",
-        help="kernel distance to ImageNet under which a set counts as similar (%(default)s)",
+        help="kernel distance to ImageNet under which a set counts as similar (default: %(default)s)",
     )
     return parser
 
@@ -120,12 +122,12 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
 
 def _datasets(arguments: argparse.Namespace) -> tuple[DatasetSpec, ...]:
     if not arguments.data:
-        raise SpecError("no data set given: add --data SET, once for each, or --rows JSON")
+        raise SpecError("no data set given: add --data SET for each, or --rows JSON")
     for flag, least in (("sizes", 1), ("seeds", 1), ("validation_size", 1), ("image_size", 32)):
         given = getattr(arguments, flag)
         if min(given if flag == "sizes" else (given,)) < least:
-            told = ",".join(map(str, given)) if flag == "sizes" else given
-            raise SpecError(f"--{flag.replace('_', '-')} {told}: give {least} or more")
+            shown = ",".join(map(str, given)) if flag == "sizes" else given
+            raise SpecError(f"--{flag.replace('_', '-')} {shown}: give {least} or more")
     datasets = tuple(DatasetSpec.load(name, Path.cwd()) for name in arguments.data)
     names = [dataset.name for dataset in datasets]
     if len(set(names)) < len(names):
@@ -134,7 +136,7 @@ def _datasets(arguments: argparse.Namespace) -> tuple[DatasetSpec, ...]:
 
 
 def read_rows(file: Path) -> list[Found]:
-    """The rows that an atlas has written. Raises SpecError where the file does not hold any."""
+    """Read the rows that an atlas has written. Raises SpecError if the file does not hold any."""
     try:
         return [Found(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:

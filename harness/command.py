@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, loading the machine-learning framework, common options, places for results."""
+"""Functions shared by all commands: exit codes, imports of the ML framework, common options, output files."""
 
 import argparse
 import gc
@@ -19,7 +19,7 @@ from harness.storage.outputs import check_output
 from harness.storage.store import Store
 
 INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C or SIGTERM stopped, as shells have it."""
+"""Exit code after Ctrl-C or SIGTERM, as in shells."""
 
 
 def main(
@@ -32,13 +32,13 @@ def main(
     """Run a command and return its exit code.
 
     Args:
-        parser: of the command's options.
-        run: the command itself: (options, the command line as it may be recorded) -> exit code, None for 0.
-        argv: the options as typed; None for those of this process.
-        stopped: what to tell a user who has stopped the command.
+        parser: the parser of the command's options.
+        run: the command: (options, command line to record) -> exit code, None for 0.
+        argv: the arguments; None for those of this process.
+        stopped: message after "stopped; " when the user stops the command.
 
     Returns:
-        0 when it is done, 2 for a user error, which one line on stderr explains, 130 when Ctrl-C or SIGTERM stopped it.
+        0 on success, 2 for a user error, reported in one line on stderr, 130 after Ctrl-C or SIGTERM.
     """
     arguments = parser.parse_args(argv)
     stop_on_sigterm()
@@ -54,7 +54,7 @@ def main(
 
 
 def say(text: str) -> None:
-    """Print a line that is not the command's result."""
+    """Print a message to stderr, which keeps stdout for results."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -68,21 +68,19 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
 def add_weights(parser: argparse._ActionsContainer) -> None:
     """Add the option ``--weights``."""
     parser.add_argument(
-        "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5); found automatically if not given"
+        "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5); found or downloaded if not given"
     )
 
 
 def add_moved_data(parser: argparse.ArgumentParser) -> None:
-    """Add the option ``--data`` of commands that go on with a study."""
-    parser.add_argument(
-        "--data", metavar="PATH", help="the study's images, if they are elsewhere than they were for `harness run`"
-    )
+    """Add the option ``--data`` of commands on an existing study."""
+    parser.add_argument("--data", metavar="PATH", help="the study's images, if they have moved since `harness run`")
 
 
 def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
-    """Return the data set of a study: ``given`` by name or file, else as the study names it.
+    """Return the data set of a study: ``given`` by name or path, else the one that the study names.
 
-    Raises SpecError where there is no such study, or its data set's file is not here.
+    Raises SpecError if there is no such study or its images are not here.
     """
     row = store.studies.find(study)
     if row is None:
@@ -100,7 +98,7 @@ def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
 
 
 def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None:
-    """Create the folders of the results before anything is computed.
+    """Check the output files and create their folders before anything is computed.
 
     Args:
         page: the page to write.
@@ -113,12 +111,12 @@ def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None
     if page.is_dir():
         raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
     if page in others:
-        raise StorageError(f"--out {page} is the name of the {others[page]} next to the page: let it end in .html")
+        raise StorageError(f"--out {page} is the name of the {others[page]} next to the page: use the suffix .html")
     for file, kind in {page: "page", **others}.items():
         check_output(file, kind, storage)
     folders = [page.parent]
     if storage == DEFAULT_STORAGE:
-        folders.append(RESULTS)  # a folder that the user names must exist: a typing error makes no database
+        folders.append(RESULTS)  # a folder in a given URL must exist, so that a typing error creates no database
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -132,9 +130,9 @@ def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import TensorFlow or JAX in the block: quietly, and with garbage collection paused, which saves half a second.
+    """Import TensorFlow or JAX in the block, quietly and with garbage collection paused.
 
-    The half million objects that imports make are then kept out of later collections.
+    The imported objects are then frozen, so that later collections skip them.
     """
     gc.disable()
     try:
@@ -147,10 +145,7 @@ def loading() -> Iterator[None]:
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Discard what native code writes to stderr in the block: TensorFlow's greetings, which no setting turns off.
-
-    They are printed after all where the block raises.
-    """
+    """Hide what native code, such as TensorFlow, writes to stderr in the block. Print it if the block raises."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as stderr:
         os.dup2(kept.fileno(), 2)

@@ -1,4 +1,4 @@
-"""Confirm what a search found: `python -m harness.confirm --study NAME` opens the sealed test part, once."""
+"""Evaluate the finalists of a search on the held-out test set: `python -m harness.confirm --study NAME`."""
 
 import argparse
 import json
@@ -29,9 +29,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="the study's name in the database")
     parser.add_argument(
-        "--finalists", type=int, default=3, metavar="N", help="trials from the front, at most (default: %(default)s)"
+        "--finalists", type=int, default=3, metavar="N", help="most finalists from the front (default: %(default)s)"
     )
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds of a candidate (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds per candidate (default: %(default)s)")
     parser.add_argument(
         "--reopen", action="store_true", help="open a test set that was opened before; the results are marked"
     )

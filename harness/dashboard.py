@@ -1,4 +1,4 @@
-"""The command line of the dashboard: write the page of one or more studies, as files or live."""
+"""Write the page of one or more studies as files, or serve it live: `python -m harness.dashboard --study NAME`."""
 
 import argparse
 import sys
@@ -19,37 +19,37 @@ from harness.storage.store import Store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code (see `harness.command.main`); Ctrl-C is how serving ends: 0."""
+    """Run the command and return its exit code (see `harness.command.main`). Ctrl-C ends serving with code 0."""
     return command.main(_parser(), _run, argv)
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.dashboard",
-        description="Write a study's page: what to use, accuracy versus compute, frozen layers, where the time went, "
-        "every trial, all in one HTML file that needs no network.",
+        description="Write a study's page with the recommendation, accuracy versus compute, freeze depth, time and all "
+        "trials: one HTML file that needs no network.",
     )
     parser.add_argument(
         "--study",
         required=True,
         action="append",
         metavar="NAME",
-        help="the study's name, as its file gives it; again for each study to compare it with",
+        help="the study's name in the database; repeat for each study to compare it with",
     )
     command.add_storage(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: results/<study>.html)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page to write (default: results/<study>.html)")
     parser.add_argument(
         "--serve",
         action="store_true",
-        help="also show it live while a run goes on, with optuna-dashboard beside it, on this machine only",
+        help="also serve the page, live during a run, together with optuna-dashboard, on this machine only",
     )
     parser.add_argument(
-        "--port", type=int, default=8080, help="where to serve; 0 takes a free one (default: %(default)s)"
+        "--port", type=int, default=8080, help="port of the server; 0 for a free one (default: %(default)s)"
     )
     parser.add_argument(
         "--png", type=Path, metavar="DIR", help="also write each figure as a PNG there (needs Chromium or Chrome)"
     )
-    parser.add_argument("--pdf", type=Path, metavar="FILE", help="also write the page as a PDF (the same)")
+    parser.add_argument("--pdf", type=Path, metavar="FILE", help="also write the page as a PDF (needs the same)")
     return parser
 
 
@@ -80,7 +80,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
 
 
 def _refuse_missing_file(storage: str) -> None:
-    """To look at results must not create an empty database. What else may be wrong with the URL, ``Store`` says."""
+    """Raise StorageError instead of creating an empty SQLite database. ``Store`` checks the rest of the URL."""
     files = database.files_of(storage)
     if files and not files[0].is_file():
         raise StorageError(

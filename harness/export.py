@@ -1,4 +1,4 @@
-"""A study's winner as a model to use elsewhere: `python -m harness.export --study NAME --out DIR`."""
+"""Export a study's best model for use without the harness: `python -m harness.export --study NAME --out DIR`."""
 
 import argparse
 import logging
@@ -35,9 +35,9 @@ _PACKAGES = {"keras": (), "saved_model": ("tensorflow",), "onnx": ("onnx", "tf2o
 FILES = {
     "model.keras": "the model, for Keras >= 3.9 and any of its backends; class names inside, as JSON, in "
     "`harness.json`",
-    "saved_model": "the model as a TensorFlow SavedModel, whose signature gives `class_name`, `probability` and "
+    "saved_model": "the model as a TensorFlow SavedModel, whose signature returns `class_name`, `probability` and "
     "`probabilities`",
-    "model.onnx": "the model as ONNX, for pictures of {height} x {width} pixels only",
+    "model.onnx": "the model as ONNX, for images of {height} x {width} pixels only",
     "spec.toml": "the study, the strategy and the seed that make this model",
     "README.md": "this card",
 }
@@ -52,27 +52,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.export",
-        description="Write a study's winner as a model that needs no harness: Keras and, where the packages are there, "
-        "TensorFlow SavedModel and ONNX, preprocessing inside, with a model card and the spec that makes it again. A "
-        "search keeps no trained weights, so the winner is trained anew, on the training and the validation images and "
-        "for the study's epochs; the test images stay sealed.",
+        description="Export a study's best model for use without the harness: as Keras and, if their packages are "
+        "installed, TensorFlow SavedModel and ONNX, including preprocessing, with a model card and a spec to reproduce "
+        "it. A search stores no weights, so the model is trained again on the training and validation images for the "
+        "study's epochs. The test set stays sealed.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--study", metavar="NAME", help="the study's name in the database")
-    what.add_argument("--spec", type=Path, metavar="FILE", help="the spec.toml of an export, to make the same again")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the folder to write, with its model card"
-    )
+    what.add_argument("--spec", type=Path, metavar="FILE", help="the spec.toml of an export, to reproduce its model")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in DIR")
     parser.add_argument(
-        "--trial", type=int, metavar="N", help="export this trial (default: the complete one that validates best)"
+        "--trial", type=int, metavar="N", help="trial to export (default: the complete one that validates best)"
     )
     parser.add_argument(
         "--formats",
         nargs="+",
         choices=list(_FORMATS),
         metavar="FORMAT",
-        help="of keras, saved_model and onnx (default: all whose packages are there)",
+        help="any of keras, saved_model and onnx (default: all whose packages are installed)",
     )
     command.add_storage(parser)
     command.add_weights(parser)
@@ -95,9 +93,9 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     formats = _formats(arguments.formats)
     if arguments.spec:
         winner = Winner.load(arguments.spec)
-        beside = arguments.spec.parent if arguments.data is None else Path.cwd()
+        home = arguments.spec.parent if arguments.data is None else Path.cwd()
         try:
-            dataset = DatasetSpec.load(arguments.data or winner.study.data.dataset, beside)
+            dataset = DatasetSpec.load(arguments.data or winner.study.data.dataset, home)
         except SpecError as error:
             raise SpecError(f"{error}. Give the data set of {arguments.spec} with --data") from None
     else:
@@ -108,7 +106,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     weights = load_weights(arguments.weights)
     command.say(
         f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "
-        "training and the validation part"
+        "training and validation sets"
     )
 
     def on_epoch(checkpoint: Checkpoint) -> None:
@@ -131,7 +129,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
 
 
 def _confirmed(winner: "Winner", store: Store) -> "Winner":
-    """The winner with what the last confirmation measured of it, if it did."""
+    """Return the winner with the test accuracy of the last confirmation, if it was a candidate there."""
     from harness.deployment.winner import Measured
 
     found = confirmation(Rows.read(store, winner.study.name))
@@ -145,7 +143,7 @@ def _confirmed(winner: "Winner", store: Store) -> "Winner":
 
 
 def _formats(asked: Sequence[str] | None) -> list[str]:
-    """Those asked for, or all that can be written here. Raises SpecError where one asked for cannot."""
+    """Return the formats asked for, or else all that can be written here. Raises SpecError if one cannot."""
     formats = []
     for name in asked or _FORMATS:
         lacks = _lacks(name)
@@ -159,7 +157,7 @@ def _formats(asked: Sequence[str] | None) -> list[str]:
 
 
 def _lacks(form: str) -> str:
-    """What this environment lacks to write that format, in words; empty where it lacks nothing."""
+    """Return a phrase for what this environment lacks to write the format, or ""."""
     import keras
 
     absent = [package for package in _PACKAGES[form] if find_spec(package) is None]
@@ -185,7 +183,7 @@ def _write(model: "keras.Model", folder: Path, formats: Sequence[str], signature
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
-    """Raises StorageError where ``out`` cannot become an export, before anything is trained."""
+    """Raise StorageError if an export cannot be written to ``out``, before anything is trained."""
     if out.exists() and not out.is_dir():
         raise StorageError(f"--out {out} is a file: give the name of a folder")
     there = sorted(path.name for path in out.iterdir()) if out.exists() else []
@@ -209,7 +207,7 @@ def _check_target(out: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder that appears as ``target`` whole or not at all, in place of what is there."""
+    """Yield a new folder and move it to ``target`` on success, replacing what is there."""
     building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     new, old = building / "new", building / "old"
     try:

@@ -1,4 +1,4 @@
-"""What an exported model says of images: `python -m harness.predict MODEL IMAGES…`."""
+"""Classify images with an exported model: `python -m harness.predict MODEL IMAGES…`."""
 
 import argparse
 import csv
@@ -35,15 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.predict",
-        description="Print as CSV what a model that `harness export` wrote says of images: file, label, probability. "
-        "Images are read as those of a training folder are. One that cannot be read is named on standard error, the "
-        "others are predicted, and the exit code is 2.",
+        description="Classify images with a model that `harness export` wrote and print CSV: file, label, probability. "
+        "Images are decoded as in training. Files that cannot be read are named on standard error, the others are "
+        "classified, and the exit code is 2.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="the folder of an export, or its model.keras")
     parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGES", help="images, and folders of them at any depth"
+        "images", type=Path, nargs="+", metavar="IMAGES", help="images, or folders that are searched for images"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the CSV here, not to standard output")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the CSV here instead of to standard output")
     parser.add_argument(
         "--top", type=int, default=1, metavar="K", help="the K most probable classes, as label_2, probability_2, …"
     )
@@ -70,11 +70,11 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         except OSError as error:
             raise StorageError(f"--out {arguments.out} cannot be written: {error}") from None
     if failed:
-        raise DataError(f"{failed} of {len(files)} images could not be read: they are named above and left out")
+        raise DataError(f"{failed} of {len(files)} images could not be read: fix or remove the files named above")
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
-    """The images themselves and those in the folders, in the order of their names."""
+    """Return the given images and those in the given folders, the latter sorted by name."""
     files: list[Path] = []
     for path in given:
         if not path.exists():
@@ -93,17 +93,17 @@ def _files(given: Sequence[Path]) -> list[Path]:
 def _read(
     files: Sequence[Path], signature: "Signature"
 ) -> Iterator[tuple[Sequence[Path], list[NDArray[np.uint8] | str]]]:
-    """The files in batches with the image of each, or why there is none. The next batch is read meanwhile."""
+    """Yield batches of files with the pixels of each, or the reason why it cannot be read. Prefetches one batch."""
     batches = [files[first : first + _BATCH] for first in range(0, len(files), _BATCH)]
     with ThreadPoolExecutor(available_cores()) as pool:
 
         def begin(batch: Sequence[Path]) -> list[Future[NDArray[np.uint8] | str]]:
             return [pool.submit(_image, file, signature) for file in batch]
 
-        coming = begin(batches[0])
+        following = begin(batches[0])
         for index, batch in enumerate(batches):
-            here, coming = coming, begin(batches[index + 1]) if index + 1 < len(batches) else []
-            yield batch, [image.result() for image in here]
+            current, following = following, begin(batches[index + 1]) if index + 1 < len(batches) else []
+            yield batch, [image.result() for image in current]
 
 
 def _image(file: Path, signature: "Signature") -> NDArray[np.uint8] | str:
@@ -118,7 +118,7 @@ def _image(file: Path, signature: "Signature") -> NDArray[np.uint8] | str:
 
 
 def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int) -> int:
-    """Write the header and a row for each file that can be read; gives how many cannot."""
+    """Write the header and a row for each file that can be read. Return the number of the others."""
     names = exported.signature.class_names
     writer = csv.writer(stream, lineterminator="\n")
     ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
@@ -135,8 +135,8 @@ def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int
         batch = np.stack([image for _, image in read])
         for (file, _), row in zip(read, exported.probabilities(batch), strict=True):
             best = np.argsort(-row, kind="stable")[:top]
-            said = [value for index in best for value in (names[index], f"{row[index]:.6f}")]
-            writer.writerow([printable(str(file)), *said])
+            cells = [value for index in best for value in (names[index], f"{row[index]:.6f}")]
+            writer.writerow([printable(str(file)), *cells])
     return failed
 
 

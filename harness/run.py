@@ -1,4 +1,4 @@
-"""The main job: `python -m harness.run --study mnist --trials 50`."""
+"""Search transfer-learning strategies: `python -m harness.run --study mnist --trials 50`."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "data.validation_size": {"type": int, "metavar": "N", "help": "validation images"},
     "data.test_size": {"type": int, "metavar": "N", "help": "images of the held-out test set"},
     "data.image_size": {"type": int, "metavar": "PIXELS", "help": "side of the network's square input, 32 or more"},
-    "budget.epochs": {"type": int, "metavar": "N", "help": "epochs of a whole trial"},
+    "budget.epochs": {"type": int, "metavar": "N", "help": "epochs of a complete trial"},
     "budget.batch_size": {"type": int, "metavar": "N", "help": "images in a batch"},
     "budget.precision": {"choices": ["auto", "float32", "bfloat16"], "help": "arithmetic of convolutions in training"},
     "seed": {"type": int, "metavar": "N", "help": "seed of split, search and training"},
@@ -59,7 +59,7 @@ def _parser() -> Parser:
         "--data",
         metavar="PATH",
         help="your images: a folder of class folders, a manifest (.csv, .parquet), an .npz, a data set's .toml or "
-        "name; with --study, that study's settings on them (default: those of the study images)",
+        "name; with --study, that study's settings apply (default: those of the study images)",
     )
     parser.add_argument("--list", action="store_true", help="list the shipped studies and exit")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved study and its predicted costs only")
@@ -151,11 +151,11 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         print_report(rows, request.storage, page)
     done, asked = len(rows.trials), spec.budget.trials
     if done < asked:
-        command.say(f"{done} of {asked} trials are done: the same command again continues with the rest")
+        command.say(f"{done} of {asked} trials are done: the same command again runs the rest")
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise SpecError where options do not fit together."""
+    """Raise SpecError if an option is missing, invalid or does not fit another."""
     if arguments.study is None and arguments.data is None:
         raise SpecError(
             f"no study given: add --study NAME, one of {', '.join(shipped('studies'))}, or a path; or your images with "
@@ -173,7 +173,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _study(study: str | None, data: str | None, overrides: dict[str, object]) -> tuple[StudySpec, DatasetSpec]:
-    """Load the study, on the images ``data`` where they are given; then it is named after them."""
+    """Load the study. If ``data`` is given, use these images and name the study after them."""
     if data is None:
         return StudySpec.load(study or ANY_IMAGES, overrides)
     dataset = DatasetSpec.load(data, Path.cwd())

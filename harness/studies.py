@@ -1,4 +1,4 @@
-"""The studies of a database: `python -m harness.studies list | show | split | export | import | delete`."""
+"""Manage the studies of a database: `python -m harness.studies list | show | split | export | import | delete`."""
 
 import argparse
 import csv
@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.studies",
-        description="What a database holds, and moving studies between databases. An exported study is a SQLite "
-        "database that holds this study alone: it can be searched on, looked at and asked in SQL like any other.",
+        description="List the studies of a database and move them between databases. An exported study is a SQLite "
+        "database of this study alone, which can be continued, shown and queried like any other.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -38,19 +38,19 @@ def _parser() -> Parser:
         command.add_storage(found)
         return found
 
-    subcommand("list", _list, "list the studies with what has been done")
-    show = subcommand("show", _show, "show one study: its resolved spec, its trials by status, its sessions")
+    subcommand("list", _list, "list the studies with their progress")
+    show = subcommand("show", _show, "show one study: its resolved spec, trials by status, sessions")
     parts = subcommand(
-        "split", _split, "print a study's parts as a manifest, which --data takes where the images are files"
+        "split", _split, "print a study's split as a manifest, which --data accepts if the images are files"
     )
     export = subcommand("export", _export, "copy a study into a new SQLite file")
-    brought = subcommand("import", _import, "copy a study from an exported file into this database")
-    delete = subcommand("delete", _delete, "delete a study with all its rows; there is no way back")
+    imported = subcommand("import", _import, "copy a study from an exported file into this database")
+    delete = subcommand("delete", _delete, "delete a study with all its rows; this cannot be undone")
     for parsed in (show, parts, export, delete):
         parsed.add_argument("study", metavar="NAME")
     export.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
-    brought.add_argument("file", type=Path, metavar="FILE")
-    brought.add_argument("--as", dest="new_name", metavar="NAME", help="another name, where this one is taken")
+    imported.add_argument("file", type=Path, metavar="FILE")
+    imported.add_argument("--as", dest="new_name", metavar="NAME", help="another name, if this one is taken")
     return parser
 
 
@@ -111,7 +111,7 @@ def _export(store: Store, arguments: argparse.Namespace) -> None:
     try:
         _copying().copy_study(store, Store(f"sqlite:///{arguments.file}"), arguments.study)
     except BaseException:
-        arguments.file.unlink(missing_ok=True)  # half a study would look like a whole one
+        arguments.file.unlink(missing_ok=True)  # an incomplete copy would look complete
         raise
     print(f"study {arguments.study!r} is in {arguments.file}")
 
@@ -137,7 +137,7 @@ def _delete(store: Store, arguments: argparse.Namespace) -> None:
 
 def _copying() -> ModuleType:
     with command.loading():
-        from harness.search import copying  # heavy, as all that drives the search is
+        from harness.search import copying  # heavy: imports the search
     return copying
 
 

@@ -1,4 +1,4 @@
-"""A worker on any machine: `python -m harness.worker --study NAME --storage URL` joins a study that has been begun."""
+"""Run trials of an existing study on any machine: `python -m harness.worker --study NAME --storage URL`."""
 
 import argparse
 import logging
@@ -20,15 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.worker",
-        description="Run trials of a study that `harness run` has begun, from any machine that reaches its database, "
-        "until all are finished. What is searched, on which images and for how much, is the study's.",
+        description="Run trials of a study that `harness run` has started, on any machine that reaches its database, "
+        "until all are finished. Search space, images and budget are those of the study.",
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="the study's name in the database")
     parser.add_argument("--storage", required=True, metavar="URL", help="SQLAlchemy URL of the database")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes here (default: 1)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes here (default: 1)")
     command.add_weights(parser)
     command.add_moved_data(parser)
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="no trial starts after that many seconds")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="start no trial after this many seconds")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Confirming a search: what is trained anew, that the test part is opened once and late, and what is said of it."""
+"""Confirming a search: training, opening of the test set, report and recommendation."""
 
 import json
 import shutil
@@ -30,8 +30,8 @@ SMALL = ("--finalists", "2", "--seeds", "2")
 
 @pytest.fixture(autouse=True)
 def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """The tiny network in place of VGG16, a fresh folder to run in, few and small networks: many are confirmed here.
-    Only the whole confirmation draws."""
+    """Use the tiny network instead of VGG16, an empty folder and a small search space, since many are confirmed here.
+    Only the whole confirmation writes the page."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
     if request.node.name != "test_a_whole_confirmation":
@@ -58,17 +58,16 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def searched(kept: Path, tmp_path: Path) -> Iterator[Store]:
-    """A study of three trials; searched once for all tests, with a test part that must not be opened. Its images stay
-    when the test that searched is over."""
+    """A study of three trials, searched once for all tests without opening the test set. Its images are kept, too."""
     if not (kept / "harness.db").exists():
         shutil.copy("digits.npz", kept)
         declared = Path("digits.toml")
         declared.write_text(declared.read_text().replace("digits.npz", str(kept / "digits.npz")))
         with pytest.MonkeyPatch.context() as sealed:
-            sealed.setattr(SealedTest, "open", lambda _: pytest.fail("the search opened the test part"))
+            sealed.setattr(SealedTest, "open", lambda _: pytest.fail("the search opened the test set"))
             assert run.main(["--study", "tiny.toml", "--trials", "3"]) == 0
         with Store(URL).engine.connect() as connection:
-            connection.exec_driver_sql("commit")  # a transaction is open, and VACUUM wants none
+            connection.exec_driver_sql("commit")  # VACUUM fails in an open transaction
             connection.exec_driver_sql(f"vacuum into '{kept / 'harness.db'}'")
     else:
         Path("results").mkdir()
@@ -77,7 +76,7 @@ def searched(kept: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 def measured(store: Store) -> pd.DataFrame:
-    """The figures of all confirmations: what must be the same when it is done again."""
+    """Return the figures of all confirmations that must be reproducible."""
     columns = ["candidate", "seed", "status", "test_accuracy", "test_loss", "correct", "train_flops"]
     return store.confirmations.frame("tiny")[columns]
 
@@ -85,7 +84,7 @@ def measured(store: Store) -> pd.DataFrame:
 def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert confirm.main(["--study", "tiny", *SMALL]) == 0
     copy_is_whole(Path("results/harness.db"), "tiny", opening=1, trial=3, baseline=2, session=2)
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     (opening,) = searched.confirmations.openings("tiny").to_dict("records")
     assert opening["number"] == 1 and opening["finished_at"] is not pd.NaT and "harness confirm" in opening["command"]
     roles = {candidate.name: candidate.roles for candidate in searched.confirmations.candidates("tiny", 1)}
@@ -106,27 +105,25 @@ def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str
         assert row["test_accuracy"] == pytest.approx(right.mean())
     assert rows["opening"].tolist() == [1] * len(rows)
     for part in ("Confirmed on the held-out test set", "Optimism: the search showed", "Measured on 30 test images"):
-        assert part in told.out
-    assert "finalist 1" in told.err and "test accuracy" in told.err and "validation accuracy" not in told.err
+        assert part in printed.out
+    assert "finalist 1" in printed.err and "test accuracy" in printed.err and "validation accuracy" not in printed.err
     assert searched.sessions.frame("tiny")["outcome"].tolist() == ["done", "done"]
 
 
-def test_the_test_part_is_opened_once_and_again_only_when_asked(
-    searched: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_test_set_is_opened_again_only_with_reopen(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert confirm.main(["--study", "tiny", *SMALL]) == 0
     first = measured(searched)
     capsys.readouterr()
     assert confirm.main(["--study", "tiny", *SMALL]) == 2
-    assert "was opened on" in (told := capsys.readouterr().err) and "--reopen" in told
+    assert "was opened on" in (error := capsys.readouterr().err) and "--reopen" in error
     assert len(searched.confirmations.openings("tiny")) == 1
     assert confirm.main(["--study", "tiny", *SMALL, "--reopen"]) == 0
     assert "has been opened 2 times" in capsys.readouterr().out
     again = measured(searched)[len(first) :].reset_index(drop=True)
-    pd.testing.assert_frame_equal(again, first)  # the same seeds: the same figures, to the last bit
+    pd.testing.assert_frame_equal(again, first)  # the same seeds: identical figures
 
 
-def test_an_interrupted_one_goes_on_with_what_it_was_opened_for(
+def test_an_interrupted_confirmation_continues_with_its_candidates(
     searched: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = iter(range(3))
@@ -152,7 +149,7 @@ def test_an_interrupted_one_goes_on_with_what_it_was_opened_for(
     assert len(kept) == 3
 
 
-def test_the_opening_is_recorded_before_the_test_part_is_read(searched: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_opening_is_recorded_before_the_test_set_is_read(searched: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     class Read(Exception):
         pass
 
@@ -165,35 +162,35 @@ def test_the_opening_is_recorded_before_the_test_part_is_read(searched: Store, m
         confirm.main(["--study", "tiny", *SMALL])
 
 
-def test_what_the_test_part_holds_changes_nothing_in_the_search(searched: Store, tmp_path: Path) -> None:
+def test_the_search_does_not_depend_on_the_test_set(searched: Store, tmp_path: Path) -> None:
     with np.load(tmp_path / "digits.npz") as archive:
         arrays = dict(archive)
     test = arrays["split"] == "test"
-    arrays["images"][test] = arrays["labels"][test, None, None] * 100  # the label itself, plain to see
+    arrays["images"][test] = arrays["labels"][test, None, None] * 100  # pixels that reveal the label
     np.savez(tmp_path / "digits.npz", **arrays)
     assert run.main(["--study", "tiny.toml", "--trials", "3", "--name", "planted"]) == 0
     columns = ["number", "strategy", "head", "learning_rate", "status", "val_accuracy", "val_loss", "train_loss"]
     pd.testing.assert_frame_equal(searched.trials.frame("tiny")[columns], searched.trials.frame("planted")[columns])
 
 
-def test_the_recommendation_is_a_study_that_trains_it(
+def test_the_recommendation_is_a_study_that_trains_the_pick(
     searched: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert confirm.main(["--study", "tiny", *SMALL, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     pick = searched.confirmations.candidates("tiny", 1)[0]
-    assert pick.strategy is not None and told["confirmed"]["candidates"][0]["candidate"]["name"] == pick.name
+    assert pick.strategy is not None and printed["confirmed"]["candidates"][0]["candidate"]["name"] == pick.name
     with Path("results/tiny.recommendation.toml").open("rb") as file:
         written = tomllib.load(file)["recommendation"]
     figures = written["figures"]
-    assert figures["expected_accuracy"] == told["confirmed"]["candidates"][0]["test"]["mean"]
-    assert figures["text"] == told["sentences"] and written["strategy"]["kind"] == pick.strategy.kind
+    assert figures["expected_accuracy"] == printed["confirmed"]["candidates"][0]["test"]["mean"]
+    assert figures["text"] == printed["sentences"] and written["strategy"]["kind"] == pick.strategy.kind
     assert run.main(["--study", "results/tiny.recommendation.toml"]) == 0
     (trained,) = searched.trials.frame("tiny-recommended").to_dict("records")
     assert Strategy.from_row(trained) == pick.strategy
 
 
-def test_it_comes_at_the_end_of_a_run_and_moves_with_the_study(
+def test_a_run_can_confirm_and_an_export_includes_confirmations(
     searched: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.main(["--study", "tiny.toml", "--trials", "3", "--confirm"]) == 0
@@ -222,7 +219,7 @@ def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str], argument
 
 
 @pytest.mark.parametrize(("metric", "other"), [("accuracy", "macro_f1"), ("macro_f1", "accuracy")])
-def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart(metric: Metric, other: Metric) -> None:
+def test_finalists_are_the_best_and_cheaper_ones_within_its_interval(metric: Metric, other: Metric) -> None:
     strategies = [Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in range(1, 8)]
     accuracies = [0.95, 0.94, 0.80, 0.945, 0.96, 0.97, 0.90]
     costs = [10.0, 5.0, 1.0, 6.0, 20.0, 3.0, 2.0]
@@ -245,7 +242,7 @@ def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart(metric:
         "trial 4": ("finalist 1",), "trial 0": ("finalist 2",), "trial 3": ("finalist 3",),
     } | fixed  # fmt: skip
     assert chosen(500, 1) == {"trial 4": ("finalist 1",)} | fixed
-    assert chosen(100_000, 3) == {"trial 4": ("finalist 1",)} | fixed  # so many images tell them apart
+    assert chosen(100_000, 3) == {"trial 4": ("finalist 1",)} | fixed  # with so many images the intervals are narrow
     rows[2][f"val_{metric}"], rows[2]["train_flops"] = 0.99, 1.0
     assert chosen(500, 3) == {"trial 2": ("finalist 1", "advice"), "majority": ("baseline",)}
     for row in rows:
@@ -254,18 +251,18 @@ def test_finalists_are_the_best_and_cheaper_ones_that_are_not_told_apart(metric:
         chosen(500, 3)
 
 
-def test_the_limit_of_a_trial_s_cost_grows_with_the_images(tiny_problem: Problem) -> None:
+def test_the_cost_limit_of_a_trial_grows_with_the_images(tiny_problem: Problem) -> None:
     spec, split = tiny_problem.spec, tiny_problem.split
     spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"max_trial_cost": 2.0})})
     again, opened = opening._retraining(spec, split)
     assert (len(split.train), len(opened.train)) == (96, 144) and again.budget.max_trial_cost == 3.0
 
 
-def test_seeds_of_a_confirmation_are_the_first_of_one_row() -> None:
+def test_fewer_seeds_of_a_confirmation_are_a_prefix() -> None:
     assert opening.fresh_seeds(0, 3) == opening.fresh_seeds(0, 5)[:3] != opening.fresh_seeds(1, 3)
 
 
-def test_a_look_at_the_end_alone_trains_the_same(tiny_problem: Problem) -> None:
+def test_validating_only_at_the_end_trains_the_same_network(tiny_problem: Problem) -> None:
     strategy = Strategy("two_phase", 11, "average", (8,), 0.2, "adam", 3e-3, 1, 0.5)
     each, once = (
         run_trial(strategy, tiny_problem, seed=1, on_checkpoint=lambda _: None, first_look=look) for look in (1, 2)

@@ -1,4 +1,4 @@
-"""From a study to a model that needs no harness: whole exports on the tiny network, and every kind of bad input."""
+"""Exporting a study's model: whole exports of the tiny network, and invalid input."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ STORAGE = "sqlite:///results/harness.db"
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """A searched study of the tiny network, in a fresh folder; nothing is drawn."""
+    """Use the tiny network instead of VGG16 in an empty folder, and write no page."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
     monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
@@ -48,7 +48,7 @@ def _result(score: float) -> TrialResult:
 
 @pytest.fixture
 def searched(_tiny: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The database of a study with two finished trials, whose figures are made up."""
+    """The database of a study with two finished trials with invented figures."""
     study = Path("tiny.toml")
     study.write_text(study.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]'))
     results = iter([_result(0.5), _result(0.75)])
@@ -67,14 +67,14 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 
 def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def open_test(_: SealedTest) -> Images:
-        raise AssertionError("the test part was opened")
+        raise AssertionError("the test set was opened")
 
     monkeypatch.setattr(SealedTest, "open", open_test)
     code, out, err = call(capsys, "--study", "tiny", "--out", "models/one")
     assert code == 0, err
     copy_is_whole(Path("results/harness.db"), "tiny", trial=2, baseline=1)
     assert "exported to models/one" in out and "epoch 1 of 1: training loss" in err
-    assert {path.name for path in Path("models").iterdir()} == {"one"}  # nothing half-made beside it
+    assert {path.name for path in Path("models").iterdir()} == {"one"}  # no temporary folder is left
     exported = Exported.load(Path("models/one"))
     assert exported.signature.class_names == ["a", "b", "c"] and exported.signature.channels == 1
     described = Winner.load(Path("models/one/spec.toml"))
@@ -95,12 +95,12 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
         assert part in text
     assert ("saved_model" in text) == Path("models/one/saved_model").is_dir()
 
-    # The spec makes the same model again, to the bit.
+    # The spec reproduces the model exactly.
     assert call(capsys, "--spec", "models/one/spec.toml", "--data", "digits.toml", "--out", "two")[0] == 0
     pixels = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), dtype=np.uint8)
     assert np.array_equal(Exported.load(Path("two")).probabilities(pixels), exported.probabilities(pixels))
 
-    # An earlier export is replaced only where that is asked for, anything else never.
+    # --overwrite replaces an earlier export, but no other files.
     code, _, err = call(capsys, "--study", "tiny", "--out", "two")
     assert code == 2 and "--overwrite" in err
     assert call(capsys, "--study", "tiny", "--out", "two", "--overwrite", "--trial", "0", "--formats", "keras")[0] == 0
@@ -111,7 +111,7 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     assert code == 2 and "notes.txt" in err and Path("two/notes.txt").is_file()
 
 
-def test_the_winner_is_the_best_by_the_study_s_metric(
+def test_the_winner_is_the_best_by_the_metric_of_the_study(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = iter([replace(_result(0.9), val_macro_f1=0.2), replace(_result(0.5), val_macro_f1=0.6)])
@@ -122,7 +122,7 @@ def test_the_winner_is_the_best_by_the_study_s_metric(
     assert (evidence.trial, evidence.score) == (1, 0.6)
 
 
-def test_what_stops_it_leaves_nothing_and_keeps_what_was_there(
+def test_a_stopped_export_leaves_nothing_and_keeps_the_old_one(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -187,13 +187,13 @@ def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Prob
         model, result = winner.train(chosen, split, tiny_weights(), points.append)
         assert result.features_cached == cached
         assert len(points) == 2
-        # What the fit loop measured last, which is on images that this training has seen.
+        # The last validation loss of the fit loop; these images were trained on.
         assert result.val_loss is not None
         found = model.predict_on_batch(np.repeat(pixels[..., None], 3, axis=3))
         assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
 
 
-def test_the_card_tells_what_a_confirmation_measured(
+def test_the_card_shows_the_confirmed_test_accuracy(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candidates = [Candidate("trial 1", ("finalist 1",), Winner.of(searched, "tiny").strategy, 1)]
@@ -216,11 +216,11 @@ def test_the_card_tells_what_a_confirmation_measured(
     assert "not measured" in Path("other/README.md").read_text()
 
 
-def test_a_name_cannot_break_the_card() -> None:
+def test_names_are_escaped_in_the_card() -> None:
     assert model_card.text("a|b\n# <b>*x*</b>") == r"a\|b \# &lt;b&gt;\*x\*&lt;/b&gt;"
 
 
-def test_a_spec_comes_back_as_it_was(searched: Store) -> None:
+def test_a_spec_survives_a_round_trip(searched: Store) -> None:
     found = Winner.of(searched, "tiny")
     study = found.study.model_copy(update={"name": 'a "name"\n\x7f é'})
     again = replace(found, study=study)
@@ -242,18 +242,18 @@ sys.meta_path.insert(0, Forbid())
 import keras
 model = keras.saving.load_model(sys.argv[1], safe_mode=True)
 names = json.loads(zipfile.ZipFile(sys.argv[1]).read("harness.json"))["class_names"]
-pictures = np.load(sys.argv[2], allow_pickle=False)
-np.save(sys.argv[3], model.predict(pictures, verbose=0), allow_pickle=False)
+images = np.load(sys.argv[2], allow_pickle=False)
+np.save(sys.argv[3], model.predict(images, verbose=0), allow_pickle=False)
 print(json.dumps(names))
 """
 
 
 @pytest.mark.large
-def test_it_loads_where_there_is_no_harness(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_model_loads_without_the_harness(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "--study", "tiny", "--out", "new", "--formats", "keras")[0] == 0
     pixels = np.random.default_rng(0).integers(0, 256, (200, 12, 12, 3), dtype=np.uint8)
-    np.save("pictures.npy", pixels)
-    command = [sys.executable, "-I", "-c", _ISOLATED, "new/model.keras", "pictures.npy", "found.npy"]
+    np.save("images.npy", pixels)
+    command = [sys.executable, "-I", "-c", _ISOLATED, "new/model.keras", "images.npy", "found.npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == '["a", "b", "c"]'

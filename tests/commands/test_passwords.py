@@ -1,4 +1,4 @@
-"""No password of a database's URL is printed or recorded, wherever in the URL it stands and however it is given."""
+"""No password in a database URL is printed or recorded, in any position and by any option."""
 
 import logging
 import re
@@ -37,7 +37,7 @@ FORMS = {
     "postgresql://u@h/db?sslmode=require&sslpassword=s3cret": "postgresql://u@h/db?sslmode=require&sslpassword=***",
     "postgresql://u@h/db?passfile=/keys/.pgpass": "postgresql://u@h/db?passfile=%2Fkeys%2F.pgpass",
     "postgresql://u:s3cret@h/db?connect_timeout=5": "postgresql://u:***@h/db?connect_timeout=5",
-    # Typing errors, and options that nobody has thought of.
+    # Typing errors and unexpected options.
     "postgresql://u@h/db?pasword=s3cret": "postgresql://u@h/db?***=***",
     "postgresql://u@h/db?user=u;password=s3cret": "postgresql://u@h/db?user=***",
     "postgresql://u@h/db&password=s3cret": "postgresql://u@h/***",
@@ -52,7 +52,7 @@ FORMS = {
     "postgresql:u:s3cret@h/db": "***",
     "host=h user=u password=s3cret": "***",
     "s3cret": "***",
-    # Of a file there is nothing to hide, however its name is written.
+    # A file name has nothing to hide.
     "sqlite:///results/harness.db": "sqlite:///results/harness.db",
     "sqlite:////data/my é@home = 50%.db": "sqlite:////data/my é@home = 50%.db",
     "sqlite+pysqlcipher://:s3cret@/study.db": "sqlite+pysqlcipher://:***@/study.db",
@@ -68,11 +68,11 @@ def test_each_form_of_a_url(url: str, expected: str) -> None:
         assert shown_arguments([f"{option}={url}", "3"]) == [f"{option}={expected}", "3"]
     if "://" in url:
         assert SECRET not in recorded_command("run", ["--storag2", url, f"--url={url}", url])
-    assert SECRET not in said(lambda: parse_url(url))
+    assert SECRET not in error_of(lambda: parse_url(url))
 
 
-def said(call: Callable[[], object]) -> str:
-    """What the error says that the call raises; nothing where it raises none."""
+def error_of(call: Callable[[], object]) -> str:
+    """Return the message of the StorageError that the call raises, or ""."""
     try:
         call()
     except StorageError as error:
@@ -96,18 +96,18 @@ PASSWORDS = st.text(min_size=6).map(lambda text: "s3" + text)
     ),
     st.booleans(),
 )
-def test_a_password_of_any_characters_in_any_place(password: str, form: str, typed_as_it_is: bool) -> None:
+def test_a_password_of_any_characters_in_any_position(password: str, form: str, unquoted: bool) -> None:
     assume(not any(password in text for text in (form, "postgresql")))
-    url = "postgresql://" + form.format(p=password if typed_as_it_is else quote(password, safe=""), q="u")
+    url = "postgresql://" + form.format(p=password if unquoted else quote(password, safe=""), q="u")
     argv = ["--study", "mnist", f"--storage={url}", "--storage", url]
     for text in (shown(url), " ".join(shown_arguments(argv)), recorded_command("run", argv)):
         assert password not in text and quote(password, safe="") not in text
-        # Where it is cut in two, as by an @ that is no %40, no piece may show either.
+        # No piece may show either, as after an unquoted @.
         for piece in re.split(r"[@:/?#&;=%\s]", password):
             assert len(piece) < 6 or piece not in text
 
 
-def test_an_ambiguous_url_is_refused_with_the_remedy() -> None:
+def test_an_ambiguous_url_is_refused_with_the_fix() -> None:
     with pytest.raises(StorageError, match="write @ in a name or a password as %40") as caught:
         parse_url("postgresql://u:p@s3cret@h/db")
     assert SECRET not in str(caught.value)
@@ -117,7 +117,7 @@ def test_an_ambiguous_url_is_refused_with_the_remedy() -> None:
     ("error", "says"),
     [(psycopg.OperationalError, "does not answer"), (psycopg.ProgrammingError, "mend the options after the")],
 )
-def test_a_driver_that_repeats_what_it_was_given(monkeypatch: pytest.MonkeyPatch, error: Any, says: str) -> None:
+def test_a_driver_whose_error_repeats_the_url(monkeypatch: pytest.MonkeyPatch, error: Any, says: str) -> None:
     def connect(*, context: Any, **given: Any) -> None:
         raise error(f"no: {psycopg.conninfo.make_conninfo(**given)}, {full}")
 
@@ -129,7 +129,7 @@ def test_a_driver_that_repeats_what_it_was_given(monkeypatch: pytest.MonkeyPatch
     assert SECRET not in str(caught.value) and "h/db" in str(caught.value)
 
 
-def test_an_option_that_the_driver_does_not_know_is_one_clear_line() -> None:
+def test_an_unknown_driver_option_is_one_line() -> None:
     with pytest.raises(StorageError, match="mend the options after the") as caught:
         Store("postgresql://u@127.0.0.1/db?pasword=s3cret")
     assert SECRET not in str(caught.value)
@@ -148,7 +148,7 @@ COMMANDS: list[tuple[ModuleType, list[str]]] = [
 
 @pytest.mark.parametrize(("module", "given"), COMMANDS)
 @pytest.mark.parametrize("option", ["--storage", "--sto=", "--storag2", "--storag2="])
-def test_no_command_prints_it(
+def test_no_command_prints_a_password(
     module: ModuleType,
     given: list[str],
     option: str,
@@ -186,6 +186,6 @@ def test_resuming_an_unknown_study_shows_no_password(monkeypatch: pytest.MonkeyP
     store.engine.dispose()
 
 
-def test_what_a_benchmark_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_records_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["benchmarks/prediction.py", "--storage", "postgresql://u:s3cret@h/db"])
     assert record.machine()["command"] == "python -m benchmarks.prediction --storage postgresql://u:***@h/db"

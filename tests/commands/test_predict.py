@@ -1,4 +1,4 @@
-"""Predictions from files, and what becomes of models and images that are not what they claim."""
+"""Predictions from files, and invalid models and images."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ def model(saved: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> np.ndarray:
-    """70 grey images in two folders, as PNG files."""
+    """Write 70 grey images as PNG files in two folders."""
     pixels = np.random.default_rng(4).integers(0, 256, (70, 12, 12), dtype=np.uint8)
     for index, image in enumerate(pixels):
         file = tmp_path / "images" / str(index % 2) / f"{index:03}.PNG"
@@ -64,7 +64,7 @@ def test_a_folder(model: Path, images: np.ndarray, tmp_path: Path, capsys: pytes
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 71
 
 
-def test_names_may_be_anything(
+def test_unusual_file_names(
     model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = tmp_path / "odd"
@@ -75,7 +75,7 @@ def test_names_may_be_anything(
     assert code == 0 and [row[0].removeprefix(f"{odd}/") for row in rows] == ['a,b\n"c.png', r"\xff.png"]
 
 
-def test_unreadable_images_are_named_and_the_others_predicted(
+def test_unreadable_images_are_named_and_the_others_classified(
     model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = tmp_path / "images" / "0" / "000.PNG"
@@ -98,7 +98,7 @@ def test_nothing_to_predict(
     assert code == 2 and arguments[0] in err
 
 
-def test_a_model_with_code_in_it_is_refused(
+def test_a_model_with_code_is_refused(
     model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = keras.Input((None, None, 3), dtype="uint8")
@@ -107,7 +107,7 @@ def test_a_model_with_code_in_it_is_refused(
     code, _, err = call(capsys, tmp_path / "lambda.keras", tmp_path / "images")
     assert code == 2 and "holds a Lambda" in err
 
-    # A function of another module in the place of an activation.
+    # A function of another module instead of an activation.
     with zipfile.ZipFile(model / "model.keras") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     function = b'{"module": "os", "class_name": "function", "config": "system", "registered_name": "function"}'
@@ -119,7 +119,7 @@ def test_a_model_with_code_in_it_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04N.", b"", b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_model_is_refused(
+def test_a_file_that_is_not_a_model_is_refused(
     content: bytes, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model.keras").write_bytes(content)
@@ -128,7 +128,7 @@ def test_what_is_no_model_is_refused(
         assert code == 2 and "harness export" in err and "Traceback" not in err
 
 
-def test_half_a_model_is_refused(
+def test_a_truncated_model_is_refused(
     model: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with zipfile.ZipFile(model / "model.keras") as archive:

@@ -1,4 +1,4 @@
-"""The commands of README.md, as they stand there; long searches get a smaller budget."""
+"""The commands of README.md, with a smaller budget for searches."""
 
 import os
 import re
@@ -13,12 +13,12 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers.drawn_shapes import write_shapes
 
-# Appended to a search, or it would take minutes.
+# Appended to searches, which would take minutes otherwise.
 SMALL = "--trials 3 --train-size 40 --validation-size 20 --epochs 1"
 
 
 def commands() -> list[str]:
-    """Every command of the harness in the README's code blocks and tables, without its comment."""
+    """Return the commands of the harness in the README's code blocks and tables, without comments."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = (line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines())
     cells = re.findall(r"\| `(python -m [^`]*)` \|", text)
@@ -34,7 +34,7 @@ def test_the_two_commands_are_targets_of_make() -> None:
     assert len(text.split()) <= 770
 
 
-def test_every_option_in_the_readme_is_one() -> None:
+def test_every_option_in_the_readme_exists() -> None:
     from harness import confirm, dashboard, export, predict, run
     from harness.data import __main__ as data
 
@@ -74,7 +74,7 @@ def test_the_commands(shared: Path, tmp_path: Path) -> None:
 
 
 def in_order(found: list[str]) -> Iterator[str]:
-    """Searches first, with a small budget, those that begin a study before all; then what goes on with a study."""
+    """Yield a small search of mnist, then the searches with a small budget, then the other commands."""
     searches = [command for command in found if "harness.run" in command and "--list" not in command]
     assert any("--fresh" in command for command in searches)
     yield f"python -m harness.run --study mnist {SMALL}"

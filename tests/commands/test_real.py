@@ -1,4 +1,4 @@
-"""The real network on the real digits, small enough for minutes. Marked large: it needs VGG16's weights."""
+"""Small searches with VGG16 on real images. Marked large because they need its weights."""
 
 import sqlite3
 from pathlib import Path
@@ -74,8 +74,8 @@ def test_class_weights_and_macro_f1_on_unbalanced_x_rays(
     ).fetchone()
     assert majority[1] == pytest.approx(1 / 3) and majority[0] > 0.4 > majority[2]
     best = database.execute("select max(val_macro_f1) from trial_summary").fetchone()[0]
-    told = database.execute("select max(value) from trial_values where objective = 0").fetchone()[0]
-    assert best == told > 0.5
+    stored = database.execute("select max(value) from trial_values where objective = 0").fetchone()[0]
+    assert best == stored > 0.5
 
 
 @pytest.mark.parametrize("name", ["scene15", "clothing", "sign_digits", "chest_xray"])

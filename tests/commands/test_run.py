@@ -1,4 +1,4 @@
-"""The command line of the main job: whole runs on the tiny network, resuming, and every kind of bad input."""
+"""`harness run`: whole runs of the tiny network, resuming, and invalid input."""
 
 import json
 import os
@@ -35,8 +35,8 @@ from tests.helpers.whole import copy_is_whole
 
 @pytest.fixture(autouse=True)
 def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """The tiny network in place of VGG16, a fresh folder to run in. Drawing and baselines take longer than tiny trials:
-    only `test_a_whole_run` has all baselines, and only it and the runs in processes of their own draw."""
+    """Use the tiny network instead of VGG16 in an empty folder. Pages and baselines take longer than tiny trials: only
+    `test_a_whole_run` has all baselines, and only it and the runs in subprocesses write pages."""
     if request.node.name != "test_a_whole_run":
         monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
         monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
@@ -47,13 +47,13 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     for module in (session, work):
         monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
     far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
-    monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it takes VGG16's own weights
+    monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it needs the weights of VGG16
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials end at once; the more convolutions they would train, the better."""
+    """Skip training; the more convolutions a trial would train, the better its accuracy."""
 
     def run_trial(strategy: Strategy, problem: Problem, *, on_checkpoint: Any, **_: Any) -> TrialResult:
         epochs = problem.spec.budget.epochs
@@ -103,7 +103,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec
 ) -> None:
     def squares(paths: Sequence[Path], *arguments: Any, **keywords: Any) -> Any:
-        assert not any("test" in path.parts for path in paths), "the search decoded images of the test part"
+        assert not any("test" in path.parts for path in paths), "the search decoded images of the test set"
         return decoding.squares(paths, *arguments, **keywords)
 
     monkeypatch.setattr("harness.data.dataset.squares", squares)
@@ -123,7 +123,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
     assert study is not None and study.data["check"]["found"]["unreadable"] == 1
     assert (study.data["n_train"], study.data["n_validation"], study.data["n_test"]) == (145, 36, 60)
     assert len(store.trials.frame("my-digits")) == 2
-    assert run.main(["--data", "my digits", *few]) == 0  # nothing to do, nothing said again
+    assert run.main(["--data", "my digits", *few]) == 0  # nothing to do, and no warning again
     assert "WARNING" not in capsys.readouterr().err
     assert studies.main(["split", "my-digits"]) == 0
     Path("again.csv").write_text(capsys.readouterr().out)
@@ -138,7 +138,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_study_s_settings_on_other_images(
+def test_the_settings_of_a_study_on_other_images(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: DatasetSpec
 ) -> None:
     manifest = export(digits.file, tmp_path / "other", "manifest")
@@ -148,7 +148,7 @@ def test_a_study_s_settings_on_other_images(
 
 
 @pytest.mark.usefixtures("untrained")
-def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_running_again_adds_only_missing_trials(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "--trials", "4")[0] == 0
     before = database().execute("select * from harness_trial").fetchall()
     assert call(capsys, "--trials", "4")[0] == 0  # nothing to do
@@ -164,30 +164,30 @@ def test_running_again_adds_only_what_is_missing(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.usefixtures("untrained")
-def test_fresh_begins_anew_when_nobody_works_on_it_and_it_can(
+def test_fresh_starts_over_unless_the_study_is_in_use_or_input_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call(capsys, "--trials", "3")
-    anew = ("--trials", "2", "--epochs", "1", "--fresh")
+    fresh = ("--trials", "2", "--epochs", "1", "--fresh")
     store = Store("sqlite:///results/harness.db")
     with monkeypatch.context() as patch:
         patch.setattr(session, "load_weights", absent)
-        assert call(capsys, *anew)[0] == 2
+        assert call(capsys, *fresh)[0] == 2
     alive = store.sessions.begin(
         "tiny", command="", spec={}, environment={"commit": "", "device": ""}, host=processes.host(), pid=1,
         process_started=processes.process_started(1) or 0.0,
     )  # fmt: skip
-    code, _, err = call(capsys, *anew)
+    code, _, err = call(capsys, *fresh)
     assert code == 2 and "study 'tiny' is being worked on from" in err
     assert len(store.trials.frame("tiny")) == 3
     store.sessions.end(alive, "done")
-    assert call(capsys, *anew)[0] == 0
+    assert call(capsys, *fresh)[0] == 0
     assert database().execute("select count(*) from trial_summary").fetchone() == (2,)
     assert database().execute("select count(*) from trials").fetchone() == (2,)
 
 
 @pytest.mark.usefixtures("untrained")
-def test_what_an_interrupted_deletion_left_is_not_taken_up(
+def test_the_rest_of_an_interrupted_deletion_is_not_continued(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call(capsys, "--trials", "3")
@@ -212,7 +212,7 @@ def absent(_: Path | None) -> Any:
 
 
 @pytest.mark.usefixtures("untrained")
-def test_json_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "--trials", "3", "--json")
     result = json.loads(out)
     assert code == 0 and len(result["trials"]) == 3
@@ -225,7 +225,7 @@ def test_json_is_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_trials_dearer_than_the_limit_are_not_begun(capsys: pytest.CaptureFixture[str]) -> None:
+def test_trials_over_the_cost_limit_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "--trials", "4", "--max-trial-cost", "1e-9")[0] == 0
     rows = database().execute("select status, train_flops, reason from trial_summary").fetchall()
     assert {row[:2] for row in rows} == {("over_budget", 0.0)}
@@ -241,7 +241,7 @@ def test_no_trial_starts_after_the_time_limit(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
+def test_a_bug_ends_the_run_with_a_traceback_and_keeps_the_records(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call(capsys, "--trials", "2")
@@ -258,7 +258,7 @@ def test_a_bug_ends_the_run_loudly_and_keeps_what_is_recorded(
 
 @pytest.mark.parametrize("end", ["done", "SIGTERM", "Ctrl-C", "bug", "bad input"])
 @pytest.mark.usefixtures("untrained")
-def test_one_whole_file_is_left_whatever_ended_the_run(
+def test_every_ending_of_a_run_leaves_one_complete_database(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     trained, before = worker.run_trial, iter([True, True])
@@ -355,7 +355,7 @@ def test_wrong_weights_end_with_exit_code_two(
 @pytest.mark.large
 def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     call(capsys, "--trials", "2")
-    database().execute("vacuum")  # else what the first run wrote over leaves room
+    database().execute("vacuum")  # otherwise free pages of the first run leave room
     pages = database().execute("pragma page_count").fetchone()[0]
     real = Store.__init__
 
@@ -373,7 +373,7 @@ def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], mon
 
 
 def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """The command in a process of its own, on the tiny network, on PATH and import path of this checkout."""
+    """Start the command in a subprocess with the tiny network and this checkout on the import path."""
     script = folder / "tiny_run.py"
     script.write_text(
         "from harness import run\n"
@@ -396,7 +396,7 @@ def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def wait_for_trials(n: int, process: subprocess.Popen[str]) -> None:
-    """Until ``n`` trials are finished and another one is running."""
+    """Wait until ``n`` trials are finished and another one is running."""
     for _ in range(600):
         if process.poll() is not None:
             break
@@ -408,7 +408,7 @@ def wait_for_trials(n: int, process: subprocess.Popen[str]) -> None:
             if states["COMPLETE"] + states["PRUNED"] >= n and states["RUNNING"]:
                 return
         time.sleep(0.1)
-    pytest.fail(f"never came to {n} trials: {process.communicate()[1]}")
+    pytest.fail(f"never reached {n} trials: {process.communicate()[1]}")
 
 
 def no_trial_is_lost_or_repeated(n: int) -> None:
@@ -421,13 +421,13 @@ def no_trial_is_lost_or_repeated(n: int) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)])
-def test_interrupted_then_killed_then_run_to_the_end(tmp_path: Path, how: signal.Signals) -> None:
+def test_a_run_interrupted_then_killed_then_finished(tmp_path: Path, how: signal.Signals) -> None:
     process = real_process("--trials", "9", folder=tmp_path)
     wait_for_trials(2, process)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Run the same command again to go on" in err and "Traceback" not in err
+    assert "Run the same command again, without --fresh, to continue" in err and "Traceback" not in err
     copy_is_whole(Path("results/harness.db"), "tiny", session=1)
     states = Counter(row[0] for row in database().execute("select state from trials"))
     assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] >= 2

@@ -1,4 +1,4 @@
-"""The command that lists, shows, moves and deletes studies."""
+"""The commands that list, show, export, import and delete studies."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test"
 
 
 def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
-    """A complete trial, a waiting one and one whose process is gone, by two sessions of this host."""
+    """Create a complete trial, a waiting one and one whose process is dead, in two sessions of this host."""
     spec = {"name": name, "data": {"dataset": "mnist"}, "budget": {"trials": 3}}
     store.studies.create(name, spec=spec, data={"digest": "d", "n": [1.5, None]}, advice={"é": 1}, split=PARTS)
     study = open_study(store, name)
@@ -71,7 +71,7 @@ def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
 
 
 def everything(store: Store, name: str) -> dict[str, Any]:
-    """All that a database holds of a study, but for the ids of rows."""
+    """Return all that a database stores on a study except the ids of rows."""
     sessions = store.sessions.frame(name)
     place = {session: index for index, session in enumerate(sessions["id"])}
     frames = {
@@ -95,11 +95,11 @@ def everything(store: Store, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_there_and_back_without_loss(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_and_import_lose_nothing(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(store, "other")
     fill(store, NAME)
     file = tmp_path / "exported.db"
-    assert studies.main(["export", NAME, str(file), "--storage", store.url]) == 0  # takes back what the dead one held
+    assert studies.main(["export", NAME, str(file), "--storage", store.url]) == 0  # releases the dead session's trial
     copy_is_whole(file, NAME, session=2, trial=1, checkpoint=1, baseline=1, ticket=3)
     before = everything(store, NAME)
     assert [state[1].name for state in before["optuna"]] == ["COMPLETE", "WAITING", "WAITING"]
@@ -119,7 +119,7 @@ def test_there_and_back_without_loss(store: Store, tmp_path: Path, capsys: pytes
         "again", command="", spec={}, environment={"commit": "", "device": ""}, host="h", pid=1, process_started=0.0
     )
     ticket = store.tickets.claim("again", session, 3)
-    assert ticket is not None and (ticket.number, ticket.retries) == (1, 1)  # it goes on where it stood
+    assert ticket is not None and (ticket.number, ticket.retries) == (1, 1)  # it continues where it was
 
 
 def test_list_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,9 +134,9 @@ def test_list_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert shown["trials"] == {"complete": 1} and shown["spec"]["budget"] == {"trials": 3}
 
 
-def test_a_study_that_is_being_worked_on_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_in_use_is_neither_deleted_nor_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
-    fill(Store(url), "busy", pid=1)  # a process that lives
+    fill(Store(url), "busy", pid=1)  # a live process
     for arguments in (["delete", "busy"], ["export", "busy", str(tmp_path / "out.db")]):
         assert studies.main([*arguments, "--storage", url]) == 2
         assert "study 'busy' is being worked on from" in capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_a_study_that_is_being_worked_on_is_left_alone(tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_a_process_of_another_machine_gets_time_for_a_sign_of_life(
+def test_a_process_on_another_machine_gets_time_for_a_heartbeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], alive: bool
 ) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
@@ -196,7 +196,7 @@ def test_bad_input(
     assert message in capsys.readouterr().err
 
 
-def test_the_parts_are_printed_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_split_is_printed_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(f"sqlite:///{tmp_path}/source.db")
     fill(store, "one")
     assert studies.main(["split", "one", "--storage", store.url]) == 0

@@ -1,4 +1,4 @@
-"""The commands of docs/tutorial.md, as they stand there, on a small folder of drawn images and the real network."""
+"""The commands of docs/tutorial.md, run with VGG16 on a small folder of drawn images."""
 
 import csv
 import os
