@@ -1,4 +1,4 @@
-"""Verdicts on the four scenarios from made-up rows whose answer is known."""
+"""Verdicts on the four scenarios from invented rows with known answers."""
 
 import math
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def reached(best: Kind, by: float = 0.05) -> dict[Kind, float]:
 
 
 @pytest.mark.parametrize(("quarter", "advised"), SCENARIOS.items())
-def test_the_table_holds_where_its_strategy_wins_and_does_not_where_it_loses(
+def test_the_table_holds_if_its_strategy_wins_and_not_if_it_loses(
     quarter: tuple[bool, bool], advised: tuple[int, Kind]
 ) -> None:
     large, similar = quarter
@@ -64,18 +64,18 @@ def test_boundaries_move_places_between_scenarios() -> None:
     assert [row[0] for row in elsewhere(found, AdviceSpec()).rows] == ["1,000", "100,000"]
 
 
-def test_of_a_strategy_tried_in_two_ways_the_one_that_is_best_over_the_seeds_counts() -> None:
+def test_of_two_configurations_the_best_over_the_seeds_counts() -> None:
     found = list(rows("a", 100, 0.3, reached("freeze_first_k"), noise=0))
     lucky = [replace(f, k=10, accuracy=1.0 if f.seed == 0 else 0.5) for f in found if f.kind == "freeze_first_k"]
     (place,) = places([*found, *lucky], BOUNDARIES)
     assert (place.winner.kind, place.winner.k, place.winner.accuracy) == ("freeze_first_k", 7, pytest.approx(0.85))
 
 
-def test_a_place_without_the_advised_strategy_says_nothing() -> None:
+def test_a_place_without_the_advised_strategy_is_ignored() -> None:
     assert places([*rows("a", 100, 0.07, {"fine_tune_all": 0.9, "from_scratch": 0.5})], BOUNDARIES) == ()
 
 
-def test_compute_is_that_of_the_best_other_in_multiples_of_the_advised() -> None:
+def test_compute_is_a_multiple_of_that_of_the_advised_strategy() -> None:
     (place,) = places([*rows("a", 100, 0.3, {"freeze_first_k": 0.9, "fine_tune_all": 0.8})], BOUNDARIES)
     assert place.compute == pytest.approx(2)
 
@@ -86,7 +86,7 @@ def test_rank_correlations() -> None:
     assert math.isnan(Correlation.of([1, 1], [2, 3]).spearman)
 
 
-def test_ways_to_choose_k_are_told_by_what_they_give_up() -> None:
+def test_ways_to_choose_k_are_compared_by_regret() -> None:
     found = []
     for seed in range(3):
         for k, accuracy, logme, h_score in ((7, 0.9, 0.5, 1.0), (10, 0.8, 0.1, 2.0), (13, 0.7, -0.3, 3.0)):

@@ -1,4 +1,4 @@
-"""Scores: scikit-learn's, on whatever labels, and what a study on unbalanced classes makes of them."""
+"""Scores against scikit-learn on random labels, and class weights."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, ma
 
 @given(pairs)
 @pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label was found")
-def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+def test_scores_equal_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = zip(*pairs, strict=True)
     scores = Scores.of(labels, predicted)
     assert scores.accuracy == pytest.approx(accuracy_score(labels, predicted))
@@ -26,7 +26,7 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     assert scores.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
 
 
-def test_the_commonest_class_is_no_feat_unless_by_accuracy() -> None:
+def test_the_most_common_class_scores_high_by_accuracy_only() -> None:
     labels = np.repeat([0, 1], [95, 5])
     assert Scores.of(labels, np.zeros(100, int)).columns() == pytest.approx(
         {"val_accuracy": 0.95, "val_balanced_accuracy": 0.5, "val_macro_f1": 0.95 / 1.95}
@@ -42,7 +42,7 @@ def test_every_baseline_has_every_score(tiny_problem: Problem) -> None:
         assert all(found.score(metric) is not None for metric in METRICS)
 
 
-def test_class_weights_make_the_classes_weigh_the_same(tiny_problem: Problem, tmp_path: Path) -> None:
+def test_class_weights_balance_the_classes(tiny_problem: Problem, tmp_path: Path) -> None:
     assert tiny_problem._weights() is None
     few = np.r_[np.repeat(0, 80), np.repeat(1, 12), np.repeat(2, 4)]
     tiny_problem.split.train.labels[:] = few

@@ -1,4 +1,4 @@
-"""Studies in TOML: what is read, what is refused and in which words."""
+"""Studies in TOML: reading, invalid values and their messages."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ from harness.core.spec import StudySpec, shipped
 
 
 @pytest.mark.parametrize("name", [name for name in shipped("studies") if name != "images"])
-def test_shipped_studies_are_valid_and_have_their_data(name: str) -> None:
+def test_shipped_studies_are_valid_and_have_data(name: str) -> None:
     spec, dataset = StudySpec.load(name)
     assert spec.name == name
     assert dataset.file.is_file() if dataset.file is not None else dataset.download is not None
 
 
-def test_the_laptop_study_is_the_declared_one() -> None:
+def test_the_mnist_study_is_small_enough_for_a_laptop() -> None:
     spec, _ = StudySpec.load("mnist")
     assert (spec.data.image_size, spec.data.train_size, spec.data.validation_size, spec.data.test_size) == (
         32,
@@ -38,11 +38,11 @@ def test_the_laptop_study_is_the_declared_one() -> None:
         ("images", {"data.dataset": "mnist", "data.image_size": 96}, False),
     ],
 )
-def test_a_description_is_of_the_images_that_it_names(name: str, overrides: dict[str, object], holds: bool) -> None:
+def test_a_description_is_dropped_for_other_images(name: str, overrides: dict[str, object], holds: bool) -> None:
     assert bool(StudySpec.load(name, overrides)[0].description) == holds
 
 
-def test_overrides_replace_what_the_file_says(study_file: Path) -> None:
+def test_overrides_replace_values_of_the_file(study_file: Path) -> None:
     spec, _ = StudySpec.load(str(study_file), {"budget.trials": 3, "seed": 9, "pruning.enabled": False})
     assert (spec.budget.trials, spec.seed, spec.pruning.enabled) == (3, 9, False)
 
@@ -57,7 +57,7 @@ def test_overrides_replace_what_the_file_says(study_file: Path) -> None:
         ("nowhere.toml", "there is no study file"),
     ],
 )
-def test_an_unknown_study_names_the_nearest(name: str, message: str) -> None:
+def test_an_unknown_study_suggests_the_nearest(name: str, message: str) -> None:
     with pytest.raises(SpecError, match=re.escape(message)):
         StudySpec.load(name)
 
@@ -81,12 +81,12 @@ def test_an_unknown_study_names_the_nearest(name: str, message: str) -> None:
         ("budget.time_limit", float("inf"), "budget.time_limit = inf: Input should be a finite number"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_key(study_file: Path, key: str, value: object, message: str) -> None:
+def test_an_invalid_value_is_named_with_its_key(study_file: Path, key: str, value: object, message: str) -> None:
     with pytest.raises(SpecError, match=re.escape(message)):
         StudySpec.load(str(study_file), {key: value})
 
 
-def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
+def test_invalid_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(SpecError, match=r"broken.toml is not valid TOML"):
         StudySpec.load(str(tmp_path / "broken.toml"))

@@ -1,4 +1,4 @@
-"""The four scenarios, to the letter of the article's table."""
+"""The four scenarios of the article's table."""
 
 import pytest
 
@@ -21,13 +21,13 @@ def test_size_and_similarity_decide(n_images: int, similar: bool, scenario: int,
     assert f"{n_images:,}" in advice.reason and "a source" in advice.reason and kind in advice.reason
 
 
-def test_the_boundary_is_the_studys() -> None:
+def test_a_study_sets_the_boundary() -> None:
     profile = Profile(60_000, (1, 2), False, "")
     assert advise(profile, large_at=100_000).scenario == 2  # the article calls 60,000 MNIST images small
     assert advise(profile, large_at=60_000).scenario == 3
 
 
-def test_recipes_are_the_articles() -> None:
+def test_recipes_are_those_of_the_article() -> None:
     extractor, partial = RECIPES["recipe_extractor"], RECIPES["recipe_partial"]
     assert (extractor.kind, extractor.head, extractor.optimizer) == ("feature_extraction", (1000, 500, 150), "adam")
     assert (partial.frozen_convs, partial.optimizer, partial.learning_rate) == (5, "sgd", 1e-3)

@@ -1,4 +1,4 @@
-"""Similarity and layer scores as the network gives them."""
+"""Similarity and layer scores from the network."""
 
 import keras
 import pytest
@@ -7,7 +7,7 @@ from harness.guidance import measure
 from tests.helpers.tiny import tiny_weights
 
 
-def test_the_reference_is_float32_whatever_the_policy_and_leaves_the_policy_alone(
+def test_the_reference_is_float32_under_any_policy_and_keeps_the_policy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(measure, "load_weights", lambda path: tiny_weights())

@@ -1,4 +1,4 @@
-"""Optuna's trials as a process sees them that keeps those that wait."""
+"""The storage that caches waiting Optuna trials."""
 
 import tempfile
 from pathlib import Path
@@ -22,7 +22,7 @@ TRIED = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
 
 
 def planned(folder: Path, n: int) -> tuple[Store, optuna.Study]:
-    """A study of ``n`` waiting trials."""
+    """Create a study of ``n`` waiting trials."""
     store = Store(f"sqlite:///{folder}/study.db")
     store.studies.create(NAME, spec={"metric": "accuracy"}, data={}, advice={})
     study = open_study(store, NAME)
@@ -37,7 +37,7 @@ def more(store: Store, study: optuna.Study, n: int) -> None:
 
 
 def session(store: Store, pid: int) -> int:
-    """One of a process that is gone."""
+    """Create a session of a dead process."""
     return store.sessions.begin(
         NAME, command="", spec={}, environment={"commit": "", "device": ""}, host="here", pid=pid, process_started=0.0
     )  # fmt: skip
@@ -49,7 +49,7 @@ def session(store: Store, pid: int) -> int:
         st.tuples(st.sampled_from(["plan", "claim", "finish", "give back", "lose"]), st.booleans()), min_size=6
     )
 )
-def test_two_processes_see_what_optuna_s_tables_hold(steps: list[tuple[str, bool]]) -> None:
+def test_two_processes_see_the_trials_in_the_database(steps: list[tuple[str, bool]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store, first = planned(Path(folder), 3)
         studies = first, open_study(store, NAME)
@@ -79,7 +79,7 @@ def test_two_processes_see_what_optuna_s_tables_hold(steps: list[tuple[str, bool
                 elif step == "give back":
                     store.tickets.give_back(NAME, number, session=mine)
                     set_state(study, number, TrialState.WAITING)
-                else:  # the other one finds out
+                else:  # the other process recovers it
                     lost = _Lost(store, mine)
                     assert recover(studies[not second], store, lost) == 1
                     sessions[second] = session(store, 3)
@@ -87,7 +87,7 @@ def test_two_processes_see_what_optuna_s_tables_hold(steps: list[tuple[str, bool
             assert seen(studies[0].get_trials()) == seen(studies[1].get_trials()) == stored
 
 
-def test_what_a_process_lost_that_was_never_seen_running_waits_again(tmp_path: Path) -> None:
+def test_a_lost_trial_that_was_not_seen_running_waits_again(tmp_path: Path) -> None:
     store, study = planned(tmp_path, 2)
     another, dead = open_study(store, NAME), session(store, 1)
     another.get_trials()
@@ -99,7 +99,7 @@ def test_what_a_process_lost_that_was_never_seen_running_waits_again(tmp_path: P
 
 
 class _Lost(Watch):
-    """Knows which session is dead."""
+    """A watch that reports a given session as dead."""
 
     def __init__(self, store: Store, dead: int) -> None:
         super().__init__(store, NAME)
@@ -110,14 +110,14 @@ class _Lost(Watch):
 
 
 def seen(trials: list[FrozenTrial]) -> list[object]:
-    """All there is to know of trials; of those that wait not what they drew when they ran before."""
+    """Return trials in full, but waiting ones without the parameters of an earlier run."""
     return [
         (trial.number, trial.state) if trial.state == TrialState.WAITING else (trial, trial.user_attrs["origin"])
         for trial in trials
     ]
 
 
-def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_trials_that_may_have_changed_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, study = planned(tmp_path, 20)
     read: list[list[int]] = []
     real = RDBStorage._get_trials
@@ -144,7 +144,7 @@ def test_only_what_may_have_changed_is_read_again(tmp_path: Path, monkeypatch: p
     study.enqueue_trial({}, user_attrs={"origin": "quota"})
     assert len(another.get_trials()) == 21
     assert read[5:] == [[20]]
-    store.tickets.add(NAME, [20])  # without one it might be anybody's
+    store.tickets.add(NAME, [20])  # a trial without a ticket may have any owner
     with another._storage.read_once(another._study_id):
         another.get_trials()
         assert len(another.get_trials(states=[TrialState.WAITING])) == 20

@@ -16,7 +16,7 @@ FLOPS = 1e12  # of an epoch
 
 # Measured: VGG16 on 2,000 MNIST digits at 32x32, Adam at a constant 1e-4; 0, 10 and 5 convolutions frozen.
 SEEN = [[0.827, 0.960, 0.967, 0.970, 0.953], [0.849, 0.874, 0.945, 0.945, 0.968], [0.774, 0.900, 0.975, 0.948, 0.967]]
-# Made up.
+# Invented.
 TAKES_OFF = [0.112, 0.112, 0.630, 0.941, 0.962]
 NEVER_DOES = [0.112, 0.098, 0.112, 0.112, 0.112]
 
@@ -82,7 +82,7 @@ def test_more_margin_never_stops_more(
 
 
 @given(curves, histories, fronts, st.tuples(st.floats(0.1, 6), accuracies))
-def test_a_better_front_never_spares_more(
+def test_a_better_front_never_stops_less(
     values: list[float], history: list[list[float]], front: list[tuple[float, float]], further: tuple[float, float]
 ) -> None:
     if verdict(values, front, history):
@@ -105,7 +105,7 @@ def test_never_without_a_front(values: list[float], history: list[list[float]]) 
 def test_never_while_ahead_of_the_front(
     values: list[float], history: list[list[float]], front: list[tuple[float, float]]
 ) -> None:
-    """A trial that is as good already as the front at the next epoch's compute goes on."""
+    """A trial that already reaches the front at the next epoch's compute continues."""
     rival = best_at([cost for cost, _ in front], [accuracy for _, accuracy in front], len(values) + 1)
     if max(values) >= rival:
         assert verdict(values, front, history, margin=0.001) is None
@@ -113,7 +113,7 @@ def test_never_while_ahead_of_the_front(
 
 @given(st.integers(1, EPOCHS - 1), st.lists(st.tuples(accuracies, accuracies), min_size=30, max_size=60))
 def test_few_of_the_finished_trials_improved_faster_than_forecast(at: int, ends: list[tuple[float, float]]) -> None:
-    """On the finished trials themselves the forecast fails for the share that it says."""
+    """On the finished trials themselves the forecast fails for the nominal share."""
     history = [[start] * at + [end] * (EPOCHS - at) for start, end in ends if 0.2 <= start < 1]
     assume(len(history) >= ENOUGH)
     beaten = sum(max(other) > bounds(other[:at], history)[-1] + 1e-9 for other in history)
@@ -123,7 +123,7 @@ def test_few_of_the_finished_trials_improved_faster_than_forecast(at: int, ends:
 # Cases
 
 
-def test_without_finished_trials_the_law_is_the_bound() -> None:
+def test_without_finished_trials_the_default_law_is_the_bound() -> None:
     assert bounds([0.2, 0.5, 0.8]) == pytest.approx([1 - 0.2 * 0.5 * (3 / 4) ** 2, 1 - 0.2 * 0.5 * (3 / 5) ** 2])
     assert steepest_fall(1, 3) == pytest.approx(0.5 / 9)
 
@@ -135,7 +135,7 @@ def test_the_law_is_more_optimistic_than_anything_seen() -> None:
             assert all(bound > best for bound, best in zip(bounds(values[:now]), reached, strict=True)), values[:now]
 
 
-def test_eight_finished_trials_do_not_replace_the_law_but_nine_do() -> None:
+def test_nine_finished_trials_replace_the_law_but_eight_do_not() -> None:
     flat = [0.7] * EPOCHS
     assert bounds([0.8], [flat] * (ENOUGH - 1)) == bounds([0.8])
     assert bounds([0.8], [flat] * ENOUGH) == pytest.approx([0.8] * 4)
@@ -146,10 +146,10 @@ def test_one_fast_trial_widens_the_law() -> None:
     assert bounds([0.6], [fast])[0] == pytest.approx(1 - 0.4 * 0.001 / 0.2)
 
 
-def test_the_optimistic_end_of_many_is_not_the_luckiest_alone() -> None:
+def test_the_bound_of_many_trials_ignores_the_luckiest() -> None:
     usual = [[0.8, 0.9, 0.9, 0.9, 0.9]] * 17
     lucky = [[0.8, 0.98, 0.98, 0.98, 0.98]]
-    assert bounds([0.6], [*usual, *lucky])[0] == pytest.approx(0.96)  # 18 trials: 1 of 19 is not worth ignoring
+    assert bounds([0.6], [*usual, *lucky])[0] == pytest.approx(0.96)  # 18 trials: 1 of 19 is not ignored
     assert bounds([0.6], [*usual, usual[0], *lucky])[0] == pytest.approx(0.8)  # 19 trials: 2 of 20 are a tenth
     assert bounds([0.6], [*usual, *lucky, *lucky])[0] == pytest.approx(0.96)
 
@@ -158,73 +158,73 @@ def test_curves_over_another_number_of_epochs_are_left_out() -> None:
     assert bounds([0.8], [[0.7, 0.7]] * 10) == bounds([0.8])
 
 
-def test_a_perfect_trial_says_nothing_about_others() -> None:
+def test_a_perfect_trial_is_not_used_for_others() -> None:
     assert bounds([0.8], [[1.0] * EPOCHS] * 10) == bounds([0.8])
 
 
-def test_a_dip_is_forgiven() -> None:
+def test_a_dip_does_not_stop_a_trial() -> None:
     assert bounds([0.8, 0.95, 0.7]) == bounds([0.8, 0.95, 0.95])
 
 
-def test_a_slow_starter_lives_under_a_front_it_can_still_reach() -> None:
-    """5 frozen convolutions: .774 after one epoch, when others are at .96, and .975 after three."""
+def test_a_slow_start_continues_if_it_can_reach_the_front() -> None:
+    """5 frozen convolutions: 0.774 after one epoch, when others have 0.96, and 0.975 after three."""
     assert verdict([0.774], [(0.1, 0.90), (1.0, 0.962)]) is None
     assert verdict([0.774, 0.900], [(0.1, 0.90), (1.0, 0.962)], SEEN) is None
 
 
-def test_a_trial_at_chance_may_still_take_off() -> None:
+def test_a_trial_at_chance_may_still_improve() -> None:
     front = [(0.1, 0.90), (4.0, 0.96)]
     for at in (1, 2):
         assert verdict(TAKES_OFF[:at], front, SEEN * 3) is None, at
     assert verdict(TAKES_OFF[:3], front, [*SEEN * 3, TAKES_OFF]) is None
 
 
-def test_a_trial_at_chance_is_compared_with_its_kind_only() -> None:
-    """That good trials improve little says nothing about one that has not begun to learn."""
+def test_a_trial_at_chance_is_compared_with_trials_at_chance_only() -> None:
+    """The small improvements of good trials do not apply to one that has not started to learn."""
     assert bounds([0.11, 0.11], [[0.9] * EPOCHS] * (ENOUGH - 1)) == bounds([0.11, 0.11])
     assert bounds([0.11, 0.11], [TAKES_OFF] * ENOUGH)[-1] == pytest.approx(1 - 0.888 * 0.038 / 0.888, abs=1e-3)
 
 
-def test_for_want_of_its_kind_a_trial_at_chance_starts_as_the_best_of_nine_did() -> None:
+def test_without_others_at_chance_the_best_start_of_nine_trials_is_used() -> None:
     assert bounds([0.11, 0.11], SEEN * 3) == pytest.approx([0.849, 0.960, 0.975])
     assert bounds([0.11], [NEVER_DOES] * 4 + [TAKES_OFF] * 5)[-1] == pytest.approx(0.962 + 0.001, abs=2e-3)
     assert bounds([0.11] * 4, [[0.05] * EPOCHS] * (ENOUGH - 1) + [[0.3] * EPOCHS]) == pytest.approx([0.3])
 
 
-def test_trials_that_were_stopped_at_chance_speak_for_others_there() -> None:
-    """After most of their epochs, that is: one stopped earlier may have been about to take off."""
+def test_trials_stopped_at_chance_count_for_others_at_chance() -> None:
+    """Only if stopped after most of their epochs: one stopped earlier might have improved."""
     assert bounds([0.11], [NEVER_DOES[:3]] * ENOUGH) == pytest.approx([0.11] * 4, abs=0.01)
     assert bounds([0.11], [NEVER_DOES[:2]] * ENOUGH) == bounds([0.11])
 
 
-def test_a_trial_that_was_stopped_after_it_took_off_counts_as_its_own_forecast() -> None:
+def test_a_trial_stopped_while_improving_counts_as_forecast() -> None:
     fast = [TAKES_OFF[:4]]
     assert bounds([0.11], [NEVER_DOES] * 8 + fast)[-1] == pytest.approx(bounds(TAKES_OFF[:4])[-1], abs=2e-3)
 
 
-def test_stopped_trials_say_nothing_of_those_that_learn() -> None:
+def test_stopped_trials_do_not_count_for_trials_that_learn() -> None:
     assert bounds([0.5], [[0.5, 0.5, 0.5], NEVER_DOES[:3]] * ENOUGH) == bounds([0.5])
 
 
-def test_a_trial_that_never_takes_off_is_stopped_in_time() -> None:
+def test_a_trial_that_never_improves_is_stopped() -> None:
     front = [(0.1, 0.90), (1.0, 0.97)]
     assert verdict(NEVER_DOES[:1], front) is None
     assert verdict(NEVER_DOES[:3], front) is not None
     assert verdict(NEVER_DOES[:1], front, [NEVER_DOES] * ENOUGH) is not None
 
 
-def test_a_trial_off_the_pace_is_stopped_with_a_reason_in_words() -> None:
+def test_a_slow_trial_is_stopped_with_a_reason() -> None:
     reason = verdict([0.30, 0.412, 0.45], [(1.0, 0.962), (7.0, 0.99)])
     assert reason == (
         "accuracy 0.450 at 3 TFLOP; even the optimistic forecast of 0.901 at 5 TFLOP stays under the front's 0.962"
     )
 
 
-def test_expensive_rivals_do_not_count() -> None:
+def test_more_expensive_trials_do_not_count() -> None:
     assert verdict([0.30, 0.412, 0.45], [(7.0, 0.99)]) is None
 
 
-def test_an_accuracy_that_the_front_has_for_less_is_no_reason_to_go_on() -> None:
+def test_an_accuracy_that_the_front_has_for_less_does_not_continue_a_trial() -> None:
     flat = [[0.9] * EPOCHS] * ENOUGH
     assert verdict([0.9], [(0.5, 0.95)], flat, margin=0.05 - 1e-9) is not None
     assert verdict([0.9], [(0.5, 0.95)], flat, margin=0.05 + 1e-9) is None
@@ -235,7 +235,7 @@ def test_an_unknown_accuracy_on_the_front_does_not_count() -> None:
 
 
 @given(accuracies, st.lists(st.tuples(st.integers(1, EPOCHS), st.floats(1, 9), accuracies), max_size=20))
-def test_a_trial_leads_where_none_as_dear_was_as_good_after_as_many_epochs(
+def test_a_trial_leads_if_none_of_its_cost_was_as_good_at_its_epoch(
     accuracy: float, points: list[tuple[int, float, float]]
 ) -> None:
     curve = [Checkpoint(2, 3.0, 1.0, 1.0, 1.0, accuracy)]
@@ -244,7 +244,7 @@ def test_a_trial_leads_where_none_as_dear_was_as_good_after_as_many_epochs(
     assert leads(curve, others(points), Rules(EPOCHS, CLASSES)) == (not beaten and not at_chance)
 
 
-def test_a_score_that_is_unknown_leads_nobody_s_way() -> None:
+def test_an_unknown_score_does_not_lead() -> None:
     curve = [Checkpoint(1, 1.0, 1.0, 1.0, 1.0, 0.5)]
     rules = Rules(EPOCHS, CLASSES)
     assert leads(curve, others([(1, 1.0, math.nan), (1, 1.0, 0.4)]), rules)

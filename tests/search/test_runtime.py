@@ -1,4 +1,4 @@
-"""Predicted seconds: what is counted, what the fit finds of a machine it does not know, what is shown as time left."""
+"""Predicted seconds: counted operations, the fit to an unknown machine, and the time left."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ from harness.workers.progress import Progress
 
 SETTING = Setting(VGG16, 32, 10, 500, 300, 64, 10**9)
 EPOCHS = 3
-SLOW = np.array([2e-2, 1e-9, 2e-11, 1e-11, 1e-10, 4e-11, 5e-4, 0.2])  # a machine that is like none
+SLOW = np.array([2e-2, 1e-9, 2e-11, 1e-11, 1e-10, 4e-11, 5e-4, 0.2])  # unlike any measured machine
 
 
 @st.composite
@@ -39,14 +39,14 @@ def row(strategy: Strategy, epochs: int = EPOCHS, noise: float = 1.0) -> dict[st
 
 
 @given(tried(), st.integers(1, EPOCHS))
-def test_the_flops_that_are_counted_are_those_that_are_charged(strategy: Strategy, epochs: int) -> None:
+def test_the_counted_flops_are_those_of_the_trial_cost(strategy: Strategy, epochs: int) -> None:
     counts = dict(zip(KINDS, SETTING.counts(strategy, epochs), strict=True))
     charged = trial_cost(VGG16, strategy, 10, 32, 800, SETTING.max_bytes).at(500, epochs)
     assert counts["features"].sum() + counts["train"][3:6].sum() == pytest.approx(charged)
 
 
 @pytest.mark.parametrize(("n", "noise", "error"), [(5, 0.1, 0.15), (40, 0.0, 0.05)])
-def test_a_machine_is_found_out_from_what_ran_on_it(n: int, noise: float, error: float) -> None:
+def test_the_rates_of_a_machine_are_fitted_from_its_trials(n: int, noise: float, error: float) -> None:
     draws = np.random.default_rng(0)
 
     def strategy() -> Strategy:
@@ -63,7 +63,7 @@ def test_a_machine_is_found_out_from_what_ran_on_it(n: int, noise: float, error:
     assert np.median(errors) < error
 
 
-def test_a_machine_that_has_become_slower_is_noticed() -> None:
+def test_the_fit_follows_a_machine_that_becomes_slower() -> None:
     strategy = Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4)
     seen = [row(strategy, noise=1 + (i >= 20)) for i in range(25)]
     forecast = Forecast.fit(SETTING, seen)
@@ -71,7 +71,7 @@ def test_a_machine_that_has_become_slower_is_noticed() -> None:
     assert forecast.seconds(strategy, EPOCHS) > 1.5 * (SETTING.counts(strategy, EPOCHS) @ SLOW).sum()
 
 
-def test_baselines_alone_are_a_calibration_and_nothing_is_none() -> None:
+def test_baselines_are_enough_for_a_fit() -> None:
     strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
     failed = row(strategy) | {"status": "failed"}
     assert Forecast.fit(SETTING, []) is None
@@ -87,7 +87,7 @@ def test_baselines_alone_are_a_calibration_and_nothing_is_none() -> None:
     assert after(3.0) == pytest.approx(3 * after(1.0))
 
 
-def test_time_left_is_the_work_left_at_the_rate_of_the_work_done(
+def test_time_left_is_remaining_work_at_the_current_rate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0

@@ -1,4 +1,4 @@
-"""The search: plan, space, claims, recovery. On the tiny network and a real database."""
+"""The search on the tiny network and a real database: plan, space, claims, recovery."""
 
 import math
 from collections import Counter
@@ -69,7 +69,7 @@ def test_the_plan_is_advice_recipes_quota_sampler(store: Store, spec: StudySpec)
     assert {trial.state for trial in study.get_trials()} == {TrialState.WAITING}
 
 
-def test_the_quota_is_tried_cheapest_first_with_every_depth_and_what_the_article_advises(
+def test_the_quota_is_cheapest_first_with_spread_depths_and_the_advised_strategies(
     store: Store, spec: StudySpec
 ) -> None:
     study = open_study(store, spec.name)
@@ -84,7 +84,7 @@ def test_the_quota_is_tried_cheapest_first_with_every_depth_and_what_the_article
     assert all(set(params) == {"strategy"} for params in quota[9:])
 
 
-def test_a_plan_that_goes_on_repeats_nothing_that_was_advised(store: Store, spec: StudySpec) -> None:
+def test_a_continued_plan_repeats_no_advised_strategy(store: Store, spec: StudySpec) -> None:
     study = open_study(store, spec.name)
     for n in (10, 50):
         plan(study, store, trials(spec, n), ADVICE)
@@ -100,13 +100,13 @@ def test_an_advised_strategy_outside_the_space_leaves_its_place_to_the_sampler(s
     assert planned.count({"strategy": "fine_tune_all"}) == 5
 
 
-def test_planning_again_adds_only_what_is_missing(store: Store, spec: StudySpec) -> None:
+def test_planning_again_adds_only_missing_trials(store: Store, spec: StudySpec) -> None:
     study = open_study(store, spec.name)
     for n, expected in [(8, 8), (8, 8), (5, 8), (20, 20)]:
         plan(study, store, trials(spec, n), ADVICE)
         assert len(study.get_trials()) == expected
     planned = Counter(trial.system_attrs["fixed_params"].get("strategy") for trial in study.get_trials())
-    assert min(planned[kind] for kind in ARTICLE_KINDS) >= 2  # a tenth of 20, counted anew
+    assert min(planned[kind] for kind in ARTICLE_KINDS) >= 2  # a tenth of 20
     assert origins(study).count("advice") == 1
 
 
@@ -118,7 +118,7 @@ def test_few_trials_still_begin_with_the_advice(store: Store, spec: StudySpec) -
     assert origins(study)[:4] == ["advice", "recipe_extractor", "recipe_partial", "quota"]
 
 
-def test_a_recipe_outside_the_space_is_left_out_aloud(
+def test_a_recipe_outside_the_space_is_left_out_with_a_warning(
     store: Store, spec: StudySpec, caplog: pytest.LogCaptureFixture
 ) -> None:
     narrow = trials(spec, 6, search=spec.search.model_copy(update={"head_width": (4, 512), "optimizer": ("adam",)}))
@@ -131,14 +131,12 @@ def test_a_recipe_outside_the_space_is_left_out_aloud(
 
 @pytest.mark.parametrize("image_size", [32, 64])
 @pytest.mark.parametrize("strategy", [ADVICE.strategy, *RECIPES.values()])
-def test_suggest_gives_back_a_strategy_put_in_as_parameters(
-    spec: StudySpec, strategy: Strategy, image_size: int
-) -> None:
+def test_suggest_inverts_as_params(spec: StudySpec, strategy: Strategy, image_size: int) -> None:
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"image_size": image_size})})
     params = as_params(strategy, spec)
     assert outside(params, spec) == []
     found = suggest(optuna.trial.FixedTrial(params), spec)  # type: ignore[arg-type]
-    if image_size == 32:  # a single point is left to pool: whichever way is the same
+    if image_size == 32:  # the last map is a single point, so that pooling makes no difference
         found = Strategy(**{**_fields(found), "pooling": strategy.pooling})
     assert found == strategy
 
@@ -171,7 +169,7 @@ def test_every_drawn_strategy_lies_in_the_space(study_file: Path) -> None:
 
 
 class TestWorker:
-    """Trials of a real study, with a stub in place of training."""
+    """Trials of a real study with a stub instead of training."""
 
     @pytest.fixture(autouse=True)
     def _stubbed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +187,7 @@ class TestWorker:
     def run(self, store: Store, problem: Problem, n: int = 1000) -> None:
         self.worker(store, problem).run(lambda *_: None, stop=lambda: len(self.ran) >= n)
 
-    def test_runs_exactly_what_is_planned_and_no_point_twice(self, store: Store, tiny_problem: Problem) -> None:
+    def test_runs_exactly_the_plan_and_no_point_twice(self, store: Store, tiny_problem: Problem) -> None:
         plan(open_study(store, "tiny"), store, tiny_problem.spec, ADVICE)
         self.run(store, tiny_problem, 3)
         self.run(store, tiny_problem)
@@ -202,7 +200,7 @@ class TestWorker:
         counts = Counter(strategy.kind for strategy in self.ran)
         assert min(counts[kind] for kind in ARTICLE_KINDS) >= math.ceil(0.1 * 8)
 
-    def test_seconds_are_predicted_before_a_trial_from_those_before(
+    def test_the_seconds_of_a_trial_are_predicted_from_earlier_trials(
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: Any) -> TrialResult:
@@ -226,7 +224,7 @@ class TestWorker:
         assert store.trials.recent("tiny", "another", 2) == store.baselines.measured_on("tiny", "another") == []
         assert store.trials.ended("tiny", 0) == {0, 1, 2, 3} and not store.trials.ended("tiny", 1)
 
-    def test_a_resumed_study_draws_what_an_uninterrupted_one_does(
+    def test_a_resumed_study_draws_the_same_trials(
         self, tmp_path: Path, spec: StudySpec, tiny_problem: Problem
     ) -> None:
         drawn = []
@@ -267,7 +265,7 @@ class TestWorker:
         self.run(store, tiny_problem)
         assert len(store.trials.frame("tiny")) == len(study.get_trials()) == 8
 
-    def test_a_trial_left_by_a_dead_process_is_run_again_with_its_parameters(
+    def test_a_trial_of_a_dead_process_is_run_again_with_its_parameters(
         self, store: Store, tiny_problem: Problem
     ) -> None:
         study, dead = self.killed(store, tiny_problem, during="training")
@@ -281,17 +279,17 @@ class TestWorker:
         assert (again.state, again.params) == (TrialState.COMPLETE, params)
         assert len(study.get_trials()) == 8
 
-    def test_a_trial_killed_before_it_had_begun_is_found(self, store: Store, tiny_problem: Problem) -> None:
+    def test_a_trial_killed_before_its_start_is_recovered(self, store: Store, tiny_problem: Problem) -> None:
         study, _ = self.killed(store, tiny_problem, during="claim")
         assert recover(study, store, Watch(store, "tiny")) == 1
 
     def test_a_trial_killed_between_the_two_records_is_not_run_twice(self, store: Store, tiny_problem: Problem) -> None:
         study, _ = self.killed(store, tiny_problem, during="telling")
         assert recover(study, store, Watch(store, "tiny")) == 0
-        told = study.get_trials()[0]
-        assert (told.state, told.values) == (TrialState.COMPLETE, [0.5, 1e9])
+        stored = study.get_trials()[0]
+        assert (stored.state, stored.values) == (TrialState.COMPLETE, [0.5, 1e9])
 
-    def test_a_trial_that_kills_its_process_each_time_is_given_up(self, store: Store, tiny_problem: Problem) -> None:
+    def test_a_trial_that_always_kills_its_process_is_given_up(self, store: Store, tiny_problem: Problem) -> None:
         for _ in range(search_worker.MAX_RETRIES + 1):
             study, _ = self.killed(store, tiny_problem, during="training")
             recover(study, store, Watch(store, "tiny"))
@@ -311,7 +309,7 @@ class TestWorker:
         assert study.get_trials()[0].state == TrialState.RUNNING
 
     def killed(self, store: Store, problem: Problem, *, during: str) -> tuple[optuna.Study, int]:
-        """What a process leaves that dies with trial 0 at that moment; its session's id."""
+        """Leave trial 0 as a process that dies at this moment does, and return the id of its session."""
         study = open_study(store, "tiny")
         plan(study, store, problem.spec, ADVICE)
         dead = store.sessions.begin(
@@ -350,13 +348,13 @@ def test_a_changed_problem_is_refused_key_by_key(study_file: Path, changes: dict
     assert all(words in str(refused.value) for words in named) and "--fresh" in str(refused.value)
 
 
-def test_what_leaves_results_comparable_may_change(study_file: Path) -> None:
+def test_settings_that_keep_results_comparable_may_change(study_file: Path) -> None:
     before = StudySpec.load(str(study_file))[0].model_dump(mode="json")
     changes = {"budget.trials": 90, "budget.time_limit": 3.0, "pruning.margin": 0.1, "budget.max_trial_cost": 2.0}
     check_same_problem(before, StudySpec.load(str(study_file), changes)[0])
 
 
-def test_a_study_from_before_there_was_a_choice_goes_on_as_it_was(study_file: Path) -> None:
+def test_a_study_stored_without_a_metric_uses_accuracy(study_file: Path) -> None:
     before = StudySpec.load(str(study_file))[0].model_dump(mode="json")
     del before["metric"], before["class_weights"]
     check_same_problem(before, StudySpec.load(str(study_file))[0])
@@ -364,7 +362,7 @@ def test_a_study_from_before_there_was_a_choice_goes_on_as_it_was(study_file: Pa
         check_same_problem(before, StudySpec.load(str(study_file), {"metric": "macro_f1"})[0])
 
 
-def test_what_is_searched_for_and_pruned_by_is_the_study_s_metric(
+def test_search_and_pruning_use_the_metric_of_the_study(
     tmp_path: Path, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = tiny_problem.spec.model_copy(update={"metric": "macro_f1"})
@@ -390,7 +388,7 @@ def test_what_is_searched_for_and_pruned_by_is_the_study_s_metric(
     assert seen[1] is not None and "macro F1 0.000" in seen[1] and "the front's 0.900" in seen[1]
 
 
-def test_the_second_phase_is_judged_by_itself(tmp_path: Path, tiny_problem: Problem) -> None:
+def test_pruning_uses_the_second_phase_alone(tmp_path: Path, tiny_problem: Problem) -> None:
     spec = tiny_problem.spec.model_copy(update={"budget": tiny_problem.spec.budget.model_copy(update={"epochs": 5})})
     problem = Problem(spec, *list(vars(tiny_problem).values())[1:])
     store = Store(f"sqlite:///{tmp_path}/study.db")
@@ -425,7 +423,7 @@ def test_different_trials_have_different_seeds() -> None:
     assert len({trial_seed(base, number) for base in range(5) for number in range(200)}) == 1000
 
 
-def test_the_machine_that_begins_a_study_decides_its_precision(store: Store, spec: StudySpec) -> None:
+def test_the_machine_that_creates_a_study_decides_its_precision(store: Store, spec: StudySpec) -> None:
     assert spec.budget.precision == "auto"
     begun = resolve_precision(spec, None, lambda: "bfloat16")
     assert begun.budget.precision == "bfloat16"

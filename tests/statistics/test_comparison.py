@@ -1,4 +1,4 @@
-"""Estimates and comparisons of test accuracies: their level, their limits, their correction."""
+"""Estimates and comparisons of test accuracies: coverage, level, limits and Holm's correction."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from harness.statistics.intervals import wilson_interval
 
 
 def drawn(draws: np.random.Generator, accuracy: float, by_seed: float, seeds: int, images: int) -> np.ndarray:
-    """Hits of networks whose accuracy varies by seed, on images that are hard or easy for all of them."""
+    """Simulate correct predictions: accuracy varies by seed, and difficulty varies by image."""
     hardness = draws.normal(size=images)
     skill = draws.normal(scale=by_seed, size=(seeds, 1))
     noise = draws.normal(scale=0.5, size=(seeds, images))
@@ -26,10 +26,10 @@ def test_the_interval_covers_the_accuracy_of_other_seeds_and_other_images() -> N
         inside += found.low <= 0.9 <= found.high
         narrow += found.by_seeds[0] <= 0.9 <= found.by_seeds[1]
     assert 0.91 <= inside / 300 <= 0.99
-    assert narrow < inside  # seeds alone do not know that the images are a sample too
+    assert narrow < inside  # the spread over seeds ignores that the images are a sample
 
 
-def test_differences_are_found_at_their_level_and_where_they_are() -> None:
+def test_differences_are_found_at_the_nominal_level() -> None:
     draws = np.random.default_rng(2)
     false, true = 0, 0
     for _ in range(200):
@@ -62,7 +62,7 @@ def test_one_seed_has_no_spread() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_never_makes_a_difference_surer_and_keeps_the_order(p_values: list[float]) -> None:
+def test_holm_never_lowers_a_p_value_and_keeps_the_order(p_values: list[float]) -> None:
     adjusted = holm(p_values)
     assert all(p <= corrected <= 1 for p, corrected in zip(p_values, adjusted, strict=True))
     assert min(adjusted) == min(1.0, len(p_values) * min(p_values))

@@ -25,20 +25,20 @@ def beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 @given(st.one_of(points, spread))
-def test_front_by_comparing_every_pair(rows: list[tuple[float, float]]) -> None:
+def test_front_equals_comparing_every_pair(rows: list[tuple[float, float]]) -> None:
     unbeaten = [i for i, row in enumerate(rows) if not any(beats(other, row) for other in rows) and row not in rows[:i]]
     assert front(*columns(rows)) == sorted(unbeaten, key=lambda i: rows[i])
 
 
 @given(points)
-def test_front_climbs(rows: list[tuple[float, float]]) -> None:
+def test_accuracy_rises_along_the_front(rows: list[tuple[float, float]]) -> None:
     best = [rows[i] for i in front(*columns(rows))]
     assert best == sorted(set(best))
     assert columns(best)[1] == sorted(set(columns(best)[1]))
 
 
 @given(st.lists(st.tuples(st.floats(1, 100), maybe_nan), max_size=12))
-def test_an_unknown_accuracy_is_as_if_it_were_not_there(rows: list[tuple[float, float]]) -> None:
+def test_an_unknown_accuracy_is_ignored(rows: list[tuple[float, float]]) -> None:
     known = [i for i, (_, accuracy) in enumerate(rows) if not math.isnan(accuracy)]
     assert front(*columns(rows)) == [known[i] for i in front(*columns([rows[i] for i in known]))]
     assert best_at(*columns(rows), 50) == best_at(*columns([rows[i] for i in known]), 50)
@@ -58,6 +58,6 @@ def test_best_at(rows: list[tuple[float, float]], budget: float) -> None:
 
 
 @given(st.one_of(points, spread), st.floats(0, 100))
-def test_the_front_alone_gives_the_same_best(rows: list[tuple[float, float]], budget: float) -> None:
+def test_the_front_has_the_same_best_as_all_points(rows: list[tuple[float, float]], budget: float) -> None:
     best = [rows[i] for i in front(*columns(rows))]
     assert best_at(*columns(best), budget) == best_at(*columns(rows), budget)

@@ -1,4 +1,4 @@
-"""Distances to ImageNet against slow formulas, that they do not depend on the number of images, and the rank."""
+"""Distances to ImageNet against slow formulas, their independence of the sample size, and the rank."""
 
 from itertools import permutations
 
@@ -33,7 +33,7 @@ def features(n: int, shift: float = 0.0, seed: int = 0) -> np.ndarray:
     return np.abs(np.random.default_rng(seed).normal(size=(n, 6))) + shift * np.arange(6)
 
 
-def test_kernel_distance_is_the_unbiased_estimate_pair_by_pair() -> None:
+def test_kernel_distance_is_the_unbiased_estimate_over_pairs() -> None:
     own, reference = features(7, 0.2), features(9, seed=1)
     x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (own, reference))
     scale = np.median([((a - b) ** 2).sum() for i, a in enumerate(y) for b in y[:i]])
@@ -45,7 +45,7 @@ def test_kernel_distance_is_the_unbiased_estimate_pair_by_pair() -> None:
     assert kernel_distance(own, reference)[0] == pytest.approx(slow)
 
 
-def test_its_error_is_the_jackknifes_and_what_other_samples_would_give() -> None:
+def test_its_error_is_the_jackknife_estimate_and_matches_other_samples() -> None:
     own, reference = features(60, 0.1), features(80, seed=1)
     found, error = kernel_distance(own, reference)
     without = np.array([kernel_distance(np.delete(own, i, axis=0), reference)[0] for i in range(60)])
@@ -56,21 +56,21 @@ def test_its_error_is_the_jackknifes_and_what_other_samples_would_give() -> None
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3])
-def test_it_does_not_depend_on_how_many_images_there_are(shift: float) -> None:
+def test_it_does_not_depend_on_the_number_of_images(shift: float) -> None:
     reference = features(300, seed=1)
     many = kernel_distance(features(2000, shift, seed=2), reference)[0]
     few = [kernel_distance(features(20, shift, seed), reference)[0] for seed in range(10, 210)]
     assert abs(np.mean(few) - many) < 4 * np.std(few) / np.sqrt(200)
 
 
-def test_one_bright_image_does_not_move_it_far() -> None:
+def test_one_bright_image_hardly_changes_it() -> None:
     own, reference = features(50, 0.1), features(80, seed=1)
     before = kernel_distance(own, reference)[0]
     own[0] *= 100
     assert abs(kernel_distance(own, reference)[0] - before) < 0.01
 
 
-def test_frechet_distance_is_the_formula_of_the_gaussians() -> None:
+def test_frechet_distance_follows_the_formula_for_gaussians() -> None:
     own, reference = features(30, 0.2), features(40, seed=1)
     one, other = np.cov(own.T), np.cov(reference.T)
     values = np.linalg.eigvals(one @ other)
@@ -80,7 +80,7 @@ def test_frechet_distance_is_the_formula_of_the_gaussians() -> None:
 
 
 @given(st.permutations([0, 1, 2, 3]))
-def test_earth_mover_distance_is_that_of_the_best_matching(order: list[int]) -> None:
+def test_earth_mover_distance_is_the_cost_of_the_best_matching(order: list[int]) -> None:
     own, reference = features(4, 0.5), features(4, seed=1)
     costs = [np.mean([np.linalg.norm(own[i] - reference[j]) for i, j in enumerate(p)]) for p in permutations(range(4))]
     assert earth_mover_distance(own, np.array(order), reference) == pytest.approx(min(costs))
@@ -93,7 +93,7 @@ def test_the_boundary_lies_in_the_gap_between_the_measured_sets() -> None:
     assert {name for name, found in known.items() if found.interval[0] > boundary} == known.keys() - similar
 
 
-def test_rank_says_between_which_sets_a_distance_lies() -> None:
+def test_rank_finds_the_sets_around_a_distance() -> None:
     names = list(known_sets())
     here = Similarity(distance=0.2, error=0.001, n_images=50, cubic=1.0, frechet=1.0, earth_mover=1.0)
     assert rank(here).startswith(f"rank 5 of 8 (farther than {names[3]} ")
@@ -102,7 +102,7 @@ def test_rank_says_between_which_sets_a_distance_lies() -> None:
     assert rank(unsure).startswith("rank 1 to 8 of 8")
 
 
-def test_the_reference_is_small_and_of_every_class() -> None:
+def test_the_reference_is_small_and_covers_every_class() -> None:
     reference = load_reference()
     assert reference.features.shape == (1000, 512) and np.isfinite(reference.features).all()
     assert reference.image_size == 96
@@ -117,7 +117,7 @@ def backbone() -> Backbone:
     return tiny_backbone(32)
 
 
-def test_images_of_the_reference_itself_are_at_no_distance(
+def test_images_of_the_reference_have_distance_zero(
     backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cache = FeatureCache(tmp_path_factory.mktemp("cache"), backbone, max_bytes=10**9)
@@ -145,14 +145,14 @@ def test_pooled_activations_by_depth_end_in_the_cached_ones(
     assert np.allclose(by_depth[-1], last, rtol=1e-4, atol=1e-5)
 
 
-def test_some_images_are_always_the_same_and_no_more_than_asked(digits: DatasetSpec) -> None:
+def test_a_sample_of_images_is_reproducible_and_limited(digits: DatasetSpec) -> None:
     drawn = draw(digits, DataSpec(dataset="digits"), 0)
     assert drawn.some(20, 96).digest() == drawn.some(20, 96).digest()
     assert len(drawn.some(20, 96)) == 20
     assert len(drawn.some(5000, 96)) == len(drawn.parts.train)
 
 
-def test_what_is_declared_is_said_to_be_and_is_not_measured(digits: DatasetSpec) -> None:
+def test_declared_similarity_is_used_instead_of_measured(digits: DatasetSpec) -> None:
     split = Split(noise(30), noise(9), None, ("a", "b", "c"))  # type: ignore[arg-type]
     declared = profile(split, digits, None, AdviceSpec())
     assert not declared.similar and declared.similarity_source.startswith("declared: ")

@@ -1,4 +1,4 @@
-"""LogME and H-score against their formulas written out."""
+"""LogME and H-score against direct implementations of their formulas."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_logme_is_the_largest_log_evidence(n: int, d: int) -> None:
     features, labels = made(n, d, 1.5)
 
     def evidence(log: np.ndarray, target: np.ndarray) -> float:
-        # y ~ N(0, I / beta + F Fᵀ / alpha), straight from the definition of the model
+        # y ~ N(0, I / beta + F Fᵀ / alpha), by the definition of the model
         covariance = np.eye(n) / np.exp(log[1]) + features @ features.T / np.exp(log[0])
         _, determinant = np.linalg.slogdet(covariance)
         return float(-0.5 * (n * np.log(2 * np.pi) + determinant + target @ np.linalg.solve(covariance, target)))
@@ -44,6 +44,6 @@ def test_h_score_is_the_trace_of_the_shrunk_covariances() -> None:
 
 @pytest.mark.parametrize("score", [logme, h_score])
 @pytest.mark.parametrize("d", [8, 200])
-def test_features_that_tell_the_classes_apart_score_higher(score: object, d: int) -> None:
+def test_features_that_separate_the_classes_score_higher(score: object, d: int) -> None:
     found = [score(*made(90, d, strength)) for strength in (0.0, 2.0, 6.0)]  # type: ignore[operator]
     assert found == sorted(found) and found[2] > found[0]

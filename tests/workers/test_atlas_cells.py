@@ -1,4 +1,4 @@
-"""The atlas: cells on the tiny network, resuming, verdicts recomputed from rows, the page."""
+"""The atlas on the tiny network: cells, resuming, verdicts from rows, and the page."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ FAR = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec) -> None:
-    """The tiny network in place of VGG16, two data sets in a fresh folder to run in."""
+    """Use the tiny network instead of VGG16 and two data sets in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(atlas_cells, "load_weights", lambda _: tiny_weights())
@@ -38,7 +38,7 @@ def run(*more: str) -> int:
 
 
 @pytest.mark.large
-def test_every_cell_is_a_study_and_a_second_run_does_nothing_anew(
+def test_every_cell_is_a_study_and_a_second_run_repeats_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run() == 0, capsys.readouterr().err
@@ -63,7 +63,7 @@ def test_every_cell_is_a_study_and_a_second_run_does_nothing_anew(
     assert "Scenario 3 (large, not similar: from_scratch): undecided, no place" not in Path("large.html").read_text()
 
 
-def test_smaller_subsets_are_the_beginning_of_larger_ones_with_every_class_in_its_share(digits: DatasetSpec) -> None:
+def test_subsets_are_nested_and_stratified(digits: DatasetSpec) -> None:
     whole = draw(digits, DataSpec(dataset="digits", validation_size=30), 0)
     small, large = atlas_cells.nested(whole, 40), atlas_cells.nested(whole, 90)
     assert small.parts.train.tolist() == large.parts.train[:40].tolist()
@@ -87,12 +87,12 @@ def test_smaller_subsets_are_the_beginning_of_larger_ones_with_every_class_in_it
         (["--data", "digits.toml", "--similar-below", "-1"], "--similar-below -1.0: give numbers over 0"),
     ],
 )
-def test_what_cannot_be_run_is_said(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_reported(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert atlas.main(arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_set_too_small_for_a_size_is_left_out_there(
+def test_a_size_too_large_for_a_data_set_is_left_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(worker, "run_trial", lambda *_, **__: TrialResult("complete", 1e9, 1e9, 0.5))

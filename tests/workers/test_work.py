@@ -1,4 +1,4 @@
-"""Worker processes: signs of life, patience, supervision, shares of a machine, and what may go wrong with them."""
+"""Worker processes: heartbeats, retries, supervision, shares of a machine, and failures."""
 
 import math
 import os
@@ -60,7 +60,7 @@ def session(store: Store, host: str, pid: int = 1, started: float = 0.0) -> int:
 
 
 class Clock:
-    """In place of `time.monotonic` and `time.sleep`."""
+    """A fake of `time.monotonic` and `time.sleep`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -80,8 +80,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-class TestSignsOfLife:
-    def test_a_session_elsewhere_is_dead_after_so_many_looks_without_one(self, store: Store, clock: Clock) -> None:
+class TestHeartbeats:
+    def test_a_remote_session_is_dead_after_enough_checks_without_one(self, store: Store, clock: Clock) -> None:
         silent, living = session(store, "elsewhere"), session(store, "elsewhere")
         watch = Watch(store, "tiny")
         for look in range(DEAD_AFTER):
@@ -90,13 +90,13 @@ class TestSignsOfLife:
             clock.now += heartbeat.BEAT
         assert watch.dead() == [silent]
 
-    def test_looks_in_quick_succession_count_once(self, store: Store, clock: Clock) -> None:
+    def test_checks_in_quick_succession_count_once(self, store: Store, clock: Clock) -> None:
         session(store, "elsewhere")
         watch = Watch(store, "tiny")
         assert [watch.dead() for _ in range(10 * DEAD_AFTER)] == [[]] * 10 * DEAD_AFTER
 
-    def test_a_long_gap_between_looks_kills_nobody(self, store: Store, clock: Clock) -> None:
-        """The database was away, or the watching machine asleep: nobody could give a sign, nobody looked."""
+    def test_after_a_long_gap_between_checks_no_session_is_dead(self, store: Store, clock: Clock) -> None:
+        """The database was unavailable or the watching machine suspended, so that nothing was recorded or checked."""
         session(store, "elsewhere")
         watch = Watch(store, "tiny")
         watch.dead()
@@ -104,7 +104,7 @@ class TestSignsOfLife:
         assert watch.dead() == []
 
     @pytest.mark.parametrize("hours", [-5, 5])
-    def test_a_clock_that_is_set_kills_nobody_and_saves_nobody(
+    def test_setting_the_clock_has_no_effect(
         self, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, hours: int
     ) -> None:
         silent, living = session(store, "elsewhere"), session(store, "elsewhere")
@@ -118,7 +118,7 @@ class TestSignsOfLife:
             dead = watch.dead()
         assert dead == [silent]
 
-    def test_on_this_machine_a_process_is_seen_to_be_gone(self, store: Store) -> None:
+    def test_a_dead_process_on_this_machine_is_noticed(self, store: Store) -> None:
         here, own = host(), process_started(os.getpid())
         assert own is not None
         session(store, here, os.getpid(), own)
@@ -126,20 +126,20 @@ class TestSignsOfLife:
         used_again = session(store, here, os.getpid(), own - 100)
         assert Watch(store, "tiny").dead() == [gone, used_again]
 
-    def test_a_heartbeat_beats_until_the_block_ends(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_heartbeats_are_recorded_until_the_block_ends(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(heartbeat, "BEAT", 0.01)
         number = session(store, "here")
         with Heartbeat(store, number):
             signs: set[Any] = set()
-            while len(signs) < 3:  # the test's own time limit ends it
+            while len(signs) < 3:  # limited by the timeout of the test
                 signs.add(store.sessions.unfinished("tiny")[0].last_seen)
         last = store.sessions.unfinished("tiny")[0].last_seen
         time.sleep(0.05)
         assert store.sessions.unfinished("tiny")[0].last_seen == last
 
 
-class TestPatience:
-    def test_a_database_that_comes_back_is_waited_for(self, clock: Clock) -> None:
+class TestRetries:
+    def test_calls_are_retried_until_the_database_is_back(self, clock: Clock) -> None:
         calls = 0
 
         def away_for_a_minute() -> str:
@@ -152,7 +152,7 @@ class TestPatience:
         assert retry_while_unavailable(away_for_a_minute) == "here"
         assert clock.pauses[:3] == [0.1, 0.2, 0.4] and max(clock.pauses) == 5.0 and calls < 25
 
-    def test_patience_ends(self, clock: Clock) -> None:
+    def test_retries_end(self, clock: Clock) -> None:
         def away() -> None:
             raise DatabaseUnavailable("gone")
 
@@ -160,14 +160,12 @@ class TestPatience:
             retry_while_unavailable(away)
         assert database.RETRY_SECONDS < clock.now - 1000 < database.RETRY_SECONDS + 10
 
-    def test_a_bug_is_not_waited_for(self, clock: Clock) -> None:
+    def test_a_bug_is_not_retried(self, clock: Clock) -> None:
         with pytest.raises(ZeroDivisionError):
             retry_while_unavailable(lambda: 1 // 0)
         assert clock.pauses == []
 
-    def test_a_lock_held_by_another_process_is_waited_for(
-        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_locked_database_is_retried(self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(database, "LOCK_WAIT", 0.01)
         impatient = Store(store.url)
         other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
@@ -179,7 +177,7 @@ class TestPatience:
 
 
 class TestTrials:
-    """Trials of a real study, with a stub in place of training."""
+    """Trials of a real study with a stub instead of training."""
 
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +187,10 @@ class TestTrials:
         number = begin_session(store, problem.spec, command="test", environment={"commit": "", "device": ""})
         return Worker(open_study(store, "tiny"), store, problem, number, lambda _: None)
 
-    def test_a_process_taken_for_dead_drops_its_result(
+    def test_a_process_considered_dead_drops_its_result(
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Frozen in its first trial until another one had done that trial; then it goes on with what is left."""
+        """It is paused in its first trial until another process has done that trial. Then it runs the rest."""
         study = open_study(store, "tiny")
         plan(study, store, tiny_problem.spec, ADVICE)
         frozen, other = self.worker(store, tiny_problem), self.worker(store, tiny_problem)
@@ -218,7 +216,7 @@ class TestTrials:
         assert Counter(trial.state.name for trial in study.get_trials()) == {"COMPLETE": 8}
         assert frozen._session in {row.id for row in store.sessions.unfinished("tiny")}
 
-    def test_what_needs_the_memory_of_a_trial_that_ran_out_of_it_is_not_begun(
+    def test_trials_that_need_as_much_memory_as_a_failed_one_are_skipped(
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plan(open_study(store, "tiny"), store, tiny_problem.spec, ADVICE)
@@ -244,7 +242,7 @@ class TestTrials:
     def test_more_workers_search_the_same_problem(
         self, store: Store, tiny_problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
     ) -> None:
-        """Who runs a trial changes neither its seed nor what was planned for it."""
+        """The seed and plan of a trial do not depend on the worker."""
 
         def run_trial(*_: object, **__: object) -> TrialResult:
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5)
@@ -269,7 +267,9 @@ class TestTrials:
         assert first["seed"].tolist() == second["seed"].tolist()
 
     @pytest.mark.large
-    def test_two_runs_that_plan_at_once_plan_once(self, store: Store, tiny_problem: Problem, tmp_path: Path) -> None:
+    def test_two_runs_that_plan_concurrently_plan_once(
+        self, store: Store, tiny_problem: Problem, tmp_path: Path
+    ) -> None:
         script = """
 import sys
 from harness.search.optuna_study import open_study
@@ -292,12 +292,12 @@ class TestShares:
         assert processes.share(1, 3, 8, [], {})["TF_NUM_INTRAOP_THREADS"] == "2"
         assert processes.share(0, 4, 2, [], {})["OMP_NUM_THREADS"] == "1"
 
-    def test_gpus_are_taken_in_turns_and_their_memory_split(self) -> None:
+    def test_gpus_are_assigned_in_turn_and_their_memory_split(self) -> None:
         shares = [processes.share(index, 3, 8, ["0", "GPU-7"], {}) for index in range(3)]
         assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "GPU-7", "0"]
         assert {share["XLA_PYTHON_CLIENT_MEM_FRACTION"] for share in shares} == {"0.450"}
 
-    def test_what_the_user_has_set_stands(self) -> None:
+    def test_settings_of_the_user_are_kept(self) -> None:
         given = {"OMP_NUM_THREADS": "5", "CUDA_VISIBLE_DEVICES": "0,1"}
         share = processes.share(1, 2, 8, ["0", "1"], given)
         assert "OMP_NUM_THREADS" not in share and share["CUDA_VISIBLE_DEVICES"] == "1"
@@ -315,7 +315,7 @@ def _die_once(job: work.Job) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_layers_that_memory_does_not_suffice_for_are_left_unscored(
+def test_layers_that_exceed_memory_get_no_score(
     store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def layer_scores(*_: object) -> None:
@@ -363,14 +363,14 @@ class TestSupervision:
         pool = processes.ProcessPool(self.job(tmp_path), workers)
         supervise.supervise(pool, workers, count_finished=lambda: 0)
 
-    def test_a_process_that_dies_is_started_again(
+    def test_a_dead_process_is_restarted(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(processes, "_be_worker", _die_once)
         self.supervise(tmp_path, 1)
         assert "worker 1 died of SIGKILL: it is started again" in caplog.text
 
-    def test_a_process_has_its_share_and_leaves_ctrl_c_and_the_environment_to_the_first(
+    def test_a_process_has_its_share_and_leaves_ctrl_c_to_the_parent(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
@@ -390,7 +390,7 @@ class TestSupervision:
             (_refuse, HarnessError, "worker 1 of 1 could not go on"),
         ],
     )
-    def test_what_restarting_does_not_mend_ends_the_run(
+    def test_failures_that_restarting_does_not_fix_end_the_run(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, life: Any, error: type[Exception], message: str
     ) -> None:
         monkeypatch.setattr(processes, "_be_worker", life)
@@ -415,7 +415,7 @@ class TestJoining:
             error = capsys.readouterr().err
             assert error.startswith("error: ") and message in error and "Traceback" not in error
 
-    def test_the_data_set_is_the_study_s(self, store: Store, digits: DatasetSpec, tmp_path: Path) -> None:
+    def test_the_data_set_is_that_of_the_study(self, store: Store, digits: DatasetSpec, tmp_path: Path) -> None:
         shipped = {"data": {"dataset": "mnist"}}
         own = {"data": {"dataset": "digits.toml"}}
         store.studies.create("shipped", spec=shipped, data={}, advice={})
@@ -433,7 +433,7 @@ class TestJoining:
             work.check_same_images(row, tiny_problem.split)
 
 
-def test_a_deadline_goes_to_other_clocks_as_seconds_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_is_sent_as_remaining_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[work.Job] = []
     monkeypatch.setattr(ray_workers, "work", lambda job, **_: jobs.append(job))
     monkeypatch.setattr(time, "monotonic", lambda: 5000.0)
