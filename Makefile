@@ -1,5 +1,5 @@
-# Two commands to remember: `make run` and `make test`. Both build .venv from the hash-locked requirements first.
-# Another interpreter: `make clean`, then `make PYTHON=python3.12 run`. Another study or more flags: `make run RUN="--study my.toml"`.
+# Main targets: `make run` and `make test`. Both first build .venv from the hash-locked requirements.
+# Another interpreter: `make clean`, then `make PYTHON=python3.12 run`. Other flags: `make run RUN="--study my.toml"`.
 PYTHON ?= python3
 RUN ?= --study mnist --trials 50
 
@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --group build --univ
 run: .venv/run.stamp
 	$(BIN)/python -m harness.run $(RUN)
 
-# Three processes: on two cores they fill each other's waits for browsers and databases. One thread each is enough for them.
+# Three processes keep two cores busy while tests wait for browsers and databases. One thread each is enough.
 test: export TF_NUM_INTRAOP_THREADS = 1
 test: export TF_NUM_INTEROP_THREADS = 1
 test: export OMP_NUM_THREADS = 1
@@ -37,7 +37,7 @@ bench: .venv/dev.stamp
 	@for name in $(filter-out apart record table curves hypervolume plain_model prediction,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) table; do \
 		{ echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit; }; done
 
-# Re-lock to the newest releases that pyproject.toml allows.
+# Update the locks to the newest releases that pyproject.toml allows.
 lock: .venv/bin/python
 	$(PIP) uv
 	$(COMPILE) --upgrade --output-file requirements.txt
@@ -47,7 +47,7 @@ clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps are the only record of what is installed: they go stale when the lock or the packaging changes.
+# The stamps record what is installed; they are out of date when a lock or pyproject.toml changes.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
