@@ -114,23 +114,23 @@ def test_an_ambiguous_url_is_refused_with_the_fix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
-    [(psycopg.OperationalError, "does not answer"), (psycopg.ProgrammingError, "mend the options after the")],
+    ("error", "message"),
+    [(psycopg.OperationalError, "does not answer"), (psycopg.ProgrammingError, "correct the options after the")],
 )
-def test_a_driver_whose_error_repeats_the_url(monkeypatch: pytest.MonkeyPatch, error: Any, says: str) -> None:
+def test_a_driver_whose_error_repeats_the_url(monkeypatch: pytest.MonkeyPatch, error: Any, message: str) -> None:
     def connect(*, context: Any, **given: Any) -> None:
         raise error(f"no: {psycopg.conninfo.make_conninfo(**given)}, {full}")
 
     url = "postgresql://u:s3cret'%40x@h/db?sslpassword=s3cret-too"
     full = make_url(url).render_as_string(hide_password=False)
     monkeypatch.setattr(psycopg, "connect", connect)
-    with pytest.raises(StorageError, match=says) as caught:
+    with pytest.raises(StorageError, match=message) as caught:
         Store(url)
     assert SECRET not in str(caught.value) and "h/db" in str(caught.value)
 
 
 def test_an_unknown_driver_option_is_one_line() -> None:
-    with pytest.raises(StorageError, match="mend the options after the") as caught:
+    with pytest.raises(StorageError, match="correct the options after the") as caught:
         Store("postgresql://u@127.0.0.1/db?pasword=s3cret")
     assert SECRET not in str(caught.value)
 
