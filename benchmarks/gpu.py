@@ -160,7 +160,7 @@ def main() -> None:
             ends = list(itertools.pairwise(result.curve))
             epochs = [after.train_seconds - before.train_seconds for before, after in ends]
             work = ends[0][1].train_flops - ends[0][0].train_flops
-            boundary = problem.boundary(strategy)
+            boundary = problem.start(strategy)
             moved = len(split.train) * bytes_moved(
                 size, boundary, strategy.frozen_convs, np.dtype(arguments.precision).itemsize
             )

@@ -2,8 +2,9 @@
 
     python -m benchmarks.memory [--trials 200]
 
-Small trials (64 MNIST images, one epoch) of every strategy, each with a head of a new shape, which is the worst case.
-The precision is that of the study on this machine. Writes the curve to benchmarks/results/memory.json.
+Small trials (64 MNIST images, one epoch) of every strategy, freeze depth, kind of head and optimizer, the widths new
+each time, in the precision that the study has on this machine: the worst case. Prints and keeps the curve
+(benchmarks/results/memory.json).
 """
 
 import argparse
@@ -18,7 +19,7 @@ from benchmarks.record import machine, write
 from harness.backbones.vgg16 import fast_precision
 from harness.backbones.weights import load_weights
 from harness.core.spec import StudySpec
-from harness.core.strategy import ARTICLE_KINDS, Strategy, depths
+from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, OPTIMIZERS, POOLINGS, Strategy, depths
 from harness.data.dataset import load_split
 from harness.search.resume import resolve_precision
 from harness.training.problem import Problem, set_precision
@@ -29,9 +30,12 @@ def resident(problem: Problem, trials: int) -> Iterator[float]:
     """Run ``trials`` trials of ``problem`` and yield the resident megabytes of this process after each."""
     for number in range(1, trials + 1):
         kind = ARTICLE_KINDS[number % len(ARTICLE_KINDS)]  # two_phase builds no network that these do not
+        turn = number // len(ARTICLE_KINDS)
         least, most = depths(kind)
-        frozen = least + number % (most - least + 1)
-        strategy = Strategy(kind, frozen, "average", (64 + number, 64), 0.1, "adam", 1e-4)
+        frozen = least + turn % (most - least + 1)
+        head = (64 + number, 64, 32)[: turn % (MOST_HIDDEN_LAYERS + 1)]
+        optimizer = OPTIMIZERS[turn // 2 % 2]
+        strategy = Strategy(kind, frozen, POOLINGS[turn % 3], head, 0.1, optimizer, 1e-4)
         run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)
         gc.collect()
         yield psutil.Process().memory_info().rss / 2**20

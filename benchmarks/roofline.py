@@ -116,14 +116,14 @@ def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
     ready = {}
     budget = problem.spec.budget
     for strategy in STRATEGIES:
-        boundary, clock = problem.boundary(strategy), Clock()
+        boundary, clock = problem.start(strategy), Clock()
         train, validation, _ = problem.parts(boundary, clock)
         network = problem.networks.for_strategy(strategy, boundary)
-        compile_step(network, train, validation, Schedule(1, budget.batch_size, "adam", 1e-4), clock)
+        schedule = Schedule(1, budget.batch_size, "adam", 1e-4)
+        step = compile_step(problem.steps, network, train, validation, schedule, clock)
         network.reset(seed=0, dropout=strategy.dropout)
         network.calibrate(train.inputs[: budget.batch_size])
-        step = network.steps["adam"]
-        step.begin()
+        step.start()
         rows = np.arange(budget.batch_size)
         weights = np.ones(budget.batch_size, np.float32)
 

@@ -130,8 +130,8 @@ class FeatureCache:
             with (building / "values.npy").open("wb") as file:  # a mapped file that outgrows the disk ends the process
                 shape, dtype = self._shape(len(images), boundary), np.dtype(np.float32).str
                 np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-                for rows, weights in batches(len(images), self.backbone.pictures_at_once):
-                    batch = as_numpy(self.backbone.carry(images.pixels[rows], 0, boundary))
+                for rows, weights in batches(len(images), self.backbone.images_at_once):
+                    batch = as_numpy(self.backbone.forward(images.pixels[rows], 0, boundary))
                     values = np.ascontiguousarray(batch[weights > 0], np.float32).data
                     file.write(values)
                     checksum = zlib.crc32(values, checksum)

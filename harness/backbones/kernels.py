@@ -1,4 +1,4 @@
-"""Convolutions on the small maps of VGG16's later blocks, as matrix products: for TensorFlow on a processor.
+"""Fast convolutions on the small maps of VGG16's later blocks, for TensorFlow on a processor.
 
 There TensorFlow's own kernels are the slow part of a training step: on 2x2 maps they reach a tenth (the gradient of the
 filters in bfloat16) to a half of what they do elsewhere, and more than half of what they multiply is padding. Told by
@@ -14,10 +14,12 @@ filters in bfloat16) to a half of what they do elsewhere, and more than half of 
 
 import functools
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 _FILTERS = 256  # from which on the filters' gradient is faster as products
@@ -27,16 +29,22 @@ _PAIR = 2
 _STRIP_SIDE = 4  # of a map up to which strips are faster in float32 and bfloat16
 _STRIPS = 2  # in float32 one strip takes a third longer than two, four are no faster
 
-Gradient = Callable[[Any, Any], Any]
-"""(what the convolution was given beside, gradient of its output) -> gradient of its input, or of its kernel."""
+
+def use_fast_kernels(convs: Sequence[keras.layers.Conv2D]) -> None:
+    """Make those of ``convs`` that `suits` picks run `convolve`.
+
+    With HARNESS_FAST_CONVOLUTIONS=0 in the environment all keep TensorFlow's kernels.
+    """
+    if os.environ.get("HARNESS_FAST_CONVOLUTIONS") != "0":
+        for conv in filter(suits, convs):
+            conv.convolution_op = convolve
 
 
 def suits(conv: keras.layers.Conv2D) -> bool:
     """Whether ``conv`` is 3x3, 'same' and of stride 1, and one that trains faster with `convolve` on a processor."""
     _, height, width, _ = conv.input.shape
     return bool(
-        keras.backend.backend() == "tensorflow"
-        and conv.kernel_size == (_KERNEL, _KERNEL)
+        conv.kernel_size == (_KERNEL, _KERNEL)
         and conv.strides == (1, 1)
         and conv.padding == "same"
         and conv.filters >= _FILTERS
@@ -55,11 +63,23 @@ def in_strips(height: int, width: int) -> bool:
 
 
 def convolve(inputs: Any, kernel: Any) -> Any:
-    """3x3 'same' convolution (n, height, width, filters) of ``inputs`` (n, height, width, channels) with ``kernel``
-    (3, 3, channels, filters), as a layer's ``convolution_op``. TensorFlow only."""
-    import tensorflow as tf
+    """Return the 3x3 'same' convolution (n, height, width, filters) of ``inputs`` (n, height, width, channels) with
+    ``kernel`` (3, 3, channels, filters), as a layer's ``convolution_op``."""
+    return _convolve(inputs, ops.cast(kernel, inputs.dtype))
 
-    kernel = ops.cast(kernel, inputs.dtype)
+
+def _with_gradients(inputs: Any, kernel: Any) -> Any:
+    def gradients(upstream: Any) -> tuple[Any, Any]:
+        return input_gradient(kernel, upstream), filter_gradient(inputs, upstream)
+
+    return _forward(inputs, kernel), gradients
+
+
+_convolve: Any = tf.function(tf.custom_gradient(_with_gradients), autograph=False)
+"""Traced once for each shape. TensorFlow never frees a graph with a custom gradient, so it must not be a step's."""
+
+
+def _forward(inputs: Any, kernel: Any) -> Any:
     _, height, width, channels = inputs.shape
     if in_strips(height, width):
         return _maps(tf.nn.conv2d(_strips(inputs), kernel, 1, "SAME"), tf.shape(inputs)[0], width)
@@ -70,18 +90,8 @@ def convolve(inputs: Any, kernel: Any) -> Any:
     return tf.reshape(tf.concat(outputs, axis=-1), (-1, height, width, kernel.shape[-1]))
 
 
-def gradients(conv: keras.layers.Conv2D) -> tuple[Gradient, Gradient]:
-    """`input_gradient` and `filter_gradient` of ``conv``, 3x3, 'same' and of stride 1: TensorFlow's own unless it runs
-    `convolve`."""
-    if conv.convolution_op is convolve:
-        return input_gradient, filter_gradient
-    return _tensorflow_input_gradient, _tensorflow_filter_gradient
-
-
 def input_gradient(kernel: Any, upstream: Any) -> Any:
-    """Gradient (n, height, width, channels) of the convolution's input, from that ``upstream`` of its output."""
-    import tensorflow as tf
-
+    """Return the gradient (n, height, width, channels) of a convolution's input from that of its output."""
     _, height, width, filters = upstream.shape
     channels = kernel.shape[2]
     if in_strips(height, width):
@@ -95,28 +105,15 @@ def input_gradient(kernel: Any, upstream: Any) -> Any:
 
 
 def _tensorflow_input_gradient(kernel: Any, upstream: Any) -> Any:
-    import tensorflow as tf
-
     sizes = tf.concat([tf.shape(upstream)[:3], [kernel.shape[2]]], axis=0)
     return tf.raw_ops.Conv2DBackpropInput(
         input_sizes=sizes, filter=kernel, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
     )
 
 
-def _tensorflow_filter_gradient(inputs: Any, upstream: Any) -> Any:
-    import tensorflow as tf
-
-    sizes = [_KERNEL, _KERNEL, inputs.shape[-1], upstream.shape[-1]]
-    return tf.raw_ops.Conv2DBackpropFilter(
-        input=inputs, filter_sizes=sizes, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
-    )
-
-
 def filter_gradient(inputs: Any, upstream: Any) -> Any:
-    """Gradient (3, 3, channels, filters) of the kernel, from the convolution's ``inputs`` (n, height, width, channels)
-    and the gradient ``upstream`` (n, height, width, filters) of its output."""
-    import tensorflow as tf
-
+    """Return the gradient (3, 3, channels, filters) of the kernel, from a convolution's ``inputs`` (n, height, width,
+    channels) and the gradient ``upstream`` (n, height, width, filters) of its output."""
     _, height, width, channels = inputs.shape
     filters = upstream.shape[-1]
     constant = functools.cache(tf.constant)  # each is a node for TensorFlow to optimize
@@ -133,10 +130,10 @@ def filter_gradient(inputs: Any, upstream: Any) -> Any:
 
 
 def _strips(maps: Any) -> Any:
-    """``maps`` (n, height, width, channels) side by side: (strips, height, n / strips * (width + 1), channels), filled
-    up with zeros."""
-    import tensorflow as tf
+    """Lay ``maps`` (n, height, width, channels) side by side, with a padding of zeros.
 
+    Returns (strips, height, n / strips * (width + 1), channels).
+    """
     _, height, width, channels = maps.shape
     padded = tf.pad(maps, [[0, -tf.shape(maps)[0] % _STRIPS], [0, 0], [0, 1], [0, 0]])
     rows = tf.transpose(tf.reshape(padded, (_STRIPS, -1, height, width + 1, channels)), (0, 2, 1, 3, 4))
@@ -144,16 +141,14 @@ def _strips(maps: Any) -> Any:
 
 
 def _maps(strips: Any, n: Any, width: int) -> Any:
-    """The ``n`` maps, ``width`` wide, that `_strips` had laid side by side."""
-    import tensorflow as tf
-
+    """Return the ``n`` maps, ``width`` wide, that `_strips` has laid side by side."""
     _, height, _, channels = strips.shape
     rows = tf.reshape(strips, (_STRIPS, height, -1, width + 1, channels))[:, :, :, :width]
     return tf.reshape(tf.transpose(rows, (0, 2, 1, 3, 4)), (-1, height, width, channels))[:n]
 
 
 def _parts(kernel: Any) -> list[Any]:
-    """For each output of a 2x2 map in turn the part of ``kernel`` that falls on the map, (4 * channels, filters)."""
+    """Return for each output of a 2x2 map the part of ``kernel`` that falls on the map, (4 * channels, filters)."""
     return [
         ops.reshape(kernel[1 - i : 3 - i, 1 - j : 3 - j], (-1, kernel.shape[-1]))
         for i, j in itertools.product(range(_PAIR), repeat=2)

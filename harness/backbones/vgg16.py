@@ -9,7 +9,6 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from harness.backbones import kernels
 from harness.backbones.architecture import RGB, VGG16, Conv
 from harness.backbones.weights import Weights
 from harness.core import environment
@@ -25,9 +24,9 @@ _IMAGENET_DEVIATION = 58.0  # of the pixels, about the same in each channel
 
 
 class Prepare(keras.layers.Layer):  # type: ignore[misc]
-    """Raw pictures (n, h, w[, 3]) uint8, RGB or grey -> what VGG16 was trained on: (n, size, size, 3) BGR, centred.
+    """Raw images (n, h, w[, 3]) uint8, RGB or grey -> what VGG16 was trained on: (n, size, size, 3) BGR, centred.
 
-    In the graph, so that pictures stay small in memory and are resized a batch at a time. The same numbers as
+    In the graph, so that images stay small in memory and are resized a batch at a time. The same numbers as
     ``keras.applications.vgg16.preprocess_input`` on resized RGB, without its in-place change.
     """
 
@@ -85,11 +84,12 @@ class Backbone:
             layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)
         ]
         self.dtype: str = self.convs[0].compute_dtype
-        if not on_gpu():
-            for conv in filter(kernels.suits, self.convs):
-                conv.convolution_op = kernels.convolve
         if keras.backend.backend() == "jax":
             self._take_jax_layers()
+        elif not on_gpu():
+            from harness.backbones.kernels import use_fast_kernels
+
+            use_fast_kernels(self.convs)
         self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
         self.prepare = Prepare(self.image_size)
         self._passes: dict[tuple[str, tuple[int, ...]], Callable[[Any], Any]] = {}
@@ -118,9 +118,12 @@ class Backbone:
         return cls(keras.Model(inputs, values), weights)
 
     @property
-    def pictures_at_once(self) -> int:
-        """Pictures in a batch of a pass without gradients: of large ones few on a processor, for a map of the first
-        block takes 13 MB at 224x224, in float32, and two are in memory at once. A GPU takes more than that to train."""
+    def images_at_once(self) -> int:
+        """The batch size of a pass without gradients.
+
+        On a processor it is small for large images: a map of the first block takes 13 MB at 224x224, in float32, and
+        two are in memory at once. Training takes more than that on a GPU.
+        """
         return 128 if on_gpu() else max(1, min(128, 128 * 96**2 // self.image_size**2))
 
     def load(self, *, pretrained: bool, seed: int) -> None:
@@ -144,24 +147,19 @@ class Backbone:
             conv.kernel.assign(kernel)
             conv.bias.assign(bias)
 
-    def carry(self, values: Any, start: int, end: int) -> Any:
-        """What lies behind convolution ``end``, from ``values`` of a batch behind convolution ``start`` (0: raw
-        pictures), without gradients.
+    def forward(self, values: Any, start: int, end: int) -> Any:
+        """Run a batch of outputs of convolution ``start`` (raw images where it is 0) up to convolution ``end``.
 
-        Each convolution is compiled by itself, with its pool: so every boundary shares them, and what lies between two
-        would have to be written to memory in any case.
+        The layers run in inference mode. Each convolution is compiled by itself, with its pool, so that every ``start``
+        and ``end`` share them. What lies between two would have to be written to memory in any case.
         """
         if start == 0 < end:
-            values = self.prepared(values)
-        elif start < end:  # stored in float32: as the convolution before would give it
+            values = self._pass([self.prepare], values)
+        elif start < end:  # stored in float32, but the convolution before would give another type
             values = ops.cast(values, self.convs[start].compute_dtype)
         for number in range(start, end):
-            values = self._pass(self.piece(number), values)
+            values = self._pass(self.stage(number), values)
         return values
-
-    def prepared(self, pixels: Any) -> Any:
-        """What `prepare` makes of a batch."""
-        return self._pass([self.prepare], pixels)
 
     def _pass(self, layers: Sequence[keras.layers.Layer], values: Any) -> Any:
         key = layers[0].name, tuple(values.shape[1:])
@@ -169,22 +167,18 @@ class Backbone:
             self._passes[key] = _compiled(layers, values)
         return self._passes[key](values)
 
-    def after(self, frozen_convs: int) -> list[keras.layers.Layer]:
-        """The layers behind the freeze boundary: conv k, and its pool where it ends a block, lie before it."""
-        if frozen_convs == 0:
+    def after(self, k: int) -> list[keras.layers.Layer]:
+        """Return the layers after convolution ``k``, and after its pool where it ends a block; all where k is 0."""
+        if k == 0:
             return self.layers
-        index = self.layers.index(self.convs[frozen_convs - 1]) + 1
+        index = self.layers.index(self.convs[k - 1]) + 1
         if index < len(self.layers) and self.layers[index] not in self.convs:
             index += 1
         return self.layers[index:]
 
-    def piece(self, number: int) -> list[keras.layers.Layer]:
-        """Convolution ``number``, from 0, and its pool where it ends a block."""
+    def stage(self, number: int) -> list[keras.layers.Layer]:
+        """Return convolution ``number``, counted from 0, and its pool where it ends a block."""
         return [layer for layer in self.after(number) if layer not in self.after(number + 1)]
-
-    def variables(self, frozen_convs: int) -> list[keras.Variable]:
-        """Kernels and biases of the convolutions that train when the first ``frozen_convs`` do not."""
-        return [variable for conv in self.convs[frozen_convs:] for variable in (conv.kernel, conv.bias)]
 
     def _take_jax_layers(self) -> None:
         from harness.backbones import jax_kernels
@@ -204,7 +198,7 @@ class Backbone:
 
 
 def in_turn(layers: Sequence[keras.layers.Layer]) -> Callable[[Any], Any]:
-    """What ``layers`` make of a batch one after the other, without gradients. On JAX it is compiled."""
+    """Return a function that runs ``layers`` one after the other in inference mode. On JAX it is compiled."""
 
     def run(values: Any) -> Any:
         for layer in layers:
@@ -219,7 +213,7 @@ def in_turn(layers: Sequence[keras.layers.Layer]) -> Callable[[Any], Any]:
 
 
 def _compiled(layers: Sequence[keras.layers.Layer], values: Any) -> Callable[[Any], Any]:
-    """``layers`` `in_turn`, compiled for batches of any length like ``values``."""
+    """Compile ``layers`` `in_turn` for batches of any length like ``values``."""
     run = in_turn(layers)
     if keras.backend.backend() == "jax":
         return run

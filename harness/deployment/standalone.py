@@ -32,14 +32,14 @@ def standalone(network: Network, backbone: Backbone) -> keras.Model:
         keras.layers.Resizing(backbone.image_size, backbone.image_size, antialias=True, name="resize", dtype="float32"),
         keras.layers.Rescaling(1.0, [-mean for mean in reversed(IMAGENET_MEAN_BGR)], name="centre", dtype="float32"),
     ]
-    if not network.family.layers:  # trained on stored activations, whatever the convolutions hold
+    if network.load_backbone is None:  # trained on stored activations, whatever the convolutions hold
         backbone.load(pretrained=True, seed=0)
     trained: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
     for layer in backbone.layers:
         relu = {"activation": "relu"} if layer in backbone.convs else {}  # of Keras: on JAX it is ours
         layers.append(_copy(layer, layer.name, **relu))
         trained.append((layer, layers[-1]))
-    *head, last = network.own
+    *head, last = network.head
     for index, layer in enumerate(head):
         if isinstance(layer, Scale):
             layers.append(keras.layers.Rescaling(float(as_numpy(layer.factor)), name="scale", dtype="float32"))

@@ -154,5 +154,5 @@ def train(
             f"({result.reason}): choose another with --trial"
         )
     last = winner.strategy.phases[-1]
-    network = problem.networks.for_strategy(last, problem.boundary(last))  # the one just trained
+    network = problem.networks.for_strategy(last, problem.start(last))  # the one just trained
     return standalone(network, problem.backbone), result

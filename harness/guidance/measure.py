@@ -85,9 +85,9 @@ def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDA
     """Return the output (n, channels) of each convolution, averaged over the image."""
     backbone.load(pretrained=True, seed=0)
     found: list[list[NDArray[np.float32]]] = [[] for _ in backbone.convs]
-    for rows, weights in batches(len(pixels), backbone.pictures_at_once):
+    for rows, weights in batches(len(pixels), backbone.images_at_once):
         values = pixels[rows]
         for k, averages in enumerate(found):
-            values = backbone.carry(values, k, k + 1)
+            values = backbone.forward(values, k, k + 1)
             averages.append(as_numpy(values).mean(axis=(1, 2))[weights > 0])
     return [np.concatenate(averages) for averages in found]

@@ -57,11 +57,11 @@ def _trained(network: Network, flops_per_image: float, dropout: float, problem: 
     epochs, clock = problem.spec.baselines.epochs, Clock()
     train, validation, _ = problem.parts(0, clock)
     schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)
-    compile_step(network, train, validation, schedule, clock)
+    step = compile_step(problem.steps, network, train, validation, schedule, clock)
     network.reset(seed=seed, dropout=dropout)
     flops = flops_per_image * len(train) * epochs
     try:
-        (end,) = fit(network, train, validation, schedule, clock, seed=seed, first_look=epochs)
+        (end,) = fit(network, step, train, validation, schedule, clock, seed=seed, first_look=epochs)
     except Diverged as error:
         spent = flops * error.epochs / epochs
         return TrialResult("diverged", spent, flops, reason=str(error), seconds=clock.seconds())

@@ -19,14 +19,19 @@ from harness.training.networks import Network
 
 WARM_UP_SHARE = 0.1
 
-_CHECKED_EVERY = 10  # steps; to look at each loss would make a GPU wait, to let go of each batch takes time
+_CHECKED_EVERY = 10  # steps; to read each loss would make a GPU wait, and to drop the pages of each batch takes time
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a network is fed: ``inputs`` (n, …) activations or raw pictures, maybe memory-mapped; ``labels`` (n,);
-    ``weights`` (n,) what each counts in the loss that is trained on, None for one each; ``more_views`` other inputs of
-    the same pictures, taken in turn with the first by the epochs."""
+    """A training or validation set.
+
+    Args:
+        inputs: Activations or raw images (n, …), maybe memory-mapped.
+        labels: Classes (n,).
+        weights: What each image counts in the loss that is trained on (n,); None for one each.
+        more_views: Other inputs of the same images. The epochs take them in turn with the first.
+    """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
@@ -35,7 +40,7 @@ class Part:
 
     @property
     def views(self) -> tuple[NDArray[Any], ...]:
-        """All inputs of the pictures, one a view."""
+        """All inputs of the images, one for each view."""
         return (self.inputs, *self.more_views)
 
     def __len__(self) -> int:
@@ -44,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast: ``learning_rate`` is the peak that a linear warm-up reaches and a cosine takes to zero."""
+    """How long and how fast to train. ``learning_rate`` is the peak between a linear warm-up and a cosine to zero."""
 
     epochs: int
     batch_size: int
@@ -52,8 +57,10 @@ class Schedule:
     learning_rate: float
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of step 0 <= ``step`` < ``steps``. At this size a constant rate swings by two points of
-        accuracy between epochs; a decayed one makes the last epoch the good one."""
+        """Return the learning rate of step 0 <= ``step`` < ``steps``.
+
+        It decays, since at this size a constant rate swings by two points of accuracy between epochs.
+        """
         warm_up = max(1, round(WARM_UP_SHARE * steps))
         if step < warm_up:
             return self.learning_rate * (step + 1) / warm_up
@@ -81,29 +88,48 @@ class Diverged(Exception):
 
 
 class Step(Protocol):
-    """A network's training step, compiled for one optimizer."""
+    """The training step of one network and optimizer."""
 
     is_new: bool
-    """Whether nothing compiled was there to make it of."""
+    """Whether the first batch compiles it."""
 
-    def begin(self) -> None:
-        """Start from what the network's variables hold now and empty slots, whatever became of an earlier training."""
+    def start(self) -> None:
+        """Begin a training from what the network's variables hold, with empty slots of the optimizer."""
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
-        """One update; gives the loss as a backend scalar."""
+        """Train on a batch and return its loss, a scalar of the backend. ``step`` counts from 1."""
 
-    def settle(self) -> None:
-        """See to it that the network's variables hold the trained values."""
+    def write_back(self) -> None:
+        """Make the network's variables hold the trained values."""
 
-    def held(self, inputs: Any) -> Any:
-        """What batches of ``inputs`` are best taken from, by their rows: these, or their like where training runs."""
+    def to_device(self, inputs: Any) -> Any:
+        """Return ``inputs``, or a copy where training runs, to take batches from by their rows."""
 
-    def end(self) -> None:
-        """Let go of what only training needs."""
+    def release(self) -> None:
+        """Free what only training needs."""
+
+
+class Steps(Protocol):
+    """Makes training steps, and keeps what is compiled for all networks that can share it."""
+
+    def of(self, network: Network, optimizer: OptimizerName) -> Step:
+        """Return the step that trains ``network``."""
+
+
+def steps() -> Steps:
+    """Return the backend's `Steps`, with nothing compiled."""
+    if keras.backend.backend() == "tensorflow":
+        from harness.training.tensorflow_step import TensorFlowSteps
+
+        return TensorFlowSteps()
+    from harness.training.jax_step import JaxSteps
+
+    return JaxSteps()
 
 
 def fit(
     network: Network,
+    step: Step,
     train: Part,
     validation: Part,
     schedule: Schedule,
@@ -112,21 +138,20 @@ def fit(
     seed: int,
     first_look: int = 1,
 ) -> Iterator[EpochEnd]:
-    """Train ``network``, which has been reset, and yield after every epoch; the caller stops by not asking for more.
-    Before epoch ``first_look`` the validation part is not looked at, and nothing yielded; the training is the same.
+    """Train ``network``, which has been reset, by its ``step`` and yield after every epoch.
 
-    Raises Diverged, soon after the loss has ceased to be finite.
+    The caller stops by not asking for more. Epochs before ``first_look`` are not evaluated and yield nothing; the
+    training is the same. Raises Diverged soon after the loss has ceased to be finite.
     """
     order = np.random.default_rng([seed, 2])
     steps_per_epoch = len(edges(len(train), schedule.batch_size))
     steps = schedule.epochs * steps_per_epoch
-    step = network.steps[schedule.optimizer]
     done = 0
     try:
         with clock("train"):
-            step.begin()
-            views = [step.held(inputs) for inputs in train.views]
-            validation = replace(validation, inputs=step.held(validation.inputs))
+            step.start()
+            views = [step.to_device(inputs) for inputs in train.views]
+            validation = replace(validation, inputs=step.to_device(validation.inputs))
         for epoch in range(1, schedule.epochs + 1):
             inputs = views[(epoch - 1) % len(views)]
             with clock("train"):
@@ -143,7 +168,7 @@ def fit(
                         if not math.isfinite(float(as_numpy(losses[-1]))):
                             raise Diverged(done / steps_per_epoch)
                 train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
-                step.settle()
+                step.write_back()
             if not math.isfinite(train_loss):
                 raise Diverged(epoch)
             if epoch < first_look:
@@ -154,47 +179,41 @@ def fit(
                 raise Diverged(epoch)
             yield EpochEnd(epoch, train_loss, val_loss, scores, constant)
     finally:
-        step.end()
+        step.release()
 
 
-def compile_step(network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock) -> None:
-    """Build and warm up the network's training step for the schedule's optimizer, unless it is there, and its
-    evaluation. Moves weights: reset the network afterwards."""
-    if schedule.optimizer in network.steps:
-        return
+def compile_step(
+    steps: Steps, network: Network, train: Part, validation: Part, schedule: Schedule, clock: Clock
+) -> Step:
+    """Return the training step of ``network`` for the schedule's optimizer.
+
+    A new one is run once, and the evaluation too, so that their compiling counts as such. This changes weights: reset
+    the network afterwards.
+    """
     with clock("compile"):
-        network.steps[schedule.optimizer] = step = _step(network, schedule.optimizer)
+        step = steps.of(network, schedule.optimizer)
         if step.is_new:
             rows, weights = next(batches(len(train), schedule.batch_size))
-            step.begin()
+            step.start()
             try:
                 as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
-                step.settle()
+                step.write_back()
             finally:
-                step.end()
-        any_length = keras.backend.backend() == "tensorflow"
-        if not (any_length and network.family.evaluated):
-            rows, _ = next(batches(len(validation), network.pictures_at_once))
+                step.release()
+            rows, _ = next(batches(len(validation), network.images_at_once))
+            any_length = keras.backend.backend() == "tensorflow"
             network.logits(validation.inputs[rows[:1] if any_length else rows])
-            network.family.evaluated = True
-
-
-def _step(network: Network, optimizer: OptimizerName) -> Step:
-    if keras.backend.backend() == "tensorflow":
-        from harness.training.tensorflow_step import TensorFlowStep
-
-        return TensorFlowStep(network, optimizer)
-    from harness.training.jax_step import JaxStep
-
-    return JaxStep(network, optimizer)
+    return step
 
 
 def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
-    """Mean cross-entropy and scores of ``network`` on ``part``, every picture counting one, and whether all pictures,
-    two at least, get the same logits to the last bit."""
+    """Return the mean cross-entropy and the scores of ``network`` on ``part``, and whether its logits are constant.
+
+    They are where all images, two at least, get the same to the last bit. Every image counts one.
+    """
     losses, predicted = 0.0, np.empty(len(part), np.int64)
     first, constant = None, len(part) > 1
-    for rows, weights in batches(len(part), network.pictures_at_once):
+    for rows, weights in batches(len(part), network.images_at_once):
         logits = network.logits(part.inputs[rows])
         first = logits[0] if first is None else first
         constant = constant and bool((logits == first).all())

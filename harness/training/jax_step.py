@@ -1,4 +1,5 @@
-"""The training step on JAX: what lies before the head is compiled once for a freeze depth, the head for each network.
+"""The training step on JAX: the slice of the backbone is compiled once for a start and freeze depth, the head for each
+network.
 
 To compile VGG16's convolutions for a GPU took 24 s on an H200, as XLA tries the algorithms there are for each, and
 hardly a head comes twice. So a step is three calls: forward to the head, the head with its update, back and the update.
@@ -8,6 +9,7 @@ What the gradients need is handed on from the first to the last in the GPU's mem
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import keras
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.backbones.jax_kernels import options
 from harness.core.strategy import OptimizerName
-from harness.training.networks import Family, Network, Trained
+from harness.training.networks import Network, variables_of
 from harness.training.objective import RULES, cross_entropy
 
 _HELD_SHARE = 0.4
@@ -24,76 +26,71 @@ _HELD_SHARE = 0.4
 _PIECE_BYTES = 256 * 2**20  # that are sent there at once
 
 
+class JaxSteps:
+    """See `harness.training.fit.Steps`. Keeps the slices of all networks, and a head as long as its network is
+    there."""
+
+    def __init__(self) -> None:
+        self._slices: dict[Any, _Slice] = {}
+        self._heads: WeakKeyDictionary[Network, dict[OptimizerName, _Head]] = WeakKeyDictionary()
+
+    def of(self, network: Network, optimizer: OptimizerName) -> "JaxStep":
+        """Return the step that trains ``network``."""
+        layers = tuple(network.frozen_layers), tuple(network.trainable_layers)
+        if layers not in self._slices:
+            self._slices[layers] = _Slice(*layers)
+        heads = self._heads.setdefault(network, {})
+        is_new = optimizer not in heads
+        if is_new:
+            heads[optimizer] = _Head(network.head, optimizer, below=bool(self._slices[layers].trained))
+        return JaxStep(self._slices[layers], heads[optimizer], _update(optimizer), is_new)
+
+
 class JaxStep:
     """See `harness.training.fit.Step`. State goes in and comes out, donated, so that it is updated in place; the
-    variables get it back on `settle`."""
+    variables get it back in `write_back`."""
 
-    is_new = True  # the head is, always
-
-    def __init__(self, network: Network, optimizer: OptimizerName) -> None:
-        family = network.family
-        if family.step is None:
-            family.step = _FamilyStep(family)
-        self._before: _FamilyStep = family.step
-        self._optimizer: OptimizerName = optimizer
-        self._update = _update(optimizer)
-        self._all_trained = network.trained
-        self._trained = network.trained[len(family.trained) :]
-        training = {id(item.variable) for item in self._trained}
-        self._other = [variable for variable in network.own_variables() if id(variable) not in training]
-        rule = RULES[optimizer]
-
-        def loss_of(values: Any, features: Any, other: Any, labels: Any, weights: Any) -> Any:
-            mapping = zip([*(item.variable for item in self._trained), *self._other], [*values, *other], strict=True)
-            with keras.StatelessScope(state_mapping=list(mapping)) as scope:
-                for layer in network.own:
-                    features = layer(features, training=True)
-            loss = cross_entropy(features, labels, weights)
-            return loss, [scope.get_current_value(variable) for variable in self._other]
-
-        def run(slots: Any, other: Any, features: Any, labels: Any, weights: Any, rate: Any, step: Any) -> Any:
-            by = (0, 1) if family.trained else (0,)
-            gradient_of = jax.value_and_grad(loss_of, by, has_aux=True)
-            values = [value for value, _, _ in slots]
-            (loss, other), (gradients, *upstream) = gradient_of(values, features, other, labels, weights)
-            return _updated(rule, slots, gradients, rate, step), other, loss, upstream
-
-        self._head = jax.jit(run, donate_argnums=0, compiler_options=options(network.own))
+    def __init__(self, before: "_Slice", head: "_Head", update: Any, is_new: bool) -> None:
+        self.is_new = is_new
+        self._slice = before
+        self._head = head
+        self._update = update
+        self._slots: Any = None
         self._state: Any = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Take over what the network's variables hold, with empty slots."""
-        for item in self._all_trained:
-            item.clear(self._optimizer)
+        self._slots = [
+            [(jax.numpy.zeros(variable.shape), jax.numpy.zeros(variable.shape)) for variable in part.trained]
+            for part in (self._slice, self._head)
+        ]
         self._state = None
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
-        """One update; gives the loss."""
+        """Train on a batch and return its loss."""
         if self._state is None:
-            other = [variable.value for variable in self._other]
-            frozen = [variable.value for variable in self._before.frozen]
-            self._state = _taken(self._before.trained), frozen, _taken(self._trained), other
-        slots, frozen, own, other = self._state
+            self._state = self._slice.values(), self._head.values()
+        (values, changing, fixed), (own, other, _) = self._state
+        slots, own_slots = self._slots
         now = np.float32(rate), np.float32(step)
-        features, back = self._before.forward([value for value, _, _ in slots], frozen, inputs)
-        own, other, loss, upstream = self._head(own, other, features, labels, weights, *now)
-        if slots:
-            slots = self._update(slots, self._before.backward(back, *upstream), *now)
-        self._state = slots, frozen, own, other
+        features, back, changing = self._slice.forward(values, changing, fixed, inputs)
+        own, own_slots, other, loss, upstream = self._head.run(own, own_slots, other, features, labels, weights, *now)
+        if values:
+            values, slots = self._update(values, slots, self._slice.backward(back, *upstream), *now)
+        self._slots = slots, own_slots
+        self._state = (values, changing, fixed), (own, other, [])
         return loss
 
-    def settle(self) -> None:
+    def write_back(self) -> None:
         """Give the network's variables the trained values."""
-        slots, _, own, other = self._state
-        for item, values in zip(self._all_trained, [*slots, *own], strict=True):
-            for variable, value in zip((item.variable, item.momentum, item.mean_square), values, strict=True):
+        for part, (values, other, _) in zip((self._slice, self._head), self._state, strict=True):
+            for variable, value in zip([*part.trained, *part.other], [*values, *other], strict=True):
                 variable.assign(value)
-        for variable, value in zip(self._other, other, strict=True):
-            variable.assign(value)
         self._state = None
 
-    def held(self, inputs: Any) -> Any:
-        """``inputs`` on the GPU, where one is and they fit: a step there takes less than to gather its batch here."""
+    def to_device(self, inputs: Any) -> Any:
+        """Return ``inputs`` on the GPU, where one is and they fit: a step there takes less than to gather its batch
+        here."""
         device = jax.devices()[0]
         if device.platform == "cpu":
             return inputs
@@ -101,41 +98,76 @@ class JaxStep:
         fits = inputs.nbytes <= _HELD_SHARE * (memory["bytes_limit"] - memory["bytes_in_use"])
         return _Held(inputs) if fits else inputs
 
-    def end(self) -> None:
-        """Let go of the state."""
-        self._state = None
+    def release(self) -> None:
+        """Drop the state and the slots."""
+        self._slots = self._state = None
 
 
-class _FamilyStep:
-    """The layers before the head of all networks of ``family``: ``forward`` (values that train, frozen ones, inputs) ->
-    features and what ``backward`` needs beside the features' gradient for those of the values."""
+class _Part:
+    """Layers of a network: those of its variables that ``trained``, ``other`` ones that may change, ``fixed`` ones."""
 
-    def __init__(self, family: Family) -> None:
-        self.trained = family.trained
-        variables = [item.variable for item in family.trained]
-        training = {id(variable) for variable in variables}
-        everything = [variable for layer in family.layers for variable in layer.variables]
-        self.frozen = [variable for variable in everything if id(variable) not in training]
+    def __init__(self, frozen: Sequence[keras.layers.Layer], trainable: Sequence[keras.layers.Layer]) -> None:
+        variables = variables_of(trainable)
+        self.frozen, self.trainable = frozen, trainable
+        self.trained = [variable for variable in variables if variable.trainable]
+        self.other = [variable for variable in variables if not variable.trainable]
+        self.fixed = variables_of(frozen)
 
-        def through(frozen: Any, inputs: Any, values: Any) -> Any:
-            mapping = zip([*variables, *self.frozen], [*values, *frozen], strict=True)
-            with keras.StatelessScope(state_mapping=list(mapping)):
-                for layer in family.layers:
-                    inputs = layer(inputs, training=True)
-            return inputs
+    def values(self) -> Any:
+        """Return what the three kinds of variables hold."""
+        return tuple([variable.value for variable in kind] for kind in (self.trained, self.other, self.fixed))
 
-        def forward(values: Any, frozen: Any, inputs: Any) -> Any:
-            return jax.vjp(partial(through, frozen, inputs), values)
+    def call(self, trained: Any, other: Any, fixed: Any, inputs: Any) -> tuple[Any, Any]:
+        """Run the layers on ``inputs`` with these values, and return their output and the new ``other`` ones."""
+        mapping = zip([*self.trained, *self.other, *self.fixed], [*trained, *other, *fixed], strict=True)
+        with keras.StatelessScope(state_mapping=list(mapping)) as scope:
+            for layer in self.frozen:
+                inputs = layer(inputs, training=False)
+            for layer in self.trainable:
+                inputs = layer(inputs, training=True)
+        return inputs, [scope.get_current_value(variable) for variable in self.other]
+
+
+class _Slice(_Part):
+    """The layers before the head: ``forward`` gives features, what ``backward`` needs next to their gradient for those
+    of the trained values, and the changed other values."""
+
+    def __init__(self, frozen: Sequence[keras.layers.Layer], trainable: Sequence[keras.layers.Layer]) -> None:
+        super().__init__(frozen, trainable)
+
+        def forward(trained: Any, other: Any, fixed: Any, inputs: Any) -> Any:
+            return jax.vjp(lambda values: self.call(values, other, fixed, inputs), trained, has_aux=True)
 
         def backward(back: Callable[[Any], Any], upstream: Any) -> Any:
             return back(upstream)[0]
 
-        self.forward = jax.jit(forward) if family.layers else lambda values, frozen, inputs: (inputs, None)
+        self.forward = jax.jit(forward)
         self.backward = jax.jit(backward)
 
 
+class _Head(_Part):
+    """The head, compiled with its update. ``below`` says that layers below it train and need its upstream gradient."""
+
+    def __init__(self, layers: Sequence[keras.layers.Layer], optimizer: OptimizerName, *, below: bool) -> None:
+        super().__init__([], layers)
+
+        def loss_of(values: Any, features: Any, other: Any, labels: Any, weights: Any) -> Any:
+            logits, other = self.call(values, other, [], features)
+            return cross_entropy(logits, labels, weights), other
+
+        def run(
+            values: Any, slots: Any, other: Any, features: Any, labels: Any, weights: Any, rate: Any, step: Any
+        ) -> Any:
+            gradient_of = jax.value_and_grad(loss_of, (0, 1) if below else (0,), has_aux=True)
+            (loss, other), (gradients, *upstream) = gradient_of(values, features, other, labels, weights)
+            values, slots = _updated(RULES[optimizer], values, slots, gradients, rate, step)
+            return values, slots, other, loss, upstream
+
+        self.run = jax.jit(run, donate_argnums=(0, 1), compiler_options=options(layers))
+
+
 class _Held:
-    """Pictures or activations on the device."""
+    """Images or activations on the device."""
 
     def __init__(self, inputs: NDArray[Any]) -> None:
         at_once = max(1, _PIECE_BYTES // inputs[0].nbytes)
@@ -160,14 +192,12 @@ def _take(values: Any, rows: Any) -> Any:
 
 @cache
 def _update(optimizer: OptimizerName) -> Any:
-    """(slots, gradients, rate, step) -> the new slots, compiled; the old ones' memory is used again."""
-    return jax.jit(partial(_updated, RULES[optimizer]), donate_argnums=0)
+    """Compile (values, slots, gradients, rate, step) -> new values and slots, in the memory of the old ones."""
+    return jax.jit(partial(_updated, RULES[optimizer]), donate_argnums=(0, 1))
 
 
-def _updated(rule: Any, slots: Any, gradients: Any, rate: Any, step: Any) -> Any:
-    pairs = zip(gradients, slots, strict=True)
-    return [rule(gradient, *slot, rate, step) for gradient, slot in pairs]
-
-
-def _taken(trained: Sequence[Trained]) -> Any:
-    return [(item.variable.value, item.momentum.value, item.mean_square.value) for item in trained]
+def _updated(rule: Any, values: Any, slots: Any, gradients: Any, rate: Any, step: Any) -> Any:
+    new = [
+        rule(gradient, value, *pair, rate, step) for value, pair, gradient in zip(values, slots, gradients, strict=True)
+    ]
+    return [value for value, _, _ in new], [(momentum, mean_square) for _, momentum, mean_square in new]

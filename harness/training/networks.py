@@ -1,12 +1,12 @@
-"""Networks that trials train: a head on VGG16 behind the freeze boundary, and the baselines' MLP and CNN.
+"""Networks that trials train: a slice of VGG16 with a head on it, and the baselines' MLP and CNN.
 
 Layers and variables of a head are named, the same in every network: TensorFlow keeps 35 kB for each name and shape of a
 variable that it has ever seen, and Keras would number the names on through the process.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.backbones.architecture import RGB
 from harness.backbones.vgg16 import Backbone, as_numpy, in_turn, resized, uniform
-from harness.core.strategy import MOST_HIDDEN_LAYERS, OptimizerName, Pooling, Strategy
+from harness.core.strategy import Pooling, Strategy
 from harness.training.flops import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
 
 CNN_DROPOUT = 0.5
@@ -77,100 +77,38 @@ class Scale(keras.layers.Layer):  # type: ignore[misc]
         self.factor.assign(1 / np.sqrt(mean_square) if mean_square > 0 else 1.0)
 
 
-class Trained:
-    """A variable that trains, with the two slots an optimizer keeps for it, empty when they are first asked for."""
-
-    def __init__(self, variable: keras.Variable) -> None:
-        self.variable = variable
-
-    @cached_property
-    def momentum(self) -> keras.Variable:
-        """The mean gradient, or the last step."""
-        return _slot(self.variable)
-
-    @cached_property
-    def mean_square(self) -> keras.Variable:
-        """The mean square of the gradient."""
-        return _slot(self.variable)
-
-    def clear(self, optimizer: OptimizerName) -> None:
-        """Empty the slots that ``optimizer`` reads."""
-        for slot in (self.momentum, self.mean_square) if optimizer == "adam" else (self.momentum,):
-            slot.assign(ops.zeros(slot.shape, "float32"))
-
-
-def _slot(variable: keras.Variable) -> keras.Variable:
-    return keras.Variable(np.zeros(variable.shape, np.float32), trainable=False, name="slot")
-
-
-@dataclass
-class Heads:
-    """The ``layers`` of a head without hidden layers, with one, two and so on, each hidden one of one unit: what
-    TensorFlow traces for heads of any width. ``step`` is what it compiles for all networks with such heads."""
-
-    layers: Sequence[Sequence[keras.layers.Layer]]
-    step: Any = None
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The convolutions of ``backbone`` behind convolution ``boundary``, of which those behind convolution ``frozen``
-    train; ``variables`` are the kernel and bias in turn of all that the backbone has."""
-
-    backbone: Backbone
-    variables: Sequence[Trained]
-    boundary: int
-    frozen: int
-
-
-@dataclass
-class Family:
-    """Networks that differ in the hidden layers of their heads alone: all run ``layers`` first, of which ``trained``
-    train.
-
-    ``carry`` does what they do without gradients, for batches of any length. ``heads`` stand for those of the networks.
-    ``tail`` tells which convolutions are run and which train; None where none is run. ``step`` is what JAX compiles for
-    all of them; ``evaluated`` says that the passes of ``carry`` are compiled.
-    """
-
-    layers: Sequence[keras.layers.Layer]
-    trained: list[Trained]
-    carry: Callable[[Any], Any]
-    heads: Heads
-    tail: Tail | None = None
-    step: Any = None
-    evaluated: bool = False
-
-
-@dataclass
+@dataclass(eq=False)
 class Network:
-    """The layers of its ``family`` and its ``own``, which give logits (n, classes), and how they are set back before a
-    trial: the convolutions of a strategy, which belong to the backbone, by ``load_backbone``; None where none is run.
+    """A slice of the backbone and a head on it, which run one after the other and give logits (n, classes).
 
-    ``hidden`` tells which of the family's heads its own is like. ``steps`` keeps the training steps, one for each
-    optimizer. ``pictures_at_once`` is the batch of a pass without gradients.
+    Args:
+        frozen_layers: The slice's layers that do not train. They run in inference mode.
+        trainable_layers: The slice's layers that train.
+        head: The layers that belong to this network alone. They train.
+        template: Layers like those of ``head``, but with hidden layers of one unit. All heads of a kind share them.
+        forward: Runs the slice in inference mode on a batch of any length.
+        images_at_once: The batch size of passes without gradients.
+        load_backbone: Sets the convolutions before a trial. None where the slice has none.
     """
 
-    family: Family
-    own: Sequence[keras.layers.Layer]
-    hidden: int
-    pictures_at_once: int
+    frozen_layers: Sequence[keras.layers.Layer]
+    trainable_layers: Sequence[keras.layers.Layer]
+    head: Sequence[keras.layers.Layer]
+    template: Sequence[keras.layers.Layer]
+    forward: Callable[[Any], Any]
+    images_at_once: int
     load_backbone: Callable[[bool, int], None] | None = None
-    steps: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def trained(self) -> list[Trained]:
-        """The variables that train."""
-        own = [Trained(variable) for variable in self.own_variables() if variable.trainable]
-        return [*self.family.trained, *own]
 
     def reset(self, *, seed: int, dropout: float, pretrained: bool = True) -> None:
-        """Back to the start: ImageNet or random convolutions, a freshly drawn head (Glorot and Bengio 2010, uniform;
-        zero biases). The same for the same seed."""
+        """Set the weights to the start of a trial, the same for the same ``seed``.
+
+        Convolutions get ImageNet's weights or random ones, the head random ones (Glorot and Bengio 2010, uniform; zero
+        biases).
+        """
         if self.load_backbone is not None:
             self.load_backbone(pretrained, seed)
         draws = np.random.default_rng([seed, 1])
-        for layer in self.own:
+        for layer in self.head:
             if isinstance(layer, Dropout):
                 layer.reset(dropout, int(draws.integers(2**31)))
             elif hasattr(layer, "kernel"):
@@ -180,67 +118,79 @@ class Network:
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
 
     def take_head(self, other: "Network") -> None:
-        """Go on with the head that ``other``, whose head has the same shape, has been trained to."""
-        for variable, found in zip(self.own_variables(), other.own_variables(), strict=True):
+        """Copy the trained head of ``other``, which has the same shape."""
+        for variable, found in zip(self.head_variables(), other.head_variables(), strict=True):
             variable.assign(found.value)
 
-    def own_variables(self) -> list[keras.Variable]:
-        """All variables of the layers that belong to this network alone, in the same order for all of like layers."""
-        return [variable for layer in self.own for variable in layer.variables]
+    def head_variables(self) -> list[keras.Variable]:
+        """Return all variables of the head, in the same order as those of its template."""
+        return variables_of(self.head)
 
-    def own_values(self) -> int:
-        """How many weights the layers have that belong to this network alone."""
-        return sum(int(layer.count_params()) for layer in self.own)
+    def trainable_variables(self) -> list[keras.Variable]:
+        """Return the variables that train, those of the backbone first."""
+        return [variable for variable in variables_of([*self.trainable_layers, *self.head]) if variable.trainable]
+
+    def head_size(self) -> int:
+        """Return how many weights the head has."""
+        return sum(int(layer.count_params()) for layer in self.head)
 
     def logits(self, inputs: Any) -> NDArray[np.float64]:
-        """Logits (n, classes) of a batch, without dropout."""
-        return np.asarray(as_numpy(self._head(self.family.carry(inputs))), np.float64)
+        """Return the logits (n, classes) of a batch, in inference mode."""
+        return np.asarray(as_numpy(self._run_head(self.forward(inputs))), np.float64)
 
     @cached_property
-    def _head(self) -> Callable[[Any], Any]:
-        """The own layers in turn. TensorFlow does not compile them: a trial has a head of its own, and to compile it
-        takes longer than to run its few products on the validation part. JAX compiles in any case."""
-        return in_turn(self.own)
+    def _run_head(self) -> Callable[[Any], Any]:
+        """The head in inference mode.
+
+        TensorFlow does not compile it: a trial has a head of its own, and to compile it takes longer than to run its
+        few products on the validation part. JAX compiles in any case.
+        """
+        return in_turn(self.head)
 
     def calibrate(self, inputs: Any) -> None:
-        """Measure the head's `Scale` on a batch of ``inputs``: one forward pass after a reset, before training.
+        """Measure the head's `Scale` on a batch of ``inputs``, after a reset and before training.
 
-        Its FLOPs, those of one step's forward pass in a whole training, are not charged.
+        The FLOPs of this forward pass, those of one step's in a whole training, are not charged.
         """
-        values = self.family.carry(inputs)
-        for layer in self.own:
+        values = self.forward(inputs)
+        for layer in self.head:
             if isinstance(layer, Scale):
                 layer.measure(values)
                 return
             values = layer(values)
 
 
+def variables_of(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
+    """Return the variables of ``layers``, layer by layer."""
+    return [variable for layer in layers for variable in layer.variables]
+
+
 class Networks:
-    """Builds the networks of one study and keeps the last few, and all of their families: what comes again is not
-    compiled again."""
+    """Builds the networks of one study and keeps the last few."""
 
     KEPT = 6
     KEPT_VALUES = 10_000_000
     """Weights in the heads of all kept networks: the last ones that together have no more, and the last in any case."""
     DROPPED = 50
-    """After so many dropped networks TensorFlow has to forget them, for which it optimizes every step anew."""
+    """After so many dropped networks TensorFlow has to forget them, for which it optimizes every step again."""
 
     def __init__(self, backbone: Backbone, n_classes: int) -> None:
         self._backbone = backbone
         self._n_classes = n_classes
-        self._convs = [Trained(variable) for variable in backbone.variables(0)]
-        self._heads: dict[Pooling, Heads] = {}
-        self._families: dict[tuple[int, int, Pooling], Family] = {}
+        self._template = cache(self._new_head)
         self._kept: dict[tuple[object, ...], Network] = {}
         self._dropped = 0
 
-    def for_strategy(self, strategy: Strategy, boundary: int) -> Network:
-        """The network that trains ``strategy`` from activations behind convolution ``boundary`` <= k (0: pictures)."""
-        key = (boundary, strategy.frozen_convs, strategy.pooling, strategy.head)
-        network = self._kept.pop(key, None) or self._build(strategy, boundary)
+    def for_strategy(self, strategy: Strategy, start: int) -> Network:
+        """Return the network that trains ``strategy`` from activations after convolution ``start`` <= k.
+
+        With ``start`` 0 it trains from raw images.
+        """
+        key = (start, strategy.frozen_convs, strategy.pooling, strategy.head)
+        network = self._kept.pop(key, None) or self._build(strategy, start)
         self._kept[key] = network
         while len(self._kept) > self.KEPT or (
-            len(self._kept) > 1 and sum(map(Network.own_values, self._kept.values())) > self.KEPT_VALUES
+            len(self._kept) > 1 and sum(map(Network.head_size, self._kept.values())) > self.KEPT_VALUES
         ):
             del self._kept[next(iter(self._kept))]
             self._dropped += 1
@@ -249,41 +199,32 @@ class Networks:
             self._dropped = 0
         return network
 
-    def _build(self, strategy: Strategy, boundary: int) -> Network:
+    def _build(self, strategy: Strategy, start: int) -> Network:
+        backbone, end = self._backbone, len(self._backbone.convs)
+        trainable = backbone.after(strategy.frozen_convs)
+        frozen = [layer for layer in backbone.after(start) if layer not in trainable]
         return Network(
-            self._family(boundary, strategy.frozen_convs, strategy.pooling),
+            frozen if start else [backbone.prepare, *frozen],
+            trainable,
             self._new_head(strategy.pooling, strategy.head),
-            len(strategy.head),
-            self._backbone.pictures_at_once,
-            None if boundary == len(self._backbone.convs) else self._load,
+            self._template(strategy.pooling, (1,) * len(strategy.head)),
+            partial(backbone.forward, start=start, end=end),
+            backbone.images_at_once,
+            None if start == end else self._load,
         )
 
     def _load(self, pretrained: bool, seed: int) -> None:
         self._backbone.load(pretrained=pretrained, seed=seed)
 
-    def _family(self, boundary: int, frozen_convs: int, pooling: Pooling) -> Family:
-        key = (boundary, frozen_convs, pooling)
-        if key not in self._families:
-            layers = self._backbone.after(boundary) if boundary else [self._backbone.prepare, *self._backbone.layers]
-            if pooling not in self._heads:
-                heads = [self._new_head(pooling, (1,) * hidden) for hidden in range(MOST_HIDDEN_LAYERS + 1)]
-                self._heads[pooling] = Heads(heads)
-            trained = self._convs[2 * frozen_convs :]
-            end = len(self._backbone.convs)
-            carry = partial(self._backbone.carry, start=boundary, end=end)
-            tail = Tail(self._backbone, self._convs, boundary, frozen_convs) if boundary < end else None
-            self._families[key] = Family(layers, trained, carry, self._heads[pooling], tail)
-        return self._families[key]
-
     def _new_head(self, pooling: Pooling, widths: Sequence[int]) -> list[keras.layers.Layer]:
-        """The layers of a head, with their variables."""
+        """Return the layers of a head, with their variables."""
         last = self._backbone.layers[-1]
         layers = _head(pooling, widths, self._n_classes)
         _give_variables(layers, last.output.shape)
         return layers
 
     def mlp(self) -> Network:
-        """The article's MLP on the flattened pictures: three hidden layers of 500, ReLU."""
+        """The article's MLP on the flattened images: three hidden layers of 500, ReLU."""
         layers = [keras.layers.Flatten()]
         layers += [keras.layers.Dense(width, "relu") for width in MLP_HIDDEN]
         return self._from_pixels([*layers, _logits(self._n_classes)])
@@ -292,7 +233,7 @@ class Networks:
         """The article's CNN: three convolution modules, a hidden layer of 64, dropout.
 
         The listing of a module is lost. By memory of the original it is 32 filters of 5x5, ReLU and 4x4 max-pooling:
-        unsure, and three 4x4 pools need 64 pixels, so smaller pictures get 2x2.
+        unsure, and three 4x4 pools need 64 pixels, so smaller images get 2x2.
         """
         layers: list[keras.layers.Layer] = []
         for _ in range(CNN_MODULES):
@@ -304,8 +245,7 @@ class Networks:
     def _from_pixels(self, layers: Sequence[keras.layers.Layer]) -> Network:
         scaled = Scaled(self._backbone.image_size)
         _give_variables(layers, (None, self._backbone.image_size, self._backbone.image_size, RGB))
-        family = Family([scaled], [], scaled, Heads([layers]))
-        return Network(family, layers, 0, self._backbone.pictures_at_once)
+        return Network([scaled], [], layers, layers, scaled, self._backbone.images_at_once)
 
 
 def _give_variables(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> None:
@@ -316,8 +256,10 @@ def _give_variables(layers: Sequence[keras.layers.Layer], shape: tuple[int | Non
 
 
 def _forget_kernels() -> None:
-    """Let go of what TensorFlow keeps in the process for every operation and shape of a variable it has ever run, of
-    dropped networks too: half a megabyte for a head. Steps stay traced. JAX would lose all it has compiled."""
+    """Free what TensorFlow keeps for every operation and shape of a variable that it has ever run.
+
+    That is half a megabyte for a head, of dropped networks too. Steps stay traced. JAX would lose all it has compiled.
+    """
     if keras.backend.backend() == "tensorflow":
         policy = keras.config.dtype_policy()  # which Keras would forget as well
         keras.utils.clear_session(free_memory=False)
@@ -325,7 +267,7 @@ def _forget_kernels() -> None:
 
 
 class Scaled(keras.layers.Layer):  # type: ignore[misc]
-    """Raw pictures -> (n, size, size, 3) RGB from 0 to 1, the input of the networks that know nothing of ImageNet."""
+    """Raw images -> (n, size, size, 3) RGB from 0 to 1, the input of the networks that know nothing of ImageNet."""
 
     def __init__(self, image_size: int) -> None:
         super().__init__(dtype="float32", trainable=False)

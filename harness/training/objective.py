@@ -17,18 +17,20 @@ Rule = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any]]
 
 
 def cross_entropy(logits: Any, labels: Any, weights: Any) -> Any:
-    """Mean cross-entropy of a batch, each picture counting what ``weights`` (n,) say; one of weight zero only fills up
-    the batch."""
+    """Return the mean cross-entropy of a batch, in which each image counts as much as ``weights`` (n,) say.
+
+    An image of weight zero is padding.
+    """
     losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     rows = ops.sum(ops.cast(weights > 0, losses.dtype))
     return ops.sum(losses * weights) / rows
 
 
 def adam(gradient: Any, value: Any, momentum: Any, mean_square: Any, rate: Any, step: Any) -> tuple[Any, Any, Any]:
-    """Adam (Kingma and Ba 2015) with Keras's constants.
+    """Compute a step of Adam (Kingma and Ba 2015) with Keras's constants.
 
-    Ours, since a Keras optimizer owns its slots for one list of variables: one for each freeze depth would hold the
-    14.7 million weights twice over for each, and TensorFlow would never give them back.
+    It is ours since a Keras optimizer owns its slots for one list of variables: one for each freeze depth would hold
+    the 14.7 million weights twice over, and TensorFlow would never give them back.
     """
     first, second, epsilon = ADAM
     momentum = first * momentum + (1 - first) * gradient
@@ -38,7 +40,7 @@ def adam(gradient: Any, value: Any, momentum: Any, mean_square: Any, rate: Any, 
 
 
 def sgd(gradient: Any, value: Any, momentum: Any, mean_square: Any, rate: Any, step: Any) -> tuple[Any, Any, Any]:
-    """Stochastic gradient descent with Nesterov momentum .9 as in the article's second recipe."""
+    """Compute a step of gradient descent with Nesterov momentum .9, as in the article's second recipe."""
     momentum = MOMENTUM * momentum - rate * gradient
     return value + MOMENTUM * momentum - rate * gradient, momentum, mean_square
 

@@ -1,6 +1,6 @@
-"""Everything the trials of one study share: its images, the backbone, cached activations, built networks."""
+"""Everything the trials of one study share: its images, the backbone, cached activations, networks and steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -15,7 +15,7 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.augmentation import view
 from harness.data.dataset import Split
-from harness.training.fit import Part
+from harness.training.fit import Part, Steps, steps
 from harness.training.flops import Cost, cache_boundary, trial_cost
 from harness.training.networks import Networks
 
@@ -29,21 +29,25 @@ class Problem:
     backbone: Backbone
     features: FeatureCache
     networks: Networks
+    steps: Steps = field(default_factory=steps)
 
     @classmethod
     def vgg16(cls, spec: StudySpec, split: Split, weights: Weights, cache: Path) -> "Problem":
-        """The study on real VGG16, activations kept in the folder ``cache``. Sets Keras's precision for the process."""
+        """Return the study on real VGG16, which keeps activations in the folder ``cache``.
+
+        Sets Keras's precision for the process.
+        """
         set_precision(spec)
         return cls.on(Backbone.vgg16(weights, spec.data.image_size), spec, split, cache)
 
     @classmethod
     def on(cls, backbone: Backbone, spec: StudySpec, split: Split, cache: Path) -> "Problem":
-        """The study on any ``backbone`` of VGG16's kind."""
+        """Return the study on any ``backbone`` of VGG16's kind."""
         networks = Networks(backbone, split.n_classes)
         return cls(spec, split, backbone, FeatureCache(cache, backbone, spec.budget.cache_bytes), networks)
 
-    def boundary(self, strategy: Strategy) -> int:
-        """The convolution whose stored activations ``strategy`` trains from; 0 for the pictures themselves."""
+    def start(self, strategy: Strategy) -> int:
+        """Return the convolution whose stored activations ``strategy`` trains from; 0 for the images themselves."""
         return cache_boundary(
             self.backbone.architecture,
             strategy.frozen_convs,
@@ -53,7 +57,7 @@ class Problem:
         )
 
     def cost(self, strategy: Strategy) -> Cost:
-        """FLOPs of training ``strategy`` on its own."""
+        """Return the FLOPs of training ``strategy`` on its own."""
         return trial_cost(
             self.backbone.architecture,
             strategy,
@@ -64,15 +68,15 @@ class Problem:
             self.spec.data.views,
         )
 
-    def parts(self, boundary: int, clock: Clock) -> tuple[Part, Part, bool]:
-        """Training and validation part behind ``boundary``, and whether both were in the cache.
+    def parts(self, start: int, clock: Clock) -> tuple[Part, Part, bool]:
+        """Return the training and validation set after convolution ``start``, and whether both were in the cache.
 
-        ``clock`` is charged what computing them takes, whether or not that was done now: the training part's as
-        features, the validation part's as evaluation.
+        ``clock`` is charged what computing them takes, whether or not that was done now: the training set's as
+        features, the validation set's as evaluation.
         """
         data = self.spec.data
-        views = [self.features.get(view(self.split.train, i, flip=data.flip), boundary) for i in range(data.views)]
-        validation = self.features.get(self.split.validation, boundary)
+        views = [self.features.get(view(self.split.train, i, flip=data.flip), start) for i in range(data.views)]
+        validation = self.features.get(self.split.validation, start)
         clock.add("features", sum(found.seconds for found in views))
         clock.add("evaluation", validation.seconds)
         return (
@@ -82,12 +86,14 @@ class Problem:
         )
 
     def _n_stored(self) -> int:
-        """Pictures whose activations are stored, views of one counted each."""
+        """Return how many images have their activations stored; each view counts."""
         return self.spec.data.views * len(self.split.train) + len(self.split.validation)
 
     def _weights(self) -> NDArray[np.float32] | None:
-        """What each training image counts in the loss: with the study's ``class_weights`` the classes weigh the same
-        together, whatever their sizes, and images one on average."""
+        """Return what each training image counts in the loss; None for one each.
+
+        With the study's ``class_weights`` all classes count the same, whatever their sizes, and images one on average.
+        """
         if not self.spec.class_weights:
             return None
         labels = self.split.train.labels
@@ -96,8 +102,10 @@ class Problem:
 
 
 def set_precision(spec: StudySpec) -> None:
-    """Make the study's precision Keras's policy. A study from before auto was settled when it is begun says auto: then
-    it is float32 on any CPU."""
+    """Make the study's precision Keras's policy.
+
+    A study from before auto was resolved at its start says auto: then it is float32 on any CPU.
+    """
     wanted = spec.budget.precision
     if wanted == "auto":
         wanted = "bfloat16" if on_gpu() else "float32"

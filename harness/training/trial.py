@@ -13,13 +13,13 @@ from harness.training.problem import Problem
 _DEAD = "gives all validation images the same output to the last bit: its units are dead and learn no more"
 
 OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
-"""Told the curve so far, its last point new; gives a reason to stop, or None to go on."""
+"""Called with the curve so far, whose last point is new. Returns a reason to stop, or None to go on."""
 
 
 def run_trial(
     strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: OnCheckpoint, first_look: int = 1
 ) -> TrialResult:
-    """Train ``strategy`` and evaluate it on the validation part after every epoch from ``first_look`` on.
+    """Train ``strategy`` and evaluate it on the validation set after every epoch from ``first_look`` on.
 
     Ends as complete, pruned (``on_checkpoint`` said so, or the study prunes and the network is dead), over_budget
     (dearer than the study's ``max_trial_cost``: not begun), diverged (a loss that is not finite) or out_of_memory.
@@ -86,20 +86,20 @@ def run_trial(
 def _train(
     strategy: Strategy, problem: Problem, clock: Clock, cached: list[bool], seed: int, first_look: int
 ) -> Iterator[EpochEnd]:
-    """The epochs of all phases, counted through; ``cached`` is told of each whether its activations were there."""
+    """Yield the epochs of all phases, counted through. Adds to ``cached`` whether each phase's activations were."""
     budget = problem.spec.budget
     before: Network | None = None
     done = 0
     phases = strategy.phases
     for number, phase in enumerate(phases, start=1):
-        boundary = problem.boundary(phase)
-        train, validation, found = problem.parts(boundary, clock)
+        start = problem.start(phase)
+        train, validation, found = problem.parts(start, clock)
         cached.append(found)
         with clock("compile"):
-            network = problem.networks.for_strategy(phase, boundary)
+            network = problem.networks.for_strategy(phase, start)
         epochs = budget.epochs - done if number == len(phases) else strategy.head_epochs
         schedule = Schedule(epochs, budget.batch_size, phase.optimizer, phase.learning_rate)
-        compile_step(network, train, validation, schedule, clock)
+        step = compile_step(problem.steps, network, train, validation, schedule, clock)
         network.reset(seed=seed, dropout=phase.dropout, pretrained=phase.pretrained)
         with clock("train"):
             if before is None:
@@ -107,7 +107,7 @@ def _train(
             else:
                 network.take_head(before)
         try:
-            for end in fit(network, train, validation, schedule, clock, seed=seed, first_look=first_look - done):
+            for end in fit(network, step, train, validation, schedule, clock, seed=seed, first_look=first_look - done):
                 yield replace(end, epoch=done + end.epoch)
         except Diverged as error:
             raise Diverged(done + error.epochs) from None

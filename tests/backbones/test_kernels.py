@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 from keras import ops
 
 from harness.backbones import vgg16
-from harness.backbones.kernels import convolve, filter_gradient, gradients, input_gradient, suits
+from harness.core.clock import Clock
+from harness.core.strategy import Strategy
+from harness.training.fit import Schedule, compile_step
+from harness.training.problem import Problem
+from tests.helpers.tiny import tiny_backbone
 
 tf = pytest.importorskip("tensorflow")
+convolution = pytest.importorskip("harness.backbones.kernels")
+convolve, suits = convolution.convolve, convolution.suits
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -28,9 +34,12 @@ def test_they_are_the_sums_that_tensorflow_takes(n: int, height: int, width: int
         tape.watch(given)
         outputs = tf.nn.conv2d(*given, 1, "SAME")
     of_inputs, of_kernel = tape.gradient(outputs, given, upstream)
-    assert np.allclose(convolve(tf.constant(inputs), kernel), outputs, rtol=1e-4, atol=1e-4)
-    assert np.allclose(input_gradient(tf.constant(kernel), tf.constant(upstream)), of_inputs, rtol=1e-4, atol=1e-4)
-    assert np.allclose(filter_gradient(tf.constant(inputs), tf.constant(upstream)), of_kernel, rtol=1e-4, atol=1e-4)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        ours = convolve(*given)
+    assert np.allclose(ours, outputs, rtol=1e-4, atol=1e-4)
+    for our_gradient, gradient in zip(tape.gradient(ours, given, upstream), (of_inputs, of_kernel), strict=True):
+        assert np.allclose(our_gradient, gradient, rtol=1e-4, atol=1e-4)
 
 
 def layer(channels: int, side: int, dtype: str, **changed: object) -> keras.layers.Conv2D:
@@ -52,34 +61,60 @@ def test_where_it_is_taken() -> None:
     assert not suits(layer(128, 8, "mixed_bfloat16", kernel_size=5))
 
 
-def test_a_gpu_has_kernels_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken() -> list[bool]:
-        inputs = keras.Input((2, 2, 256))
-        model = keras.Model(inputs, keras.layers.Conv2D(256, 3, padding="same")(inputs))
-        return [conv.convolution_op is convolve for conv in vgg16.Backbone(model, None).convs]
+def kernels_of(model: keras.Model) -> list[object]:
+    return [conv.convolution_op for conv in vgg16.Backbone(model, None).convs]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(vgg16, "on_gpu", lambda: True)
-    assert taken() == [False]
+
+def small_model() -> keras.Model:
+    inputs = keras.Input((2, 2, 256))
+    return keras.Model(inputs, keras.layers.Conv2D(256, 3, padding="same")(inputs))
+
+
+def test_a_gpu_and_a_switch_leave_tensorflow_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vgg16, "on_gpu", lambda: False)
-    assert taken() == [True]
+    assert kernels_of(small_model()) == [convolve]
+    with monkeypatch.context() as patch:
+        patch.setattr(vgg16, "on_gpu", lambda: True)
+        assert kernels_of(small_model()) != [convolve]
+    monkeypatch.setenv("HARNESS_FAST_CONVOLUTIONS", "0")
+    assert kernels_of(small_model()) != [convolve]
 
 
-@pytest.mark.parametrize("taken", [False, True])
 @pytest.mark.parametrize("side", [2, 4, 8])
-def test_the_gradients_of_a_layer_are_those_that_tensorflow_derives(side: int, taken: bool) -> None:
+def test_the_gradients_of_a_layer_are_those_that_tensorflow_derives(side: int) -> None:
     conv = layer(128, side, "mixed_bfloat16")
-    maps, kernel, upstream = (
-        tf.cast(values, tf.bfloat16)
-        for values in (normal(3, 4, side, side, 128), conv.kernel.value, normal(4, 4, side, side, 256))
-    )
-    with tf.GradientTape() as tape:
-        tape.watch([maps, kernel])
-        outputs = conv.convolution_op(maps, kernel)
-    derived = tape.gradient(outputs, [maps, kernel], upstream)
-    if taken:
-        conv.convolution_op = convolve
-    of_input, of_filters = gradients(conv)
-    for old, new in zip(derived, [of_input(kernel, upstream), of_filters(maps, upstream)], strict=True):
-        old, new = (ops.convert_to_numpy(ops.cast(values, "float32")) for values in (old, new))
+    given = [
+        tf.cast(values, tf.bfloat16) for values in (normal(3, 4, side, side, 128), ops.convert_to_numpy(conv.kernel))
+    ]
+    upstream = tf.cast(normal(4, 4, side, side, 256), tf.bfloat16)
+    found = []
+    for run in (conv.convolution_op, convolve):
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            outputs = run(*given)
+        found.append([ops.convert_to_numpy(ops.cast(g, "float32")) for g in tape.gradient(outputs, given, upstream)])
+    for old, new in zip(*found, strict=True):
         assert np.abs(old).max() > 0
-        assert np.abs(new - old).max() <= (0.02 * np.abs(old).max() if taken else 0)
+        assert np.abs(new - old).max() <= 0.02 * np.abs(old).max()
+
+
+def test_training_is_the_same_with_the_kernels_on_and_off(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {}
+    monkeypatch.setattr(convolution, "_FILTERS", 8)  # the tiny network's last blocks
+    for switch in ("1", "0"):
+        monkeypatch.setenv("HARNESS_FAST_CONVOLUTIONS", switch)
+        network = tiny_backbone()
+        taken = [conv.convolution_op is convolve for conv in network.convs]
+        assert taken == [False] * 10 + [switch == "1"] * 3
+        problem = Problem.on(network, tiny_problem.spec, tiny_problem.split, tiny_problem.features.root)
+        trained = problem.networks.for_strategy(Strategy("fine_tune_all", 0, "average", (), 0.0, "sgd", 1e-3), 0)
+        train, validation, _ = problem.parts(0, Clock())
+        step = compile_step(problem.steps, trained, train, validation, Schedule(1, 32, "sgd", 1e-3), Clock())
+        trained.reset(seed=1, dropout=0.0)
+        step.start()
+        batch = train.inputs[:32], train.labels[:32], np.ones(32, np.float32)
+        losses[switch] = [float(step.run(*batch, 1e-3, number)) for number in range(1, 6)]
+    assert losses["1"] == pytest.approx(losses["0"], rel=1e-4)
+    assert len(set(losses["1"])) == 5

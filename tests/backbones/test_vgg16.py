@@ -76,7 +76,6 @@ def test_what_is_behind_convolution_k(backbone: Backbone, k: int) -> None:
     assert sum(layer in backbone.convs for layer in behind) == N_CONVS - k
     assert backbone.layers[len(backbone.layers) - len(behind) :] == behind
     assert not backbone.after(k) or "pool" not in backbone.after(k)[0].name
-    assert len(backbone.variables(k)) == 2 * (N_CONVS - k)
 
 
 def test_load_puts_back_imagenet_or_draws_by_seed(backbone: Backbone) -> None:

@@ -86,10 +86,10 @@ def test_cached_views_and_views_made_on_the_fly_train_equally(tiny_problem: Prob
         train, validation, _ = problem.parts(boundary, Clock())
         network = problem.networks.for_strategy(strategy, boundary)
         schedule = Schedule(3, 32, "adam", 3e-3)
-        compile_step(network, train, validation, schedule, Clock())
+        step = compile_step(problem.steps, network, train, validation, schedule, Clock())
         network.reset(seed=1, dropout=0.0)
         network.calibrate(train.inputs[:32])
-        curves.append(list(fit(network, train, validation, schedule, Clock(), seed=1)))
+        curves.append(list(fit(network, step, train, validation, schedule, Clock(), seed=1)))
     for stored, made in zip(*curves, strict=True):
         assert stored.train_loss == pytest.approx(made.train_loss, rel=1e-5)
 

@@ -35,8 +35,8 @@ def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape:
     network.reset(seed=5, dropout=0.3, pretrained=kind != "from_scratch")
     network.calibrate(pictures(16, *shape))
     draws = np.random.default_rng(1)
-    for item in network.trained:
-        item.variable.assign(as_numpy(item.variable) + draws.normal(0, 0.02, item.variable.shape))
+    for variable in network.trainable_variables():
+        variable.assign(as_numpy(variable) + draws.normal(0, 0.02, variable.shape))
     return network, standalone(network, backbone)
 
 

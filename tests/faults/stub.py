@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness.search.search import resume
+from harness.search.search import worker as search_worker
 
 from dashboards import optuna, page, terminal
 from harness import run, worker
@@ -25,8 +27,6 @@ from harness.backbones.weights import Weights
 from harness.core import processes as core_processes
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
-from harness.search import resume
-from harness.search import worker as search_worker
 from harness.storage import heartbeat
 from harness.training.flops import Cost, trial_cost
 from harness.training.problem import Problem
@@ -50,8 +50,8 @@ class StubProblem:
     def load(self, *, pretrained: bool, seed: int) -> None:
         time.sleep(0.05)
 
-    def carry(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
-        """Gives every image its mean, as often as the boundary wants values."""
+    def forward(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
+        """Gives every picture its mean, as often as the boundary wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
 
@@ -65,7 +65,7 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
     boundary = max(1, strategy.frozen_convs)
     values = problem.features.get(problem.split.train, boundary).values
-    expected = problem.carry(problem.split.train.pixels, 0, boundary)
+    expected = problem.forward(problem.split.train.pixels, 0, boundary)
     assert np.array_equal(values, expected), "half an entry, or a damaged one"
     curve: list[Checkpoint] = []
     for epoch in range(1, epochs + 1):

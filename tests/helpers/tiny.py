@@ -12,6 +12,7 @@ from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import Weights
 from harness.core.spec import StudySpec
 from harness.data.dataset import Split
+from harness.training.fit import Steps, steps
 from harness.training.networks import Networks
 from harness.training.problem import Problem
 
@@ -54,11 +55,11 @@ def tiny_backbone(image_size: int = 32) -> Backbone:
 def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:
     """The study on the tiny network for pictures of 32x32, with activations kept in ``cache``. The network is compiled
     once for all tests of a process that take it, as for the trials of one study: each of them sets it back."""
-    backbone, networks = _shared(split.n_classes)
-    return replace(Problem.on(backbone, spec, split, cache), networks=networks)
+    backbone, networks, compiled = _shared(split.n_classes)
+    return replace(Problem.on(backbone, spec, split, cache), networks=networks, steps=compiled)
 
 
 @functools.cache
-def _shared(n_classes: int) -> tuple[Backbone, Networks]:
+def _shared(n_classes: int) -> tuple[Backbone, Networks, Steps]:
     backbone = tiny_backbone()
-    return backbone, Networks(backbone, n_classes)
+    return backbone, Networks(backbone, n_classes), steps()

@@ -22,6 +22,7 @@ from harness.training.fit import (
     compile_step,
     evaluate,
     fit,
+    steps,
 )
 from harness.training.networks import Network, Networks
 from harness.training.objective import adam, sgd
@@ -40,20 +41,22 @@ def trained(
     train, validation, _ = problem.parts(boundary, Clock())
     network = problem.networks.for_strategy(tried, boundary)
     schedule = Schedule(epochs, 32, tried.optimizer, tried.learning_rate)
-    compile_step(network, train, validation, schedule, Clock())
+    step = compile_step(problem.steps, network, train, validation, schedule, Clock())
     network.reset(seed=seed, dropout=dropout, pretrained=tried.pretrained)
     network.calibrate(train.inputs[:32])
-    return network, list(fit(network, train, validation, schedule, Clock(), seed=seed))
+    return network, list(fit(network, step, train, validation, schedule, Clock(), seed=seed))
 
 
 def plain(network: Network, part: Part) -> keras.Model:
     """The network's layers as Keras's own model."""
-    return keras.Sequential([keras.Input(part.inputs.shape[1:]), *network.family.layers, *network.own])
+    return keras.Sequential(
+        [keras.Input(part.inputs.shape[1:]), *network.frozen_layers, *network.trainable_layers, *network.head]
+    )
 
 
 @pytest.mark.parametrize("k", range(N_CONVS + 1))
 def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -> None:
-    trained(tiny_problem, strategy(k), tiny_problem.boundary(strategy(k)), epochs=1)
+    trained(tiny_problem, strategy(k), tiny_problem.start(strategy(k)), epochs=1)
     for index, conv in enumerate(tiny_problem.backbone.convs):
         kernel, bias = tiny_problem.backbone.weights.tensors[conv.name]
         moved = not np.array_equal(as_numpy(conv.kernel), kernel), not np.array_equal(as_numpy(conv.bias), bias)
@@ -87,7 +90,7 @@ def test_dropout_is_a_run_time_value(tiny_problem: Problem) -> None:
     assert again is network
     assert without[0].train_loss != with_dropout[0].train_loss
     values = np.ones((400, 64), np.float32)
-    dropout = next(layer for layer in network.own if hasattr(layer, "rate"))
+    dropout = next(layer for layer in network.head if hasattr(layer, "rate"))
     dropped = as_numpy(dropout(values, training=True))
     assert np.mean(dropped == 0) == pytest.approx(0.5, abs=0.02)
     assert dropped.mean() == pytest.approx(1, abs=0.05)
@@ -101,7 +104,7 @@ def test_the_head_starts_at_unit_scale(tiny_problem: Problem, k: int) -> None:
     network.reset(seed=3, dropout=0.0)
     network.calibrate(train.inputs)
     values = train.inputs
-    for layer in [*network.family.layers, *network.own[:2]]:
+    for layer in [*network.frozen_layers, *network.trainable_layers, *network.head[:2]]:
         values = layer(values)
     assert np.sqrt(np.mean(np.square(as_numpy(values)))) == pytest.approx(1, rel=1e-4)
 
@@ -117,10 +120,10 @@ def test_divergence_is_raised_at_once(tiny_problem: Problem) -> None:
     broken = Part(np.full_like(train.inputs, np.nan), train.labels)
     network = tiny_problem.networks.for_strategy(strategy(13), 13)
     schedule = Schedule(8, 4, "adam", 1e-3)
-    compile_step(network, broken, validation, schedule, Clock())
+    step = compile_step(tiny_problem.steps, network, broken, validation, schedule, Clock())
     network.reset(seed=0, dropout=0.0)
     with pytest.raises(Diverged, match=r"the loss is not finite after 0\.417 epochs"):
-        list(fit(network, broken, validation, schedule, Clock(), seed=0))  # 10 of 24 steps
+        list(fit(network, step, broken, validation, schedule, Clock(), seed=0))  # 10 of 24 steps
 
 
 def test_networks_of_one_shape_are_shared_and_their_number_is_bounded(tiny_problem: Problem) -> None:
@@ -136,7 +139,7 @@ def test_wide_heads_push_out_others_but_not_themselves(tiny_problem: Problem, mo
     narrow = tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13)
     assert tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13) is narrow
     wide = tiny_problem.networks.for_strategy(strategy(13, head=(64, 64)), 13)
-    assert wide.own_values() > 500
+    assert wide.head_size() > 500
     assert tiny_problem.networks.for_strategy(strategy(13, head=(64, 64)), 13) is wide
     assert tiny_problem.networks.for_strategy(strategy(13, head=(7,)), 13) is not narrow
 
@@ -146,26 +149,51 @@ def test_a_network_that_is_dropped_leaves_no_head_behind(tiny_problem: Problem, 
     kernels = []
     for width in range(20, 20 + 2 * tiny_problem.networks.KEPT):
         network = tiny_problem.networks.for_strategy(strategy(k, head=(width,)), k)
-        kernels.append(weakref.ref(network.own[2].kernel))
+        kernels.append(weakref.ref(network.head[2].kernel))
     del network
     gc.collect()
     assert sum(kernel() is not None for kernel in kernels) == tiny_problem.networks.KEPT
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles for each shape")
-def test_a_step_is_traced_once_for_all_heads_and_freeze_depths(tiny_problem: Problem) -> None:
-    def fitted(k: int, boundary: int, *head: int) -> Network:
-        network, _ = trained(problem, strategy(k, head=head), boundary, epochs=1, dropout=0.5)
+def test_heads_of_any_width_share_a_graph_and_none_is_left_behind(tiny_problem: Problem) -> None:
+    def fitted(k: int, start: int, *head: int) -> Network:
+        network, _ = trained(problem, strategy(k, head=head), start, epochs=1, dropout=0.5)
         return network
 
-    problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3))
-    depths, heads = [(10, 10), (0, 0), (5, 3), (13, 13), (13, 0)], [(7, 5), (16, 3), (1,), (), (64, 32, 9)]
-    (shared,) = {fitted(*depth, *head).family.heads.step for depth in depths for head in heads}
-    assert set(shared.steps) == {"heads", "convolutions"}
-    for function in (*shared.steps.values(), shared.gradients, shared.update):
-        assert function.experimental_get_tracing_count() == 1
-    held = [variable for slots in shared._slots for variable in slots] + shared.values
-    assert max(np.prod(variable.read_value().shape) for variable in held) <= 3, "nothing but biases of the logits"
+    problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3), steps=steps())
+    graphs = problem.steps._graph  # type: ignore[attr-defined]
+    depths, kinds = [(10, 10), (5, 3), (13, 13), (13, 0)], [[(7, 5), (16, 3), (64, 9)], [()], [(1,), (3,)]]
+    for depth in depths:
+        for heads in kinds:
+            for head in heads:
+                fitted(*depth, *head)
+    assert graphs.cache_info().misses == len(depths) * len(kinds)
+    network = problem.networks.for_strategy(strategy(10, head=(16, 3)), 10)
+    step = problem.steps.of(network, "adam")
+    step.start()
+    train, _, _ = problem.parts(10, Clock())
+    before = step._graph.experimental_get_tracing_count()  # type: ignore[attr-defined]
+    step.run(train.inputs[:32], train.labels[:32], np.ones(32, np.float32), 1e-3, 1)
+    assert not step.is_new and step._graph.experimental_get_tracing_count() == before == 1  # type: ignore[attr-defined]
+    copies = [weakref.ref(state[0]) for state in step._head]  # type: ignore[attr-defined]
+    step.release()
+    gc.collect()
+    assert not any(copy() for copy in copies)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX keeps what it has compiled")
+def test_the_number_of_graphs_is_bounded(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.training import tensorflow_step
+
+    monkeypatch.setattr(tensorflow_step, "_KEPT", 2)
+    problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3), steps=steps())
+    graphs = []
+    for k in (11, 12, 13):
+        network, _ = trained(problem, strategy(k), k, epochs=1)
+        graphs.append(weakref.ref(problem.steps.of(network, "adam")._graph))  # type: ignore[attr-defined]
+    gc.collect()
+    assert [graph() is not None for graph in graphs] == [False, True, True]
 
 
 def test_a_network_that_is_dropped_leaves_the_policy_and_the_kept_ones_as_they_are(
@@ -217,16 +245,18 @@ def test_a_compiled_step_is_keras_own(
     train, validation, _ = tiny_problem.parts(boundary, Clock())
     for width in (9, 5):  # of which the second takes the first one's step
         network = tiny_problem.networks.for_strategy(strategy(k, head=(width,), optimizer=optimizer), boundary)
-        compile_step(network, train, validation, Schedule(1, 32, optimizer, rate), Clock())
+        schedule = Schedule(1, 32, optimizer, rate)
+        compiled = compile_step(tiny_problem.steps, network, train, validation, schedule, Clock())
     network.reset(seed=2, dropout=0.0)
-    network.steps[optimizer].begin()
+    compiled.start()
     batches = [slice(32 * step, 32 * step + 32) for step in range(3)]
     for step, rows in enumerate(batches, start=1):
-        network.steps[optimizer].run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), rate, step)
-    network.steps[optimizer].settle()
-    ours = [as_numpy(item.variable) for item in network.trained]
+        compiled.run(train.inputs[rows], train.labels[rows], np.ones(32, np.float32), rate, step)
+    compiled.write_back()
+    compiled.release()
+    ours = [as_numpy(variable) for variable in network.trainable_variables()]
     network.reset(seed=2, dropout=0.0)
-    start = [as_numpy(item.variable) for item in network.trained]
+    start = [as_numpy(variable) for variable in network.trainable_variables()]
     for conv in tiny_problem.backbone.convs[:k]:
         monkeypatch.setattr(conv, "trainable", False)
     rules = {"adam": keras.optimizers.Adam(rate), "sgd": keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)}
@@ -235,12 +265,12 @@ def test_a_compiled_step_is_keras_own(
     model.compile(rules[optimizer], loss, run_eagerly=True)  # to compile three steps takes longer than to run them
     for rows in batches:
         model.train_on_batch(train.inputs[rows], train.labels[rows])
-    for value, before, item in zip(ours, start, network.trained, strict=True):
-        found = as_numpy(item.variable)
+    for value, before, variable in zip(ours, start, network.trainable_variables(), strict=True):
+        found = as_numpy(variable)
         moved = np.abs(found - before).max()
         assert moved > 0
-        assert np.allclose(value, found, atol=1e-6), item.variable.path
-        assert np.abs(value - found).max() < 1e-3 * moved, item.variable.path
+        assert np.allclose(value, found, atol=1e-6), variable.path
+        assert np.abs(value - found).max() < 1e-3 * moved, variable.path
 
 
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
@@ -260,7 +290,7 @@ def test_a_network_whose_units_are_dead_is_known_by_its_logits(tiny_problem: Pro
     assert not any(end.constant for end in ends)
     one = Part(validation.inputs[:1], validation.labels[:1])
     assert not evaluate(network, one)[2], "one picture tells nothing"
-    (hidden,) = (layer for layer in network.own if layer.name == "hidden_1")
+    (hidden,) = (layer for layer in network.head if layer.name == "hidden_1")
     hidden.bias.assign(np.full(hidden.bias.shape, -1e6, np.float32))
     assert evaluate(network, validation)[2]
 
@@ -306,10 +336,9 @@ def test_a_weight_counts_as_so_many_pictures(tiny_problem: Problem) -> None:
     schedule = Schedule(1, 16, "sgd", 1e-2)
     ends = []
     for part in (once, as_many):
-        network.steps.clear()  # another batch size: another compiled step
-        compile_step(network, part, validation, schedule, Clock())
+        step = compile_step(steps(), network, part, validation, schedule, Clock())
         network.reset(seed=0, dropout=0.0)
-        ends += fit(network, part, validation, schedule, Clock(), seed=0)
+        ends += fit(network, step, part, validation, schedule, Clock(), seed=0)
     assert ends[0].train_loss == pytest.approx(ends[1].train_loss, rel=1e-5)
     assert ends[0].val_loss == pytest.approx(ends[1].val_loss, rel=1e-5)
 
@@ -323,8 +352,8 @@ def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
         network, ends[policy] = trained(problem, tried, 0, dropout=0.3)
         convs = {layer.compute_dtype for layer in problem.networks._backbone.layers}
         assert convs == {"bfloat16" if policy == "mixed_bfloat16" else "float32"}
-        assert {layer.compute_dtype for layer in network.own} == {"float32"}
-        assert {item.variable.dtype for item in network.trained} == {"float32"}
+        assert {layer.compute_dtype for layer in network.head} == {"float32"}
+        assert {variable.dtype for variable in network.trainable_variables()} == {"float32"}
     for full, half in zip(*ends.values(), strict=True):
         assert half.train_loss == pytest.approx(full.train_loss, rel=0.05)
         assert half.train_loss != full.train_loss
@@ -336,8 +365,8 @@ def test_passes_from_stored_activations_and_from_pictures_go_together(tiny_probl
     for backbone in (first, second):
         backbone.load(pretrained=True, seed=0)
     pixels = tiny_problem.split.train.pixels[:4]
-    stored = as_numpy(first.carry(pixels, 0, 5))
+    stored = as_numpy(first.forward(pixels, 0, 5))
     assert stored.dtype == np.float32
-    features = as_numpy(second.carry(stored, 5, N_CONVS))  # a later study begins so: compiled for what is stored
-    assert np.array_equal(as_numpy(second.carry(pixels, 0, N_CONVS)), features)
+    features = as_numpy(second.forward(stored, 5, N_CONVS))  # a later study begins so: compiled for what is stored
+    assert np.array_equal(as_numpy(second.forward(pixels, 0, N_CONVS)), features)
     assert np.abs(features).max() > 0
