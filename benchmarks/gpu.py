@@ -162,14 +162,14 @@ def main() -> None:
             work = ends[0][1].train_flops - ends[0][0].train_flops
             boundary = problem.start(strategy)
             moved = len(split.train) * bytes_moved(
-                size, boundary, strategy.frozen_convs, np.dtype(arguments.precision).itemsize
+                size, boundary, strategy.frozen, np.dtype(arguments.precision).itemsize
             )
             floor = max(work / rate, moved / most["copy"])
             steps = len(edges(len(split.train), batch))
-            least = steps * bound(most["convolutions"], boundary, strategy.frozen_convs)
+            least = steps * bound(most["convolutions"], boundary, strategy.frozen)
             memory = jax.devices()[0].memory_stats() or {}
             rows.append({
-                "strategy": strategy.label(), "frozen_convs": strategy.frozen_convs, "boundary": boundary,
+                "strategy": strategy.label(), "frozen": strategy.frozen, "boundary": boundary,
                 "epoch_seconds": epochs, "epoch_flops": work, "epoch_bytes": moved, "floor": floor, "bound": least,
                 "seconds": asdict(result.seconds),
                 "val_accuracy": result.val_accuracy, "peak_bytes": memory.get("peak_bytes_in_use"),

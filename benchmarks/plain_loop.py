@@ -93,7 +93,7 @@ def main() -> None:
                 start = time.perf_counter()
                 result = run_trial(strategy, problem, seed=repeat, on_checkpoint=lambda curve: None)
                 ours = time.perf_counter() - start
-                name = f"{strategy.kind} k={strategy.frozen_convs}"
+                name = f"{strategy.kind} k={strategy.frozen}"
                 rows.setdefault(name, []).append(
                     {
                         "plain_seconds": plain_seconds,

@@ -18,7 +18,7 @@ def plain_model(strategy: Strategy, image_size: int, n_classes: int, weights: Pa
     shape, file = (image_size, image_size, 3), str(weights) if strategy.pretrained else None
     base = keras.applications.VGG16(weights=file, include_top=False, input_shape=shape)
     convs = [layer for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
-    for conv in convs[: strategy.frozen_convs]:
+    for conv in convs[: strategy.frozen]:
         conv.trainable = False
     model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()])
     for width in strategy.head:

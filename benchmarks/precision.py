@@ -46,7 +46,7 @@ def main() -> None:
                 for precision, problem in problems.items():
                     set_precision(problem.spec)  # for the network's head, which is built when it is first used
                     result = run_trial(strategy, problem, seed=seed, on_checkpoint=lambda curve: None)
-                    name = f"{strategy.kind} k={strategy.frozen_convs}"
+                    name = f"{strategy.kind} k={strategy.frozen}"
                     accuracy = cast(float, result.val_accuracy)
                     rows.append(
                         {

@@ -118,7 +118,7 @@ def _place(strategy: Strategy, spec: StudySpec) -> list[float]:
     narrow, wide = np.log(spec.search.head_width)
     widths = [(np.log(width) - narrow) / (wide - narrow) for width in strategy.head]
     return [
-        strategy.frozen_convs / N_CONVS, (np.log(strategy.learning_rate) - low) / (high - low),
+        strategy.frozen / N_CONVS, (np.log(strategy.learning_rate) - low) / (high - low),
         float(strategy.optimizer == "adam"), len(strategy.head) / 3, *widths, *[0.0] * (3 - len(widths)),
         strategy.dropout / spec.search.dropout[1],
     ]  # fmt: skip

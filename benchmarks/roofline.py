@@ -131,7 +131,7 @@ def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
             loss = float(step.run(train.inputs[rows], train.labels[rows], weights, 1e-4, 1))
             assert np.isfinite(loss)
 
-        ready[f"k={strategy.frozen_convs}"] = strategy, boundary, call
+        ready[f"k={strategy.frozen}"] = strategy, boundary, call
     return ready
 
 
@@ -195,9 +195,9 @@ def measure(problem: Problem, rounds: int) -> dict[str, Any]:
     for name, (strategy, boundary, _) in ready.items():
         work = batch * step_cost(problem.backbone.architecture, strategy, problem.split.n_classes, size, boundary)
         reached = rate(work, seconds[name])
-        most = bound(rates, convolutions[boundary:], convolutions[strategy.frozen_convs :])
+        most = bound(rates, convolutions[boundary:], convolutions[strategy.frozen :])
         rows.append({
-            "frozen_convs": strategy.frozen_convs, "boundary": boundary, "flops": work, "seconds": seconds[name],
+            "frozen": strategy.frozen, "boundary": boundary, "flops": work, "seconds": seconds[name],
             "rate": reached, "peak": peak, "bound": most,
             "share": {kind: value / peak for kind, value in reached.items()},
             "share_of_bound": {kind: value / most for kind, value in reached.items()},
@@ -229,7 +229,7 @@ def show(precision: str, found: dict[str, Any]) -> None:
             for name, most in (("share", "peak"), ("share_of_bound", "bound"))
         )
         best = min(row["seconds"])
-        print(f"  step k={row['frozen_convs']:<2} {1e3 * best:6.1f} ms, {giga(row['rate']['best'])} GFLOP/s: {shares}")
+        print(f"  step k={row['frozen']:<2} {1e3 * best:6.1f} ms, {giga(row['rate']['best'])} GFLOP/s: {shares}")
 
 
 def main() -> None:

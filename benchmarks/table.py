@@ -42,7 +42,7 @@ def roofline(found: dict[str, Any]) -> Iterator[Row]:
         for step in of["steps"]:
             share, bound = step["share"], step["share_of_bound"]
             yield Row(
-                f"training step, k = {step['frozen_convs']}, {precision}",
+                f"training step, k = {step['frozen']}, {precision}",
                 f"{1e3 * min(step['seconds']):.0f} ms, {step['rate']['best'] / 1e9:,.0f} GFLOP/s: "
                 f"{share['best']:.0%} of the peak, {bound['best']:.0%} of the bound",
                 rounds,

@@ -25,7 +25,7 @@ class Column:
 _SHOWN = (
     Column("number", "trial", "integer"),
     Column("strategy", "strategy", "text"),
-    Column("frozen_convs", "k", "integer"),
+    Column("frozen", "k", "integer"),
     *(Column(f"val_{metric}", f"validation {name}", "accuracy") for metric, name in METRIC_NAMES.items()),
     Column("train_flops", "training TFLOP", "tflop"),
     Column("saved_flops", "unspent TFLOP", "tflop"),

@@ -99,7 +99,7 @@ class Checkpoints:
         ):  # no tables yet
             connection.row_factory = sqlite3.Row
             query = (
-                "select t.*, t.frozen as frozen_convs, c.rowid as line, c.epoch, c.val_accuracy as reached "
+                "select t.*, c.rowid as line, c.epoch, c.val_accuracy as reached "
                 "from harness_checkpoint c join harness_trial t on t.study = c.study and t.number = c.number "
                 "where c.rowid > ? order by c.rowid"
             )

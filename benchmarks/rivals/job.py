@@ -91,7 +91,7 @@ class Job:
     def ranges(self) -> dict[str, tuple[float, float, bool]]:
         """Return the numerical parameters: (least, most, whether on a log scale). Integer ends mean integers."""
         space = self.space
-        plain = {name: (*space[name], False) for name in ("frozen_convs", "hidden_layers", "dropout")}
+        plain = {name: (*space[name], False) for name in ("frozen", "hidden_layers", "dropout")}
         widths = {f"width_{i}": (*space["head_width"], True) for i in range(1, space["hidden_layers"][1] + 1)}
         rates = {f"learning_rate_{kind}": (*space["learning_rate"][kind], True) for kind in space["strategies"]}
         return {**plain, **widths, **rates}
@@ -103,7 +103,7 @@ def strategy_of(drawn: Mapping[str, Any]) -> Strategy:
     The pooling is always the same, as in the harness for images under 64 pixels, whose last map is a single point.
     """
     kind = drawn["strategy"]
-    frozen = int(drawn["frozen_convs"]) if kind == "freeze_first_k" else depths(kind)[0]
+    frozen = int(drawn["frozen"]) if kind == "freeze_first_k" else depths(kind)[0]
     head = tuple(int(drawn[f"width_{i}"]) for i in range(1, drawn["hidden_layers"] + 1))
     dropout = drawn["dropout"] if head else 0.0
     return Strategy(kind, frozen, "average", head, dropout, drawn["optimizer"], drawn[f"learning_rate_{kind}"])

@@ -76,7 +76,7 @@ class Point:
 def trials(rows: Rows) -> dict[int, Trial]:
     """Return the finished trials by number."""
     n, epochs = int(rows.data["n_validation"]), int(rows.spec["budget"]["epochs"])
-    columns = ["number", "strategy", "frozen_convs", "label", "dropout", "status", "reason"]
+    columns = ["number", "strategy", "frozen", "label", "dropout", "status", "reason"]
     values = zip(*(rows.trials[name].tolist() for name in columns), strict=True)
     return {
         number: Trial(number, kind, k, label, dropout, status, reason, epochs, n, rows.score_name)

@@ -92,7 +92,7 @@ def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
     widths = [[int(width) for width in head.split("-") if width] for head in trials["head"]]
     return pd.DataFrame({
         "strategy": trials["strategy"].tolist(),
-        "k": trials["frozen_convs"].tolist(),
+        "k": trials["frozen"].tolist(),
         "pooling": trials["pooling"].tolist(),
         "hidden layers": [len(head) for head in widths],
         "hidden units": [sum(head) for head in widths],

@@ -175,14 +175,14 @@ def _found(cell: StudyRow, store: Store) -> list[Found]:
             similarity["distance"],
             similarity["error"],
             trial["strategy"],
-            trial["frozen_convs"],
+            trial["frozen"],
             trial["learning_rate"],
             trial["val_accuracy"],
             trial["train_flops"],
             trial["epochs"],
             cell.data["n_validation"],
-            scores.get(trial["frozen_convs"], {}).get("logme"),
-            scores.get(trial["frozen_convs"], {}).get("h_score"),
+            scores.get(trial["frozen"], {}).get("logme"),
+            scores.get(trial["frozen"], {}).get("h_score"),
         )
         for trial in store.trials.frame(cell.name).dropna(subset="val_accuracy").to_dict("records")
     ]

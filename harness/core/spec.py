@@ -136,7 +136,7 @@ class SearchSpace(_Declared):
 
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    frozen_convs: tuple[int, int] = (1, N_CONVS - 1)
+    frozen: tuple[int, int] = (1, N_CONVS - 1)
     pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("average", "max", "flatten")
     hidden_layers: tuple[int, int] = (0, 3)
     head_width: tuple[int, int] = (32, 4096)
@@ -149,7 +149,7 @@ class SearchSpace(_Declared):
     @model_validator(mode="after")
     def _check(self) -> Self:
         ranges: dict[str, tuple[Range, Range]] = {
-            "frozen_convs": (self.frozen_convs, (1, N_CONVS - 1)),
+            "frozen": (self.frozen, (1, N_CONVS - 1)),
             "hidden_layers": (self.hidden_layers, (0, MOST_HIDDEN_LAYERS)),
             "head_width": (self.head_width, (1, 8192)),
             "dropout": (self.dropout, (0.0, 0.95)),

@@ -35,7 +35,7 @@ class Strategy:
 
     Attributes:
         kind: How the convolutions are used.
-        frozen_convs: k: the first k convolutions are frozen. 13 for feature extraction, 1 to 12 for
+        frozen: freeze depth k: the first k convolutions are frozen. 13 for feature extraction, 1 to 12 for
             ``freeze_first_k``, 0 to 12 for ``two_phase``, 0 for fine-tuning all and from scratch.
         pooling: How the last activations become the head's input.
         head: Widths of the hidden dense layers, first to last.
@@ -48,7 +48,7 @@ class Strategy:
     """
 
     kind: Kind
-    frozen_convs: int
+    frozen: int
     pooling: Pooling
     head: tuple[int, ...]
     dropout: float
@@ -61,8 +61,8 @@ class Strategy:
         if len(self.head) > MOST_HIDDEN_LAYERS:
             raise ValueError(f"at most {MOST_HIDDEN_LAYERS} hidden layers, but got {self.head=}")
         low, high = depths(self.kind)
-        if not low <= self.frozen_convs <= high:
-            raise ValueError(f"{self.kind} needs {low} <= frozen_convs <= {high}, but got {self.frozen_convs=}")
+        if not low <= self.frozen <= high:
+            raise ValueError(f"{self.kind} needs {low} <= frozen <= {high}, but got {self.frozen=}")
         if (self.head_epochs > 0) != (self.kind == "two_phase") or (self.rate_factor != 1 and not self.head_epochs):
             raise ValueError(f"{self.kind} cannot have {self.head_epochs=} and {self.rate_factor=}")
 
@@ -76,10 +76,10 @@ class Strategy:
         """Return the one-phase strategies to train in turn, each with the head that the one before has trained."""
         if self.kind != "two_phase":
             return (self,)
-        first = replace(self, kind="feature_extraction", frozen_convs=N_CONVS, head_epochs=0, rate_factor=1.0)
-        kind: Kind = "freeze_first_k" if self.frozen_convs else "fine_tune_all"
+        first = replace(self, kind="feature_extraction", frozen=N_CONVS, head_epochs=0, rate_factor=1.0)
+        kind: Kind = "freeze_first_k" if self.frozen else "fine_tune_all"
         rate = self.learning_rate * self.rate_factor
-        return first, replace(first, kind=kind, frozen_convs=self.frozen_convs, learning_rate=rate)
+        return first, replace(first, kind=kind, frozen=self.frozen, learning_rate=rate)
 
     def needs_memory_of(self, other: "Strategy") -> bool:
         """Return whether training this strategy needs at least the memory of ``other`` in the same study.
@@ -89,7 +89,7 @@ class Strategy:
         """
         return (
             len(self.phases) >= len(other.phases)
-            and self.frozen_convs <= other.frozen_convs
+            and self.frozen <= other.frozen
             and (self.pooling == "flatten" or other.pooling != "flatten")
             and (self.optimizer == "adam" or other.optimizer == "sgd")
             and len(self.head) >= len(other.head)
@@ -98,7 +98,7 @@ class Strategy:
 
     def label(self) -> str:
         """Return a few words for tables and hovers: ``freeze_first_k k=5, average, 512-256, adam 0.0003``."""
-        depth = f" k={self.frozen_convs}" if self.kind in ("freeze_first_k", "two_phase") else ""
+        depth = f" k={self.frozen}" if self.kind in ("freeze_first_k", "two_phase") else ""
         head = "-".join(map(str, self.head)) or "no hidden layer"
         rates = f"{self.learning_rate:.2g}"
         if self.head_epochs:

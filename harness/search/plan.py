@@ -84,16 +84,16 @@ def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Kind, int], sp
     what decides their cost is fixed, and the sampler draws the rest. Freeze depths k are the middles of equal parts of
     their range, so that all depths are seen early. Trials of equal cost come in turn.
     """
-    low, high = spec.search.frozen_convs
+    low, high = spec.search.frozen
     trials: list[tuple[tuple[int, int], dict[str, Any]]] = []
     for kind, count in lacking.items():
         if counted[kind] == count and kind in ADVISED and not outside(advised := as_params(ADVISED[kind], spec), spec):
-            trials.append(((-ADVISED[kind].frozen_convs, 0), advised))
+            trials.append(((-ADVISED[kind].frozen, 0), advised))
             count -= 1
         for turn in range(count):
             params: dict[str, Any] = {"strategy": kind}
             frozen, _ = depths(kind)
             if kind == "freeze_first_k":
-                frozen = params["frozen_convs"] = round(high - (turn + 0.5) / count * (high - low))
+                frozen = params["frozen"] = round(high - (turn + 0.5) / count * (high - low))
             trials.append(((-frozen, turn + 1), params))
     return [params for _, params in sorted(trials, key=itemgetter(0))]

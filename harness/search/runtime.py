@@ -89,7 +89,7 @@ class Setting:
         return _counts(train={"step": steps, "weight": updates, "late": row["train_flops"]})
 
     def _phase(self, phase: Strategy, epochs: int) -> Counts:
-        size, k, architecture = self.image_size, phase.frozen_convs, self.architecture
+        size, k, architecture = self.image_size, phase.frozen, self.architecture
         n_stored = self.views * self.n_train + self.n_validation
         boundary = cache_boundary(architecture, k, size, n_stored, self.max_bytes)
         prefix, whole = prefix_cost(architecture, size, boundary), prefix_cost(architecture, size)
@@ -123,7 +123,7 @@ class Setting:
         """Count the trainable weights."""
         height, width, channels = feature_shape(self.architecture, len(self.architecture), self.image_size)
         inputs = channels * (height * width if strategy.pooling == "flatten" else 1)
-        trained = sum(9 * c.in_channels * c.out_channels for c in self.architecture[strategy.frozen_convs :])
+        trained = sum(9 * c.in_channels * c.out_channels for c in self.architecture[strategy.frozen :])
         for units in (*strategy.head, self.n_classes):
             trained += inputs * units
             inputs = units

@@ -19,9 +19,9 @@ def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     kind = cast(Kind, trial.suggest_categorical("strategy", space.strategies))
     frozen, _ = depths(kind)
     if kind == "freeze_first_k":
-        frozen = trial.suggest_int("frozen_convs", *space.frozen_convs)
+        frozen = trial.suggest_int("frozen", *space.frozen)
     if kind == "two_phase":
-        frozen = trial.suggest_int("frozen_convs_two_phase", 0, space.frozen_convs[1])
+        frozen = trial.suggest_int("frozen_two_phase", 0, space.frozen[1])
     pooling = space.pooling[0]
     if _pooling_matters(spec):
         pooling = cast(Pooling, trial.suggest_categorical("pooling", space.pooling))
@@ -41,9 +41,9 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
     """Return the parameters from which `suggest` makes ``strategy``."""
     params: dict[str, Any] = {"strategy": strategy.kind}
     if strategy.kind == "freeze_first_k":
-        params["frozen_convs"] = strategy.frozen_convs
+        params["frozen"] = strategy.frozen
     if strategy.kind == "two_phase":
-        params["frozen_convs_two_phase"] = strategy.frozen_convs
+        params["frozen_two_phase"] = strategy.frozen
         params |= {"head_epochs": strategy.head_epochs, "rate_factor": strategy.rate_factor}
     if _pooling_matters(spec):
         params["pooling"] = strategy.pooling
@@ -66,7 +66,7 @@ def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
         "strategy": space.strategies, "pooling": space.pooling, "optimizer": space.optimizer,
     }  # fmt: skip
     ranges: dict[str, tuple[float, float]] = {
-        "frozen_convs": space.frozen_convs, "frozen_convs_two_phase": (0, space.frozen_convs[1]),
+        "frozen": space.frozen, "frozen_two_phase": (0, space.frozen[1]),
         "hidden_layers": space.hidden_layers, **{f"width_{i}": space.head_width for i in (1, 2, 3)},
         "dropout": space.dropout, "head_epochs": spec.head_epochs, "rate_factor": space.rate_factor,
         **{f"learning_rate_{kind}": range_ for kind, range_ in space.learning_rate.items()},

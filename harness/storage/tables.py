@@ -67,7 +67,7 @@ def _strategy(*, nullable: bool) -> list[sa.Column[Any]]:
     """The columns of `harness.core.strategy.Strategy.as_row`."""
     return [
         sa.Column("strategy", sa.Text, nullable=nullable),
-        sa.Column("frozen", sa.Integer, nullable=nullable, key="frozen_convs"),  # the attribute's name in Python
+        sa.Column("frozen", sa.Integer, nullable=nullable),
         sa.Column("pooling", sa.Text, nullable=nullable),
         sa.Column("head", sa.Text, nullable=nullable),
         sa.Column("dropout", Real, nullable=nullable),
@@ -276,7 +276,5 @@ _summary = (
 
 create_trial_summary = sa.CreateView(_summary, "trial_summary")
 
-trial_summary = sa.Table(
-    "trial_summary", sa.MetaData(), *(sa.Column(c.name, c.type, key=c.key) for c in _summary.selected_columns)
-)
-"""The view, to be queried: one row a finished trial."""
+trial_summary = create_trial_summary.table
+"""The view, to be queried: one row for each finished trial."""

@@ -47,25 +47,25 @@ def training_flops(layers: Sequence[Layer], frozen: int = 0) -> float:
     return _forward(layers) + backward
 
 
-def prefix_cost(architecture: Architecture, image_size: int, frozen_convs: int | None = None) -> float:
-    """FLOPs an image of the forward pass through the first ``frozen_convs`` convolutions, by default all."""
-    return _forward(_backbone(architecture, image_size)[:frozen_convs])
+def prefix_cost(architecture: Architecture, image_size: int, frozen: int | None = None) -> float:
+    """FLOPs an image of the forward pass through the first ``frozen`` convolutions, by default all."""
+    return _forward(_backbone(architecture, image_size)[:frozen])
 
 
 def cache_boundary(
     architecture: Architecture,
-    frozen_convs: int,
+    frozen: int,
     image_size: int,
     n_images: int,
     max_bytes: int,
     bytes_per_value: int = 4,
 ) -> int:
-    """The convolution b <= ``frozen_convs`` behind which activations of ``n_images`` images are best stored.
+    """The convolution b <= ``frozen`` behind which activations of ``n_images`` images are best stored.
 
     The deepest whose activations take ``max_bytes`` at most and save `MIN_FLOPS_PER_BYTE`; 0 where there is none, and
     training starts from the images themselves.
     """
-    for boundary in range(frozen_convs, 0, -1):
+    for boundary in range(frozen, 0, -1):
         height, width, channels = feature_shape(architecture, boundary, image_size)
         image_bytes = height * width * channels * bytes_per_value
         saved = prefix_cost(architecture, image_size, boundary)
@@ -111,7 +111,7 @@ def trial_cost(
     """
 
     def phase(part: Strategy) -> Cost:
-        boundary = cache_boundary(architecture, part.frozen_convs, image_size, n_images, max_bytes)
+        boundary = cache_boundary(architecture, part.frozen, image_size, n_images, max_bytes)
         return Cost(
             prefix=views * prefix_cost(architecture, image_size, boundary),
             per_image=step_cost(architecture, part, n_classes, image_size, boundary),
@@ -128,7 +128,7 @@ def step_cost(
     shape = feature_shape(architecture, len(architecture), image_size)
     layers = _backbone(architecture, image_size)[boundary:]
     layers += _head(shape, strategy.pooling, (*strategy.head, n_classes))
-    return training_flops(layers, strategy.frozen_convs - boundary)
+    return training_flops(layers, strategy.frozen - boundary)
 
 
 def mlp_cost(image_size: int, n_classes: int) -> float:

@@ -186,7 +186,7 @@ class Networks:
 
         With ``start`` 0 it trains from raw images.
         """
-        key = (start, strategy.frozen_convs, strategy.pooling, strategy.head)
+        key = (start, strategy.frozen, strategy.pooling, strategy.head)
         network = self._kept.pop(key, None) or self._build(strategy, start)
         self._kept[key] = network
         while len(self._kept) > self.KEPT or (
@@ -201,7 +201,7 @@ class Networks:
 
     def _build(self, strategy: Strategy, start: int) -> Network:
         backbone, end = self._backbone, len(self._backbone.convs)
-        trainable = backbone.after(strategy.frozen_convs)
+        trainable = backbone.after(strategy.frozen)
         frozen = [layer for layer in backbone.after(start) if layer not in trainable]
         return Network(
             frozen if start else [backbone.prepare, *frozen],

@@ -31,7 +31,7 @@ def predict_costs(spec: StudySpec, dataset: DatasetSpec) -> tuple[int, list[Pred
     def predict(strategy: Strategy) -> PredictedCost:
         size, most = spec.data.image_size, spec.budget.cache_bytes
         cost = trial_cost(VGG16, strategy, n_classes, size, n_stored, most, spec.data.views)
-        k = f" k={strategy.frozen_convs}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
+        k = f" k={strategy.frozen}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
         frozen = cost.prefix + (cost.then.prefix if cost.then else 0)
         return PredictedCost(strategy.kind + k, frozen * n_train, cost.at(n_train, spec.budget.epochs))
 

@@ -50,7 +50,7 @@ class Problem:
         """Return the convolution whose stored activations ``strategy`` trains from; 0 for the images themselves."""
         return cache_boundary(
             self.backbone.architecture,
-            strategy.frozen_convs,
+            strategy.frozen,
             self.spec.data.image_size,
             self._n_stored(),
             self.spec.budget.cache_bytes,

@@ -29,7 +29,7 @@ from harness.workers.work import check_same_images, run_study_trials
 STRATEGIES = (
     *ADVISED.values(),
     replace(ADVISED["feature_extraction"], learning_rate=5e-2),
-    replace(ADVISED["freeze_first_k"], frozen_convs=10),
+    replace(ADVISED["freeze_first_k"], frozen=10),
 )
 """What every small search tries: the article's four strategies as they are advised, and the two cheap ones another way:
 a new layer with a higher rate, for so few steps, and a second k."""

@@ -105,7 +105,7 @@ def test_random_convolutions_keep_the_scale_of_the_signal() -> None:
 
 @pytest.mark.parametrize("pooling", get_args(Pooling))
 def test_a_strategy_wants_a_k_of_its_kind(pooling: Pooling) -> None:
-    with pytest.raises(ValueError, match=r"needs 1 <= frozen_convs <= 12, but got self\.frozen_convs=13"):
+    with pytest.raises(ValueError, match=r"needs 1 <= frozen <= 12, but got self\.frozen=13"):
         Strategy("freeze_first_k", 13, pooling, (), 0.0, "adam", 1e-3)
     with pytest.raises(ValueError, match="fine_tune_all needs 0"):
         Strategy("fine_tune_all", 1, pooling, (), 0.0, "adam", 1e-3)

@@ -64,7 +64,7 @@ def test_verdict_where_no_rival_or_not_the_harness_got_there() -> None:
 
 def test_a_job_survives_its_file_and_spans_the_study_s_space(tmp_path: Path) -> None:
     space = {
-        "strategies": ["feature_extraction", "freeze_first_k"], "optimizer": ["adam", "sgd"], "frozen_convs": [1, 12],
+        "strategies": ["feature_extraction", "freeze_first_k"], "optimizer": ["adam", "sgd"], "frozen": [1, 12],
         "hidden_layers": [0, 2], "head_width": [32, 4096], "dropout": [0.0, 0.6],
         "learning_rate": {"feature_extraction": [5e-4, 5e-2], "freeze_first_k": [1e-5, 3e-3]},
     }  # fmt: skip

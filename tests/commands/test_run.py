@@ -58,7 +58,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def run_trial(strategy: Strategy, problem: Problem, *, on_checkpoint: Any, **_: Any) -> TrialResult:
         epochs = problem.spec.budget.epochs
         flops = problem.cost(strategy).at(len(problem.split.train), epochs)
-        accuracy = 0.9 - strategy.frozen_convs / 100
+        accuracy = 0.9 - strategy.frozen / 100
         on_checkpoint((Checkpoint(epochs, flops, 1.0, 0.5, 0.5, accuracy),))
         return TrialResult("complete", flops, flops, accuracy)
 

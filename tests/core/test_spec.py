@@ -67,9 +67,9 @@ def test_an_unknown_study_suggests_the_nearest(name: str, message: str) -> None:
     [
         ("budget.trails", 3, "unknown key 'budget.trails': did you mean 'trials'?"),
         ("serach", {}, "unknown key 'serach': did you mean 'search'?"),
-        ("search.frozen_convs", [0, 12], "frozen_convs must hold 1 <= low <= high <= 12, but got [0, 12]"),
-        ("search.frozen_convs", [1, 13], "frozen_convs must hold 1 <= low <= high <= 12, but got [1, 13]"),
-        ("search.frozen_convs", [7, 3], "frozen_convs must hold 1 <= low <= high <= 12, but got [7, 3]"),
+        ("search.frozen", [0, 12], "frozen must hold 1 <= low <= high <= 12, but got [0, 12]"),
+        ("search.frozen", [1, 13], "frozen must hold 1 <= low <= high <= 12, but got [1, 13]"),
+        ("search.frozen", [7, 3], "frozen must hold 1 <= low <= high <= 12, but got [7, 3]"),
         ("data.image_size", 31, "data.image_size = 31: Input should be greater than or equal to 32"),
         ("budget.trials", 0, "budget.trials = 0: Input should be greater than or equal to 1"),
         ("search.minimum_share", 0.4, "minimum_share 0.4 times 4 strategies is more than all trials"),

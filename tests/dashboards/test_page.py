@@ -195,7 +195,7 @@ def test_depth_takes_the_best_pretrained_trial_of_each_k_and_never_one_from_scra
     checkpoints.loc[checkpoints["number"].isin(scratch), "val_accuracy"] = 0.999
     best = {point.trial.k: point.score for point in depth_info(replace(rows, checkpoints=checkpoints)).best}
     complete = rows.trials[(rows.trials["status"] == "complete") & (rows.trials["strategy"] != "from_scratch")]
-    assert best == complete.groupby("frozen_convs")["val_accuracy"].max().to_dict()
+    assert best == complete.groupby("frozen")["val_accuracy"].max().to_dict()
 
 
 def test_seconds_add_up_to_what_was_recorded(store: Store, rows: Rows) -> None:
@@ -385,7 +385,7 @@ def test_layer_scores_stand_below_with_their_rank_correlation(rows: Rows) -> Non
 def test_spread_at_k_is_that_of_its_complete_trials(rows: Rows) -> None:
     trials = rows.trials[(rows.trials["status"] == "complete") & (rows.trials["strategy"] != "from_scratch")]
     for spread in depth_info(rows).spread:
-        accuracies = trials.loc[trials["frozen_convs"] == spread.k, "val_accuracy"]
+        accuracies = trials.loc[trials["frozen"] == spread.k, "val_accuracy"]
         assert spread.n == len(accuracies)
         assert spread.score == pytest.approx(accuracies.quantile([0.25, 0.5, 0.75]).tolist())
 
@@ -435,7 +435,7 @@ def test_parallel_coordinates_place_each_trial_between_the_ticks_of_its_values(r
     by_number = rows.trials.set_index("number")
     names = [name for name, _ in info.scales]
     at_k = names.index("k, frozen convolutions")
-    depths = sorted((by_number.loc[line.number, "frozen_convs"], line.places[at_k]) for line in info.lines)
+    depths = sorted((by_number.loc[line.number, "frozen"], line.places[at_k]) for line in info.lines)
     assert [place for _, place in depths] == sorted(place for _, place in depths)
     for line in info.lines:
         assert all(-1e-9 <= place <= 1 + 1e-9 for place in line.places)

@@ -63,7 +63,7 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     """The accuracy is made up from the seed, so that whoever runs the trial gets the same."""
     draw = random.Random(seed)
     cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
-    boundary = max(1, strategy.frozen_convs)
+    boundary = max(1, strategy.frozen)
     values = problem.features.get(problem.split.train, boundary).values
     expected = problem.forward(problem.split.train.pixels, 0, boundary)
     assert np.array_equal(values, expected), "half an entry, or a damaged one"

@@ -30,4 +30,4 @@ def test_a_study_sets_the_boundary() -> None:
 def test_recipes_are_those_of_the_article() -> None:
     extractor, partial = RECIPES["recipe_extractor"], RECIPES["recipe_partial"]
     assert (extractor.kind, extractor.head, extractor.optimizer) == ("feature_extraction", (1000, 500, 150), "adam")
-    assert (partial.frozen_convs, partial.optimizer, partial.learning_rate) == (5, "sgd", 1e-3)
+    assert (partial.frozen, partial.optimizer, partial.learning_rate) == (5, "sgd", 1e-3)

@@ -151,7 +151,7 @@ def _strategy(draw: random.Random, number: int) -> tuple[Strategy, Any]:
 
 
 def _result(draw: random.Random, strategy: Strategy, only: Status | None) -> TrialResult:
-    frozen = (0, 0.003, 0.06, 0.1, 0.16, 0.21, 0.29, 0.39, 0.49, 0.69, 0.92, 0.95, 0.97, 1.0)[strategy.frozen_convs]
+    frozen = (0, 0.003, 0.06, 0.1, 0.16, 0.21, 0.29, 0.39, 0.49, 0.69, 0.92, 0.95, 0.97, 1.0)[strategy.frozen]
     epoch_flops = _FORWARD * _IMAGES * (3 * (1 - frozen) + 0.02)
     prefix = _FORWARD * _IMAGES * frozen
     planned = prefix + _EPOCHS * epoch_flops

@@ -78,7 +78,7 @@ def test_the_quota_is_cheapest_first_with_spread_depths_and_the_advised_strategi
     assert [params["strategy"] for params in quota] == [
         *["feature_extraction"] * 4, *["freeze_first_k"] * 3, *["fine_tune_all", "from_scratch"] * 5,
     ]  # fmt: skip
-    assert [params["frozen_convs"] for params in quota[4:7]] == [10, 6, 3]
+    assert [params["frozen"] for params in quota[4:7]] == [10, 6, 3]
     for params, kind in [(quota[7], "fine_tune_all"), (quota[8], "from_scratch")]:
         assert params == as_params(ADVISED[cast(Kind, kind)], spec)
     assert all(set(params) == {"strategy"} for params in quota[9:])
@@ -155,16 +155,16 @@ def test_every_drawn_strategy_lies_in_the_space(study_file: Path) -> None:
         trial = study.ask()
         drawn.append(suggest(trial, spec))
         assert outside(trial.params, spec) == []
-        assert ("frozen_convs" in trial.params) == (drawn[-1].kind == "freeze_first_k")
+        assert ("frozen" in trial.params) == (drawn[-1].kind == "freeze_first_k")
         assert ("dropout" in trial.params) == bool(drawn[-1].head)
         assert ("head_epochs" in trial.params) == (drawn[-1].kind == "two_phase")
         assert as_params(drawn[-1], spec) == trial.params
     assert {strategy.kind for strategy in drawn} == set(KINDS)
-    assert {strategy.frozen_convs for strategy in drawn if strategy.kind == "freeze_first_k"} == set(range(1, N_CONVS))
+    assert {strategy.frozen for strategy in drawn if strategy.kind == "freeze_first_k"} == set(range(1, N_CONVS))
     assert {len(strategy.head) for strategy in drawn} == {0, 1, 2, 3}
     two_phase = [strategy for strategy in drawn if strategy.kind == "two_phase"]
     assert {strategy.head_epochs for strategy in two_phase} == {1, 2, 3}
-    assert min(strategy.frozen_convs for strategy in two_phase) == 0
+    assert min(strategy.frozen for strategy in two_phase) == 0
     assert max(strategy.rate_factor for strategy in two_phase) <= 0.3
 
 
@@ -193,7 +193,7 @@ class TestWorker:
         self.run(store, tiny_problem)
         self.run(store, tiny_problem)
         assert len(self.ran) == tiny_problem.spec.budget.trials == len(set(self.ran))
-        assert self.ran[0].kind == "freeze_first_k" and self.ran[0].frozen_convs == 7
+        assert self.ran[0].kind == "freeze_first_k" and self.ran[0].frozen == 7
         states = Counter(trial.state for trial in open_study(store, "tiny").get_trials())
         assert states == {TrialState.COMPLETE: 8}
         assert store.trials.frame("tiny")["number"].tolist() == list(range(8))

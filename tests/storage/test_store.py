@@ -202,7 +202,7 @@ class StoreContract:
             "study": "mnist",
             "number": 3,
             "strategy": "freeze_first_k",
-            "frozen_convs": 5,
+            "frozen": 5,
             "pooling": "average",
             "head": "512-256",
             "dropout": 0.25,

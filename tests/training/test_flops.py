@@ -29,10 +29,10 @@ poolings = st.sampled_from(POOLINGS)
 heads = st.lists(st.integers(1, 4096), max_size=3).map(tuple)
 
 
-def strategy(frozen_convs: int, pooling: Pooling = "average", head: tuple[int, ...] = ()) -> Strategy:
+def strategy(frozen: int, pooling: Pooling = "average", head: tuple[int, ...] = ()) -> Strategy:
     kinds: dict[int, Kind] = {0: "fine_tune_all", N_CONVS: "feature_extraction"}
-    kind = kinds.get(frozen_convs, "freeze_first_k")
-    return Strategy(kind, frozen_convs, pooling, head, 0.0, "adam", 1e-3)
+    kind = kinds.get(frozen, "freeze_first_k")
+    return Strategy(kind, frozen, pooling, head, 0.0, "adam", 1e-3)
 
 
 def test_forward_pass_at_the_usual_sizes() -> None:

@@ -224,7 +224,7 @@ class TestTrials:
 
         def run_trial(strategy: Strategy, *_: object, **__: object) -> TrialResult:
             begun.append(strategy)
-            if strategy.frozen_convs <= 7:
+            if strategy.frozen <= 7:
                 return TrialResult("out_of_memory", 0.0, 1e9, reason="8 GB were asked for")
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5)
 
