@@ -182,8 +182,8 @@ def main() -> None:
                 + f"; validation {result.val_accuracy:.4f}",
                 flush=True,
             )
-    pictures = {"train": len(split.train), "validation": len(split.validation), "image_size": size, "batch": batch}
-    write("gpu", {"machine": machine(), "study": spec.name, "pictures": pictures, "ceilings": most, "rows": rows})
+    images = {"train": len(split.train), "validation": len(split.validation), "image_size": size, "batch": batch}
+    write("gpu", {"machine": machine(), "study": spec.name, "images": images, "ceilings": most, "rows": rows})
 
 
 if __name__ == "__main__":

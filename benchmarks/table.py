@@ -52,7 +52,7 @@ def roofline(found: dict[str, Any]) -> Iterator[Row]:
 
 def gpu(found: dict[str, Any]) -> Iterator[Row]:
     """Yield the ceilings of the card and the seconds of an epoch of each strategy."""
-    most, pictures = found["ceilings"], found["pictures"]
+    most, images = found["ceilings"], found["images"]
     rates = [conv["flops"] / conv["forward"] for conv in most["convolutions"]]
     yield Row("ceilings of a GPU, bfloat16: a matrix product, VGG16's convolutions forward, a copy",
               f"{most['product'] / 1e12:,.0f}, {min(rates) / 1e12:,.0f} to {max(rates) / 1e12:,.0f} TFLOP/s, "
@@ -61,7 +61,7 @@ def gpu(found: dict[str, Any]) -> Iterator[Row]:
         seconds = row["epoch_seconds"]
         middle = statistics.median(seconds)
         yield Row(
-            f"epoch of {pictures['train']:,} images of {pictures['image_size']} px on a GPU, {row['strategy']}",
+            f"epoch of {images['train']:,} images of {images['image_size']} px on a GPU, {row['strategy']}",
             f"{middle:,.2f} s, {row['epoch_flops'] / middle / 1e12:,.0f} TFLOP/s: floor {row['floor']:,.2f} s"
             f" ({row['floor'] / middle:.0%}), bound of its convolutions {row['bound']:,.2f} s"
             f" ({row['bound'] / middle:.0%})"

@@ -192,7 +192,7 @@ def _confirm(searched: "Request", study: str | None, file: Path, on_end: Callabl
         dataset=searched.dataset,
         storage=searched.storage,
         recommendation=file,
-        beside=Path(study or "").parent,
+        study_folder=Path(study or "").parent,
         weights=searched.weights,
         command=searched.command,
     )

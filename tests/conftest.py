@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 
 
-_ROWS = ("test_packaging", "test_dashboards", "test_predict")  # whose tests share what is dear to make
+_ROWS = ("test_packaging", "test_page", "test_predict")  # whose tests share what is expensive to make
 
 
 class Rows(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that share something dear stay in one process: those on PostgreSQL one server, those in a browser one of
-    two with its set of pages. These long rows are begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no groups.
+    """Tests that share something expensive stay in one process: those on PostgreSQL one server, those in a browser one
+    of two with its set of pages. These long rows are begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no
+    groups.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -52,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data sets and weights, beside the checkout or where HARNESS_SHARED points."""
+    """The folder of real data sets and weights, next to the checkout or where HARNESS_SHARED points."""
     folder = Path(os.environ.get("HARNESS_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"no folder {folder} with data sets and weights: set HARNESS_SHARED to it")

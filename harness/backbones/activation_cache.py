@@ -24,7 +24,7 @@ from harness.backbones.vgg16 import Backbone, as_numpy
 from harness.core.errors import StorageError
 from harness.data.dataset import Images
 
-_PIECE = 2**20  # bytes that a checksum reads at once
+_PIECE = 2**20  # bytes that a checksum reads in one call
 _PREPROCESSING = "bilinear, BGR, ImageNet mean; v2"
 """Part of every key. Change it with `harness.backbones.vgg16.Prepare`."""
 
@@ -58,11 +58,11 @@ class FeatureCache:
             ) from None
 
     def get(self, images: Images, boundary: int) -> Features:
-        """Activations of ``images`` behind convolution ``boundary``; with boundary 0 the pictures themselves.
+        """Return the output of convolution ``boundary`` for ``images``; with boundary 0 the images themselves.
 
-        Processes that ask for the same entry at once, on one machine or on several that share the folder, compute it
-        once; none ever sees half an entry. A damaged entry is computed again. A folder that cannot be written serves
-        what it holds. Raises StorageError where something must be written and cannot be.
+        Processes that ask for the same entry at the same time, on one machine or on several that share the folder,
+        compute it once; none ever sees half an entry. A damaged entry is computed again. A folder that cannot be
+        written serves what it holds. Raises StorageError where something must be written and cannot be.
         """
         if boundary == 0:
             return Features(images.pixels, 0.0, True)
@@ -172,7 +172,7 @@ def _checksum(path: Path, values: np.memmap[Any, Any]) -> int:
     return found
 
 
-def let_go(values: Any) -> None:
+def drop_pages(values: Any) -> None:
     """Give back the memory of what has been read of ``values``, where they are memory-mapped. Read again they come from
     the system's cache, which keeps them for as long as nothing else needs the memory."""
     mapped: mmap.mmap | None = getattr(values, "_mmap", None)  # a result of NumPy's is called a memmap and has none
@@ -181,7 +181,7 @@ def let_go(values: Any) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Take an entry away at once: whoever has it open keeps it, and nobody finds half of it."""
+    """Delete an entry: whoever has it open keeps it, and nobody finds half of it."""
     going = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{folder.name}-", dir=folder.parent))
     with suppress(FileNotFoundError):
         folder.replace(going)

@@ -1,4 +1,4 @@
-"""How rows are cut into batches: all of one shape, since each is compiled anew."""
+"""Cutting rows into batches, all of one shape, since each shape is compiled separately."""
 
 import itertools
 import math

@@ -1,6 +1,6 @@
 """What JAX does better with a little help on a GPU: ReLU, max-pooling, and heads of which hardly one comes twice.
 
-JAX's own ReLU keeps a mask beside its output, which bars cuDNN from taking it up into the convolution before; the
+JAX's own ReLU keeps a mask next to its output, which stops cuDNN from fusing it into the convolution before; the
 gradient of its pool visits the windows one after the other. Here gradients need no more than the outputs, which the
 next layer keeps anyway. The two were a fifth of a training step of VGG16 at 224x224 (docs/notes/gpu.md).
 """

@@ -73,7 +73,7 @@ class Backbone:
     """The convolutions and pools of VGG16, with the ImageNet tensors they are reset to.
 
     There is one copy of the variables in the process. Keras on TensorFlow keeps about one model a trial for good
-    (keras issues 17458 and 20552), so building anew each time is no choice.
+    (keras issues 17458 and 20552), so building it for each trial is no option.
     """
 
     def __init__(self, model: keras.Model, weights: Weights) -> None:
@@ -122,7 +122,7 @@ class Backbone:
         """The batch size of a pass without gradients.
 
         On a processor it is small for large images: a map of the first block takes 13 MB at 224x224, in float32, and
-        two are in memory at once. Training takes more than that on a GPU.
+        two are in memory at the same time. Training takes more than that on a GPU.
         """
         return 128 if on_gpu() else max(1, min(128, 128 * 96**2 // self.image_size**2))
 

@@ -38,15 +38,15 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Request:
     """What the user asked for. ``recommendation`` is the file to write. ``dataset_name`` is given where the study's own
-    name for its data, read from the folder ``beside``, is not valid here. ``reopen`` allows opening the test set once
-    more; ``command`` is recorded."""
+    name for its data, read from the folder ``study_folder``, is not valid here. ``reopen`` allows opening the test set
+    once more; ``command`` is recorded."""
 
     study: str
     dataset: DatasetSpec
     storage: str
     recommendation: Path
     dataset_name: str | None = None
-    beside: Path = Path()
+    study_folder: Path = Path()
     weights: Path | None = None
     finalists: int = 3
     seeds: int = 5
@@ -154,7 +154,7 @@ def may_open(store: Store, study: str, reopen: bool) -> None:
         raise SpecError(
             f"the test set of study {study!r} was opened on {openings['opened_at'].iloc[-1]:%Y-%m-%d %H:%M} UTC "
             f"(opening {openings['number'].iloc[-1]}): what is chosen after a look at it is no longer measured by it. "
-            "Its figures are on the study's page; --reopen opens it again, and that is marked wherever they are shown"
+            "Its figures are on the study's page; --reopen opens it again, and that is marked next to them"
         )
 
 
@@ -218,7 +218,7 @@ def _write_recommendation(rows: Rows, request: Request) -> None:
     advised, file = recommend(rows), request.recommendation
     assert advised is not None  # it has just been confirmed
     name = request.dataset_name or rows.spec["data"]["dataset"]
-    path = request.beside / name
+    path = request.study_folder / name
     if name not in shipped("datasets") and path.exists():  # it must be found from another folder too
         name = str(path.absolute())
     study = recommended_study(rows, advised)

@@ -76,7 +76,7 @@ class Confirmations:
                 connection.execute(_candidate.insert(), [one | {"opening": number} for one in candidates])
         except sa.exc.IntegrityError:
             raise StorageError(
-                f"the test part of study {study!r} is being opened by another process: wait for it"
+                f"the test set of study {study!r} is being opened by another process: wait for it"
             ) from None
         return number
 

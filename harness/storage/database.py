@@ -112,23 +112,23 @@ _FORMS = "give sqlite:///folder/file.db or postgresql://user:password@host:port/
 
 
 def _split(url: str) -> URL:
-    """The URL in its parts. Raises StorageError where it cannot be told where one ends."""
+    """Split the URL into its parts. Raises StorageError where the end of a part is ambiguous."""
     try:
-        # The text may hold a password that could not be told apart from the rest: never repeated.
+        # The text may hold a password that is indistinguishable from the rest: it is never repeated.
         parsed = sa.make_url(url)
         parsed.render_as_string()
     except (sa.exc.ArgumentError, ValueError):
         raise StorageError(f"the database URL of {len(url)} characters does not parse: {_FORMS}") from None
     if parsed.host is not None and (url.count("@") > 1 or not _HOST.fullmatch(parsed.host)):
         raise StorageError(
-            f"in the database URL of {len(url)} characters the host cannot be told from the password: "
+            f"in the database URL of {len(url)} characters the host and the password are ambiguous: "
             "write @ in a name or a password as %40"
         )
     return parsed
 
 
 def files_of(url: str) -> list[Path]:
-    """The file of the SQLite database at ``url`` and those that SQLite keeps beside it; none where it is another kind,
+    """Return the file of the SQLite database at ``url`` and those that SQLite keeps next to it; none for another kind,
     or does not parse: `parse_url` says so."""
     try:
         parsed = _split(url)
@@ -236,7 +236,7 @@ def engine_options(url: URL) -> dict[str, Any]:
 
 
 class _Settings(CreateEnginePlugin):
-    """The listeners of an engine. A plug-in, since Optuna builds its engine itself and uses it at once."""
+    """The listeners of an engine. A plug-in, since Optuna builds its engine itself and uses it immediately."""
 
     name = "harness"
 
@@ -277,7 +277,7 @@ def _checkpoint(connection: DBAPIConnection, _record: object) -> None:
 def closing() -> Iterator[None]:
     """Close all connections of this process, ours and Optuna's, when the block ends, however it does.
 
-    A SQLite database is then one whole file again: until it is closed, what was written last is in a log beside it.
+    A SQLite database is then one whole file again: until it is closed, what was written last is in a log next to it.
     """
     try:
         yield

@@ -45,7 +45,7 @@ def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
 
 
 def _majority(problem: Problem) -> TrialResult:
-    """The training part's commonest class, whatever the picture."""
+    """Predict the most frequent class of the training set for every image."""
     split = problem.split
     commonest = np.bincount(split.train.labels).argmax()
     scores = Scores.of(split.validation.labels, np.full(len(split.validation), commonest))
@@ -53,7 +53,7 @@ def _majority(problem: Problem) -> TrialResult:
 
 
 def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
-    """A network on raw pictures, Adam at 1e-3 with the search's own schedule."""
+    """Train a network on raw images with Adam at 1e-3 and the search's own schedule."""
     epochs, clock = problem.spec.baselines.epochs, Clock()
     train, validation, _ = problem.parts(0, clock)
     schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backbones.activation_cache import let_go
+from harness.backbones.activation_cache import drop_pages
 from harness.backbones.batches import batches, edges
 from harness.backbones.vgg16 import as_numpy
 from harness.core.clock import Clock
@@ -164,7 +164,7 @@ def fit(
                     done += 1
                     losses.append(step.run(inputs[rows], train.labels[rows], weights, rate, done))
                     if done % _CHECKED_EVERY == 0:
-                        let_go(inputs)
+                        drop_pages(inputs)
                         if not math.isfinite(float(as_numpy(losses[-1]))):
                             raise Diverged(done / steps_per_epoch)
                 train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
@@ -222,7 +222,7 @@ def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
         log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
         losses += float(weights @ (log_sum - logits[np.arange(len(labels)), labels]))
         predicted[rows] = logits.argmax(axis=1)
-    let_go(part.inputs)
+    drop_pages(part.inputs)
     return losses / len(part), Scores.of(part.labels, predicted), constant
 
 

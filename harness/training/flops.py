@@ -14,7 +14,7 @@ from harness.core.strategy import Pooling, Strategy
 
 MIN_FLOPS_PER_BYTE = 100.0
 """Activations are stored only where each byte saves as many FLOPs. A disk that gives 1 GB/s then keeps up with a
-processor of 100 GFLOP/s. VGG16 has nothing near it: 14 behind its first convolution, 890 and more behind the others."""
+processor of 100 GFLOP/s. VGG16 has nothing near it: 14 after its first convolution, 890 and more after the others."""
 
 MLP_HIDDEN = (500, 500, 500)
 CNN_FILTERS = 32
@@ -26,7 +26,7 @@ CNN_WIDTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """FLOPs an image of one layer with weights, together with the pools beside it.
+    """FLOPs per image of one layer with weights, together with the pools around it.
 
     ``weight_gradient`` leads from the layer's output back to its weights, ``input_gradient`` on to its input.
     """
@@ -60,7 +60,7 @@ def cache_boundary(
     max_bytes: int,
     bytes_per_value: int = 4,
 ) -> int:
-    """The convolution b <= ``frozen`` behind which activations of ``n_images`` images are best stored.
+    """Return the convolution b <= ``frozen`` whose output is best stored for ``n_images`` images.
 
     The deepest whose activations take ``max_bytes`` at most and save `MIN_FLOPS_PER_BYTE`; 0 where there is none, and
     training starts from the images themselves.
@@ -103,7 +103,7 @@ def trial_cost(
     max_bytes: int,
     views: int = 1,
 ) -> Cost:
-    """What ``strategy`` costs on its own, whichever activations other trials have left behind.
+    """Return what ``strategy`` costs on its own, whichever activations other trials have stored.
 
     The frozen prefix is charged once an image, and for each of its ``views``, as far as its output can be stored (see
     `cache_boundary`; ``n_images`` counts all views), and from there on forward in every epoch. Phases are charged each
@@ -124,7 +124,8 @@ def trial_cost(
 def step_cost(
     architecture: Architecture, strategy: Strategy, n_classes: int, image_size: int, boundary: int = 0
 ) -> float:
-    """FLOPs an image of one training step of ``strategy`` that starts behind convolution ``boundary`` <= k."""
+    """Return the FLOPs per image of a training step of ``strategy`` that starts from the output of convolution
+    ``boundary`` <= k."""
     shape = feature_shape(architecture, len(architecture), image_size)
     layers = _backbone(architecture, image_size)[boundary:]
     layers += _head(shape, strategy.pooling, (*strategy.head, n_classes))
@@ -172,7 +173,7 @@ def _head(shape: tuple[int, int, int], pooling: Pooling, widths: Sequence[int]) 
 
 
 def _convolution(side: int, in_channels: int, out_channels: int, *, kernel: int, pool: int) -> Layer:
-    """'same' convolution of stride 1 on a square map, and ``pool`` x ``pool`` max-pooling behind it (1 for none)."""
+    """'same' convolution of stride 1 on a square map, and ``pool`` x ``pool`` max-pooling after it (1 for none)."""
     values = side**2 * out_channels
     product = 2 * kernel**2 * in_channels * values
     pooled = (side // pool) ** 2 * out_channels if pool > 1 else 0

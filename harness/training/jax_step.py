@@ -23,7 +23,7 @@ from harness.training.objective import RULES, cross_entropy
 
 _HELD_SHARE = 0.4
 """Of a GPU's free memory, that the inputs of a training may take."""
-_PIECE_BYTES = 256 * 2**20  # that are sent there at once
+_PIECE_BYTES = 256 * 2**20  # that are sent there in one piece
 
 
 class JaxSteps:

@@ -122,7 +122,7 @@ class TensorFlowStep:
 def _update(optimizer: OptimizerName, states: Sequence[State], gradients: Sequence[Any], rate: Any, step: Any) -> None:
     """Update each variable and its slots in place, by TensorFlow's own kernels: one pass over the memory.
 
-    ``objective.RULES`` take ten, and XLA compiles anew for every shape and gives nothing back.
+    ``objective.RULES`` take ten, and XLA compiles for every shape and frees nothing.
     """
     if optimizer == "sgd":
         for (variable, momentum), gradient in zip(states, gradients, strict=True):

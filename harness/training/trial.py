@@ -21,8 +21,8 @@ def run_trial(
 ) -> TrialResult:
     """Train ``strategy`` and evaluate it on the validation set after every epoch from ``first_look`` on.
 
-    Ends as complete, pruned (``on_checkpoint`` said so, or the study prunes and the network is dead), over_budget
-    (dearer than the study's ``max_trial_cost``: not begun), diverged (a loss that is not finite) or out_of_memory.
+    Ends as complete, pruned (``on_checkpoint`` said so, or the study prunes and the network is dead), over_budget (more
+    expensive than the study's ``max_trial_cost``: not started), diverged (a loss that is not finite) or out_of_memory.
     Anything else that goes wrong is a bug and is raised.
     """
     budget = problem.spec.budget

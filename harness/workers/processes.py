@@ -77,7 +77,7 @@ def share(index: int, workers: int, cores: int, gpus: Sequence[str], given: Mapp
     stays.
 
     Cores are split evenly. Workers take turns over the ``gpus``; those on one GPU split its memory: TensorFlow takes
-    what it needs as it goes, JAX is told how much.
+    what it needs as it goes, JAX gets a fixed share.
     """
     threads = str(max(1, cores // workers))
     parts = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)

@@ -1,4 +1,4 @@
-"""Keeping N workers at work on one study, wherever they run."""
+"""Keeping N workers at work on one study, in whatever place they run."""
 
 import logging
 from collections.abc import Callable, Sequence

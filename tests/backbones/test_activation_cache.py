@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from harness.backbones import activation_cache
-from harness.backbones.activation_cache import FeatureCache, let_go
+from harness.backbones.activation_cache import FeatureCache, drop_pages
 from harness.backbones.vgg16 import as_numpy
 from harness.core.errors import StorageError
 from harness.data.dataset import Images
@@ -42,7 +42,7 @@ def test_activations_are_those_of_the_network(tiny_problem: Problem, boundary: i
     assert np.allclose(found.values, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def test_boundary_zero_is_the_pictures(tiny_problem: Problem) -> None:
+def test_boundary_zero_is_the_images(tiny_problem: Problem) -> None:
     assert tiny_problem.features.get(tiny_problem.split.train, 0).values is tiny_problem.split.train.pixels
 
 
@@ -59,14 +59,14 @@ def test_random_convolutions_left_by_a_trial_do_not_leak_into_the_cache(tiny_pro
     assert np.allclose(found.values, uncached(tiny_problem, 7), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("what", ["pictures", "boundary", "weights", "image size", "precision", "preprocessing"])
+@pytest.mark.parametrize("what", ["images", "boundary", "weights", "image size", "precision", "preprocessing"])
 def test_an_entry_depends_on_all_that_makes_its_values(
     tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     cache, train, boundary = tiny_problem.features, tiny_problem.split.train, 6
     assert not cache.get(train, boundary).cached and cache.get(train, boundary).cached
     backbone = tiny_problem.backbone
-    if what == "pictures":
+    if what == "images":
         train = Images(train.pixels ^ 1, train.labels)
     elif what == "boundary":
         boundary = 5  # of the same shape
@@ -193,18 +193,18 @@ print(found.cached, float(found.values.sum()))
     assert len({answer[1] for answer in answers}) == 1
 
 
-def test_what_is_let_go_is_no_longer_in_memory_and_reads_the_same(tmp_path: Path) -> None:
+def test_what_is_drop_pages_is_no_longer_in_memory_and_reads_the_same(tmp_path: Path) -> None:
     np.save(tmp_path / "values.npy", np.arange(25_000_000, dtype=np.float32))
     values = np.load(tmp_path / "values.npy", mmap_mode="r")
     before, memory = float(values.sum()), psutil.Process().memory_info
     whole = memory().rss
-    let_go(values)
+    drop_pages(values)
     assert whole - memory().rss > 0.9 * values.nbytes
     assert float(values.sum()) == before
     own = np.load(tmp_path / "values.npy", mmap_mode="c")
     own[0] = 7
     for other in (values[:3] * 2, np.ones(3), own):
-        let_go(other)
+        drop_pages(other)
     assert own[0] == 7, "what was changed in memory alone is kept"
 
 

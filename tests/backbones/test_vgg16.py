@@ -46,7 +46,7 @@ def test_prepare_equals_keras_on_rgb_and_leaves_its_input_alone() -> None:
     assert np.array_equal(pixels, before)
 
 
-def test_prepare_takes_grey_pictures_of_any_size() -> None:
+def test_prepare_takes_grey_images_of_any_size() -> None:
     grey = np.full((2, 28, 28), 200, np.uint8)
     prepared = as_numpy(Prepare(48)(grey))
     assert prepared.shape == (2, 48, 48, 3)
@@ -59,7 +59,7 @@ def test_prepare_takes_grey_pictures_of_any_size() -> None:
     colour=st.booleans(),
     size=st.integers(1, 70),
 )
-def test_pictures_are_resized_as_keras_does(shape: tuple[int, ...], colour: bool, size: int) -> None:
+def test_images_are_resized_as_keras_does(shape: tuple[int, ...], colour: bool, size: int) -> None:
     shape = (*shape, 3) if colour else shape
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     rgb = pixels if colour else np.repeat(pixels[..., None], 3, axis=-1)

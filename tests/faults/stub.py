@@ -51,7 +51,7 @@ class StubProblem:
         time.sleep(0.05)
 
     def forward(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
-        """Gives every picture its mean, as often as the boundary wants values."""
+        """Gives every image its mean, as often as the boundary wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
 

@@ -28,10 +28,10 @@ def test_max_pool_is_jaxs_own_with_ties_too(seed: int, height: int, width: int) 
 
 
 @settings(deadline=None, max_examples=20)
-@given(n=st.integers(1, 30), piece=st.integers(1, 40), pictures=st.booleans())
-def test_what_is_held_on_a_device_is_what_was_given(n: int, piece: int, pictures: bool) -> None:
+@given(n=st.integers(1, 30), piece=st.integers(1, 40), images=st.booleans())
+def test_what_is_held_on_a_device_is_what_was_given(n: int, piece: int, images: bool) -> None:
     draws = np.random.default_rng(n)
-    inputs = draws.integers(0, 256, (n, 2, 3), np.uint8) if pictures else draws.normal(size=(n, 2, 3)).astype("f4")
+    inputs = draws.integers(0, 256, (n, 2, 3), np.uint8) if images else draws.normal(size=(n, 2, 3)).astype("f4")
     rows = draws.integers(0, n, 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax_step, "_PIECE_BYTES", piece)

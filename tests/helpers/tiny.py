@@ -53,7 +53,7 @@ def tiny_backbone(image_size: int = 32) -> Backbone:
 
 
 def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:
-    """The study on the tiny network for pictures of 32x32, with activations kept in ``cache``. The network is compiled
+    """The study on the tiny network for images of 32x32, with activations kept in ``cache``. The network is compiled
     once for all tests of a process that take it, as for the trials of one study: each of them sets it back."""
     backbone, networks, compiled = _shared(split.n_classes)
     return replace(Problem.on(backbone, spec, split, cache), networks=networks, steps=compiled)

@@ -204,12 +204,12 @@ def test_a_network_that_is_dropped_leaves_the_policy_and_the_kept_ones_as_they_a
     try:
         kept = tiny_problem.networks.for_strategy(strategy(10, head=(7,)), 0)
         kept.reset(seed=0, dropout=0.0)
-        pictures = tiny_problem.split.train.pixels[:4]
-        before = kept.logits(pictures)
+        images = tiny_problem.split.train.pixels[:4]
+        before = kept.logits(images)
         for width in range(20, 20 + 2 * tiny_problem.networks.KEPT):
             tiny_problem.networks.for_strategy(strategy(13, head=(width,)), 13)
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
-        np.testing.assert_array_equal(kept.logits(pictures), before)
+        np.testing.assert_array_equal(kept.logits(images), before)
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -289,7 +289,7 @@ def test_a_network_whose_units_are_dead_is_known_by_its_logits(tiny_problem: Pro
     _, validation, _ = tiny_problem.parts(5, Clock())
     assert not any(end.constant for end in ends)
     one = Part(validation.inputs[:1], validation.labels[:1])
-    assert not evaluate(network, one)[2], "one picture tells nothing"
+    assert not evaluate(network, one)[2], "one image tells nothing"
     (hidden,) = (layer for layer in network.head if layer.name == "hidden_1")
     hidden.bias.assign(np.full(hidden.bias.shape, -1e6, np.float32))
     assert evaluate(network, validation)[2]
@@ -327,7 +327,7 @@ def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
     assert scores.columns() == pytest.approx(scores_of_two.columns())
 
 
-def test_a_weight_counts_as_so_many_pictures(tiny_problem: Problem) -> None:
+def test_a_weight_counts_as_so_many_images(tiny_problem: Problem) -> None:
     train, validation, _ = tiny_problem.parts(13, Clock())
     once = Part(train.inputs[:8], train.labels[:8], np.repeat(np.float32([1.5, 0.5]), 4))
     thrice = np.repeat(np.arange(8), [3] * 4 + [1] * 4)
@@ -359,7 +359,7 @@ def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
         assert half.train_loss != full.train_loss
 
 
-def test_passes_from_stored_activations_and_from_pictures_go_together(tiny_problem: Problem) -> None:
+def test_passes_from_stored_activations_and_from_images_go_together(tiny_problem: Problem) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     first, second = tiny_backbone(), tiny_backbone()
     for backbone in (first, second):

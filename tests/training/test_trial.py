@@ -181,11 +181,11 @@ def test_the_majority_is_right_as_often_as_its_class(tiny_problem: Problem) -> N
     assert run_baseline("majority", tiny_problem, seed=0).val_accuracy == pytest.approx(1 / 3)
 
 
-def test_the_probe_beats_the_majority_on_separable_pictures(tiny_problem: Problem) -> None:
+def test_the_probe_beats_the_majority_on_separable_images(tiny_problem: Problem) -> None:
     accuracy = run_baseline("linear_probe", tiny_problem, seed=0).val_accuracy
     assert accuracy is not None and accuracy > 0.6
 
 
 @pytest.mark.parametrize(("image_size", "pool"), [(32, 2), (63, 2), (64, 4), (224, 4)])
-def test_the_cnns_pools_fit_the_picture(image_size: int, pool: int) -> None:
+def test_the_cnns_pools_fit_the_image(image_size: int, pool: int) -> None:
     assert cnn_pool(image_size) == pool
