@@ -397,7 +397,7 @@ def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 def wait_for_trials(n: int, process: subprocess.Popen[str]) -> None:
     """Wait until ``n`` trials are finished and another one is running."""
-    for _ in range(600):
+    for _ in range(1800):
         if process.poll() is not None:
             break
         if Path("results/harness.db").exists():
