@@ -31,7 +31,7 @@ def test_the_two_commands_are_targets_of_make() -> None:
     assert targets == ["run", "test"]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
-    assert len(text.split()) <= 770
+    assert len(text.split()) <= 730
 
 
 def test_every_option_in_the_readme_exists() -> None:
