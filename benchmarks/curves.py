@@ -41,8 +41,8 @@ POINT = ("train_flops", "train_seconds", "val_accuracy", "val_loss", "train_loss
 class Recorded:
     """One configuration trained to its end.
 
-    The curve is empty if it ``diverged`` or ``failed`` in its first epoch. ``planned_flops`` are those of all epochs,
-    ``seconds`` is the wall time.
+    The curve is empty if it diverged or ran out of memory in its first epoch. ``planned_flops`` are those of all
+    epochs, ``seconds`` is the wall time.
     """
 
     strategy: Strategy

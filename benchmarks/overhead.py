@@ -29,10 +29,11 @@ KINDS = ("features", "train", "evaluation")
 
 def _search(arguments: list[str], send: Any) -> None:
     """Run the search and send its seconds by kind."""
-    from harness import run  # here, so that the import of TensorFlow counts
-    from harness.backbones import activation_cache  # here, so that the import of TensorFlow counts
-    from harness.core import clock  # here, so that the import of TensorFlow counts
-    from harness.workers import work  # here, so that the import of TensorFlow counts
+    # Imported here, so that the import of TensorFlow counts.
+    from harness import run
+    from harness.backbones import activation_cache
+    from harness.core import clock
+    from harness.workers import work
 
     seconds: Counter[str] = Counter()
 

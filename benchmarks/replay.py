@@ -89,7 +89,7 @@ class Pool:
             for point in item.curve:
                 self.accuracy[index, point.epoch] = point.val_accuracy
                 assert np.isclose(point.train_flops, self.flops[index, point.epoch], rtol=1e-5), "another cost"
-        self.dearest = float(self.flops.max())
+        self.most_expensive = float(self.flops.max())
         self.allowance = float(self.flops[:, -1].mean()) * self.trials
         self.best = float(np.nanmax(self.accuracy[:, -1]))
         self.volume = self.hypervolume(self.flops[:, 1:].ravel(), self.accuracy[:, 1:].ravel())
@@ -97,7 +97,7 @@ class Pool:
 
     def hypervolume(self, flops: Any, accuracies: Any) -> float:
         """Return the area of accuracy over chance times decades of compute below the most expensive trial."""
-        return hypervolume(flops, accuracies, self.dearest, 1 / self.classes)
+        return hypervolume(flops, accuracies, self.most_expensive, 1 / self.classes)
 
     def checkpoint(self, index: int, epoch: int) -> Checkpoint | None:
         """Return the checkpoint of a configuration after ``epoch``, None if it had diverged by then."""

@@ -142,9 +142,10 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         retry_while_unavailable(lambda: write_page(store, spec.name, page))
 
     rows = run_study(request, show)
+    attach(Store(request.storage), spec.name)
     if arguments.confirm:
         rows = _confirm(request, arguments.study, recommendation_path(page), show)
-    attach(Store(request.storage), spec.name)
+        attach(Store(request.storage), spec.name)
     if arguments.json:
         print(json.dumps(as_json(rows, request.storage, page), indent=2))
     else:

@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs are begun first, so that no process is left with one of them at the end."""
-    items.sort(key=lambda item: "test_run" not in item.nodeid)
+    items.sort(key=lambda item: "test_run.py" not in item.nodeid)
 
 
 @pytest.fixture(scope="session")

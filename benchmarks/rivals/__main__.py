@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             spec, dataset = StudySpec.load(STUDY, {**overrides, "budget.epochs": asked.epochs, "seed": seed})
             images = folder / f"{seed}.npz"
             ruler = save_images(spec, dataset, images)
-            reference = ruler.dearest(spec.search.hidden_layers[1], spec.search.head_width[1])
+            reference = ruler.most_expensive(spec.search.hidden_layers[1], spec.search.head_width[1])
             found: dict[str, list[Standing]] = {}
             first = seed % len(systems)
             for name in [*systems, *systems][first : first + len(systems)]:  # not always the same one first

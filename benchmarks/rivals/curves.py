@@ -45,7 +45,7 @@ class Ruler:
         cost = trial_cost(VGG16, strategy, self.n_classes, self.image_size, images, self.cache_bytes)
         return cost.at(self.n_train, epoch)
 
-    def dearest(self, layers: int, width: int) -> float:
+    def most_expensive(self, layers: int, width: int) -> float:
         """Return the FLOPs of a whole trial of all convolutions with the largest head, where hypervolumes end."""
         head = (width,) * layers
         return self.flops(Strategy("fine_tune_all", 0, "average", head, 0.0, "adam", 1e-4), self.epochs)

@@ -13,7 +13,7 @@ import jax
 import keras
 from jax import numpy as jnp
 
-_UNTRIED = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+_NO_AUTOTUNING = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 _MAPS = 4  # dimensions of a convolution's kernel
 
 
@@ -65,11 +65,14 @@ max_pool.defvjp(_max_pool, _max_pool_gradient)
 
 
 def options(layers: Sequence[keras.layers.Layer]) -> dict[str, Any] | None:
-    """XLA's for `jax.jit` of ``layers``. For products it tries several kernels on each new shape, which takes seconds a
-    layer and saves milliseconds of a trial: left out. For convolutions they are tried: the first kernel of cuDNN made
-    the CNN baseline train for 154 s, the best for 5."""
+    """Return XLA's options for `jax.jit` of ``layers``; None for its defaults.
+
+    For products XLA tries several kernels on each new shape, which takes seconds per layer and saves milliseconds of a
+    trial: that is switched off. For convolutions they are tried: the first kernel of cuDNN made the CNN baseline train
+    for 154 s, the best for 5.
+    """
     shapes = [variable.shape for layer in layers for variable in layer.variables]
-    return None if any(len(shape) == _MAPS for shape in shapes) else _UNTRIED
+    return None if any(len(shape) == _MAPS for shape in shapes) else _NO_AUTOTUNING
 
 
 def compiled(function: Callable[[Any], Any], layers: Sequence[keras.layers.Layer]) -> Callable[[Any], Any]:

@@ -75,7 +75,7 @@ def nobody_works_on(store: Store, name: str) -> None:
         if alive or not sessions:
             break
         if look == 0:
-            log.warning("waiting for a sign of life from %s: two minutes at most", _names(sessions))
+            log.warning("waiting for a heartbeat from %s: two minutes at most", _names(sessions))
         time.sleep(BEAT)
     if sessions:
         raise StorageError(f"study {name!r} is being worked on from {_names(sessions)}: stop that first")

@@ -88,7 +88,7 @@ def close_trial(
             assert score is not None
             study.tell(number, [score, train_flops], skip_if_finished=True)
         else:
-            state = TrialState.FAIL if status == "failed" else TrialState.PRUNED
+            state = TrialState.FAIL if status in ("failed", "out_of_memory") else TrialState.PRUNED
             study.tell(number, state=state, skip_if_finished=True)
 
 

@@ -19,7 +19,7 @@ class SessionRow:
     """A session that has not ended.
 
     ``process_started`` tells a pid that was used again from the process that had it first (see
-    `harness.core.environment.process_started`). ``last_seen`` is the time of the last heartbeat by the clock of the
+    `harness.core.processes.process_started`). ``last_seen`` is the time of the last heartbeat by the clock of the
     machine that wrote it: compare it with itself only.
     """
 
@@ -54,9 +54,9 @@ class Sessions:
             command: The command line.
             spec: The resolved spec of this run, as JSON.
             environment: What the run uses, as JSON: ``commit``, ``device`` and whatever else describes it.
-            host: The machine's boot, see `harness.core.environment.host`.
+            host: The machine's boot, see `harness.core.processes.host`.
             pid: The process.
-            process_started: When it started, see `harness.core.environment.process_started`.
+            process_started: When it started, see `harness.core.processes.process_started`.
         """
         row = {
             "study": study, "command": command, "spec": spec, "environment": environment,
@@ -72,7 +72,7 @@ class Sessions:
         write(self._engine, _session.update().where(_session.c.id == session).values(ended))
 
     def record_heartbeat(self, session: int) -> None:
-        """Record a sign of life of the session. One that was taken for dead is open again."""
+        """Record a heartbeat of the session. A session that was taken for dead is open again."""
         alive = {"last_seen": now(), "ended_at": None, "outcome": None}
         write(self._engine, _session.update().where(_session.c.id == session).values(alive))
 

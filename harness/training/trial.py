@@ -10,7 +10,7 @@ from harness.training.fit import Diverged, EpochEnd, Schedule, compile_step, fit
 from harness.training.networks import Network
 from harness.training.problem import Problem
 
-_DEAD = "gives all validation images the same output to the last bit: its units are dead and learn no more"
+_DEAD_UNITS = "gives all validation images exactly the same output: its units are dead and cannot learn"
 
 OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
 """Called with the curve so far, whose last point is new. Returns a reason to stop, or None to go on."""
@@ -56,7 +56,7 @@ def run_trial(
             )
             stop = on_checkpoint(tuple(curve))
             if end.constant and problem.spec.pruning.enabled:
-                stop = _DEAD  # where no ReLU of a layer answers to any image, no gradient passes it
+                stop = _DEAD_UNITS  # where no ReLU of a layer answers to any image, no gradient passes it
             if stop is not None and end.epoch < budget.epochs:
                 status, reason = "pruned", stop
                 break

@@ -81,6 +81,7 @@ def supervise(pool: Pool, workers: int, *, count_finished: Callable[[], int]) ->
                 pool.start(worker.index)
     finally:
         pool.stop()
+    count_finished()
 
 
 def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[], int]:

@@ -11,7 +11,7 @@ from harness.core.strategy import Strategy
 RULER = Ruler(n_train=500, n_validation=500, n_classes=10, image_size=32, epochs=5, cache_bytes=10**9)
 EXTRACTION = Strategy("feature_extraction", 13, "average", (64, 32), 0.2, "adam", 3e-3)
 FINE_TUNING = Strategy("fine_tune_all", 0, "average", (), 0.0, "sgd", 1e-4)
-DEAREST = RULER.dearest(3, 4096)
+MOST_EXPENSIVE = RULER.most_expensive(3, 4096)
 
 
 def test_reports_come_back_in_order_without_what_is_late_or_half_written(tmp_path: Path) -> None:
@@ -30,15 +30,15 @@ def test_a_standing_for_each_report_that_makes_it_better() -> None:
         Report(4, "b", 2, FINE_TUNING, 0.9),
         Report(5, "c", 1, EXTRACTION, 0.8),  # not the best, but so cheap
     ]
-    found = standings(reports, RULER, DEAREST)
+    found = standings(reports, RULER, MOST_EXPENSIVE)
     assert [(standing.seconds, standing.best) for standing in found] == [(1, 0.5), (4, 0.9), (5, 0.9)]
     volumes = [standing.hypervolume for standing in found]
     assert volumes == sorted(set(volumes))
 
 
-def test_the_ruler_credits_frozen_layers_and_nothing_is_dearer_than_the_dearest() -> None:
+def test_the_ruler_credits_frozen_layers_and_nothing_is_dearer_than_the_most_expensive() -> None:
     assert RULER.flops(EXTRACTION, 5) < 0.3 * RULER.flops(FINE_TUNING, 5)
-    assert RULER.flops(FINE_TUNING, 1) < RULER.flops(FINE_TUNING, 5) < DEAREST
+    assert RULER.flops(FINE_TUNING, 1) < RULER.flops(FINE_TUNING, 5) < MOST_EXPENSIVE
 
 
 def test_verdict() -> None:

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness.search.search import resume
-from harness.search.search import worker as search_worker
 
 from dashboards import optuna, page, terminal
 from harness import run, worker
@@ -27,6 +25,8 @@ from harness.backbones.weights import Weights
 from harness.core import processes as core_processes
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
+from harness.search import resume
+from harness.search import worker as search_worker
 from harness.storage import heartbeat
 from harness.training.flops import Cost, trial_cost
 from harness.training.problem import Problem
@@ -44,7 +44,7 @@ class StubProblem:
         self.spec, self.split = spec, split
         self.backbone: Any = self
         self.weights, self.image_size, self.architecture = weights, spec.data.image_size, VGG16
-        self.images_at_once = 128
+        self.images_at_once, self.dtype = 128, "float32"
         self.features = FeatureCache(cache, self, spec.budget.cache_bytes)
 
     def load(self, *, pretrained: bool, seed: int) -> None:

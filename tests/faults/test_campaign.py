@@ -208,7 +208,7 @@ def audit(store: Store, asked: int, counts: Counter[str], epochs: int) -> dict[s
     with store.engine.connect() as connection:
         unfinished = "select count(*) from harness_trial where status is null"
         assert connection.scalar(sa.text(unfinished)) == 0
-    states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
+    states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL, "out_of_memory": TrialState.FAIL}
     for number, row in rows.iterrows():
         trial = told[number]  # type: ignore[index]
         assert trial.state == states.get(row["status"], TrialState.PRUNED)

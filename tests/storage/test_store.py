@@ -276,7 +276,7 @@ class StoreContract:
         opened.trials.begin(
             "mnist", 0, TrialStart(strategy=strategy(head=()), origin="advice", seed=0, planned_flops=TERA), session=run
         )
-        opened.trials.end("mnist", 0, TrialResult("over_budget", 0.0, TERA, reason="too dear"), session=run)
+        opened.trials.end("mnist", 0, TrialResult("over_budget", 0.0, TERA, reason="too expensive"), session=run)
         row = opened.trials.frame("mnist").iloc[0]
         assert row["head"] == "" and row["epochs"] == 0 and row["seconds_total"] == 0
         assert row[["val_accuracy", "val_loss", "train_loss"]].isna().all()
@@ -549,7 +549,9 @@ class StoreContract:
         pd.testing.assert_frame_equal(opened.trials.frame("mnist"), before)
         opened.engine.dispose()
 
-        with pytest.raises(StorageError, match=r"schema version '9999'.*wants '00.*update the harness.*--storage"):
+        with pytest.raises(
+            StorageError, match=r"schema version '9999'.*wants '00.*version of the harness that made it.*--storage"
+        ):
             Store(url)
 
     def test_a_migration_that_fails_leaves_the_database_as_it_was(

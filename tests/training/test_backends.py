@@ -72,7 +72,7 @@ def test_what_is_ours_on_jax_does_as_its_own() -> None:
     assert outcome.returncode == 0, outcome.stdout
 
 
-@pytest.mark.large  # a minute: JAX compiles each shape anew
+@pytest.mark.large  # a minute: JAX compiles each shape
 def test_jax_trains_as_tensorflow_does(study_file: Path, tmp_path: Path) -> None:
     on_tensorflow, on_jax = (curves(backend, study_file, tmp_path) for backend in ("tensorflow", "jax"))
     # Rounding differs from the first convolution on, and each step carries it further: .26 % was seen.

@@ -47,7 +47,7 @@ def test_a_tiny_network_counted_by_hand() -> None:
     assert prefix_cost(TINY, 8, 0) == 0
     assert prefix_cost(TINY, 8, 1) == first
     assert prefix_cost(TINY, 8) == first + second
-    head = 2 * (2 * 4 * 5 + 5) + 4 * 4 * 4  # weights' gradient as dear as the way forward; the averages' sums
+    head = 2 * (2 * 4 * 5 + 5) + 4 * 4 * 4  # weights' gradient as expensive as the way forward; the averages' sums
     head_input = 2 * 4 * 5 + 4 * 4 * 4
     every = first + second + head + head_input + second + 2 * 9 * 2 * 64 + 8 * 8 * 2 * (2 * 9 * 3 + 1) + 4 * 4 * 2 * 5
     assert step_cost(TINY, strategy(0), n_classes=5, image_size=8) == every

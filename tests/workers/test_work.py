@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from harness import command, worker
 from harness.core import environment
@@ -232,6 +233,7 @@ class TestTrials:
         self.worker(store, tiny_problem).run(lambda *_: None, stop=lambda: False)
         rows = store.trials.frame("tiny").set_index("number")
         assert rows.loc[0, "status"] == "out_of_memory"
+        assert open_study(store, "tiny").trials[0].state == TrialState.FAIL, "the sampler does not learn from it"
         refused = rows[rows["status"] == "over_budget"]
         assert len(refused) + len(begun) == 8 and len(refused) > 0
         assert refused["reason"].str.fullmatch(r"needs at least the memory of trial \d, which ran out of it").all()

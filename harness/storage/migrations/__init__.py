@@ -38,6 +38,6 @@ def migrate(connection: sa.Connection, folder: Path = FOLDER) -> None:
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
         raise StorageError(
             f"the database {shown(connection.engine.url)} has schema version {found!r}, this harness wants {wanted!r}: "
-            "update the harness, or give another database with --storage"
+            "use the version of the harness that made it, or give another database with --storage"
         )
     command.upgrade(config, "head")
