@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from benchmarks.record import machine, write
-from harness.backbones.vgg16 import Backbone, as_numpy, resized
+from harness.backbones.devices import as_numpy
+from harness.backbones.preprocessing import resized
+from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import Weights, load_weights
 from harness.core.spec import StudySpec
 from harness.data.dataset import join, load_split

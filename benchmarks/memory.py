@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.record import machine, write
-from harness.backbones.vgg16 import fast_precision
+from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, OPTIMIZERS, POOLINGS, Strategy, depths

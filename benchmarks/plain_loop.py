@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.plain_model import plain_model, save_weights
 from benchmarks.record import machine, write
-from harness.backbones.vgg16 import fast_precision, resized
+from harness.backbones.devices import fast_precision
+from harness.backbones.preprocessing import resized
 from harness.backbones.weights import load_weights
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy

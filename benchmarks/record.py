@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.arguments import shown_arguments
-from harness.backbones import vgg16
+from harness.backbones import devices
 from harness.core import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def machine() -> dict[str, Any]:
     """Return processor or GPU, versions, commit, date and command line, which every result carries."""
-    found = environment.describe(vgg16.device())
+    found = environment.describe(devices.device())
     return {
         **found.as_dict(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",

@@ -84,7 +84,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
     with command.loading():
-        from harness.backbones.vgg16 import device  # heavy: TensorFlow or JAX is loaded
+        from harness.backbones.devices import device  # heavy: TensorFlow or JAX is loaded
         from harness.backbones.weights import load_weights
         from harness.deployment.exported_model import Signature
         from harness.deployment.model_card import model_card

@@ -36,7 +36,7 @@ from benchmarks import record
 from benchmarks.plain_model import save_weights
 from benchmarks.rivals.curves import Report, Ruler, Standing, Verdict, as_line, judge, read_reports, standings
 from benchmarks.rivals.job import STUDY, Job
-from harness.backbones.vgg16 import resized
+from harness.backbones.preprocessing import resized
 from harness.backbones.weights import load_weights
 from harness.core.paths import user_cache
 from harness.core.spec import DatasetSpec, StudySpec

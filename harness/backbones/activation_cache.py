@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from harness.backbones.architecture import feature_shape
 from harness.backbones.batches import batches
-from harness.backbones.vgg16 import Backbone, as_numpy
+from harness.backbones.devices import as_numpy
+from harness.backbones.vgg16 import Backbone
 from harness.core.errors import StorageError
 from harness.data.dataset import Images
 

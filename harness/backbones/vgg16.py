@@ -10,63 +10,13 @@ from keras import ops
 from numpy.typing import NDArray
 
 from harness.backbones.architecture import RGB, VGG16, Conv
+from harness.backbones.devices import keep_compiled, on_gpu
+from harness.backbones.preprocessing import Prepare
 from harness.backbones.weights import Weights
-from harness.core import environment
-from harness.core.paths import user_cache
-from harness.core.spec import Precision
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each function that is traced for a new shape
 
-IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
-_COMPILED_BYTES = 2 * 10**9
-"""What JAX may keep of what it compiles; it drops what was used longest ago."""
 _IMAGENET_DEVIATION = 58.0  # of the pixels, about the same in each channel
-
-
-class Prepare(keras.layers.Layer):  # type: ignore[misc]
-    """Raw images (n, h, w[, 3]) uint8, RGB or grey -> what VGG16 was trained on: (n, size, size, 3) BGR, centred.
-
-    In the graph, so that images stay small in memory and are resized a batch at a time. The same numbers as
-    ``keras.applications.vgg16.preprocess_input`` on resized RGB, without its in-place change.
-    """
-
-    def __init__(self, image_size: int) -> None:
-        super().__init__(dtype="float32", trainable=False)
-        self.image_size = image_size
-
-    def call(self, pixels: Any) -> Any:
-        """Resize (bilinear), repeat a grey channel, turn to BGR and centre."""
-        values = _resized(pixels, self.image_size, [2, 1, 0])
-        return values - ops.convert_to_tensor(np.asarray(IMAGENET_MEAN_BGR, np.float32))
-
-
-def resized(pixels: Any, image_size: int) -> Any:
-    """Pixels (n, h, w[, 3]) -> (n, size, size, 3) float32 RGB, still 0 to 255; bilinear, without aliasing."""
-    return _resized(pixels, image_size, [0, 1, 2])
-
-
-def _resized(pixels: Any, image_size: int, order: list[int]) -> Any:
-    """As `resized`, the channels in that ``order``.
-
-    Two matrix products, one for the rows and one for columns and channels: TensorFlow's own resizing takes one core as
-    long as several convolutions, and to turn the channels around about as long again.
-    """
-    values = ops.cast(pixels, "float32")
-    _, height, width, *colour = values.shape
-    channels = np.eye(3, dtype=np.float32)[:, order] if colour else np.ones((1, 3), np.float32)
-    rows = ops.reshape(values, (-1, height, width * len(channels)))
-    columns = np.kron(bilinear(width, image_size).T, channels)
-    values = ops.matmul(ops.matmul(bilinear(height, image_size), rows), columns)
-    return ops.reshape(values, (-1, image_size, image_size, 3))
-
-
-def bilinear(length: int, size: int) -> NDArray[np.float32]:
-    """Matrix (size, length) that resizes a row of ``length`` pixels to ``size``, as Keras does with ``antialias``:
-    where they become fewer, each is a mean over all that fall on it."""
-    reach = max(1.0, length / size)
-    centres = (np.arange(size) + 0.5) * length / size
-    weights = np.maximum(0.0, 1 - np.abs(np.arange(length) + 0.5 - centres[:, None]) / reach)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 class Backbone:
@@ -101,7 +51,7 @@ class Backbone:
         The layers are those of ``keras.applications.VGG16``, which would draw 15 million weights that are never used.
         ``dtype`` is the layers' dtype policy, by default the process's.
         """
-        _keep_compiled()
+        keep_compiled()
         inputs = values = keras.Input((image_size, image_size, RGB))
         for conv in VGG16:
             values = keras.layers.Conv2D(
@@ -230,49 +180,3 @@ def uniform(draws: np.random.Generator, limit: float, shape: tuple[int, ...]) ->
     values -= np.float32(0.5)
     values *= np.float32(2 * limit)
     return values
-
-
-def device() -> str:
-    """What trials run on, in words: the GPU's name, or the processor and its cores."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        first = jax.devices()[0]
-        return str(first.device_kind) if first.platform == "gpu" else environment.cpu()
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
-    return environment.cpu()
-
-
-def on_gpu() -> bool:
-    """Whether the backend sees a GPU."""
-    return device() != environment.cpu()
-
-
-def _keep_compiled() -> None:
-    """Let JAX keep what it compiles for a GPU, for later processes: VGG16's convolutions took it 24 s on an H200.
-
-    Not for a processor: those of two machines that share the folder may differ.
-    """
-    if keras.backend.backend() == "jax" and on_gpu():
-        import jax
-
-        config: Any = jax.config
-        config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
-        config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
-
-
-def fast_precision() -> Precision:
-    """What this machine trains fastest in: bfloat16 on a GPU, and where TensorFlow's processor multiplies it.
-
-    JAX on a processor has no fast convolution in either.
-    """
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    return "bfloat16" if on_gpu() or (on_tensorflow and environment.multiplies_bfloat16()) else "float32"
-
-
-def as_numpy(tensor: Any) -> NDArray[Any]:
-    """A backend tensor as a NumPy array, float32 where it was bfloat16."""
-    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))

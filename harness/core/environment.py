@@ -30,7 +30,7 @@ class Environment:
 def describe(device: str) -> Environment:
     """Return the environment of this process.
 
-    ``device`` is the backend's name for it, see `harness.backbones.vgg16.device`.
+    ``device`` is the backend's name for it, see `harness.backbones.devices.device`.
     """
     return Environment(_commit(), _versions(), device, f"{platform.system()} {platform.machine()}")
 

@@ -13,9 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from harness.backbones.vgg16 import IMAGENET_MEAN_BGR, Backbone, as_numpy, bilinear
+from harness.backbones.devices import as_numpy
+from harness.backbones.preprocessing import IMAGENET_MEAN_BGR, bilinear
+from harness.backbones.vgg16 import Backbone
 from harness.deployment.exported_model import MEMBER, Signature
-from harness.training.networks import Dropout, Network, Scale
+from harness.training.layers import Dropout, Scale
+from harness.training.networks import Network
 
 IMAGES, PROBABILITIES = "images", "probabilities"
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from harness.backbones.activation_cache import FeatureCache
 from harness.backbones.batches import batches
-from harness.backbones.vgg16 import Backbone, as_numpy
+from harness.backbones.devices import as_numpy
+from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
 from harness.core.errors import DataError
 from harness.core.paths import user_cache

@@ -13,9 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from harness.core.clock import Clock
 from harness.core.metrics import Scores
 from harness.core.results import BaselineName, Checkpoint, TrialResult
+from harness.training.baseline_networks import CNN_DROPOUT, cnn, cnn_pool, mlp
 from harness.training.fit import Diverged, Schedule, compile_step, fit, out_of_memory
 from harness.training.flops import cnn_cost, mlp_cost, prefix_cost
-from harness.training.networks import CNN_DROPOUT, Network, cnn_pool
+from harness.training.networks import Network
 from harness.training.problem import Problem
 
 _LEARNING_RATE = 1e-3
@@ -40,8 +41,10 @@ def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
         return _linear_probe(problem, seed)
     size, n_classes = problem.spec.data.image_size, problem.split.n_classes
     if name == "mlp":
-        return _trained(problem.networks.mlp(), mlp_cost(size, n_classes), 0.0, problem, seed)
-    return _trained(problem.networks.cnn(), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed)
+        return _trained(mlp(problem.backbone, n_classes), mlp_cost(size, n_classes), 0.0, problem, seed)
+    return _trained(
+        cnn(problem.backbone, n_classes), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed
+    )
 
 
 def _majority(problem: Problem) -> TrialResult:

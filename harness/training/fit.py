@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.backbones.activation_cache import drop_pages
 from harness.backbones.batches import batches, edges
-from harness.backbones.vgg16 import as_numpy
+from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
 from harness.core.metrics import Scores
 from harness.core.strategy import OptimizerName

@@ -1,4 +1,4 @@
-"""Networks that trials train: a slice of VGG16 with a head on it, and the baselines' MLP and CNN.
+"""Networks that trials train: a slice of VGG16 with a head on it.
 
 Layers and variables of a head are named, the same in every network: TensorFlow keeps 35 kB for each name and shape of a
 variable that it has ever seen, and Keras would number the names on through the process.
@@ -11,70 +11,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
-from harness.backbones.architecture import RGB
-from harness.backbones.vgg16 import Backbone, as_numpy, in_turn, resized, uniform
+from harness.backbones.devices import as_numpy
+from harness.backbones.vgg16 import Backbone, in_turn, uniform
 from harness.core.strategy import Pooling, Strategy
-from harness.training.flops import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
-
-CNN_DROPOUT = 0.5
-
-
-class Dropout(keras.layers.Layer):  # type: ignore[misc]
-    """Inverted dropout whose rate is a variable, so that one compiled step serves every rate."""
-
-    def __init__(self, name: str, dtype: str | None = None) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.rate = self.add_weight(
-            shape=(), initializer="zeros", trainable=False, name="rate", dtype="float32", autocast=False
-        )
-        self.draws = keras.random.SeedGenerator(0, name="draws")
-
-    def call(self, values: Any, training: bool = False) -> Any:
-        """Zero a share ``rate`` of the values and scale up the rest, in training only."""
-        if not training:
-            return values
-        keep = ops.cast(
-            keras.random.uniform(ops.shape(values), seed=self.draws, dtype="float32") >= self.rate, values.dtype
-        )
-        return values * (keep / ops.cast(1 - self.rate, values.dtype))
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
-        return shape
-
-    def reset(self, rate: float, seed: int) -> None:
-        """Set the rate and start the random stream again."""
-        self.rate.assign(rate)
-        self.draws.state.assign(np.asarray([seed, 0], dtype="uint32"))
-
-
-class Scale(keras.layers.Layer):  # type: ignore[misc]
-    """Divides the pooled features by their root mean square, measured once before training and then left alone.
-
-    VGG16's features on 32x32 digits have a root mean square of 11. A freshly drawn head on them starts with logits of
-    that size: its first steps tear at the convolutions below, and small hidden layers die. With a start at unit scale
-    (data-dependent, as in Mishkin and Matas 2016) the same trials ended half a point to two points higher.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(name="scale", dtype="float32")
-        self.factor = self.add_weight(shape=(), initializer="ones", trainable=False, name="factor", dtype="float32")
-
-    def call(self, values: Any) -> Any:
-        """Scale."""
-        return values * ops.cast(self.factor, values.dtype)
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
-        return shape
-
-    def measure(self, values: Any) -> None:
-        """Make ``values`` those that come out with a root mean square of 1."""
-        mean_square = float(as_numpy(ops.mean(ops.square(ops.cast(values, "float32")))))
-        self.factor.assign(1 / np.sqrt(mean_square) if mean_square > 0 else 1.0)
+from harness.training.layers import Dropout, Scale
 
 
 @dataclass(eq=False)
@@ -220,35 +162,11 @@ class Networks:
         """Return the layers of a head, with their variables."""
         last = self._backbone.layers[-1]
         layers = _head(pooling, widths, self._n_classes)
-        _give_variables(layers, last.output.shape)
+        give_variables(layers, last.output.shape)
         return layers
 
-    def mlp(self) -> Network:
-        """The article's MLP on the flattened images: three hidden layers of 500, ReLU."""
-        layers = [keras.layers.Flatten()]
-        layers += [keras.layers.Dense(width, "relu") for width in MLP_HIDDEN]
-        return self._from_pixels([*layers, _logits(self._n_classes)])
 
-    def cnn(self) -> Network:
-        """The article's CNN: three convolution modules, a hidden layer of 64, dropout.
-
-        The listing of a module is lost. By memory of the original it is 32 filters of 5x5, ReLU and 4x4 max-pooling:
-        unsure, and three 4x4 pools need 64 pixels, so smaller images get 2x2.
-        """
-        layers: list[keras.layers.Layer] = []
-        for _ in range(CNN_MODULES):
-            layers.append(keras.layers.Conv2D(CNN_FILTERS, CNN_KERNEL, padding="same", activation="relu"))
-            layers.append(keras.layers.MaxPooling2D(cnn_pool(self._backbone.image_size)))
-        layers += [keras.layers.Flatten(), keras.layers.Dense(CNN_WIDTH, "relu"), Dropout("dropout")]
-        return self._from_pixels([*layers, _logits(self._n_classes)])
-
-    def _from_pixels(self, layers: Sequence[keras.layers.Layer]) -> Network:
-        scaled = Scaled(self._backbone.image_size)
-        _give_variables(layers, (None, self._backbone.image_size, self._backbone.image_size, RGB))
-        return Network([scaled], [], layers, layers, scaled, self._backbone.images_at_once)
-
-
-def _give_variables(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> None:
+def give_variables(layers: Sequence[keras.layers.Layer], shape: tuple[int | None, ...]) -> None:
     """Give ``layers`` their variables, as for an input of that shape. To call them would do, and takes longer."""
     for layer in layers:
         layer.build(shape)
@@ -266,23 +184,6 @@ def _forget_kernels() -> None:
         keras.config.set_dtype_policy(policy)
 
 
-class Scaled(keras.layers.Layer):  # type: ignore[misc]
-    """Raw images -> (n, size, size, 3) RGB from 0 to 1, the input of the networks that know nothing of ImageNet."""
-
-    def __init__(self, image_size: int) -> None:
-        super().__init__(dtype="float32", trainable=False)
-        self.image_size = image_size
-
-    def call(self, pixels: Any) -> Any:
-        """Resize and scale."""
-        return resized(pixels, self.image_size) / 255.0
-
-
-def cnn_pool(image_size: int) -> int:
-    """Side of the CNN baseline's max-pooling: 4 where three of them fit, else 2."""
-    return 4 if image_size >= 4**CNN_MODULES else 2
-
-
 def _head(pooling: Pooling, widths: Sequence[int], n_classes: int) -> list[keras.layers.Layer]:
     """In float32 under mixed precision too: TensorFlow keeps 0.3 MB for each shape of a product in bfloat16, and hardly
     a head comes twice."""
@@ -295,10 +196,10 @@ def _head(pooling: Pooling, widths: Sequence[int], n_classes: int) -> list[keras
     for i, width in enumerate(widths, start=1):
         layers.append(_dense(width, f"hidden_{i}", activation="relu"))
         layers.append(Dropout(f"dropout_{i}", dtype="float32"))
-    return [*layers, _logits(n_classes)]
+    return [*layers, logits_layer(n_classes)]
 
 
-def _logits(n_classes: int) -> keras.layers.Layer:
+def logits_layer(n_classes: int) -> keras.layers.Layer:
     # softmax and loss stay in float32 under mixed precision
     return _dense(n_classes, "logits")
 

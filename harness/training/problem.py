@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbones.activation_cache import FeatureCache
-from harness.backbones.vgg16 import Backbone, on_gpu
+from harness.backbones.devices import on_gpu
+from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import Weights
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.backbones.vgg16 import Backbone, fast_precision
+from harness.backbones.devices import fast_precision
+from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
 from harness.core.paths import user_cache
 from harness.core.spec import BaselinesSpec, Budget, DatasetSpec, DataSpec, Pruning, SearchSpace, StudySpec

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import optuna
 
 from harness.analysis.rows import Rows
-from harness.backbones.vgg16 import fast_precision
+from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
 from harness.core.errors import SpecError
 from harness.core.results import TrialResult

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.backbones import vgg16
+from harness.backbones import devices
 from harness.backbones.weights import Weights, load_weights
 from harness.core import environment
 from harness.core.errors import DataError, SpecError
@@ -126,7 +126,7 @@ def check_same_images(row: StudyRow, split: Split) -> None:
 @contextmanager
 def recorded_session(store: Store, spec: StudySpec, weights: Weights, command: str) -> Iterator[int]:
     """Record this process's session in the store while the block runs, with a heartbeat, and how it ended."""
-    described = environment.describe(vgg16.device()).as_dict() | {"weights": weights.source}
+    described = environment.describe(devices.device()).as_dict() | {"weights": weights.source}
     session = retry_while_unavailable(lambda: begin_session(store, spec, command=command, environment=described))
     how = "crashed"
     try:

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from harness.backbones import activation_cache
 from harness.backbones.activation_cache import FeatureCache, drop_pages
-from harness.backbones.vgg16 import as_numpy
+from harness.backbones.devices import as_numpy
 from harness.core.errors import StorageError
 from harness.data.dataset import Images
 from harness.training.problem import Problem

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.backbones.architecture import VGG16
-from harness.backbones.vgg16 import Backbone, Prepare, as_numpy, resized
+from harness.backbones.devices import as_numpy
+from harness.backbones.preprocessing import Prepare, resized
+from harness.backbones.vgg16 import Backbone
 from harness.core.strategy import N_CONVS, Pooling, Strategy
 from tests.helpers.tiny import tiny_backbone, tiny_weights
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from harness import run
-from harness.backbones.vgg16 import Backbone, as_numpy
+from harness.backbones.devices import as_numpy
+from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
 from harness.core.spec import StudySpec
 from harness.data.dataset import draw

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from harness.backbones.vgg16 import as_numpy
+from harness.backbones.devices import as_numpy
 from harness.core.strategy import Kind, Pooling, Strategy
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone

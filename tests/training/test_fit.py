@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.backbones.batches import batches
-from harness.backbones.vgg16 import as_numpy
+from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
 from harness.core.strategy import N_CONVS, OptimizerName, Strategy
 from harness.training.fit import (

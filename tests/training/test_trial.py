@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.backbones.vgg16 import as_numpy
+from harness.backbones.devices import as_numpy
 from harness.core.results import BASELINES, STATUSES, BaselineName, Checkpoint
 from harness.core.spec import Budget, Pruning
 from harness.core.strategy import KINDS, N_CONVS, Kind, Strategy
 from harness.training import baselines, trial
+from harness.training.baseline_networks import cnn_pool
 from harness.training.baselines import run_baseline
-from harness.training.networks import cnn_pool
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 

@@ -1,0 +1,68 @@
+"""What becomes of raw images before a network sees them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+class Prepare(keras.layers.Layer):  # type: ignore[misc]
+    """Raw images (n, h, w[, 3]) uint8, RGB or grey -> what VGG16 was trained on: (n, size, size, 3) BGR, centred.
+
+    In the graph, so that images stay small in memory and are resized a batch at a time. The same numbers as
+    ``keras.applications.vgg16.preprocess_input`` on resized RGB, without its in-place change.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__(dtype="float32", trainable=False)
+        self.image_size = image_size
+
+    def call(self, pixels: Any) -> Any:
+        """Resize (bilinear), repeat a grey channel, turn to BGR and centre."""
+        values = _resized(pixels, self.image_size, [2, 1, 0])
+        return values - ops.convert_to_tensor(np.asarray(IMAGENET_MEAN_BGR, np.float32))
+
+
+class Scaled(keras.layers.Layer):  # type: ignore[misc]
+    """Raw images -> (n, size, size, 3) RGB from 0 to 1, the input of networks without ImageNet weights."""
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__(dtype="float32", trainable=False)
+        self.image_size = image_size
+
+    def call(self, pixels: Any) -> Any:
+        """Resize and scale."""
+        return resized(pixels, self.image_size) / 255.0
+
+
+def resized(pixels: Any, image_size: int) -> Any:
+    """Pixels (n, h, w[, 3]) -> (n, size, size, 3) float32 RGB, still 0 to 255; bilinear, without aliasing."""
+    return _resized(pixels, image_size, [0, 1, 2])
+
+
+def _resized(pixels: Any, image_size: int, order: list[int]) -> Any:
+    """As `resized`, the channels in that ``order``.
+
+    Two matrix products, one for the rows and one for columns and channels: TensorFlow's own resizing takes one core as
+    long as several convolutions, and to turn the channels around about as long again.
+    """
+    values = ops.cast(pixels, "float32")
+    _, height, width, *colour = values.shape
+    channels = np.eye(3, dtype=np.float32)[:, order] if colour else np.ones((1, 3), np.float32)
+    rows = ops.reshape(values, (-1, height, width * len(channels)))
+    columns = np.kron(bilinear(width, image_size).T, channels)
+    values = ops.matmul(ops.matmul(bilinear(height, image_size), rows), columns)
+    return ops.reshape(values, (-1, image_size, image_size, 3))
+
+
+def bilinear(length: int, size: int) -> NDArray[np.float32]:
+    """Matrix (size, length) that resizes a row of ``length`` pixels to ``size``, as Keras does with ``antialias``:
+    where they become fewer, each is a mean over all that fall on it."""
+    reach = max(1.0, length / size)
+    centres = (np.arange(size) + 0.5) * length / size
+    weights = np.maximum(0.0, 1 - np.abs(np.arange(length) + 0.5 - centres[:, None]) / reach)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
