@@ -1,21 +1,22 @@
 """The training step on TensorFlow: a graph for each start, freeze depth, kind of head and optimizer.
 
-To trace and optimize a graph takes up to a second, and hardly a head comes twice. So a head's weights are arguments
-whose shapes leave its widths open, and a graph serves all heads with the same layers.
+To trace and optimize a graph takes up to a second, and hardly a head comes twice. So the head's variables are arguments
+whose shapes leave its widths open: a graph serves all heads with the same layers.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from harness.core.strategy import OptimizerName
-from harness.training.networks import Network
+from harness.training.networks import Network, variables_of
 from harness.training.objective import ADAM, MOMENTUM, cross_entropy
 
-_KEPT = 12
+_KEPT = 8
 """Graphs, each of up to 10 MB. TensorFlow gives back all of one that is dropped."""
 _SLOTS: dict[OptimizerName, int] = {"adam": 2, "sgd": 1}
 
@@ -48,27 +49,27 @@ class TensorFlowSteps:
 
     def _trace(self, frozen: Layers, trainable: Layers, template: Layers, optimizer: OptimizerName) -> Any:
         shared = self._shared(trainable, optimizer)
-        own = [variable for layer in template for variable in layer.variables]
+        own = variables_of(template)
+        trains = [variable.trainable for variable in own]
 
         def run(inputs: Any, labels: Any, weights: Any, rate: Any, step: Any, head: Sequence[State]) -> Any:
             values = [state[0].read_value() for state in head]
-            trained = [value for value, variable in zip(values, own, strict=True) if variable.trainable]
+            sources = [*(state[0] for state in shared), *compress(values, trains)]
             outputs = inputs
             for layer in frozen:
                 outputs = layer(outputs, training=False)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch([*(variable for variable, *_ in shared), *trained])
+                tape.watch(sources)
                 for layer in trainable:
                     outputs = layer(outputs, training=True)
                 with keras.StatelessScope() as scope:
-                    for variable, value in zip(own, values, strict=True):
-                        scope.add_update((variable, value))  # unlike a mapping it takes a value of another shape
+                    for replaced in zip(own, values, strict=True):
+                        scope.add_update(replaced)  # unlike a mapping it takes a value of another shape
                     for layer in template:
                         outputs = layer(outputs, training=True)
                 loss = cross_entropy(outputs, labels, weights)
-            gradients = tape.gradient(loss, [*(variable for variable, *_ in shared), *trained])
-            states = [*shared, *(state for state, variable in zip(head, own, strict=True) if variable.trainable)]
-            _update(optimizer, states, gradients, rate, step)
+            gradients = tape.gradient(loss, sources)
+            _update(optimizer, [*shared, *compress(head, trains)], gradients, rate, step)
             for state, variable, value in zip(head, own, values, strict=True):
                 if (after := scope.get_current_value(variable)) is not value:  # the state of a random generator
                     state[0].assign(after)
@@ -93,9 +94,8 @@ class TensorFlowStep:
         for _, *slots in self._shared:
             for slot in slots:
                 slot.assign(tf.zeros_like(slot))
-        template = [variable for layer in self._network.template for variable in layer.variables]
         self._head = []
-        for variable, like in zip(self._network.head_variables(), template, strict=True):
+        for variable, like in zip(self._network.head_variables(), variables_of(self._network.template), strict=True):
             shape = [None if length == 1 else length for length in like.shape]
             count = _SLOTS[self._optimizer] if variable.trainable else 0
             values = [variable.value, *[tf.zeros_like(variable.value)] * count]
