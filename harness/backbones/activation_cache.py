@@ -46,7 +46,8 @@ class FeatureCache:
     """Activations of ImageNet VGG16 under ``root``, one folder an entry, keyed by everything they depend on."""
 
     def __init__(self, root: Path, backbone: Backbone, max_bytes: int) -> None:
-        """``max_bytes`` bounds the whole folder: the entries used longest ago are dropped. Raises StorageError."""
+        """Open the folder ``root``. ``max_bytes`` bounds it: the entries used longest ago are dropped. Raises
+        StorageError."""
         self.root = root
         self.max_bytes = max_bytes
         self.backbone = backbone
@@ -107,7 +108,7 @@ class FeatureCache:
         return n_images, *feature_shape(self.backbone.architecture, boundary, self.backbone.image_size)
 
     def _open(self, folder: Path, n_images: int, boundary: int) -> Features | None:
-        """The entry, or None where there is none or it is not what was written."""
+        """Return the entry, or None where there is none or it is damaged."""
         file = folder / "values.npy"
         try:
             entry = json.loads((folder / "entry.json").read_text())
@@ -164,7 +165,7 @@ def _lock_of(folder: Path) -> str:
 
 
 def _checksum(path: Path, values: np.memmap[Any, Any]) -> int:
-    """CRC-32 of the bytes of ``values`` in the file ``path``, read a piece at a time: as mapped they would stay."""
+    """Return the CRC-32 of the bytes of ``values`` in the file ``path``, read in pieces: mapped pages would stay."""
     found = 0
     with path.open("rb") as file:
         file.seek(values.offset)
@@ -191,7 +192,7 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder that appears as ``target`` whole or not at all. Called with the entry's lock held."""
+    """Yield a folder that appears as ``target`` whole or not at all. Called with the entry's lock held."""
     for left in target.parent.glob(f"{_BUILDING}{target.name}-*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     building = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{target.name}-", dir=target.parent))

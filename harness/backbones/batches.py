@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 def edges(n: int, batch_size: int) -> list[tuple[int, int]]:
-    """First row and end of each batch of ``n`` rows: as few as ``batch_size`` allows, of sizes that differ by one at
-    most."""
+    """Return first row and end of each batch of ``n`` rows: as few as ``batch_size`` allows, of sizes that differ by
+    one at most."""
     count = math.ceil(n / batch_size)
     return list(itertools.pairwise(round(i * n / count) for i in range(count + 1)))
 
 
 def batches(n: int, batch_size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Rows and weights of even batches. All have the same length: a short one is filled up with a row of weight
+    """Yield rows and weights of even batches. All have the same length: a short one is filled up with a row of weight
     zero."""
     cut = edges(n, batch_size)
     length = max(last - first for first, last in cut)

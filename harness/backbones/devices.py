@@ -16,7 +16,7 @@ _COMPILED_BYTES = 2 * 10**9
 
 
 def device() -> str:
-    """What trials run on, in words: the GPU's name, or the processor and its cores."""
+    """Name what trials run on: the GPU, or the processor and its cores."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -48,7 +48,7 @@ def keep_compiled() -> None:
 
 
 def fast_precision() -> Precision:
-    """What this machine trains fastest in: bfloat16 on a GPU, and where TensorFlow's processor multiplies it.
+    """Return what this machine trains fastest in: bfloat16 on a GPU, and where TensorFlow's processor multiplies it.
 
     JAX on a processor has no fast convolution in either.
     """
@@ -57,5 +57,5 @@ def fast_precision() -> Precision:
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:
-    """A backend tensor as a NumPy array, float32 where it was bfloat16."""
+    """Return a backend tensor as a NumPy array, float32 where it was bfloat16."""
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))

@@ -19,7 +19,7 @@ _MAPS = 4  # dimensions of a convolution's kernel
 
 @jax.custom_vjp
 def relu(values: Any) -> Any:
-    """The positive part."""
+    """Return the positive part."""
     return jnp.maximum(values, 0)
 
 
@@ -37,8 +37,8 @@ relu.defvjp(_relu, _relu_gradient)
 
 @jax.custom_vjp
 def max_pool(maps: Any) -> Any:
-    """Maxima of 2x2 windows of ``maps`` (n, height, width, channels), both sides even. The gradient goes to the first
-    of equal ones."""
+    """Return the maxima of 2x2 windows of ``maps`` (n, height, width, channels), both sides even. The gradient goes to
+    the first of equal ones."""
     return _windows(maps).max(axis=(2, 4))
 
 
@@ -76,7 +76,7 @@ def options(layers: Sequence[keras.layers.Layer]) -> dict[str, Any] | None:
 
 
 def compiled(function: Callable[[Any], Any], layers: Sequence[keras.layers.Layer]) -> Callable[[Any], Any]:
-    """``function``, which calls ``layers`` and changes none of their variables, compiled."""
+    """Compile ``function``, which calls ``layers`` and changes none of their variables."""
     variables = [variable for layer in layers for variable in layer.variables]
 
     @partial(jax.jit, compiler_options=options(layers))

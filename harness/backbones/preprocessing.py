@@ -40,12 +40,12 @@ class Scaled(keras.layers.Layer):  # type: ignore[misc]
 
 
 def resized(pixels: Any, image_size: int) -> Any:
-    """Pixels (n, h, w[, 3]) -> (n, size, size, 3) float32 RGB, still 0 to 255; bilinear, without aliasing."""
+    """Resize pixels (n, h, w[, 3]) to (n, size, size, 3) float32 RGB, still 0 to 255; bilinear, without aliasing."""
     return _resized(pixels, image_size, [0, 1, 2])
 
 
 def _resized(pixels: Any, image_size: int, order: list[int]) -> Any:
-    """As `resized`, the channels in that ``order``.
+    """Do as `resized`, with the channels in that ``order``.
 
     Two matrix products, one for the rows and one for columns and channels: TensorFlow's own resizing takes one core as
     long as several convolutions, and to turn the channels around about as long again.
@@ -60,8 +60,8 @@ def _resized(pixels: Any, image_size: int, order: list[int]) -> Any:
 
 
 def bilinear(length: int, size: int) -> NDArray[np.float32]:
-    """Matrix (size, length) that resizes a row of ``length`` pixels to ``size``, as Keras does with ``antialias``:
-    where they become fewer, each is a mean over all that fall on it."""
+    """Return the matrix (size, length) that resizes a row of ``length`` pixels to ``size``, as Keras does with
+    ``antialias``: where they become fewer, each is a mean over all that fall on it."""
     reach = max(1.0, length / size)
     centres = (np.arange(size) + 0.5) * length / size
     weights = np.maximum(0.0, 1 - np.abs(np.arange(length) + 0.5 - centres[:, None]) / reach)

@@ -169,7 +169,7 @@ _OPTIONS = dict.fromkeys(
 
 
 def shown(url: URL | str) -> str:
-    """The URL of a database as it may be printed and recorded: `HIDDEN` stands for all that could be a password.
+    """Return a database URL as it may be printed and recorded: `HIDDEN` stands for all that could be a password.
 
     Of text that does not parse nothing is shown.
     """
@@ -195,7 +195,7 @@ def shown(url: URL | str) -> str:
 
 
 def _hidden(url: URL) -> set[str]:
-    """The parts of a URL that are a password or could be one.
+    """Return the parts of a URL that are a password or could be one.
 
     All but what is known to be harmless: a password stands in several places, and with a typing error (a ``;`` for the
     ``&``, an option's name) in any.
@@ -210,7 +210,7 @@ def _hidden(url: URL) -> set[str]:
 
 
 def _without(secret: set[str], text: str) -> str:
-    """The text with `HIDDEN` for the secrets, also as they stand in a URL or among a driver's parameters."""
+    """Replace the secrets in the text by `HIDDEN`, also as they stand in a URL or among a driver's parameters."""
     written = {form for part in secret for form in (part, quote(part, safe=" +"), re.sub(r"(['\\])", r"\\\1", part))}
     for form in sorted(written - {""}, key=len, reverse=True):
         text = text.replace(form, HIDDEN)

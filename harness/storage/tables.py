@@ -64,7 +64,7 @@ def _one_of(table: str, column: str, values: Sequence[str]) -> sa.CheckConstrain
 
 
 def _strategy(*, nullable: bool) -> list[sa.Column[Any]]:
-    """The columns of `harness.core.strategy.Strategy.as_row`."""
+    """Return the columns of `harness.core.strategy.Strategy.as_row`."""
     return [
         sa.Column("strategy", sa.Text, nullable=nullable),
         sa.Column("frozen", sa.Integer, nullable=nullable),
@@ -87,7 +87,7 @@ def _scores(prefix: str) -> list[sa.Column[Any]]:
 
 
 def _ending(*, nullable: bool) -> list[sa.Column[Any]]:
-    """How a training ended and what it took."""
+    """Return the columns that say how a training ended and what it took."""
     return [
         sa.Column("status", sa.Text, nullable=nullable),
         sa.Column("reason", sa.Text, nullable=nullable),

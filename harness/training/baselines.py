@@ -90,7 +90,7 @@ def _trained(network: Network, flops_per_image: float, dropout: float, problem: 
 
 
 def _linear_probe(problem: Problem, seed: int) -> TrialResult:
-    """Logistic regression (L2, C = 1) on standardised block-5 averages of the frozen network, of every view.
+    """Fit a logistic regression (L2, C = 1) on standardised block-5 averages of the frozen network, of every view.
 
     FLOPs: the forward pass over the training part's views, and two products of features and weights for each iteration.
     """

@@ -37,7 +37,7 @@ class Layer:
 
 
 def training_flops(layers: Sequence[Layer], frozen: int = 0) -> float:
-    """FLOPs an image of one training step through ``layers``, the first ``frozen`` of which do not train.
+    """Return the FLOPs per image of a training step through ``layers``, the first ``frozen`` of which do not train.
 
     All go forward. Gradients of the weights are taken in every layer that trains; none is passed on to the layers
     before the first of these.
@@ -48,7 +48,7 @@ def training_flops(layers: Sequence[Layer], frozen: int = 0) -> float:
 
 
 def prefix_cost(architecture: Architecture, image_size: int, frozen: int | None = None) -> float:
-    """FLOPs an image of the forward pass through the first ``frozen`` convolutions, by default all."""
+    """Return the FLOPs per image of the forward pass through the first ``frozen`` convolutions, by default all."""
     return _forward(_backbone(architecture, image_size)[:frozen])
 
 
@@ -76,7 +76,8 @@ def cache_boundary(
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """FLOPs of training on one image: ``prefix`` once, up to the stored activations, and ``per_image`` every epoch.
+    """Return the FLOPs of training on one image: ``prefix`` once, up to the stored activations, and ``per_image`` every
+    epoch.
 
     That is a phase; where there is another, ``then``, it begins after ``epochs`` epochs.
     """
@@ -87,7 +88,7 @@ class Cost:
     then: "Cost | None" = None
 
     def at(self, n_images: int, epochs: float) -> float:
-        """FLOPs of training on ``n_images`` images for so many epochs, the prefix included."""
+        """Return the FLOPs of training on ``n_images`` images for so many epochs, the prefix included."""
         spent = n_images * (self.prefix + min(epochs, self.epochs) * self.per_image)
         if self.then is None or epochs <= self.epochs:
             return spent
@@ -133,13 +134,13 @@ def step_cost(
 
 
 def mlp_cost(image_size: int, n_classes: int) -> float:
-    """FLOPs an image of one training step of the article's MLP: RGB pixels, three hidden layers, softmax."""
+    """Return the FLOPs per image of a training step of the article's MLP: RGB pixels, three hidden layers, softmax."""
     return training_flops(_dense_stack(image_size**2 * RGB, (*MLP_HIDDEN, n_classes)))
 
 
 def cnn_cost(image_size: int, n_classes: int, pool: int) -> float:
-    """FLOPs an image of one training step of the article's CNN: its modules, 'same' and with ``pool`` x ``pool``
-    max-pooling; its hidden layer; softmax."""
+    """Return the FLOPs per image of a training step of the article's CNN: its modules, 'same' and with ``pool`` x
+    ``pool`` max-pooling; its hidden layer; softmax."""
     layers: list[Layer] = []
     side, channels = image_size, RGB
     for _ in range(CNN_MODULES):
@@ -173,7 +174,8 @@ def _head(shape: tuple[int, int, int], pooling: Pooling, widths: Sequence[int]) 
 
 
 def _convolution(side: int, in_channels: int, out_channels: int, *, kernel: int, pool: int) -> Layer:
-    """'same' convolution of stride 1 on a square map, and ``pool`` x ``pool`` max-pooling after it (1 for none)."""
+    """Return a 'same' convolution of stride 1 on a square map, and ``pool`` x ``pool`` max-pooling after it (1 for
+    none)."""
     values = side**2 * out_channels
     product = 2 * kernel**2 * in_channels * values
     pooled = (side // pool) ** 2 * out_channels if pool > 1 else 0

@@ -29,7 +29,7 @@ class Dropout(keras.layers.Layer):  # type: ignore[misc]
         return values * (keep / ops.cast(1 - self.rate, values.dtype))
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
+        """Return the input's shape."""
         return shape
 
     def reset(self, rate: float, seed: int) -> None:
@@ -55,7 +55,7 @@ class Scale(keras.layers.Layer):  # type: ignore[misc]
         return values * ops.cast(self.factor, values.dtype)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
+        """Return the input's shape."""
         return shape
 
     def measure(self, values: Any) -> None:

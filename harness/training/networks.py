@@ -185,8 +185,8 @@ def _forget_kernels() -> None:
 
 
 def _head(pooling: Pooling, widths: Sequence[int], n_classes: int) -> list[keras.layers.Layer]:
-    """In float32 under mixed precision too: TensorFlow keeps 0.3 MB for each shape of a product in bfloat16, and hardly
-    a head comes twice."""
+    """Return a head's layers, in float32 under mixed precision too: TensorFlow keeps 0.3 MB for each shape of a product
+    in bfloat16, and hardly a head comes twice."""
     pools = {
         "average": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
@@ -205,5 +205,5 @@ def logits_layer(n_classes: int) -> keras.layers.Layer:
 
 
 def _dense(width: int, name: str, activation: str | None = None) -> keras.layers.Layer:
-    """Of zeros: `Network.reset` draws the weights, and to draw them here too takes as long."""
+    """Return a dense layer of zeros: `Network.reset` draws the weights, and drawing them here too takes as long."""
     return keras.layers.Dense(width, activation, kernel_initializer="zeros", name=name, dtype="float32")
