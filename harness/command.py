@@ -82,10 +82,7 @@ def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
 
     Raises SpecError if there is no such study or its images are not here.
     """
-    row = store.studies.find(study)
-    if row is None:
-        known = ", ".join(store.studies.names()) or "none"
-        raise SpecError(f"there is no study {study!r} in that database (there: {known}): begin it with `harness run`")
+    row = store.studies.get(study)
     if given is not None:
         return DatasetSpec.load(given, Path.cwd())
     name = row.spec["data"]["dataset"]

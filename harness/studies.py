@@ -59,8 +59,7 @@ def _list(store: Store, _: argparse.Namespace) -> None:
     for column in ("study", "trials", "finished", "best", "metric", "last finished (UTC)"):
         table.add_column(column, justify="left" if column == "study" else "right", no_wrap=True)
     for name in store.studies.names():
-        row, trials = store.studies.find(name), store.trials.frame(name)
-        assert row is not None
+        row, trials = store.studies.get(name), store.trials.frame(name)
         best = trials.loc[trials["status"] == "complete", f"val_{row.metric}"].max()
         table.add_row(
             name,
@@ -74,9 +73,7 @@ def _list(store: Store, _: argparse.Namespace) -> None:
 
 
 def _show(store: Store, arguments: argparse.Namespace) -> None:
-    row = store.studies.find(arguments.study)
-    if row is None:
-        raise _unknown(store, arguments.study)
+    row = store.studies.get(arguments.study)
     trials, sessions = store.trials.frame(row.name), store.sessions.frame(row.name)
     shown = {
         "name": row.name,
@@ -93,8 +90,7 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _split(store: Store, arguments: argparse.Namespace) -> None:
-    if store.studies.find(arguments.study) is None:
-        raise _unknown(store, arguments.study)
+    store.studies.get(arguments.study)
     manifest = csv.writer(sys.stdout, lineterminator="\n")
     manifest.writerow(("filename", "label", "split"))
     members = store.studies.split(arguments.study)
@@ -103,8 +99,7 @@ def _split(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:
-    if store.studies.find(arguments.study) is None:
-        raise _unknown(store, arguments.study)
+    store.studies.get(arguments.study)
     _copying().nobody_works_on(store, arguments.study)
     if arguments.file.exists():
         raise StorageError(f"{arguments.file} exists already: give the name of a new file")
@@ -128,8 +123,7 @@ def _import(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _delete(store: Store, arguments: argparse.Namespace) -> None:
-    if store.studies.find(arguments.study) is None:
-        raise _unknown(store, arguments.study)
+    store.studies.get(arguments.study)
     _copying().nobody_works_on(store, arguments.study)
     store.delete_study(arguments.study)
     print(f"study {arguments.study!r} is deleted")
@@ -139,11 +133,6 @@ def _copying() -> ModuleType:
     with command.loading():
         from harness.search import copying  # heavy: imports the search
     return copying
-
-
-def _unknown(store: Store, name: str) -> StorageError:
-    known = ", ".join(store.studies.names()) or "none"
-    return StorageError(f"there is no study {name!r} in that database: it has {known}")
 
 
 if __name__ == "__main__":

@@ -48,8 +48,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     job = Job(arguments.study, arguments.storage, dataset, recorded, arguments.weights)
     if arguments.time_limit is not None:
         job = Job(**{**vars(job), "deadline": time.monotonic() + arguments.time_limit})
-    study, row = open_study(store, arguments.study), store.studies.find(arguments.study)
-    assert row is not None
+    study, row = open_study(store, arguments.study), store.studies.get(arguments.study)
     progress = Progress(len(study.get_trials(deepcopy=False)), row.metric, lambda: standing(study))
     try:
         pool = ProcessPool(job, arguments.workers)

@@ -1,6 +1,5 @@
 """Read the rows of a study, once, so that all figures and texts show the same moment."""
 
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.verdicts import Found
-from harness.core.errors import SpecError
 from harness.core.results import METRIC_NAMES, Candidate, Metric
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import Strategy
@@ -98,9 +96,7 @@ class Rows:
     @classmethod
     def read(cls, store: Store, study_name: str) -> "Rows":
         """Read the study. Raises SpecError where the store has none of that name, naming the nearest."""
-        study = store.studies.find(study_name)
-        if study is None:
-            raise SpecError(_unknown(study_name, store.studies.names()))
+        study = store.studies.get(study_name)
         trials = store.trials.frame(study_name)
         # Checkpoints second: those that a running trial adds in between belong to no finished trial and are left out.
         checkpoints = store.trials.checkpoints(study_name)
@@ -200,11 +196,3 @@ def _best(frame: pd.DataFrame, score: str) -> dict[str, Any] | None:
 
 def _first(frame: pd.DataFrame) -> dict[str, Any] | None:
     return None if frame.empty else {str(key): value for key, value in frame.iloc[0].items()}
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    if not known:
-        return f"there is no study {name!r}: this database holds none yet; `python -m harness.run --study …` makes one"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f": did you mean {close[0]!r}?" if close else "."
-    return f"there is no study {name!r} in this database{hint} It holds: {', '.join(known)}"

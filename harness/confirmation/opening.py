@@ -97,9 +97,7 @@ def confirm(
         given = f"--finalists {request.finalists} --seeds {request.seeds}"
         raise SpecError(f"{given}: give 1 finalist and 2 seeds or more, one seed has no spread")
     store = Store(request.storage)
-    row = store.studies.find(request.study)
-    if row is None:
-        raise SpecError(f"there is no study {request.study!r} in that database: begin it with harness run")
+    row = store.studies.get(request.study)
     may_open(store, request.study, request.reopen)
     nobody_works_on(store, request.study)
     spec = StudySpec.model_validate(row.spec)

@@ -67,10 +67,7 @@ class Winner:
 
         Raises SpecError where there is no such study or trial.
         """
-        study, trials = store.studies.find(name), store.trials.frame(name)
-        if study is None:
-            known = ", ".join(store.studies.names()) or "none"
-            raise SpecError(f"there is no study {name!r} in that database: it has {known}")
+        study, trials = store.studies.get(name), store.trials.frame(name)
         score = f"val_{study.metric}"
         if number is None:
             complete = trials[trials["status"] == "complete"].dropna(subset=score)

@@ -24,8 +24,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
 
 def open_study(store: Store, name: str) -> optuna.Study:
     """Open the Optuna study of that name, or create it: the study's metric is maximized, training FLOPs minimized."""
-    row = store.studies.find(name)
-    assert row is not None, f"no study {name!r} has been created"
+    row = store.studies.get(name)
     study = optuna.create_study(
         storage=PlannedStorage(store, name), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
     )

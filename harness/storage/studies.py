@@ -1,5 +1,6 @@
 """The studies: what each is about, and its parts."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from harness.core.errors import StorageError
+from harness.core.errors import SpecError, StorageError
 from harness.core.results import Metric
 from harness.storage import tables
 from harness.storage.database import shown
@@ -86,6 +87,18 @@ class Studies:
         """Return the study ``name``, None where there is none."""
         rows = read(self._engine, _study.select().where(_study.c.name == name))
         return StudyRow(**rows[0]._asdict()) if rows else None
+
+    def get(self, name: str) -> StudyRow:
+        """Return the study ``name``. Raises SpecError where there is none, naming the nearest and all there are."""
+        found = self.find(name)
+        if found is not None:
+            return found
+        known = self.names()
+        if not known:
+            raise SpecError(f"there is no study {name!r}: this database holds none yet; `harness run` makes one")
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f": did you mean {close[0]!r}?" if close else "."
+        raise SpecError(f"there is no study {name!r} in this database{hint} It holds: {', '.join(known)}")
 
     def split(self, name: str) -> dict[str, list[tuple[str, str]]]:
         """Return the parts of the study: of each the images (file or row number) in the order drawn, with their

@@ -174,8 +174,7 @@ def _run_cell(store: Store, problem: Problem, command: str) -> None:
     spec = problem.spec
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
-    row = store.studies.find(spec.name)
-    assert row is not None
+    row = store.studies.get(spec.name)
     advice = Advice.of(row.advice["scenario"], row.advice["reason"])
     others = [strategy for strategy in STRATEGIES if strategy != advice.strategy]
     plan(study, store, spec, advice, [("quota", strategy) for strategy in others])

@@ -88,8 +88,7 @@ def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[]
     """Return a `supervise` callback that shows the trials that have finished since its last call, whoever ran them."""
     name = study.study_name
     seen = set(retry_while_unavailable(lambda: store.trials.frame(name))["number"])
-    begun = retry_while_unavailable(lambda: store.studies.find(name))
-    assert begun is not None
+    begun = retry_while_unavailable(lambda: store.studies.get(name))
     metric = begun.metric
 
     def count_finished() -> int:

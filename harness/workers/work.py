@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.backbones import devices
 from harness.backbones.weights import Weights, load_weights
 from harness.core import environment
-from harness.core.errors import DataError, SpecError
+from harness.core.errors import DataError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint
 from harness.core.spec import DatasetSpec, StudySpec
@@ -70,10 +70,7 @@ def work(
         HarnessError: a user error, such as an unknown study or other images than it was begun with.
     """
     store = retry_while_unavailable(lambda: Store(job.storage))
-    row = retry_while_unavailable(lambda: store.studies.find(job.study))
-    if row is None:
-        known = ", ".join(store.studies.names()) or "none"
-        raise SpecError(f"there is no study {job.study!r} in that database (there: {known}): begin it with harness run")
+    row = retry_while_unavailable(lambda: store.studies.get(job.study))
     spec = StudySpec.model_validate(row.spec)
     split = split or load_split(job.dataset, spec.data, spec.seed)
     check_same_images(row, split)

@@ -207,7 +207,7 @@ def test_a_run_can_confirm_and_an_export_includes_confirmations(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--study", "other"], "there is no study 'other' in that database"),
+        (["--study", "other"], "there is no study 'other' in this database"),
         (["--study", "tiny", "--seeds", "1"], "--seeds 1: give 1 finalist and 2 seeds or more"),
         (["--study", "tiny", "--finalists", "0"], "--finalists 0"),
     ],

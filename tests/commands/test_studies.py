@@ -172,7 +172,7 @@ def test_a_process_on_another_machine_gets_time_for_a_heartbeat(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "nothing"], "there is no study 'nothing' in that database: it has a"),
+        (["show", "nothing"], "there is no study 'nothing' in this database. It holds: a"),
         (["delete", "nothing"], "there is no study 'nothing'"),
         (["export", "nothing", "new.db"], "there is no study 'nothing'"),
         (["export", "a", "study.db"], "study.db exists already"),
@@ -203,4 +203,4 @@ def test_the_split_is_printed_as_a_manifest(tmp_path: Path, capsys: pytest.Captu
     printed = capsys.readouterr().out.splitlines()
     assert printed == ["filename,label,split", '"a, b.png",é,train', "c.png,x,train", "d.png,x,test"]
     assert studies.main(["split", "two", "--storage", store.url]) == 2
-    assert "there is no study 'two' in that database: it has one" in capsys.readouterr().err
+    assert "there is no study 'two' in this database" in capsys.readouterr().err

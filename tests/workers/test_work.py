@@ -409,7 +409,7 @@ class TestSupervision:
 class TestJoining:
     def test_bad_input(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
         for arguments, message in (
-            (["--study", "absent"], "there is no study 'absent' in that database (there: tiny)"),
+            (["--study", "absent"], "there is no study 'absent' in this database. It holds: tiny"),
             (["--study", "tiny", "--workers", "0"], "--workers 0: give 1 or more"),
             (["--study", "tiny", "--data", "mnits"], "did you mean 'mnist'?"),
         ):
