@@ -104,8 +104,8 @@ def ceilings(image_size: int, batch: int, dtype: Any) -> dict[str, Any]:
     return found
 
 
-def bytes_moved(image_size: int, boundary: int, frozen: int, width: int) -> float:
-    """Return the bytes that the convolutions after ``boundary`` move in one step for one image.
+def bytes_moved(image_size: int, start: int, frozen: int, width: int) -> float:
+    """Return the bytes that the convolutions after ``start`` move in one step for one image.
 
     A value has ``width`` bytes.
     """
@@ -114,15 +114,15 @@ def bytes_moved(image_size: int, boundary: int, frozen: int, width: int) -> floa
         side, _, channels = feature_shape(VGG16, index, image_size)
         return side**2 * (channels + VGG16[index].out_channels)
 
-    forward = sum(maps(index) for index in range(boundary, len(VGG16)))
+    forward = sum(maps(index) for index in range(start, len(VGG16)))
     backward = sum(2 * maps(index) for index in range(frozen, len(VGG16)))
     return float(width * (forward + backward))
 
 
-def bound(convolutions: list[dict[str, Any]], boundary: int, frozen: int) -> float:
-    """Return the seconds of the convolutions of a step after ``boundary``, the first ``frozen`` of all being frozen."""
+def bound(convolutions: list[dict[str, Any]], start: int, frozen: int) -> float:
+    """Return the seconds of the convolutions of a step after ``start``, the first ``frozen`` of all being frozen."""
     return (
-        sum(conv["forward"] for conv in convolutions[boundary:])
+        sum(conv["forward"] for conv in convolutions[start:])
         + sum(conv["filter_gradient"] for conv in convolutions[frozen:])
         + sum(conv["input_gradient"] for conv in convolutions[frozen + 1 :])
     )
@@ -160,16 +160,14 @@ def main() -> None:
             ends = list(itertools.pairwise(result.curve))
             epochs = [after.train_seconds - before.train_seconds for before, after in ends]
             work = ends[0][1].train_flops - ends[0][0].train_flops
-            boundary = problem.start(strategy)
-            moved = len(split.train) * bytes_moved(
-                size, boundary, strategy.frozen, np.dtype(arguments.precision).itemsize
-            )
+            start = problem.start(strategy)
+            moved = len(split.train) * bytes_moved(size, start, strategy.frozen, np.dtype(arguments.precision).itemsize)
             floor = max(work / rate, moved / most["copy"])
             steps = len(edges(len(split.train), batch))
-            least = steps * bound(most["convolutions"], boundary, strategy.frozen)
+            least = steps * bound(most["convolutions"], start, strategy.frozen)
             memory = jax.devices()[0].memory_stats() or {}
             rows.append({
-                "strategy": strategy.label(), "frozen": strategy.frozen, "boundary": boundary,
+                "strategy": strategy.label(), "frozen": strategy.frozen, "start": start,
                 "epoch_seconds": epochs, "epoch_flops": work, "epoch_bytes": moved, "floor": floor, "bound": least,
                 "seconds": asdict(result.seconds),
                 "val_accuracy": result.val_accuracy, "peak_bytes": memory.get("peak_bytes_in_use"),

@@ -112,13 +112,13 @@ def product(dtype: Any) -> Call:
 
 
 def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
-    """Return the harness's training step of each strategy, with its boundary, ready to be called on one batch."""
+    """Return the harness's training step of each strategy, with its start, ready to be called on one batch."""
     ready = {}
     budget = problem.spec.budget
     for strategy in STRATEGIES:
-        boundary, clock = problem.start(strategy), Clock()
-        train, validation, _ = problem.parts(boundary, clock)
-        network = problem.networks.for_strategy(strategy, boundary)
+        start, clock = problem.start(strategy), Clock()
+        train, validation, _ = problem.parts(start, clock)
+        network = problem.networks.for_strategy(strategy, start)
         schedule = Schedule(1, budget.batch_size, "adam", 1e-4)
         step = compile_step(problem.steps, network, train, validation, schedule, clock)
         network.reset(seed=0, dropout=strategy.dropout)
@@ -131,7 +131,7 @@ def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
             loss = float(step.run(train.inputs[rows], train.labels[rows], weights, 1e-4, 1))
             assert np.isfinite(loss)
 
-        ready[f"k={strategy.frozen}"] = strategy, boundary, call
+        ready[f"k={strategy.frozen}"] = strategy, start, call
     return ready
 
 
@@ -192,12 +192,12 @@ def measure(problem: Problem, rounds: int) -> dict[str, Any]:
             rates.setdefault(key[0], {})[key[1]] = rate(flops(key[0], batch), measured)
     peak = max(kernel["forward"]["best"] for kernel in rates.values())
     rows = []
-    for name, (strategy, boundary, _) in ready.items():
-        work = batch * step_cost(problem.backbone.architecture, strategy, problem.split.n_classes, size, boundary)
+    for name, (strategy, start, _) in ready.items():
+        work = batch * step_cost(problem.backbone.architecture, strategy, problem.split.n_classes, size, start)
         reached = rate(work, seconds[name])
-        most = bound(rates, convolutions[boundary:], convolutions[strategy.frozen :])
+        most = bound(rates, convolutions[start:], convolutions[strategy.frozen :])
         rows.append({
-            "frozen": strategy.frozen, "boundary": boundary, "flops": work, "seconds": seconds[name],
+            "frozen": strategy.frozen, "start": start, "flops": work, "seconds": seconds[name],
             "rate": reached, "peak": peak, "bound": most,
             "share": {kind: value / peak for kind, value in reached.items()},
             "share_of_bound": {kind: value / most for kind, value in reached.items()},

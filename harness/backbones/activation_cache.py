@@ -1,4 +1,4 @@
-"""Activations at a freeze boundary: computed once, kept on disk, shared by trials, workers and later studies."""
+"""Activations after a convolution: computed once, kept on disk, shared by trials, workers and later studies."""
 
 import hashlib
 import json
@@ -59,29 +59,29 @@ class FeatureCache:
                 f"the cache folder {root} cannot be made ({error}): set HARNESS_CACHE to another"
             ) from None
 
-    def get(self, images: Images, boundary: int) -> Features:
-        """Return the output of convolution ``boundary`` for ``images``; with boundary 0 the images themselves.
+    def get(self, images: Images, start: int) -> Features:
+        """Return the output of convolution ``start`` for ``images``; with start 0 the images themselves.
 
         Processes that ask for the same entry at the same time, on one machine or on several that share the folder,
         compute it once; none ever sees half an entry. A damaged entry is computed again. A folder that cannot be
         written serves what it holds. Raises StorageError where something must be written and cannot be.
         """
-        if boundary == 0:
+        if start == 0:
             return Features(images.pixels, 0.0, True)
-        folder = self.root / self._key(images, boundary)
-        found = self._open(folder, len(images), boundary) or self._build(folder, images, boundary)
+        folder = self.root / self._key(images, start)
+        found = self._open(folder, len(images), start) or self._build(folder, images, start)
         with suppress(OSError):  # read-only, or another process has just made room
             os.utime(folder)
         return found
 
-    def _build(self, folder: Path, images: Images, boundary: int) -> Features:
+    def _build(self, folder: Path, images: Images, start: int) -> Features:
         try:
             with FileLock(_lock_of(folder)):
-                found = self._open(folder, len(images), boundary)  # another process may have computed it meanwhile
+                found = self._open(folder, len(images), start)  # another process may have computed it meanwhile
                 if found is not None:
                     return found
-                self._compute(folder, images, boundary)
-                found = self._open(folder, len(images), boundary)
+                self._compute(folder, images, start)
+                found = self._open(folder, len(images), start)
                 if found is None:
                     raise OSError("what was just written reads back otherwise")
         except OSError as error:
@@ -93,28 +93,28 @@ class FeatureCache:
             self._evict(keep=folder)
         return Features(found.values, found.seconds, cached=False)
 
-    def _key(self, images: Images, boundary: int) -> str:
+    def _key(self, images: Images, start: int) -> str:
         parts = (
             self.backbone.weights.digest,
             _PREPROCESSING,
             str(self.backbone.image_size),
             images.digest(),
-            str(boundary),
+            str(start),
             self.backbone.dtype,
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    def _shape(self, n_images: int, boundary: int) -> tuple[int, ...]:
-        return n_images, *feature_shape(self.backbone.architecture, boundary, self.backbone.image_size)
+    def _shape(self, n_images: int, start: int) -> tuple[int, ...]:
+        return n_images, *feature_shape(self.backbone.architecture, start, self.backbone.image_size)
 
-    def _open(self, folder: Path, n_images: int, boundary: int) -> Features | None:
+    def _open(self, folder: Path, n_images: int, start: int) -> Features | None:
         """Return the entry, or None where there is none or it is damaged."""
         file = folder / "values.npy"
         try:
             entry = json.loads((folder / "entry.json").read_text())
             values = np.load(file, mmap_mode="r", allow_pickle=False)
             version = (str(folder), file.stat().st_ino, file.stat().st_mtime_ns)
-            if values.shape != self._shape(n_images, boundary):
+            if values.shape != self._shape(n_images, start):
                 return None
             if version not in self._checked:  # once for each process: it reads the whole file
                 if _checksum(file, values) != entry["crc32"]:
@@ -124,20 +124,20 @@ class FeatureCache:
         except (OSError, ValueError, KeyError, EOFError):
             return None
 
-    def _compute(self, folder: Path, images: Images, boundary: int) -> None:
+    def _compute(self, folder: Path, images: Images, start: int) -> None:
         self.backbone.load(pretrained=True, seed=0)
-        start = time.perf_counter()
+        began = time.perf_counter()
         with _new_folder(folder) as building:
             checksum = 0
             with (building / "values.npy").open("wb") as file:  # a mapped file that outgrows the disk ends the process
-                shape, dtype = self._shape(len(images), boundary), np.dtype(np.float32).str
+                shape, dtype = self._shape(len(images), start), np.dtype(np.float32).str
                 np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
                 for rows, weights in batches(len(images), self.backbone.images_at_once):
-                    batch = as_numpy(self.backbone.forward(images.pixels[rows], 0, boundary))
+                    batch = as_numpy(self.backbone.forward(images.pixels[rows], 0, start))
                     values = np.ascontiguousarray(batch[weights > 0], np.float32).data
                     file.write(values)
                     checksum = zlib.crc32(values, checksum)
-            entry = {"seconds": time.perf_counter() - start, "crc32": checksum}
+            entry = {"seconds": time.perf_counter() - began, "crc32": checksum}
             (building / "entry.json").write_text(json.dumps(entry))
 
     def _entries(self) -> list[Path]:

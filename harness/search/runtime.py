@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 from harness.backbones.architecture import RGB, VGG16, Architecture, feature_shape
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.training.flops import MLP_HIDDEN, cache_boundary, prefix_cost, step_cost
+from harness.training.flops import MLP_HIDDEN, cached_start, prefix_cost, step_cost
 
 KINDS = ("features", "compile", "train", "evaluation")
 RECENT = 100
@@ -91,17 +91,17 @@ class Setting:
     def _phase(self, phase: Strategy, epochs: int) -> Counts:
         size, k, architecture = self.image_size, phase.frozen, self.architecture
         n_stored = self.views * self.n_train + self.n_validation
-        boundary = cache_boundary(architecture, k, size, n_stored, self.max_bytes)
-        prefix, whole = prefix_cost(architecture, size, boundary), prefix_cost(architecture, size)
+        start = cached_start(architecture, k, size, n_stored, self.max_bytes)
+        prefix, whole = prefix_cost(architecture, size, start), prefix_cost(architecture, size)
         frozen = prefix_cost(architecture, size, k) - prefix
-        training = step_cost(architecture, phase, self.n_classes, size, boundary) - frozen
+        training = step_cost(architecture, phase, self.n_classes, size, start) - frozen
         # A step is three forward passes, near enough to tell the blocks apart.
         early = 3 * max(0.0, prefix_cost(architecture, size, _EARLY) - prefix_cost(architecture, size, k))
         images = self.n_train * epochs
         weights = self._weights(phase) * (1 if phase.optimizer == "adam" else _SGD)
         return _counts(
             features={"stored": prefix * self.n_train * self.views},
-            compile={"layer": len(architecture) - boundary + len(phase.head) + 1},
+            compile={"layer": len(architecture) - start + len(phase.head) + 1},
             train={
                 "step": self._steps(epochs),
                 "weight": self._steps(epochs) * weights,

@@ -52,7 +52,7 @@ def prefix_cost(architecture: Architecture, image_size: int, frozen: int | None 
     return _forward(_backbone(architecture, image_size)[:frozen])
 
 
-def cache_boundary(
+def cached_start(
     architecture: Architecture,
     frozen: int,
     image_size: int,
@@ -65,12 +65,12 @@ def cache_boundary(
     The deepest whose activations take ``max_bytes`` at most and save `MIN_FLOPS_PER_BYTE`; 0 where there is none, and
     training starts from the images themselves.
     """
-    for boundary in range(frozen, 0, -1):
-        height, width, channels = feature_shape(architecture, boundary, image_size)
+    for start in range(frozen, 0, -1):
+        height, width, channels = feature_shape(architecture, start, image_size)
         image_bytes = height * width * channels * bytes_per_value
-        saved = prefix_cost(architecture, image_size, boundary)
+        saved = prefix_cost(architecture, image_size, start)
         if n_images * image_bytes <= max_bytes and saved >= MIN_FLOPS_PER_BYTE * image_bytes:
-            return boundary
+            return start
     return 0
 
 
@@ -107,30 +107,28 @@ def trial_cost(
     """Return what ``strategy`` costs on its own, whichever activations other trials have stored.
 
     The frozen prefix is charged once an image, and for each of its ``views``, as far as its output can be stored (see
-    `cache_boundary`; ``n_images`` counts all views), and from there on forward in every epoch. Phases are charged each
+    `cached_start`; ``n_images`` counts all views), and from there on forward in every epoch. Phases are charged each
     for itself, and their prefixes too.
     """
 
     def phase(part: Strategy) -> Cost:
-        boundary = cache_boundary(architecture, part.frozen, image_size, n_images, max_bytes)
+        start = cached_start(architecture, part.frozen, image_size, n_images, max_bytes)
         return Cost(
-            prefix=views * prefix_cost(architecture, image_size, boundary),
-            per_image=step_cost(architecture, part, n_classes, image_size, boundary),
+            prefix=views * prefix_cost(architecture, image_size, start),
+            per_image=step_cost(architecture, part, n_classes, image_size, start),
         )
 
     first, *second = map(phase, strategy.phases)
     return replace(first, epochs=strategy.head_epochs, then=second[0]) if second else first
 
 
-def step_cost(
-    architecture: Architecture, strategy: Strategy, n_classes: int, image_size: int, boundary: int = 0
-) -> float:
+def step_cost(architecture: Architecture, strategy: Strategy, n_classes: int, image_size: int, start: int = 0) -> float:
     """Return the FLOPs per image of a training step of ``strategy`` that starts from the output of convolution
-    ``boundary`` <= k."""
+    ``start`` <= k."""
     shape = feature_shape(architecture, len(architecture), image_size)
-    layers = _backbone(architecture, image_size)[boundary:]
+    layers = _backbone(architecture, image_size)[start:]
     layers += _head(shape, strategy.pooling, (*strategy.head, n_classes))
-    return training_flops(layers, strategy.frozen - boundary)
+    return training_flops(layers, strategy.frozen - start)
 
 
 def mlp_cost(image_size: int, n_classes: int) -> float:

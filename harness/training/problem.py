@@ -17,7 +17,7 @@ from harness.core.strategy import Strategy
 from harness.data.augmentation import view
 from harness.data.dataset import Split
 from harness.training.fit import Part, Steps, steps
-from harness.training.flops import Cost, cache_boundary, trial_cost
+from harness.training.flops import Cost, cached_start, trial_cost
 from harness.training.networks import Networks
 
 
@@ -49,7 +49,7 @@ class Problem:
 
     def start(self, strategy: Strategy) -> int:
         """Return the convolution whose stored activations ``strategy`` trains from; 0 for the images themselves."""
-        return cache_boundary(
+        return cached_start(
             self.backbone.architecture,
             strategy.frozen,
             self.spec.data.image_size,

@@ -25,19 +25,19 @@ from tests.conftest import ROOT
 BOUNDARIES = (1, 2, 5, 7, 10, 13)
 
 
-def uncached(problem: Problem, boundary: int) -> np.ndarray:
+def uncached(problem: Problem, start: int) -> np.ndarray:
     problem.backbone.load(pretrained=True, seed=0)
     values = problem.backbone.prepare(problem.split.train.pixels)
-    behind = problem.backbone.after(boundary)
+    behind = problem.backbone.after(start)
     for layer in problem.backbone.layers[: len(problem.backbone.layers) - len(behind)]:
         values = layer(values)
     return as_numpy(values)
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_activations_are_those_of_the_network(tiny_problem: Problem, boundary: int) -> None:
-    found = tiny_problem.features.get(tiny_problem.split.train, boundary)
-    expected = uncached(tiny_problem, boundary)
+@pytest.mark.parametrize("start", BOUNDARIES)
+def test_activations_are_those_of_the_network(tiny_problem: Problem, start: int) -> None:
+    found = tiny_problem.features.get(tiny_problem.split.train, start)
+    expected = uncached(tiny_problem, start)
     assert isinstance(found.values, np.memmap)
     assert np.allclose(found.values, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
@@ -59,17 +59,17 @@ def test_random_convolutions_left_by_a_trial_do_not_leak_into_the_cache(tiny_pro
     assert np.allclose(found.values, uncached(tiny_problem, 7), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("what", ["images", "boundary", "weights", "image size", "precision", "preprocessing"])
+@pytest.mark.parametrize("what", ["images", "start", "weights", "image size", "precision", "preprocessing"])
 def test_an_entry_depends_on_all_that_makes_its_values(
     tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    cache, train, boundary = tiny_problem.features, tiny_problem.split.train, 6
-    assert not cache.get(train, boundary).cached and cache.get(train, boundary).cached
+    cache, train, start = tiny_problem.features, tiny_problem.split.train, 6
+    assert not cache.get(train, start).cached and cache.get(train, start).cached
     backbone = tiny_problem.backbone
     if what == "images":
         train = Images(train.pixels ^ 1, train.labels)
-    elif what == "boundary":
-        boundary = 5  # of the same shape
+    elif what == "start":
+        start = 5  # of the same shape
     elif what == "weights":
         monkeypatch.setattr(backbone, "weights", replace(backbone.weights, digest="others"))
     elif what == "image size":
@@ -78,7 +78,7 @@ def test_an_entry_depends_on_all_that_makes_its_values(
         monkeypatch.setattr(backbone, "dtype", "bfloat16")
     else:
         monkeypatch.setattr(activation_cache, "_PREPROCESSING", "another")
-    assert not cache.get(train, boundary).cached
+    assert not cache.get(train, start).cached
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other shape", "no record", "not numpy", "one bit"])
@@ -107,16 +107,16 @@ def test_the_entries_used_longest_ago_make_room(tiny_problem: Problem) -> None:
     train = tiny_problem.split.train
     size = sum(path.stat().st_size for path in _entry(tiny_problem.features, train, 5).iterdir())
     cache = FeatureCache(tiny_problem.features.root, tiny_problem.backbone, max_bytes=2 * size)
-    for age, boundary in enumerate((5, 6)):
-        os.utime(_entry(cache, train, boundary), (1000 + age, 1000 + age))
+    for age, start in enumerate((5, 6)):
+        os.utime(_entry(cache, train, start), (1000 + age, 1000 + age))
     cache.get(train, 5)  # used last, though made first
     cache.get(train, 7)  # does not fit beside both
-    assert [cache.get(train, boundary).cached for boundary in (5, 6)] == [True, False]
+    assert [cache.get(train, start).cached for start in (5, 6)] == [True, False]
 
 
-def _entry(cache: FeatureCache, images: activation_cache.Images, boundary: int) -> Path:
+def _entry(cache: FeatureCache, images: activation_cache.Images, start: int) -> Path:
     """The folder of the entry that ``get`` made or used, which it touches."""
-    seconds = cache.get(images, boundary).seconds
+    seconds = cache.get(images, start).seconds
     newest = max(cache.root.glob("*/entry.json"), key=lambda path: path.parent.stat().st_mtime)
     assert json.loads(newest.read_text())["seconds"] == seconds
     return newest.parent

@@ -82,9 +82,9 @@ def test_cached_views_and_views_made_on_the_fly_train_equally(tiny_problem: Prob
     problem = with_views(tiny_problem, 2, flip=True)
     strategy = Strategy("freeze_first_k", 10, "average", (), 0.0, "adam", 3e-3)
     curves = []
-    for boundary in (10, 0):
-        train, validation, _ = problem.parts(boundary, Clock())
-        network = problem.networks.for_strategy(strategy, boundary)
+    for start in (10, 0):
+        train, validation, _ = problem.parts(start, Clock())
+        network = problem.networks.for_strategy(strategy, start)
         schedule = Schedule(3, 32, "adam", 3e-3)
         step = compile_step(problem.steps, network, train, validation, schedule, Clock())
         network.reset(seed=1, dropout=0.0)

@@ -51,7 +51,7 @@ class StubProblem:
         time.sleep(0.05)
 
     def forward(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
-        """Gives every image its mean, as often as the boundary wants values."""
+        """Gives every image its mean, as often as the start wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
 
@@ -63,9 +63,9 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     """The accuracy is made up from the seed, so that whoever runs the trial gets the same."""
     draw = random.Random(seed)
     cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
-    boundary = max(1, strategy.frozen)
-    values = problem.features.get(problem.split.train, boundary).values
-    expected = problem.forward(problem.split.train.pixels, 0, boundary)
+    start = max(1, strategy.frozen)
+    values = problem.features.get(problem.split.train, start).values
+    expected = problem.forward(problem.split.train.pixels, 0, start)
     assert np.array_equal(values, expected), "half an entry, or a damaged one"
     curve: list[Checkpoint] = []
     for epoch in range(1, epochs + 1):

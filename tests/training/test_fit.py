@@ -36,10 +36,10 @@ def strategy(k: int, *, head: tuple[int, ...] = (), rate: float = 3e-3, optimize
 
 
 def trained(
-    problem: Problem, tried: Strategy, boundary: int, *, seed: int = 1, epochs: int = 2, dropout: float = 0.0
+    problem: Problem, tried: Strategy, start: int, *, seed: int = 1, epochs: int = 2, dropout: float = 0.0
 ) -> tuple[Network, list[EpochEnd]]:
-    train, validation, _ = problem.parts(boundary, Clock())
-    network = problem.networks.for_strategy(tried, boundary)
+    train, validation, _ = problem.parts(start, Clock())
+    network = problem.networks.for_strategy(tried, start)
     schedule = Schedule(epochs, 32, tried.optimizer, tried.learning_rate)
     step = compile_step(problem.steps, network, train, validation, schedule, Clock())
     network.reset(seed=seed, dropout=dropout, pretrained=tried.pretrained)
@@ -63,10 +63,10 @@ def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -
         assert moved == ((False, False) if index < k else (True, True)), conv.name
 
 
-@pytest.mark.parametrize(("k", "boundary"), [(1, 1), (2, 2), (5, 5), (7, 6), (10, 10), (13, 13), (13, 7)])
-def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, boundary: int) -> None:
-    # From the tiny network's first convolutions on, nothing is worth storing: the boundary is asked for by hand.
-    _, cached = trained(tiny_problem, strategy(k), boundary)
+@pytest.mark.parametrize(("k", "start"), [(1, 1), (2, 2), (5, 5), (7, 6), (10, 10), (13, 13), (13, 7)])
+def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, start: int) -> None:
+    # From the tiny network's first convolutions on, nothing is worth storing: the start is asked for by hand.
+    _, cached = trained(tiny_problem, strategy(k), start)
     _, uncached = trained(tiny_problem, strategy(k), 0)
     for a, b in zip(cached, uncached, strict=True):
         assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
@@ -235,16 +235,16 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize(
-    ("k", "boundary", "rate"),
+    ("k", "start", "rate"),
     # Where the first block trains, Adam's steps of 1e-2 are larger than its weights, and rounding grows with each.
     [(0, 0, 1e-4), (1, 0, 1e-4), (5, 3, 1e-2), (10, 10, 1e-2), (13, 13, 1e-2)],
 )
 def test_a_compiled_step_is_keras_own(
-    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, k: int, boundary: int, rate: float, optimizer: OptimizerName
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, k: int, start: int, rate: float, optimizer: OptimizerName
 ) -> None:
-    train, validation, _ = tiny_problem.parts(boundary, Clock())
+    train, validation, _ = tiny_problem.parts(start, Clock())
     for width in (9, 5):  # of which the second takes the first one's step
-        network = tiny_problem.networks.for_strategy(strategy(k, head=(width,), optimizer=optimizer), boundary)
+        network = tiny_problem.networks.for_strategy(strategy(k, head=(width,), optimizer=optimizer), start)
         schedule = Schedule(1, 32, optimizer, rate)
         compiled = compile_step(tiny_problem.steps, network, train, validation, schedule, Clock())
     network.reset(seed=2, dropout=0.0)
@@ -256,7 +256,7 @@ def test_a_compiled_step_is_keras_own(
     compiled.release()
     ours = [as_numpy(variable) for variable in network.trainable_variables()]
     network.reset(seed=2, dropout=0.0)
-    start = [as_numpy(variable) for variable in network.trainable_variables()]
+    initial = [as_numpy(variable) for variable in network.trainable_variables()]
     for conv in tiny_problem.backbone.convs[:k]:
         monkeypatch.setattr(conv, "trainable", False)
     rules = {"adam": keras.optimizers.Adam(rate), "sgd": keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)}
@@ -265,7 +265,7 @@ def test_a_compiled_step_is_keras_own(
     model.compile(rules[optimizer], loss, run_eagerly=True)  # to compile three steps takes longer than to run them
     for rows in batches:
         model.train_on_batch(train.inputs[rows], train.labels[rows])
-    for value, before, variable in zip(ours, start, network.trainable_variables(), strict=True):
+    for value, before, variable in zip(ours, initial, network.trainable_variables(), strict=True):
         found = as_numpy(variable)
         moved = np.abs(found - before).max()
         assert moved > 0

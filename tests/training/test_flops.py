@@ -11,7 +11,7 @@ from harness.training.flops import (
     MIN_FLOPS_PER_BYTE,
     Cost,
     Layer,
-    cache_boundary,
+    cached_start,
     cnn_cost,
     mlp_cost,
     prefix_cost,
@@ -59,22 +59,22 @@ def test_gradients_stop_at_the_first_layer_that_trains() -> None:
 
 
 def test_what_is_stored_at_32_pixels() -> None:
-    assert [cache_boundary(VGG16, k, 32, 2000, AMPLE) for k in range(N_CONVS + 1)] == [0, 0, *range(2, N_CONVS + 1)]
+    assert [cached_start(VGG16, k, 32, 2000, AMPLE) for k in range(N_CONVS + 1)] == [0, 0, *range(2, N_CONVS + 1)]
     k5 = 2000 * 8 * 8 * 256 * 4
-    assert cache_boundary(VGG16, 5, 32, 2000, k5) == 5
-    assert cache_boundary(VGG16, 5, 32, 2000, k5 - 1) == 4  # pooled: half the size of k = 5
-    assert cache_boundary(VGG16, 5, 32, 2000, k5 - 1, bytes_per_value=2) == 5
-    assert cache_boundary(VGG16, 5, 32, 2000, 1000) == 0
+    assert cached_start(VGG16, 5, 32, 2000, k5) == 5
+    assert cached_start(VGG16, 5, 32, 2000, k5 - 1) == 4  # pooled: half the size of k = 5
+    assert cached_start(VGG16, 5, 32, 2000, k5 - 1, bytes_per_value=2) == 5
+    assert cached_start(VGG16, 5, 32, 2000, 1000) == 0
 
 
 @given(depths, sizes, st.integers(1, 10**6), st.integers(0, 10**12))
 def test_stored_activations_lie_in_the_frozen_part_fit_and_pay(k: int, size: int, n: int, most: int) -> None:
-    def fits_and_pays(boundary: int) -> bool:
-        height, width, channels = feature_shape(VGG16, boundary, size)
+    def fits_and_pays(start: int) -> bool:
+        height, width, channels = feature_shape(VGG16, start, size)
         image = 4 * height * width * channels
-        return n * image <= most and prefix_cost(VGG16, size, boundary) / image >= MIN_FLOPS_PER_BYTE
+        return n * image <= most and prefix_cost(VGG16, size, start) / image >= MIN_FLOPS_PER_BYTE
 
-    found = cache_boundary(VGG16, k, size, n, most)
+    found = cached_start(VGG16, k, size, n, most)
     assert found == max([0, *(b for b in range(1, k + 1) if fits_and_pays(b))])
 
 
@@ -221,13 +221,13 @@ def test_agrees_with_tensorflow(
 
     convs = [i for i, layer in enumerate(vgg16) if isinstance(layer, keras.layers.Conv2D)]
     frozen = convs[k] if k < N_CONVS else len(vgg16)  # in Keras layers, pools included
-    start = frozen if cached else 0
+    first_layer = frozen if cached else 0
     pool = keras.layers.GlobalAveragePooling2D() if pooling == "average" else keras.layers.Flatten()
     dense = [*(keras.layers.Dense(width, "relu") for width in head), keras.layers.Dense(10)]
-    boundary = k if cached else 0
-    layers = [keras.Input(feature_shape(VGG16, boundary, 32)), *vgg16[start:], pool, *dense]
-    ours = step_cost(VGG16, strategy(k, pooling, head), 10, 32, boundary)
-    assert ours == pytest.approx(profiled(layers, frozen - start), rel=AGREEMENT)
+    start = k if cached else 0
+    layers = [keras.Input(feature_shape(VGG16, start, 32)), *vgg16[first_layer:], pool, *dense]
+    ours = step_cost(VGG16, strategy(k, pooling, head), 10, 32, start)
+    assert ours == pytest.approx(profiled(layers, frozen - first_layer), rel=AGREEMENT)
 
 
 def test_mlp_agrees_with_tensorflow(profiled: Profiler) -> None:
