@@ -163,28 +163,29 @@ def test_heads_of_any_width_share_a_graph_and_none_is_left_behind(tiny_problem: 
 
     problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3), steps=steps())
     graphs = problem.steps._graph  # type: ignore[attr-defined]
-    depths, kinds = [(10, 10), (5, 3), (13, 13), (13, 0)], [[(7, 5), (16, 3), (64, 9)], [()], [(1,), (3,)]]
+    depths, kinds = [(13, 13), (5, 3), (10, 10)], [[(7, 5), (16, 3), (64, 9)], [()], [(1,), (3,)]]
     for depth in depths:
         for heads in kinds:
             for head in heads:
                 fitted(*depth, *head)
     assert graphs.cache_info().misses == len(depths) * len(kinds)
     network = problem.networks.for_strategy(strategy(10, head=(16, 3)), 10)
-    step = problem.steps.of(network, "adam")
-    step.start()
     train, _, _ = problem.parts(10, Clock())
-    before = step._graph.experimental_get_tracing_count()  # type: ignore[attr-defined]
-    step.run(train.inputs[:32], train.labels[:32], np.ones(32, np.float32), 1e-3, 1)
-    assert not step.is_new and step._graph.experimental_get_tracing_count() == before == 1  # type: ignore[attr-defined]
-    copies = [weakref.ref(state[0]) for state in step._head]  # type: ignore[attr-defined]
-    step.release()
-    gc.collect()
-    assert not any(copy() for copy in copies)
+    for compiled, is_new in ((problem.steps, False), (steps(), True)):
+        step = compiled.of(network, "adam")
+        assert step.is_new == is_new
+        step.start()
+        step.run(train.inputs[:32], train.labels[:32], np.ones(32, np.float32), 1e-3, 1)
+        assert step._graph.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
+        copies = [weakref.ref(variable) for state in step._head for variable in state]  # type: ignore[attr-defined]
+        step.release()
+        gc.collect()
+        assert not any(copy() for copy in copies)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX keeps what it has compiled")
 def test_the_number_of_graphs_is_bounded(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.training import tensorflow_step
+    from harness.training.fit import tensorflow_step
 
     monkeypatch.setattr(tensorflow_step, "_KEPT", 2)
     problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3), steps=steps())
@@ -370,3 +371,34 @@ def test_passes_from_stored_activations_and_from_images_go_together(tiny_problem
     features = as_numpy(second.forward(stored, 5, N_CONVS))  # a later study begins so: compiled for what is stored
     assert np.array_equal(as_numpy(second.forward(pixels, 0, N_CONVS)), features)
     assert np.abs(features).max() > 0
+
+
+def test_a_step_knows_nothing_of_vgg16_and_keeps_the_state_of_normalization() -> None:
+    def layers() -> list[keras.layers.Layer]:
+        return [keras.layers.Conv2D(3, 3), keras.layers.BatchNormalization(), keras.layers.GlobalAveragePooling2D()]
+
+    frozen, trainable, head = layers()[:2], layers(), [keras.layers.Dense(2, dtype="float32")]
+    model = keras.Sequential([keras.Input((9, 9, 2)), *frozen, *trainable, *head])
+    draws = np.random.default_rng(0)
+    inputs, labels = draws.normal(size=(8, 9, 9, 2)).astype(np.float32), np.arange(8) % 2
+    start = model.get_weights()
+    for layer in frozen:
+        layer.trainable = False
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True), loss, run_eagerly=True)
+    for _ in range(3):
+        model.train_on_batch(inputs, labels)
+    expected = model.get_weights()
+    for layer in frozen:
+        layer.trainable = True
+    model.set_weights(start)
+    step = steps().of(Network(frozen, trainable, head, head, lambda values: values, 8), "sgd")
+    step.start()
+    for number in range(1, 4):
+        step.run(inputs, labels, np.ones(8, np.float32), 1e-2, number)
+    step.write_back()
+    moved = 0
+    for value, its, before in zip(model.get_weights(), expected, start, strict=True):
+        assert np.allclose(value, its, atol=1e-6)
+        moved += not np.array_equal(value, before)
+    assert moved == 8, "a kernel, a bias and four values of normalization; the head's two"
