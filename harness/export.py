@@ -37,7 +37,7 @@ FILES = {
     "`harness.json`",
     "saved_model": "the model as a TensorFlow SavedModel, whose signature returns `class_name`, `probability` and "
     "`probabilities`",
-    "model.onnx": "the model as ONNX, for images of {height} x {width} pixels only",
+    "model.onnx": "the model as ONNX, for images of {width} x {height} pixels only",
     "spec.toml": "the study, the strategy and the seed that make this model",
     "README.md": "this card",
 }

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from harness import command
 from harness.arguments import Parser
@@ -109,11 +108,9 @@ def _read(
 def _image(file: Path, signature: "Signature") -> NDArray[np.uint8] | str:
     try:
         with file.open("rb") as opened:
-            pixels, _ = decode(opened, signature.side)
+            pixels, _ = decode(opened, (signature.width, signature.height))
     except (OSError, Unreadable) as error:
         return str(error)
-    if signature.channels == 1 and pixels.ndim == 3:
-        pixels = np.asarray(Image.fromarray(pixels).convert("L"))
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 

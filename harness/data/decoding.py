@@ -1,7 +1,8 @@
 """Decode image files: one at a time, or a whole set in parallel into a memory-mapped file in the cache.
 
 As in the evaluation of VGG16 (Simonyan and Zisserman 2015), the shorter side is scaled to the wanted size and the
-centre is cropped, which keeps the aspect ratio.
+centre is cropped, which keeps the aspect ratio. An exported model does the same to images of any size: see
+`harness.deployment.standalone`.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from rich.console import Console
 from rich.progress import track
@@ -33,7 +34,7 @@ FORMATS = ("PLAIN JPEG", "PNG", "WEBP", "BMP", "GIF")
 MOST_PIXELS = 180_000_000
 """The most pixels of an image in memory. A JPEG may have more: it is decoded at a scale of down to 1/8."""
 
-_VERSION = "square of the middle, bicubic, alpha on white; v1"  # part of every key
+_VERSION = "square of the middle, bicubic, alpha on white; v2"  # part of every key
 _LARGE = 20_000_000  # pixels; larger images are decoded one at a time to limit memory
 _large = threading.Lock()
 _opening = threading.Lock()
@@ -71,19 +72,23 @@ class _PlainJpeg(JpegImageFile):
 Image.register_open(FORMATS[0], _PlainJpeg, lambda prefix: prefix.startswith(b"\xff\xd8\xff"))
 
 
-def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Decode the first image in ``file`` to a square of ``size`` pixels.
+def decode(
+    file: BinaryIO, size: int | tuple[int, int], *, crop: bool = True
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decode the first image in ``file`` to ``size``: (width, height), or the side of a square.
 
     EXIF orientation is applied, 16 bits become 8, transparent pixels become white. Without ``crop`` the whole image is
-    resized to the square. Raises Unreadable if there is no complete image of at most `MOST_PIXELS` pixels.
+    resized. Raises Unreadable if there is no complete image of at most `MOST_PIXELS` pixels.
 
     Returns:
-        Pixels, uint8 (size, size) if grey or (size, size, 3), and the original (width, height).
+        Pixels, uint8 (height, width) if grey or (height, width, 3), and the original (width, height).
     """
+    wanted = (size, size) if isinstance(size, int) else size
     try:
         with _open(file) as opened:
             width, height = opened.size
-            opened.draft(None, (2 * size, 2 * size))  # JPEGs can be decoded at 1/2, 1/4 or 1/8 scale
+            twice = 2 * max(wanted)
+            opened.draft(None, (twice, twice))  # JPEGs can be decoded at 1/2, 1/4 or 1/8 scale
             if opened.width * opened.height > MOST_PIXELS:
                 raise Unreadable(f"{width} x {height} pixels are more than the limit of {MOST_PIXELS:,}")
             with _large if width * height > _LARGE else nullcontext():
@@ -92,12 +97,9 @@ def decode(file: BinaryIO, size: int, *, crop: bool = True) -> tuple[NDArray[np.
                 turn = _turn(opened)
                 if turn is not None:
                     image = image.transpose(turn)
-                if crop:
-                    square = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-                else:
-                    square = image.resize((size, size), Image.Resampling.BOX)
+                pixels = _cropped(image, *wanted) if crop else np.asarray(image.resize(wanted, Image.Resampling.BOX))
                 del image
-            return np.asarray(square), (width, height)
+            return pixels, (width, height)
     except UnidentifiedImageError:
         raise Unreadable("not an image in a supported format: JPEG, PNG, WebP, BMP, GIF") from None
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # damaged files
@@ -129,6 +131,22 @@ def _grey_or_rgb(image: Image.Image) -> Image.Image:
         return on_white.convert("L" if image.mode in ("L", "LA", "La") else "RGB")
     mode = "L" if image.mode in ("1", "L") else "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def _cropped(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
+    """Crop the centre to the aspect ratio of ``width`` to ``height`` and resize it to them.
+
+    The pixels are those of ``keras.layers.Resizing``, with which an exported model does the same: Pillow would crop in
+    fractions of a pixel, look beyond the crop, and round bytes after each of its two passes.
+    """
+    across = max(1, min(image.width, image.height * width // height))
+    down = max(1, min(image.height, image.width * height // width))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    centre = left, top, left + across, top + down
+    bands = [image.getchannel(band).crop(centre).convert("F") for band in image.getbands()]
+    values = [np.asarray(band.resize((width, height), Image.Resampling.BICUBIC)) for band in bands]
+    pixels: NDArray[np.uint8] = np.clip(np.stack(values, axis=2), 0, 255).round().astype(np.uint8)
+    return pixels if len(bands) > 1 else pixels[:, :, 0]
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -27,22 +27,17 @@ pass."""
 
 
 class Signature(BaseModel):
-    """What a model cannot say itself: its classes in order, and its training pictures (1 of ``channels``: grey)."""
+    """What a model cannot say itself: its classes in order, and its training images (1 of ``channels``: grey)."""
 
     class_names: list[str] = Field(min_length=2)
     height: int = Field(ge=1)
     width: int = Field(ge=1)
     channels: Literal[1, 3]
 
-    @property
-    def side(self) -> int:
-        """Of the square that a file becomes: that of the training pictures, or of the nearest square to them."""
-        return max(self.height, self.width)
-
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported model: pictures (n, height, width, 3) uint8 RGB -> probabilities (n, classes) float32."""
+    """An exported model: images (n, height, width, 3) uint8 RGB -> probabilities (n, classes) float32."""
 
     model: keras.Model
     signature: Signature
@@ -70,13 +65,13 @@ class Exported:
             raise DataError(f"{file} cannot be loaded by Keras {keras.__version__}: {_first_line(error)}") from None
         return cls(model, signature)
 
-    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the model makes of one batch."""
-        return np.asarray(self.model.predict_on_batch(pictures), np.float32)
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probabilities of one batch."""
+        return np.asarray(self.model.predict_on_batch(images), np.float32)
 
 
 def _classes(value: Any) -> Iterator[str]:
-    """Every class that a Keras config names, and ``module.class`` where it is not one of Keras's own."""
+    """Return every class that a Keras config names, and ``module.class`` where it is not one of Keras's own."""
     if isinstance(value, list):
         for item in value:
             yield from _classes(item)

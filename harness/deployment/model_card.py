@@ -16,6 +16,27 @@ WEIGHTS_LICENCE = (
     "Visual Geometry Group, University of Oxford, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)"
 )
 
+_CODE = """import json, zipfile, keras
+import numpy as np
+from PIL import Image, ImageOps
+
+def read(file, width={width}, height={height}):
+    \"""Return the image in a file as training saw it: upright, its centre, resized.\"""
+    image = Image.open(file)
+    image.draft(None, ({most}, {most}))  # a large JPEG is read smaller
+    image = ImageOps.exif_transpose(image).convert("RGB")
+    across = min(image.width, image.height * width // height)
+    down = min(image.height, image.width * height // width)
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    bands = image.crop((left, top, left + across, top + down)).split()
+    bands = [band.convert("F").resize((width, height), Image.Resampling.BICUBIC) for band in bands]
+    return np.stack(bands, axis=2).clip(0, 255).round().astype(np.uint8)
+
+model = keras.saving.load_model("model.keras", safe_mode=True)
+names = json.loads(zipfile.ZipFile("model.keras").read("harness.json"))["class_names"]
+images = np.stack([read(file) for file in files])
+labels = [names[i] for i in model.predict(images).argmax(axis=1)]"""
+
 
 def model_card(
     winner: Winner,
@@ -25,12 +46,12 @@ def model_card(
     environment: Mapping[str, Any],
     files: Mapping[str, str],
 ) -> str:
-    """The card in Markdown.
+    """Return the card in Markdown.
 
     ``environment`` is what the training ran on; ``files`` says of each file of the export what it is.
     """
     study, strategy = winner.study, winner.strategy
-    size, (height, width) = study.data.image_size, split.train.pixels.shape[1:3]
+    size, (height, width, *colours) = study.data.image_size, split.train.pixels.shape[1:]
     weights = (
         f"The convolutions began as VGG16's, trained on ImageNet: {WEIGHTS_LICENCE}. Name its authors where you use "
         "this model."
@@ -48,24 +69,24 @@ def model_card(
         "",
         "## Use",
         "",
-        "Input: RGB pictures as raw bytes, (n, height, width, 3) uint8, any height and width; the model itself resizes "
-        f"them to {size} x {size} and centres them. Output: one probability a class, in this order:",
+        "Input: RGB images as raw bytes, (n, height, width, 3) uint8, a grey image repeated three times, of any "
+        f"height and width. The model crops the centre to the aspect ratio {width} to {height}, resizes it to "
+        f"{width} x {height}{'' if colours else ', converts it to grey'} and then does as in training, "
+        f"at {size} x {size}. `model.onnx` takes images of {width} x {height} only, which `read` makes. Output: one "
+        "probability for each class, in this order:",
         "",
         *(f"{index}. {text(name)}" for index, name in enumerate(split.class_names)),
         "",
         *(f"- `{name}`: {what}" for name, what in files.items()),
         "",
         "```python",
-        "import json, zipfile, keras",
-        'model = keras.saving.load_model("model.keras", safe_mode=True)',
-        'names = json.loads(zipfile.ZipFile("model.keras").read("harness.json"))["class_names"]',
-        "labels = [names[i] for i in model.predict(images).argmax(axis=1)]",
+        *_CODE.format(width=width, height=height, most=2 * max(width, height)).splitlines(),
         "```",
         "",
         "## Limits",
         "",
-        f"Made for pictures like those of {text(dataset.name)}, of {height} x {width} pixels; it names one "
-        "of its classes for every picture, whatever that shows. The probabilities are not calibrated.",
+        f"Made for images like those of {text(dataset.name)}, of {width} x {height} pixels; it names one "
+        "of its classes for every image, whatever it shows. The probabilities are not calibrated.",
         "",
         "## Licences",
         "",
@@ -98,8 +119,8 @@ def _rows(
         ),
         (
             "trained on",
-            f"the training and the validation part, {split.n_searched():,} images; no image of the "
-            "test part",
+            f"the training and validation sets, {split.n_searched():,} images; no image of the "
+            "held-out test set",
         ),
         ("metric", f"{METRIC_NAMES[study.metric]} of the most probable class"),
         (f"validation {METRIC_NAMES[study.metric]}", _score(winner)),
@@ -129,7 +150,7 @@ def _score(winner: Winner) -> str:
         interval = f", 95 % interval {low:.3f} to {high:.3f}"
     return (
         f"{formatting.accuracy(found.score)}{interval} on {found.n_validation:,} images, of trial {found.trial}, "
-        f"trained on the training part alone. "
+        f"trained on the training set alone. "
         f"Optimistic where it is the best of {formatting.count(found.trials, 'trial')}"
     )
 
@@ -137,8 +158,8 @@ def _score(winner: Winner) -> str:
 def _test(winner: Winner) -> str:
     test = winner.evidence.test
     if test is None:
-        return "not measured: the test part has not been opened for this strategy (`harness confirm`)"
-    again = "" if test.opening == 1 else f"; the test part had been opened {test.opening - 1} times before"
+        return "not measured: the test set has not been opened for this strategy (`harness confirm`)"
+    again = "" if test.opening == 1 else f"; the test set had been opened {test.opening - 1} times before"
     return (
         f"{formatting.accuracy(test.accuracy)}, 95 % interval {test.low:.3f} to {test.high:.3f} on {test.n_test:,} "
         f"images: the mean of {test.seeds} trainings like this one with other seeds{again}"
@@ -155,6 +176,6 @@ def _baseline(winner: Winner) -> str:
 
 
 def text(value: str) -> str:
-    """``value`` as Markdown shows it to the letter, on one line."""
+    """Escape ``value`` so that Markdown shows it literally, on one line."""
     escaped = html.escape(" ".join(value.split()), quote=False)
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escaped)

@@ -1,7 +1,7 @@
 """A trained network as plain Keras, which loads without the harness: raw RGB in, probabilities out.
 
 Keras's own layers only, no Lambda and no custom class, so that ``safe_mode`` has nothing to forbid. The arithmetic is
-that of training, in float32: the same resizing, the same centring, the same scale of the head.
+that of training, in float32: the same cutting out and resizing, the same centring, the same scale of the head.
 """
 
 import json
@@ -22,17 +22,29 @@ from harness.training.networks import Network
 
 IMAGES, PROBABILITIES = "images", "probabilities"
 
+_LUMA = (0.299, 0.587, 0.114)  # of Pillow: ITU-R 601
 _PRODUCTS = {1: "bhwc,hr->brwc", 2: "bhwc,wr->bhrc"}
 
 
-def standalone(network: Network, backbone: Backbone) -> keras.Model:
-    """The trained ``network`` on all of ``backbone``, with values of its own.
+def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> keras.Model:
+    """Build the trained ``network`` on all of ``backbone``, with values of its own.
 
-    Takes ``images`` (n, height, width, 3) uint8 RGB of any size and gives ``probabilities`` (n, classes) float32.
+    Takes ``images`` (n, height, width, 3) uint8 RGB of any size and gives ``probabilities`` (n, classes) float32. They
+    become images of ``shape`` (height, width[, 3]) first, as files became those of training: see
+    `harness.data.decoding`.
     """
+    height, width, *colours = shape
+    size = backbone.image_size
     layers: list[keras.layers.Layer] = [
+        keras.layers.Resizing(
+            height, width, "bicubic", crop_to_aspect_ratio=True, antialias=True, name="fit", dtype="uint8"
+        ),
         keras.layers.Rescaling(1.0, name="as_float", dtype="float32"),
-        keras.layers.Resizing(backbone.image_size, backbone.image_size, antialias=True, name="resize", dtype="float32"),
+    ]
+    grey = keras.layers.Conv2D(3, 1, use_bias=False, name="grey", dtype="float32")
+    layers += [] if colours else [grey]
+    layers += [
+        keras.layers.Resizing(size, size, antialias=True, name="resize", dtype="float32"),
         keras.layers.Rescaling(1.0, [-mean for mean in reversed(IMAGENET_MEAN_BGR)], name="centre", dtype="float32"),
     ]
     if network.load_backbone is None:  # trained on stored activations, whatever the convolutions hold
@@ -59,6 +71,8 @@ def standalone(network: Network, backbone: Backbone) -> keras.Model:
     values = images
     for layer in layers:
         values = layer(values)
+    if not colours:
+        grey.set_weights([np.repeat(np.reshape(_LUMA, (1, 1, 3, 1)), 3, axis=3)])
     for source, target in trained:
         target.set_weights([as_numpy(variable) for variable in source.variables])
     first = trained[0][1]
@@ -86,8 +100,8 @@ def save_keras(model: keras.Model, file: Path, signature: Signature) -> None:
 
 
 def _without_none(value: Any, *, arguments: bool = False) -> Any:
-    """A Keras config without the ``arguments`` of its layers that are None. That is their default everywhere, but a
-    Keras that does not know one of them yet (3.12: ``quantization_config``) refuses the whole file."""
+    """Return a Keras config without the ``arguments`` of its layers that are None. That is their default everywhere,
+    but a Keras that does not know one of them yet (3.12: ``quantization_config``) refuses the whole file."""
     if isinstance(value, list):
         return [_without_none(item) for item in value]
     if isinstance(value, dict):
@@ -119,7 +133,7 @@ def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str
 
 
 def save_onnx(model: keras.Model, file: Path, signature: Signature) -> None:
-    """Write ``model`` as ONNX, for pictures of the size in ``signature`` alone, which is kept in its metadata. Keras's
+    """Write ``model`` as ONNX, for images of the size in ``signature`` alone, which is kept in its metadata. Keras's
     TensorFlow backend and tf2onnx only."""
     import onnx
 
@@ -132,7 +146,8 @@ def save_onnx(model: keras.Model, file: Path, signature: Signature) -> None:
 
 
 def _of_one_size(model: keras.Model, height: int, width: int) -> keras.Model:
-    """``model`` with its resizing as two matrix products: converters know no resizing that smooths as it shrinks."""
+    """Return ``model`` with its resizing as two matrix products: converters know no resizing that smooths as it
+    shrinks."""
     images = keras.Input((height, width, 3), dtype="uint8", name=IMAGES)
     values = images
     for layer in model.layers[1:]:
@@ -140,6 +155,8 @@ def _of_one_size(model: keras.Model, height: int, width: int) -> keras.Model:
             values = layer(values)
             continue
         for axis, before, after in ((1, height, layer.height), (2, width, layer.width)):
+            if before == after:  # also where images of another size would be cut
+                continue
             shape = [*values.shape[1:]]
             shape[axis - 1] = after
             product = keras.layers.EinsumDense(_PRODUCTS[axis], shape, dtype="float32")

@@ -1,4 +1,4 @@
-"""What it takes to train a study's winner again, and that training: on all images but the test part."""
+"""Training a study's winner again, on all images but the held-out test set."""
 
 import tomllib
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from harness.training.trial import run_trial
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What `harness confirm` measured: the mean test accuracy of ``seeds`` such trainings on ``n_test`` images with its
-    95 % interval, when the test part was opened for the ``opening``th time."""
+    95 % interval, when the test set was opened for the ``opening``th time."""
 
     accuracy: float
     low: float
@@ -53,7 +53,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """A strategy with the study, the seed and the images (sha256 of the training part) that make it a model."""
+    """A strategy with the study, the seed and the images (sha256 of the training set) that make it a model."""
 
     study: StudySpec
     strategy: Strategy
@@ -63,7 +63,8 @@ class Winner:
 
     @classmethod
     def of(cls, store: Store, name: str, number: int | None = None) -> Self:
-        """Trial ``number`` of the study, or the complete one of the highest validation score, the cheaper of equals.
+        """Return trial ``number`` of the study, or the complete one of the highest validation score, the cheaper of
+        equals.
 
         Raises SpecError where there is no such study or trial.
         """
@@ -113,7 +114,7 @@ class Winner:
             raise SpecError(f"{file} is not a spec.toml of an export: {where}: {first['msg']}") from None
 
     def toml(self) -> str:
-        """All of it as TOML."""
+        """Return all of it as TOML."""
         values = {name: getattr(self, name) for name in _FIELDS}
         values |= {"study": self.study.model_dump(mode="json"), "strategy": asdict(self.strategy)}
         return as_toml(values | {"evidence": asdict(self.evidence)})
@@ -125,7 +126,7 @@ _FIELDS: dict[str, Any] = {"seed": int, "images": str, "strategy": Strategy, "ev
 def train(
     winner: Winner, split: Split, weights: Weights, on_epoch: Callable[[Checkpoint], None]
 ) -> tuple[keras.Model, TrialResult]:
-    """Train the winner on the training and the validation part of ``split``, for the study's epochs; the test part
+    """Train the winner on the training and validation sets of ``split``, for the study's epochs; the test set
     stays sealed. Gives the standalone model and what it took.
 
     The validation figures of the result mean nothing: the network has seen those images. Raises DataError where the
@@ -147,9 +148,9 @@ def train(
     result = run_trial(winner.strategy, problem, seed=winner.seed, on_checkpoint=on_checkpoint)
     if result.status != "complete":
         raise HarnessError(
-            f"training {winner.strategy.label()} on all images but the test part ended as {result.status} "
+            f"training {winner.strategy.label()} on all images but the test set ended as {result.status} "
             f"({result.reason}): choose another with --trial"
         )
     last = winner.strategy.phases[-1]
     network = problem.networks.for_strategy(last, problem.start(last))  # the one just trained
-    return standalone(network, problem.backbone), result
+    return standalone(network, problem.backbone, split.train.pixels.shape[1:]), result

@@ -1,27 +1,31 @@
 """Exporting a study's model: whole exports of the tiny network, and invalid input."""
 
+import re
 import subprocess
 import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from harness.search.search import worker
 
 from harness import export, run
 from harness.core.results import METRICS, Candidate, Checkpoint, TrialResult
 from harness.core.strategy import Strategy
 from harness.data.dataset import Images, SealedTest
+from harness.data.decoding import decode
 from harness.deployment import model_card, winner
 from harness.deployment.exported_model import Exported
 from harness.deployment.winner import Evidence, Winner
-from harness.search import worker
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.workers import session, work
+from tests.deployment.test_standalone import photo
 from tests.helpers.tiny import tiny_problem, tiny_weights
 from tests.helpers.whole import copy_is_whole
 
@@ -94,6 +98,21 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     ):
         assert part in text
     assert ("saved_model" in text) == Path("models/one/saved_model").is_dir()
+
+    # The card's lines that read an image from a file, and find its class.
+    (code_block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    files = [f"{kind}-{width}.{kind}" for kind in ("png", "jpeg") for width in (9, 30, 61, 400)]
+    for file in files:
+        photo((int(file.split("-")[1].split(".")[0]), 40), "L").save(file)
+    with monkeypatch.context() as patch:
+        patch.chdir("models/one")
+        namespace: dict[str, Any] = {"files": [Path("../..") / file for file in files]}
+        exec(code_block, namespace)
+    for file, found in zip(files, namespace["images"], strict=True):
+        with Path(file).open("rb") as opened:
+            assert np.array_equal(found, np.repeat(decode(opened, 12)[0][..., None], 3, axis=2)), file
+    best = exported.probabilities(namespace["images"]).argmax(axis=1)
+    assert namespace["labels"] == [exported.signature.class_names[index] for index in best]
 
     # The spec reproduces the model exactly.
     assert call(capsys, "--spec", "models/one/spec.toml", "--data", "digits.toml", "--out", "two")[0] == 0

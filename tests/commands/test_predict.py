@@ -15,7 +15,7 @@ from PIL import Image
 from harness import predict
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras
-from tests.deployment.test_standalone import trained
+from tests.deployment.test_standalone import SIZES, photo, trained
 
 SIGNATURE = Signature(class_names=["a", "b", "c, d"], height=12, width=12, channels=1)
 
@@ -62,6 +62,25 @@ def test_a_folder(model: Path, images: np.ndarray, tmp_path: Path, capsys: pytes
     code, rows, _ = call(capsys, model / "model.keras", tmp_path / "images", "--out", tmp_path / "found.csv")
     assert code == 0 and rows == []
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 71
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (40, 24, 3)])
+def test_a_file_gets_the_prediction_of_its_pixels(
+    shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    height, width, *colours = shape
+    signature = Signature(class_names=["a", "b", "c"], height=height, width=width, channels=3 if colours else 1)
+    save_keras(trained("fine_tune_all", 0, "average", (8,), *shape)[1], tmp_path / "model.keras", signature)
+    exported = Exported.load(tmp_path / "model.keras")
+    photos = [photo(size, "RGB") for size in [(width, height), *SIZES]]  # in colours, whatever the model was trained on
+    files = [tmp_path / f"{number}.png" for number in range(len(photos))]
+    for image, file in zip(photos, files, strict=True):
+        image.save(file)
+    code, (_, *rows), _ = call(capsys, tmp_path / "model.keras", *files)
+    assert code == 0
+    for image, row in zip(photos, rows, strict=True):
+        expected = exported.probabilities(np.asarray(image)[None])[0]
+        assert float(row[2]) == pytest.approx(expected.max(), abs=1e-3)
 
 
 def test_unusual_file_names(

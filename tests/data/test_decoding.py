@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from harness.core.errors import DataError, StorageError
-from harness.data import decoding
+from harness.data.dataset import decoding
 from harness.data.decoding import Unreadable, decode, squares
 from tests.conftest import ROOT
 
@@ -49,6 +50,18 @@ def test_every_format_decodes_to_the_same_image(kind: str) -> None:
 def test_grey_stays_grey_and_the_centre_is_cropped() -> None:
     found = decoded(Image.fromarray(GREY), "PNG", size=40)
     assert found.shape == (40, 40) and np.array_equal(found, GREY[:, 10:50])
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 41), (41, 60), (15, 10), (300, 200), (7, 90), (32, 32)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_pixels_are_those_that_keras_makes(width: int, height: int, mode: str) -> None:
+    blots = np.random.default_rng(width).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    image = Image.fromarray(blots).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+    resizing = keras.layers.Resizing(32, 32, "bicubic", crop_to_aspect_ratio=True, antialias=True, dtype="uint8")
+    expected = keras.ops.convert_to_numpy(resizing(np.asarray(image).reshape(1, height, width, -1)))[0]
+    found = decoded(image, "PNG").reshape(expected.shape)
+    assert np.abs(found.astype(int) - expected).max() <= 1  # of a half, either may round up
+    assert (found == expected).mean() > 0.99
 
 
 def test_without_crop_the_whole_image_is_resized() -> None:

@@ -1,5 +1,6 @@
 """The plain Keras model of a trained network: the same numbers, nothing of the harness in it."""
 
+import io
 import json
 import os
 import subprocess
@@ -13,9 +14,11 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from PIL import Image
 
 from harness.backbones.devices import as_numpy
 from harness.core.strategy import Kind, Pooling, Strategy
+from harness.data.decoding import decode
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone
 from harness.training.networks import Network, Networks
@@ -24,20 +27,20 @@ from tests.helpers.tiny import tiny_backbone
 SIGNATURE = Signature(class_names=["a", "b", "ü, ”c”"], height=40, width=24, channels=3)
 
 
-def pictures(*shape: int) -> np.ndarray:
+def images(*shape: int) -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
 
 
 def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape: int) -> tuple[Network, keras.Model]:
-    """A network on pictures of that shape with the state that training leaves, and the model made of it."""
+    """A network on images of that shape with the state that training leaves, and the model made of it."""
     backbone = tiny_backbone()
     network = Networks(backbone, 3).for_strategy(Strategy(kind, k, pooling, head, 0.3, "adam", 1e-3), 0)
     network.reset(seed=5, dropout=0.3, pretrained=kind != "from_scratch")
-    network.calibrate(pictures(16, *shape))
+    network.calibrate(images(16, *shape))
     draws = np.random.default_rng(1)
     for variable in network.trainable_variables():
         variable.assign(as_numpy(variable) + draws.normal(0, 0.02, variable.shape))
-    return network, standalone(network, backbone)
+    return network, standalone(network, backbone, shape)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,7 @@ def test_it_gives_the_probabilities_of_the_network(
     kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
     network, model = trained(kind, k, pooling, head, *shape)
-    raw = pictures(200, *shape)
+    raw = images(200, *shape)
     rgb = raw if raw.ndim == 4 else np.repeat(raw[..., None], 3, axis=-1)
     expected = as_numpy(ops.softmax(network.logits(raw)))
     found = model.predict_on_batch(rgb)
@@ -65,17 +68,18 @@ def test_a_network_of_bfloat16_is_exported_in_float32(tmp_path: Path) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         network, model = trained("freeze_first_k", 7, "average", (8,), 32, 32, 3)
-        raw = pictures(50, 32, 32, 3)
+        raw = images(50, 32, 32, 3)
         rounded = as_numpy(ops.softmax(network.logits(raw)))
     finally:
         keras.config.set_dtype_policy("float32")
-    assert {layer.compute_dtype for layer in model.layers[1:]} == {"float32"}
+    first, *others = model.layers[1:]
+    assert first.name == "fit" and {layer.compute_dtype for layer in others} == {"float32"}
     assert np.abs(model.predict_on_batch(raw) - rounded).max() < 0.05
 
 
 def test_training_again_does_not_change_a_model_made_before() -> None:
     network, model = trained("fine_tune_all", 0, "average", (8,), 32, 32, 3)
-    raw = pictures(8, 32, 32, 3)
+    raw = images(8, 32, 32, 3)
     before = model.predict_on_batch(raw)
     network.reset(seed=9, dropout=0.0)
     assert np.array_equal(model.predict_on_batch(raw), before)
@@ -89,8 +93,62 @@ def test_the_file_holds_keras_layers_and_the_facts(tmp_path: Path) -> None:
     assert modules == {"keras.layers"}
     exported = Exported.load(tmp_path / "model.keras")
     assert exported.signature == SIGNATURE
-    raw = pictures(20, 90, 70, 3)  # any size
+    raw = images(20, 90, 70, 3)  # any size
     assert np.array_equal(exported.probabilities(raw), model.predict_on_batch(raw))
+
+
+SIZES = [(60, 40), (40, 61), (40, 40), (20, 20), (15, 10), (301, 200)]
+"""Width and height: 3:2, 2:3, square, larger and smaller than training images, and what divides into no halves."""
+
+
+def photo(size: tuple[int, int], mode: str, seed: int = 0) -> Image.Image:
+    """Blots of light in the middle and at both ends."""
+    blots = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def as_trained(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
+    """What the file of an image becomes for training on images of that shape."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    file.seek(0)
+    height, width = shape[:2]
+    return decode(file, (width, height))[0]
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (32, 32, 3), (40, 24, 3)])
+def test_a_image_of_any_size_is_seen_as_training_saw_it(shape: tuple[int, ...], tmp_path: Path) -> None:
+    network, model = trained("fine_tune_all", 0, "average", (8,), *shape)
+    save_keras(model, tmp_path / "model.keras", SIGNATURE)
+    exported = Exported.load(tmp_path / "model.keras")
+    served = None
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        save_saved_model(model, tmp_path / "saved_model", SIGNATURE.class_names)
+        served = tf.saved_model.load(str(tmp_path / "saved_model"))
+    squeezed = 0.0
+    for size in SIZES:
+        photos = [photo(size, "RGB" if shape[2:] else "L", seed) for seed in range(8)]
+        seen = np.stack([as_trained(image, shape) for image in photos])
+        assert seen.shape == (8, *shape)
+        expected = as_numpy(ops.softmax(network.logits(seen)))
+        raw = np.stack([np.asarray(image.convert("RGB")) for image in photos])
+        assert np.abs(exported.probabilities(raw) - expected).max() < 1e-3, size
+        if served is not None:
+            answer = served.signatures["serving_default"](images=tf.constant(raw))["probabilities"].numpy()
+            assert np.abs(answer - expected).max() < 1e-3, size
+        whole = np.stack([np.asarray(image.resize(shape[1::-1])) for image in photos])
+        squeezed = max(squeezed, np.abs(as_numpy(ops.softmax(network.logits(whole))) - expected).max())
+    assert squeezed > 0.05  # what is asserted above could fail
+
+
+def test_a_model_of_grey_images_turns_colours_to_grey() -> None:
+    network, model = trained("fine_tune_all", 0, "average", (8,), 32, 32)
+    colours = np.stack([np.asarray(photo((48, 32), "RGB", seed)) for seed in range(8)])
+    grey = np.stack([as_trained(photo((48, 32), "RGB", seed).convert("L"), (32, 32)) for seed in range(8)])
+    expected = as_numpy(ops.softmax(network.logits(grey)))
+    assert np.abs(model.predict_on_batch(colours) - expected).max() < 0.01  # Pillow rounds the grey values
 
 
 def arguments(config: Any) -> Iterator[dict[str, Any]]:
@@ -122,9 +180,9 @@ sys.path.insert(0, sys.argv[1])
 import keras
 import numpy as np
 
-pictures = np.load(sys.argv[2], allow_pickle=False)
+images = np.load(sys.argv[2], allow_pickle=False)
 for file in sys.argv[3:]:
-    np.save(file + ".npy", keras.saving.load_model(file, safe_mode=True).predict(pictures, verbose=0))
+    np.save(file + ".npy", keras.saving.load_model(file, safe_mode=True).predict(images, verbose=0))
 print(keras.__version__)
 """
 
@@ -137,8 +195,8 @@ def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_pat
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"Keras {version} cannot be had from the package index: {done.stderr.strip().splitlines()[-1]}")
-    raw = pictures(20, 50, 30, 3)
-    np.save(tmp_path / "pictures.npy", raw)
+    raw = images(20, 50, 30, 3)
+    np.save(tmp_path / "images.npy", raw)
     expected = {}
     for pooling in get_args(Pooling):
         _, model = trained("freeze_first_k", 7, pooling, (8,), 40, 24, 3)
@@ -146,7 +204,7 @@ def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_pat
         save_keras(model, file, SIGNATURE)
         expected[file] = model.predict_on_batch(raw)
     done = subprocess.run(
-        [sys.executable, "-I", "-c", _LOAD, tmp_path / "keras", tmp_path / "pictures.npy", *expected],
+        [sys.executable, "-I", "-c", _LOAD, tmp_path / "keras", tmp_path / "images.npy", *expected],
         env=os.environ | {"KERAS_BACKEND": keras.backend.backend()},
         capture_output=True,
         text=True,
@@ -164,7 +222,7 @@ def test_the_saved_model_names_classes(tmp_path: Path) -> None:
 
     _, model = trained("freeze_first_k", 7, "average", (), 40, 24, 3)
     save_saved_model(model, tmp_path / "saved_model", SIGNATURE.class_names)
-    raw = pictures(20, 40, 24, 3)
+    raw = images(20, 40, 24, 3)
     expected = model.predict_on_batch(raw)
     answer = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"](images=tf.constant(raw))
     assert np.abs(answer["probabilities"].numpy() - expected).max() < 1e-5
@@ -173,13 +231,15 @@ def test_the_saved_model_names_classes(tmp_path: Path) -> None:
     assert named == [SIGNATURE.class_names[index] for index in expected.argmax(axis=1)]
 
 
-def test_the_onnx_file_gives_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(40, 24, 3), (32, 32, 3), (32, 32)])
+def test_the_onnx_file_gives_the_same(shape: tuple[int, ...], tmp_path: Path) -> None:
     pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    _, model = trained("freeze_first_k", 7, "flatten", (8,), 40, 24, 3)
-    save_onnx(model, tmp_path / "model.onnx", SIGNATURE)
+    _, model = trained("freeze_first_k", 7, "flatten", (8,), *shape)
+    height, width = shape[:2]
+    save_onnx(model, tmp_path / "model.onnx", SIGNATURE.model_copy(update={"height": height, "width": width}))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    raw = pictures(20, 40, 24, 3)
+    raw = images(20, height, width, 3)
     (found,) = session.run(None, {"images": raw})
     assert np.abs(found - model.predict_on_batch(raw)).max() < 1e-5
     assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == SIGNATURE.class_names
