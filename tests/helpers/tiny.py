@@ -62,4 +62,7 @@ def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:
 @functools.cache
 def _shared(n_classes: int) -> tuple[Backbone, Networks, Steps]:
     backbone = tiny_backbone()
-    return backbone, Networks(backbone, n_classes), steps()
+    compiled = steps()
+    if keras.backend.backend() == "tensorflow":  # the tiny network's graphs are small: keep those of all tests
+        compiled._graph = functools.cache(compiled._trace)  # type: ignore[attr-defined]
+    return backbone, Networks(backbone, n_classes), compiled
