@@ -70,6 +70,7 @@ class ProcessPool:
         for process in self._processes.values():
             process.join(max(0.0, last - time.monotonic()))
             process.kill()
+            process.join()
 
 
 def share(index: int, workers: int, cores: int, gpus: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from harness.search.search import worker
 
 from harness import export, run
 from harness.core.results import METRICS, Candidate, Checkpoint, TrialResult
@@ -21,6 +20,7 @@ from harness.data.decoding import decode
 from harness.deployment import model_card, winner
 from harness.deployment.exported_model import Exported
 from harness.deployment.winner import Evidence, Winner
+from harness.search import worker
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
 from harness.training.problem import Problem

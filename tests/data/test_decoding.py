@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from harness.core.errors import DataError, StorageError
-from harness.data.dataset import decoding
+from harness.data import decoding
 from harness.data.decoding import Unreadable, decode, squares
 from tests.conftest import ROOT
 

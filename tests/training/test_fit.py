@@ -185,7 +185,7 @@ def test_heads_of_any_width_share_a_graph_and_none_is_left_behind(tiny_problem: 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX keeps what it has compiled")
 def test_the_number_of_graphs_is_bounded(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.training.fit import tensorflow_step
+    from harness.training import tensorflow_step
 
     monkeypatch.setattr(tensorflow_step, "_KEPT", 2)
     problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3), steps=steps())
