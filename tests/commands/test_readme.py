@@ -14,7 +14,10 @@ from tests.conftest import ROOT
 from tests.helpers.drawn_shapes import write_shapes
 
 # Appended to searches, which would take minutes otherwise.
-SMALL = "--trials 3 --train-size 40 --validation-size 20 --epochs 1"
+SMALL = {
+    "harness.run": "--trials 3 --train-size 40 --validation-size 20 --epochs 1",
+    "harness.confirm": "--finalists 1 --seeds 2",
+}
 
 
 def commands() -> list[str]:
@@ -77,6 +80,6 @@ def in_order(found: list[str]) -> Iterator[str]:
     """Yield a small search of mnist, then the searches with a small budget, then the other commands."""
     searches = [command for command in found if "harness.run" in command and "--list" not in command]
     assert any("--fresh" in command for command in searches)
-    yield f"python -m harness.run --study mnist {SMALL}"
-    yield from (f"{command} {SMALL}" for command in searches)
-    yield from (command for command in found if command not in searches)
+    yield f"python -m harness.run --study mnist {SMALL['harness.run']}"
+    yield from (f"{command} {SMALL['harness.run']}" for command in searches)
+    yield from (f"{c} {SMALL.get(c.split()[2], '')}" for c in found if c not in searches)
