@@ -27,11 +27,6 @@ GREY = np.add.outer(np.arange(40) * 3, np.arange(60) * 2).astype(np.uint8)  # br
 COLOURS = np.stack([GREY, GREY[::-1], np.full_like(GREY, 90)], axis=2)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-
-
 def decoded(image: Image.Image, kind: str, size: int = 32, **options: object) -> np.ndarray:
     file = io.BytesIO()
     image.save(file, kind, **options)

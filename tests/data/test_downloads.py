@@ -61,7 +61,6 @@ def load(name, with_info, decoders):
 
 @pytest.fixture(autouse=True)
 def _fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for name, text in (("keras/datasets", KERAS), ("tensorflow_datasets/__init__", TFDS)):
         file = tmp_path / "packages" / f"{name}.py"

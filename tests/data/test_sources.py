@@ -18,11 +18,6 @@ from harness.data.sources import read_listing
 from tests.helpers.exported import LAYOUTS, export
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A folder of six images per class (cat, dog)."""
