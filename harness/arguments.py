@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def recorded_command(name: str, argv: Sequence[str] | None) -> str:
-    """Return the command line of ``name`` without passwords; ``argv`` None stands for this process's arguments."""
+    """Return the command line of ``name`` without passwords; ``argv`` None means this process's arguments."""
     return shlex.join(["harness", name, *shown_arguments(sys.argv[1:] if argv is None else argv)])
 
 

@@ -106,7 +106,7 @@ class Listing:
 
 
 def part_name(word: str) -> PartName | None:
-    """Return the part that a folder's name or a manifest's entry stands for, or None. Case, blanks, punctuation and
+    """Return the part that a folder's name or a manifest's entry names, or None. Case, blanks, punctuation and
     digits do not matter: "Training Set", "val_images", "test2017"."""
     letters = re.sub(r"[\W\d_]+", "", word.casefold())
     return next((part for part, pattern in _PARTS.items() if pattern.fullmatch(letters)), None)

@@ -128,8 +128,8 @@ def _split(url: str) -> URL:
 
 
 def files_of(url: str) -> list[Path]:
-    """Return the file of the SQLite database at ``url`` and those that SQLite keeps next to it; none for another kind,
-    or does not parse: `parse_url` says so."""
+    """Return the file of the SQLite database at ``url`` and those that SQLite keeps next to it; none for another kind
+    of database or a URL that does not parse, which `parse_url` reports."""
     try:
         parsed = _split(url)
     except StorageError:
@@ -149,7 +149,7 @@ def _check_file(database: str | None) -> None:
 
 
 HIDDEN = "***"
-"""What stands for a password wherever a URL is shown."""
+"""Replaces a password wherever a URL is shown."""
 
 # What each part of a URL is made of where it is harmless.
 _HOST = re.compile(r"[\w.,:%/-]*")
@@ -169,7 +169,7 @@ _OPTIONS = dict.fromkeys(
 
 
 def shown(url: URL | str) -> str:
-    """Return a database URL as it may be printed and recorded: `HIDDEN` stands for all that could be a password.
+    """Return a database URL as it may be printed and recorded: `HIDDEN` replaces all that could be a password.
 
     Of text that does not parse nothing is shown.
     """

@@ -194,7 +194,7 @@ def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_pat
     install = [*pip, "install", "--no-deps", "--target", tmp_path / "keras", f"keras=={version}"]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"Keras {version} cannot be had from the package index: {done.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"Keras {version} could not be installed: {done.stderr.strip().splitlines()[-1]}")
     raw = images(20, 50, 30, 3)
     np.save(tmp_path / "images.npy", raw)
     expected = {}
