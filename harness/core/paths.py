@@ -5,9 +5,28 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 RESULTS = Path("results")
 DEFAULT_STORAGE = f"sqlite:///{RESULTS.as_posix()}/harness.db"
+
+
+def expand(name: str) -> str:
+    """Return a path with the home folder in place of a leading ``~`` or ``~user``. Other text stays as it is.
+
+    A shell replaces only what begins a word: not ``--data=~/photos``, and nothing in a file.
+    """
+    return os.path.expanduser(name)  # noqa: PTH111 - Path.expanduser raises for unknown users
+
+
+def user_path(name: str | Path) -> Path:
+    """Return the path that a user has written, see `expand`: the type of an option, and of a path in a file."""
+    return Path(expand(str(name)))
+
+
+UserPath = Annotated[Path, AfterValidator(user_path)]
 
 
 def page_path(study_name: str) -> Path:
@@ -29,9 +48,9 @@ def user_cache() -> Path:
     ~/Library/Caches).
     """
     if chosen := os.environ.get("HARNESS_CACHE"):
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     platform_default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or platform_default).expanduser() / "transfer-harness"
+    return user_path(os.environ.get("XDG_CACHE_HOME") or platform_default) / "transfer-harness"
 
 
 def recommendation_path(page: Path) -> Path:

@@ -1,26 +1,37 @@
 """Studies and data sets: TOML files read into frozen, validated objects."""
 
-import difflib
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from harness.core.errors import SpecError
+from harness.core.paths import UserPath, expand
 from harness.core.results import BaselineName, Metric
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
+from harness.core.toml import read_toml
+from harness.core.validation import nearest, short, validated
 
 ANY_IMAGES = "images"
 """The shipped study that names no data set: what `harness run --data PATH` runs."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
-_Spec = TypeVar("_Spec", bound=BaseModel)
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+"""How many of something: a 32-bit integer in the database."""
+
+
+def _one_line(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError(f"{name!r} holds a line break or a control character: leave it out")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 
 
 class _Declared(BaseModel):
@@ -40,8 +51,8 @@ class DatasetSpec(_Declared):
         similar_to_imagenet: Measured if it is not declared, see `harness.statistics.similarity`.
     """
 
-    name: str
-    file: Path | None = None
+    name: Name
+    file: UserPath | None = None
     download: Annotated[str, Field(pattern=r"^(keras|tfds):[A-Za-z0-9][A-Za-z0-9_/.+-]*$")] | None = None
     sha256: str | None = None
     source: str = ""
@@ -61,6 +72,8 @@ class DatasetSpec(_Declared):
     def _one_source(self) -> Self:
         if (self.file is None) == (self.download is None):
             raise ValueError("give either file (or path) or download, to say where the images are")
+        if "\0" in str(self.file):
+            raise ValueError("the path in file holds a NUL character: leave it out")
         source, _, name = (self.download or "").partition(":")
         if source == "keras" and name not in KERAS_DATASETS:
             raise ValueError(f"keras.datasets has no images {name!r}, but {', '.join(KERAS_DATASETS)}")
@@ -79,10 +92,10 @@ class DatasetSpec(_Declared):
         """
         if not name.isprintable():
             raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
-        path = folder / name
+        path = folder / expand(name)
         if name in shipped("datasets") or path.suffix == ".toml":
             path = _find("data set", name, "datasets", folder)
-            spec = _validated(cls, _read_toml(path), path)
+            spec = validated(cls, read_toml(path), path)
             return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})
         if os.path.exists(path):  # noqa: PTH110 - a name that is too long for a path is no error here
             given: dict[str, Any] = {"file": path.absolute(), "source": "given by its path"}
@@ -92,7 +105,7 @@ class DatasetSpec(_Declared):
             label = name.partition(":")[2] or name
         else:
             _find("data set", name, "datasets", folder)
-        return _validated(cls, {"name": label, **given}, path)
+        return validated(cls, {"name": label, **given}, path)
 
 
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -114,12 +127,12 @@ class DataSpec(_Declared):
     """
 
     dataset: str
-    train_size: Annotated[int, Field(ge=1)] | None = None
-    validation_size: Annotated[int, Field(ge=1)] | None = None
-    test_size: Annotated[int, Field(ge=1)] | None = None
-    max_images: Annotated[int, Field(ge=10)] | None = None
+    train_size: Count | None = None
+    validation_size: Count | None = None
+    test_size: Count | None = None
+    max_images: Annotated[Count, Field(ge=10)] | None = None
     image_size: Annotated[int, Field(ge=32, le=512)] = 224
-    views: Annotated[int, Field(ge=1)] = 1
+    views: Count = 1
     flip: bool = False
 
 
@@ -181,13 +194,13 @@ class Budget(_Declared):
             every epoch.
     """
 
-    trials: Annotated[int, Field(ge=1)] = 50
-    epochs: Annotated[int, Field(ge=1)] = 5
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    trials: Count = 50
+    epochs: Count = 5
+    batch_size: Count = 64
     precision: Precision = "auto"
     max_trial_cost: Annotated[float, Field(gt=0)] | None = None
     time_limit: Annotated[float, Field(gt=0)] | None = None
-    cache_size: Annotated[float, Field(gt=0)] = 8.0
+    cache_size: Annotated[float, Field(gt=0, le=1e9)] = 8.0
 
     @property
     def cache_bytes(self) -> int:
@@ -210,7 +223,7 @@ class BaselinesSpec(_Declared):
     """Which baselines run, and for how many epochs the trained ones are trained."""
 
     names: tuple[BaselineName, ...] = ("majority", "mlp", "cnn", "linear_probe")
-    epochs: Annotated[int, Field(ge=1)] = 20
+    epochs: Count = 20
 
 
 class AdviceSpec(_Declared):
@@ -224,7 +237,7 @@ class AdviceSpec(_Declared):
             hand signs and X-rays, as measured in ``datasets/similarity.json``.
     """
 
-    large_at: Annotated[int, Field(ge=1)] = 100_000
+    large_at: Count = 100_000
     similar_below: Annotated[float, Field(gt=0)] = 0.15
 
 
@@ -247,7 +260,7 @@ class StudySpec(_Declared):
         class_weights: Whether the loss weights an image by the inverse of its class's frequency.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Name
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     metric: Metric = "accuracy"
@@ -294,7 +307,7 @@ class StudySpec(_Declared):
         """
         overrides = overrides or {}
         path = _find("study", name, "studies", Path.cwd())
-        declared = _read_toml(path)
+        declared = read_toml(path)
         data = declared.get("data")
         others = {f"data.{key}": value for key, value in data.items()} if isinstance(data, dict) else {}
         if any(others.get(key, value) != value for key, value in overrides.items()):
@@ -305,11 +318,11 @@ class StudySpec(_Declared):
             for section in sections:
                 target = target.setdefault(section, {})
                 if not isinstance(target, dict):
-                    raise SpecError(f"{path.name}: {section} = {target!r}: make it a section, [{section}]")
+                    raise SpecError(f"{path.name}: {section} = {short(target)}: make it a section, [{section}]")
             target[last] = value
         if isinstance(declared.get("data"), dict) and "dataset" not in declared["data"]:
             raise SpecError(f"study {name!r} names no images: give yours with --data PATH, or data.dataset in the file")
-        spec = _validated(cls, declared, path)
+        spec = validated(cls, declared, path)
         return spec, DatasetSpec.load(spec.data.dataset, Path.cwd() if "data.dataset" in overrides else path.parent)
 
 
@@ -328,48 +341,11 @@ def _find(what: str, name: str, kind: Literal["studies", "datasets"], folder: Pa
     known = shipped(kind)
     if name in known:
         return known[name]
-    path = folder / name
+    path = folder / expand(name)
     if path.suffix == ".toml":
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 - nor here
             return path
         raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")
     raise SpecError(
-        f"unknown {what} {name!r}{_nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file"
+        f"unknown {what} {name!r}{nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file"
     )
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f": did you mean {close[0]!r}?" if close else "."
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is not valid TOML: {error}") from None
-
-
-def _validated(cls: type[_Spec], declared: dict[str, Any], path: Path) -> _Spec:
-    try:
-        return cls.model_validate(declared)
-    except ValidationError as error:
-        problems = [_problem(cls, item) for item in error.errors()]
-        raise SpecError(f"{path.name}: " + "; ".join(problems)) from None
-
-
-def _problem(cls: type[BaseModel], item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        owner: type[BaseModel] = cls
-        for part in item["loc"][:-1]:
-            annotation = owner.model_fields[str(part)].annotation
-            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-            owner = annotation
-        return f"unknown key {where!r}{_nearest(str(item['loc'][-1]), owner.model_fields)}"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] in ("missing", "value_error"):
-        return f"{where}: {message}" if where else message
-    return f"{where} = {item['input']!r}: {message}"

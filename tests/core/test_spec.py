@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import SpecError
-from harness.core.spec import StudySpec, shipped
+from harness.core.spec import DatasetSpec, StudySpec, shipped
 
 
 @pytest.mark.parametrize("name", [name for name in shipped("studies") if name != "images"])
@@ -79,11 +79,23 @@ def test_an_unknown_study_suggests_the_nearest(name: str, message: str) -> None:
         ("metric", "f1", "metric = 'f1'"),
         ("search.head_share", [0.5, 1.5], "head_share must hold 0.0 <= low <= high <= 1.0"),
         ("budget.time_limit", float("inf"), "budget.time_limit = inf: Input should be a finite number"),
+        ("recommendation", {"strategi": 1}, "unknown key 'recommendation.strategi': did you mean 'strategy'?"),
+        (
+            "recommendation",
+            {"strategy": {"kind": "fine_tune_all", "dropuot": 0}},
+            "unknown key 'recommendation.strategy.dropuot': did you mean 'dropout'?",
+        ),
+        ("search.learning_rate", {"a\nb": [1, 2]}, "search.learning_rate.'a\\nb'"),
+        ("description", list(range(1000)), "description = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,"),
+        ("seed", [16**5000], "seed = a value with too many digits: Input should be a valid integer"),
+        ("budget.epochs", 2**31, "budget.epochs = 2147483648: Input should be less than 2147483648"),
+        ("name", "a\nb", "name: 'a\\nb' holds a line break or a control character: leave it out"),
     ],
 )
 def test_an_invalid_value_is_named_with_its_key(study_file: Path, key: str, value: object, message: str) -> None:
-    with pytest.raises(SpecError, match=re.escape(message)):
+    with pytest.raises(SpecError, match=re.escape(message)) as caught:
         StudySpec.load(str(study_file), {key: value})
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
 
 
 def test_invalid_toml_is_refused(tmp_path: Path) -> None:
@@ -98,3 +110,20 @@ def test_each_of_two_phases_has_an_epoch(study_file: Path, epochs: int, expected
     assert StudySpec.load(str(study_file), {**two, "budget.epochs": epochs})[0].head_epochs == expected
     with pytest.raises(SpecError, match=r"two_phase needs budget\.epochs of 2 or more, but got 1"):
         StudySpec.load(str(study_file), {**two, "budget.epochs": 1})
+
+
+def test_home_folders_in_files(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    digits = tmp_path / "digits.toml"
+    digits.write_text('name = "digits"\npath = "~/digits.npz"\n')
+    study_file.write_text(study_file.read_text().replace("digits.toml", "~/digits.toml"))
+    for study in (str(study_file), "~/tiny.toml"):
+        assert StudySpec.load(study)[1].file == tmp_path / "digits.npz"
+    study_file.write_text(study_file.read_text().replace("~/digits.toml", "~/digits.npz"))
+    assert StudySpec.load("~/tiny.toml")[1].file == tmp_path / "digits.npz"
+    assert DatasetSpec.load("~/digits.npz", tmp_path / "elsewhere").file == tmp_path / "digits.npz"
+
+
+def test_a_name_that_is_too_long_for_a_file_is_unknown() -> None:
+    with pytest.raises(SpecError, match="there is no study file"):
+        StudySpec.load(f"{'x' * 300}.toml")
