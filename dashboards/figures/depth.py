@@ -109,7 +109,9 @@ def _layers(rows: Rows, best: Sequence[Point]) -> tuple[LayerScores, ...]:
         return ()
     found = []
     for name, key in (("LogME", "logme"), ("H-score", "h_score")):
-        values = {score["k"]: score[key] for score in scored}
+        values = {score["k"]: score[key] for score in scored if score[key] is not None}
+        if not values:
+            continue
         both = [(values[p.trial.k], p.score) for p in best if p.trial.k in values]
         agreement = Correlation.of([value for value, _ in both], [score for _, score in both])
         found.append(LayerScores(name, values, scored[0]["n_images"], agreement))

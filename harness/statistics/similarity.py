@@ -47,7 +47,7 @@ class Similarity:
 
     Attributes:
         distance: Kernel distance: 0 for images like ImageNet's, at most 2.
-        error: Standard error of ``distance`` over the sample of images.
+        error: Standard error of ``distance`` over the sample of images, None for fewer than three images.
         n_images: Size of that sample.
         cubic: KID's distance.
         frechet: Fréchet distance, in squared units of the features.
@@ -55,7 +55,7 @@ class Similarity:
     """
 
     distance: float
-    error: float
+    error: float | None
     n_images: int
     cubic: float
     frechet: float
@@ -63,7 +63,10 @@ class Similarity:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the distance, for other samples of the same set."""
+        """Return the 95 % interval of the distance, for other samples of the same set; without an error, all that a
+        distance can be."""
+        if self.error is None:
+            return 0.0, 2.0
         half = quantile() * self.error
         return self.distance - half, self.distance + half
 
@@ -81,7 +84,7 @@ def compare(features: Floats, labels: NDArray[np.int64], reference: Reference) -
     )
 
 
-def kernel_distance(features: Floats, reference: Floats) -> tuple[float, float]:
+def kernel_distance(features: Floats, reference: Floats) -> tuple[float, float | None]:
     """Return the unbiased kernel distance and its standard error over the sample ``features``.
 
     The kernel is exp(-|x - y|² / s) on rows of unit length; s is the median of |x - y|² over the reference's pairs.
@@ -101,18 +104,18 @@ def cubic_distance(features: Floats, reference: Floats) -> float:
     return _discrepancy(*((a @ b.T / width + 1) ** 3 for a, b in ((own, own), (own, other), (other, other))))[0]
 
 
-def _discrepancy(within: Floats, across: Floats, among: Floats) -> tuple[float, float]:
+def _discrepancy(within: Floats, across: Floats, among: Floats) -> tuple[float, float | None]:
     """Return the unbiased squared maximum mean discrepancy of n rows and m of the reference, and its standard error.
 
     The error is the jackknife's (Efron and Stein 1981) over the n rows with a fixed reference; with fewer than three
-    rows it is infinite. The kernel's values are ``within`` (n, n), ``across`` (n, m) and ``among`` (m, m).
+    rows there is none. The kernel's values are ``within`` (n, n), ``across`` (n, m) and ``among`` (m, m).
     """
     n, m = across.shape
     constant = (among.sum() - np.trace(among)) / (m * (m - 1))
     pairs, crosses = within.sum(axis=1) - np.diag(within), across.sum(axis=1)
     found = float(pairs.sum() / (n * (n - 1)) + constant - 2 * crosses.sum() / (n * m))
     if n < 3:
-        return found, math.inf
+        return found, None
     fewer = n - 1
     without = (pairs.sum() - 2 * pairs) / (fewer * (fewer - 1)) - 2 * (crosses.sum() - crosses) / (fewer * m)
     return found, float(np.sqrt(fewer / n * ((without - without.mean()) ** 2).sum()))

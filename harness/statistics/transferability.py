@@ -1,5 +1,7 @@
 """Transferability scores: how well features fit labels, without training on them."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
@@ -14,9 +16,11 @@ def logme(features: Floats, labels: NDArray[np.int64]) -> float:
 
     It is the maximum log evidence of a Bayesian linear model of each class's indicator, per image, averaged over the
     classes. The precisions of the weights (alpha) and of the noise (beta) follow MacKay's fixed point. It is computed
-    from the singular values of the features, so that no (d, d) matrix is inverted.
+    from the singular values of the features, so that no (d, d) matrix is inverted. It is NaN if all features are zero.
     """
     values = np.asarray(features, np.float64)
+    if not values.any():
+        return math.nan
     n, d = values.shape
     left, singular, _ = np.linalg.svd(values, full_matrices=False)
     squares = singular**2
@@ -49,7 +53,8 @@ def h_score(features: Floats, labels: NDArray[np.int64]) -> float:
 
     It is the trace of the inverse covariance of the features times the covariance of their class means. Covariances are
     shrunk (Ledoit and Wolf 2004) as in Ibrahim et al. 2021: with fewer images than features the plain score is the
-    number of classes minus one, whatever the features.
+    number of classes minus one, whatever the features. It is NaN if the covariance is singular all the same, as that of
+    images that are all alike.
     """
     values = np.asarray(features, np.float64)
     values = values - values.mean(axis=0)
@@ -58,4 +63,7 @@ def h_score(features: Floats, labels: NDArray[np.int64]) -> float:
     for label in np.unique(labels):
         means[labels == label] = values[labels == label].mean(axis=0)
     between = means.T @ means / len(values)
-    return float(np.trace(np.linalg.solve(covariance, (1 - shrinkage) * between)))
+    try:
+        return float(np.trace(np.linalg.solve(covariance, (1 - shrinkage) * between)))
+    except np.linalg.LinAlgError:
+        return math.nan

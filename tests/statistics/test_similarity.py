@@ -162,3 +162,16 @@ def test_declared_similarity_is_used_instead_of_measured(digits: DatasetSpec) ->
     assert measured.similar and measured.class_sizes == (10, 10, 10)
     assert "measured: kernel distance 0.100" in measured.similarity_source
     assert not profile(split, open_, near, AdviceSpec(similar_below=0.05)).similar
+
+
+def test_two_images_have_a_distance_without_an_error() -> None:
+    distance, error = kernel_distance(features(2), features(9, seed=1))
+    assert np.isfinite(distance) and error is None
+    known = Similarity(distance, error, 2, 0.0, 0.0, 0.0)
+    assert known.interval == (0.0, 2.0)
+    assert rank(known).startswith(f"rank 1 to {len(known_sets()) + 1} of")
+    dataset = DatasetSpec(name="two", file="two.npz")
+    images = Images(np.zeros((2, 4, 4), np.uint8), np.array([0, 1]))
+    found = profile(Split(images, images, None, ("a", "b")), dataset, known, AdviceSpec())  # type: ignore[arg-type]
+    assert "95 % interval 0.000 to 2.000 from 2 images" in found.similarity_source
+    assert "the interval includes the boundary" in found.similarity_source

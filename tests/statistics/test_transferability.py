@@ -47,3 +47,9 @@ def test_h_score_is_the_trace_of_the_shrunk_covariances() -> None:
 def test_features_that_separate_the_classes_score_higher(score: object, d: int) -> None:
     found = [score(*made(90, d, strength)) for strength in (0.0, 2.0, 6.0)]  # type: ignore[operator]
     assert found == sorted(found) and found[2] > found[0]
+
+
+def test_images_that_are_all_alike_have_no_score() -> None:
+    labels = np.arange(6) % 2
+    assert np.isnan(h_score(np.ones((6, 4)), labels)) and np.isfinite(logme(np.ones((6, 4)), labels))
+    assert np.isnan(h_score(np.zeros((6, 4)), labels)) and np.isnan(logme(np.zeros((6, 4)), labels))
