@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--study", required=True, metavar="NAME")
     parser.add_argument("--storage", required=True, metavar="URL")
     arguments = parser.parse_args()
-    store = Store(arguments.storage)
+    store = Store(arguments.storage, must_exist=True)
     study = store.studies.find(arguments.study)
     assert study is not None, f"no study {arguments.study!r}"
     spec = StudySpec.model_validate(study.spec)

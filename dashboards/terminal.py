@@ -21,6 +21,7 @@ from harness.core.paths import recommendation_path
 from harness.core.results import METRIC_NAMES, METRICS
 from harness.core.spec import StudySpec
 from harness.core.strategy import KINDS
+from harness.core.strict_json import dumps
 from harness.statistics.pareto import front
 from harness.storage import database
 
@@ -51,11 +52,12 @@ def print_report(rows: Rows, storage: str, page: Path) -> None:
     for sentence in summarise(rows).sentences:
         console.print(sentence, markup=False, soft_wrap=True)
     shown = database.shown(database.parse_url(storage))
+    look = shlex.join(["python", "-m", "harness.dashboard", "--study", rows.name, "--storage", shown, "--serve"])
     for line in (
         f"\nDatabase: {shown}",
         f"Page: {page}",
-        f"Look inside: python -m harness.dashboard --study {shlex.quote(rows.name)} --storage {shown} --serve",
-        f"or: optuna-dashboard {shown}",
+        f"Look inside: {look}",
+        f"or: {shlex.join(['optuna-dashboard', shown])}",
     ):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -111,6 +113,12 @@ def confirmation_as_json(rows: Rows) -> dict[str, Any] | None:
     return values | {"study": rows.name, "sentences": list(advised.sentences)}
 
 
+def plan_as_json(spec: StudySpec, n_train: int, costs: Iterable[tuple[str, float, float]]) -> dict[str, Any]:
+    """Return what `print_plan` prints for scripts."""
+    predicted = [{"strategy": name, "frozen_flops": frozen, "train_flops": total} for name, frozen, total in costs]
+    return {"study": spec.model_dump(mode="json"), "n_train": n_train, "predicted": predicted}
+
+
 def print_plan(spec: StudySpec, n_train: int, costs: Iterable[tuple[str, float, float]]) -> None:
     """Print the resolved study and what a whole trial of each strategy would cost.
 
@@ -118,7 +126,7 @@ def print_plan(spec: StudySpec, n_train: int, costs: Iterable[tuple[str, float, 
     on ``n_train`` images.
     """
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
-    console.print(json.dumps(spec.model_dump(mode="json"), indent=2), markup=False)
+    console.print(dumps(spec.model_dump(mode="json"), indent=2), markup=False)
     console.print(_table(
         f"Predicted cost of a whole trial ({n_train:,} images, {spec.budget.epochs} epochs, no hidden layer)",
         ("strategy", "of it frozen, once", "training compute"),

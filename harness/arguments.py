@@ -1,4 +1,4 @@
-"""Remove database passwords from command lines that are recorded and from the messages of the parser."""
+"""Command lines: no database password is recorded or shown, and ``~`` is the home folder in every path."""
 
 import argparse
 import re
@@ -6,13 +6,20 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.core.paths import user_path
 from harness.storage import database
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors show no password."""
+    """An argument parser whose errors show no password. ``type=Path`` is read with `user_path`."""
+
+    def __init__(self, **options: Any) -> None:
+        """Create the parser with the ``options`` of the base class."""
+        super().__init__(**options)
+        self.register("type", Path, user_path)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as the base class does, and keep the arguments for `error`."""

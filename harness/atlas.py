@@ -17,8 +17,9 @@ from harness.analysis.rows import atlas_trials
 from harness.analysis.verdicts import Found, places
 from harness.arguments import Parser
 from harness.core.errors import SpecError
-from harness.core.paths import RESULTS
+from harness.core.paths import RESULTS, expand
 from harness.core.spec import AdviceSpec, DatasetSpec
+from harness.core.strict_json import dumps
 from harness.storage.store import Store
 
 
@@ -37,6 +38,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--data",
+        type=expand,
         action="append",
         default=[],
         metavar="SET",
@@ -115,7 +117,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     finally:
         found = atlas_trials(Store(arguments.storage), atlas.name)
         if places(found, boundaries):
-            rows.write_text(json.dumps([asdict(trial) for trial in found], indent=0) + "\n", encoding="utf-8")
+            rows.write_text(dumps([asdict(trial) for trial in found], indent=0) + "\n", encoding="utf-8")
             write_atlas(found, boundaries, arguments.out)
             print(f"rows: {rows}\npage: {arguments.out}")
 
@@ -123,7 +125,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
 def _datasets(arguments: argparse.Namespace) -> tuple[DatasetSpec, ...]:
     if not arguments.data:
         raise SpecError("no data set given: add --data SET for each, or --rows JSON")
-    for flag, least in (("sizes", 1), ("seeds", 1), ("validation_size", 1), ("image_size", 32)):
+    for flag, least in (("sizes", 3), ("seeds", 1), ("validation_size", 1), ("image_size", 32)):
         given = getattr(arguments, flag)
         if min(given if flag == "sizes" else (given,)) < least:
             shown = ",".join(map(str, given)) if flag == "sizes" else given

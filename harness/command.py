@@ -11,11 +11,12 @@ from pathlib import Path
 
 from harness.arguments import Parser, recorded_command
 from harness.core.errors import HarnessError, SpecError, StorageError
-from harness.core.paths import DEFAULT_STORAGE, RESULTS
+from harness.core.paths import DEFAULT_STORAGE, RESULTS, expand
 from harness.core.processes import stop_on_sigterm
 from harness.core.spec import DatasetSpec, shipped
 from harness.storage import database
 from harness.storage.outputs import check_output
+from harness.storage.sqlite_files import expand_home
 from harness.storage.store import Store
 
 INTERRUPTED = 130
@@ -61,7 +62,11 @@ def say(text: str) -> None:
 def add_storage(parser: argparse._ActionsContainer) -> None:
     """Add the option ``--storage``."""
     parser.add_argument(
-        "--storage", default=DEFAULT_STORAGE, metavar="URL", help="SQLAlchemy URL (default: %(default)s)"
+        "--storage",
+        type=expand_home,
+        default=DEFAULT_STORAGE,
+        metavar="URL",
+        help="SQLAlchemy URL (default: %(default)s)",
     )
 
 
@@ -74,7 +79,9 @@ def add_weights(parser: argparse._ActionsContainer) -> None:
 
 def add_moved_data(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--data`` of commands on an existing study."""
-    parser.add_argument("--data", metavar="PATH", help="the study's images, if they have moved since `harness run`")
+    parser.add_argument(
+        "--data", type=expand, metavar="PATH", help="the study's images, if they have moved since `harness run`"
+    )
 
 
 def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:

@@ -1,7 +1,6 @@
 """Evaluate the finalists of a search on the held-out test set: `python -m harness.confirm --study NAME`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from harness import command
 from harness.arguments import Parser
 from harness.core.paths import page_path, recommendation_path
+from harness.core.strict_json import dumps
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
 from harness.workers.progress import log_to
@@ -44,7 +44,8 @@ def _parser() -> Parser:
 
 
 def _run(arguments: argparse.Namespace, recorded: str) -> None:
-    dataset = command.dataset_of(Store(arguments.storage), arguments.study, arguments.data)
+    store = Store(arguments.storage, must_exist=True)
+    dataset = command.dataset_of(store, arguments.study, arguments.data)
     with command.loading():
         from dashboards.optuna import attach
         from dashboards.page import write_page
@@ -72,7 +73,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     )
     attach(Store(request.storage), request.study)
     if arguments.json:
-        print(json.dumps(confirmation_as_json(rows), indent=2))
+        print(dumps(confirmation_as_json(rows), indent=2))
     else:
         print_confirmation(rows, page)
 

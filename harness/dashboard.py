@@ -11,10 +11,10 @@ from dashboards.page import write_page
 from harness import command
 from harness.analysis.rows import Rows
 from harness.arguments import Parser
-from harness.core.errors import SpecError, StorageError
+from harness.core.errors import SpecError
 from harness.core.paths import page_path
-from harness.storage import database
 from harness.storage.outputs import check_output
+from harness.storage.sqlite_files import refuse_missing_file
 from harness.storage.store import Store
 
 
@@ -57,12 +57,12 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     study, *compared = arguments.study
     if study in compared or len(set(compared)) < len(compared):
         raise SpecError(f"--study {' --study '.join(arguments.study)} names a study twice: give each once")
-    _refuse_missing_file(arguments.storage)
+    refuse_missing_file(arguments.storage)
     page = arguments.out or page_path(" against ".join(arguments.study))
     check_output(page, "page", arguments.storage)
     if arguments.pdf:
         check_output(arguments.pdf, "PDF", arguments.storage, "--pdf")
-    store = Store(arguments.storage)
+    store = Store(arguments.storage, must_exist=True)
     write_page(store, study, page, *compared)
     print(f"page: {page}", flush=True)
     if arguments.png or arguments.pdf:
@@ -77,16 +77,6 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
 
         with suppress(KeyboardInterrupt):
             serve(store, arguments.study, arguments.port)
-
-
-def _refuse_missing_file(storage: str) -> None:
-    """Raise StorageError instead of creating an empty SQLite database. ``Store`` checks the rest of the URL."""
-    files = database.files_of(storage)
-    if files and not files[0].is_file():
-        raise StorageError(
-            f"there is no database {str(files[0])!r}: run a study first (python -m harness.run --study …), or give "
-            f"the URL of another with --storage"
-        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +14,15 @@ from harness import command
 from harness.arguments import Parser
 from harness.core.errors import StorageError
 from harness.core.results import METRIC_NAMES
+from harness.core.strict_json import dumps
 from harness.data.listing import PART_NAMES
+from harness.storage.sqlite_files import files_of, url_of
 from harness.storage.store import Store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see `harness.command.main`)."""
-    return command.main(_parser(), lambda arguments, _: arguments.run(Store(arguments.storage), arguments), argv)
+    return command.main(_parser(), _run, argv)
 
 
 def _parser() -> Parser:
@@ -52,6 +53,10 @@ def _parser() -> Parser:
     imported.add_argument("file", type=Path, metavar="FILE")
     imported.add_argument("--as", dest="new_name", metavar="NAME", help="another name, if this one is taken")
     return parser
+
+
+def _run(arguments: argparse.Namespace, _: str) -> None:
+    arguments.run(Store(arguments.storage, must_exist=arguments.run is not _import), arguments)
 
 
 def _list(store: Store, _: argparse.Namespace) -> None:
@@ -86,7 +91,7 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         "sessions": sessions["outcome"].fillna("open").value_counts().to_dict(),
         "hosts": sorted({host.partition("/")[0] for host in sessions["host"]}),
     }
-    print(json.dumps(shown, indent=2, ensure_ascii=False))
+    print(dumps(shown, indent=2, ensure_ascii=False))
 
 
 def _split(store: Store, arguments: argparse.Namespace) -> None:
@@ -103,10 +108,12 @@ def _export(store: Store, arguments: argparse.Namespace) -> None:
     _copying().nobody_works_on(store, arguments.study)
     if arguments.file.exists():
         raise StorageError(f"{arguments.file} exists already: give the name of a new file")
+    url = url_of(arguments.file)
     try:
-        _copying().copy_study(store, Store(f"sqlite:///{arguments.file}"), arguments.study)
+        _copying().copy_study(store, Store(url), arguments.study)
     except BaseException:
-        arguments.file.unlink(missing_ok=True)  # an incomplete copy would look complete
+        for file in files_of(url):  # an incomplete copy would look complete
+            file.unlink(missing_ok=True)
         raise
     print(f"study {arguments.study!r} is in {arguments.file}")
 
@@ -114,7 +121,7 @@ def _export(store: Store, arguments: argparse.Namespace) -> None:
 def _import(store: Store, arguments: argparse.Namespace) -> None:
     if not arguments.file.is_file():
         raise StorageError(f"there is no file {arguments.file}: give one that `harness studies export` wrote")
-    source = Store(f"sqlite:///{arguments.file}")
+    source = Store(url_of(arguments.file), must_exist=True)
     names = source.studies.names()
     if len(names) != 1:
         raise StorageError(f"{arguments.file} holds {len(names)} studies: export the one you want from it first")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from harness import command
 from harness.arguments import Parser
 from harness.core.errors import SpecError
+from harness.storage.sqlite_files import expand_home
 from harness.storage.store import Store
 
 
@@ -24,7 +25,13 @@ def _parser() -> Parser:
         "until all are finished. Search space, images and budget are those of the study.",
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="the study's name in the database")
-    parser.add_argument("--storage", required=True, metavar="URL", help="SQLAlchemy URL of the database")
+    parser.add_argument(
+        "--storage",
+        type=expand_home,
+        required=True,
+        metavar="URL",
+        help="SQLAlchemy URL of the database",
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes here (default: 1)")
     command.add_weights(parser)
     command.add_moved_data(parser)
@@ -36,7 +43,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     if arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers}: give 1 or more")
-    store = Store(arguments.storage)
+    store = Store(arguments.storage, must_exist=True)
     dataset = command.dataset_of(store, arguments.study, arguments.data)
     with command.loading():
         from harness.search.optuna_study import open_study, standing  # heavy: TensorFlow or JAX is loaded

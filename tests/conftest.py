@@ -101,15 +101,16 @@ def _databases_are_copied(
     """Copy an empty database where a test makes a new one: to create the tables takes 0.4 s. Tests of storage do."""
     if request.path.parent.name == "storage":
         return
+    from harness.storage.sqlite_files import files_of
     from harness.storage.store import Store
 
     create = Store.__init__
 
-    def copy(self: Store, url: str) -> None:
-        file = Path(url.removeprefix("sqlite:///"))
-        if url.startswith("sqlite:///") and file.parent.is_dir() and not file.exists():
-            shutil.copyfile(empty_database, file)
-        create(self, url)
+    def copy(self: Store, url: str, *, must_exist: bool = False) -> None:
+        for file in files_of(url)[:1]:
+            if file.parent.is_dir() and not file.exists() and not must_exist:
+                shutil.copyfile(empty_database, file)
+        create(self, url, must_exist=must_exist)
 
     monkeypatch.setattr(Store, "__init__", copy)
 

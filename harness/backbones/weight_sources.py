@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from harness.backbones.weight_files import Tensors, read_hdf5, read_onnx, write_hdf5
 from harness.core.errors import StorageError, WeightsError
-from harness.core.paths import user_cache
+from harness.core.paths import user_cache, user_path
 
 ENVIRONMENT_VARIABLE = "HARNESS_VGG16_WEIGHTS"
 
@@ -49,7 +49,7 @@ def find(path: Path | None) -> Found:
 
 def _given(path: Path, source: str) -> Found:
     try:
-        return read_hdf5(path.expanduser()), source, ()
+        return read_hdf5(user_path(path)), source, ()
     except WeightsError as error:
         raise WeightsError(
             f"{source}: {error}. Give VGG16's ImageNet weights without top as Keras saves them (.h5), "

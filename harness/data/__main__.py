@@ -1,7 +1,6 @@
 """Check a data set before a study is run on it: `python -m harness.data check PATH`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +8,9 @@ from dataclasses import replace
 from harness import command
 from harness.arguments import Parser
 from harness.core.errors import DataError
+from harness.core.paths import expand
 from harness.core.spec import ANY_IMAGES, StudySpec
+from harness.core.strict_json import dumps
 from harness.data.checks import check, print_check
 from harness.data.dataset import draw_listed
 from harness.data.inspection import look
@@ -32,7 +33,9 @@ def _parser() -> Parser:
         description=f"Report {summary}. If `harness run --data PATH` would refuse the data, end with the same error "
         "and exit code 2.",
     )
-    checked.add_argument("path", metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set")
+    checked.add_argument(
+        "path", type=expand, metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set"
+    )
     checked.add_argument("--strict", action="store_true", help="exit with code 2 if a file cannot be read")
     checked.add_argument("--json", action="store_true", help="print the whole report as JSON, with every file")
     return parser
@@ -46,7 +49,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     if refusal is not None:
         report = replace(report, notes=[*report.notes, f"a study of this data set is refused: {refusal}"])
     if arguments.json:
-        print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        print(dumps(report.as_dict(), indent=2, ensure_ascii=False))
     else:
         print_check(report)
     if arguments.strict:

@@ -1,7 +1,6 @@
 """Connections to the database, SQLite or PostgreSQL, for our own tables and Optuna's alike, and their errors."""
 
 import fcntl
-import json
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from harness.core.errors import StorageError
+from harness.core.strict_json import dumps
 
 LOCK_WAIT = 60
 """Seconds that a writer waits for the others before it gives up (SQLite)."""
@@ -88,7 +88,7 @@ def parse_url(url: str) -> URL:
         StorageError: The URL does not parse, is of another kind than SQLite and PostgreSQL, has no installed driver, is
             of a database in memory, or names a file in a folder that does not exist.
     """
-    parsed = _split(url)
+    parsed = split_url(url)
     try:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -104,15 +104,15 @@ def parse_url(url: str) -> URL:
             f"the driver of {shown(parsed)} is not installed ({error}): pip install 'transfer-harness[postgres]'"
         ) from None
     if parsed.get_backend_name() == "sqlite":
-        _check_file(parsed.database)
+        _check_file(url, parsed)
     return parsed
 
 
 _FORMS = "give sqlite:///folder/file.db or postgresql://user:password@host:port/database"
 
 
-def _split(url: str) -> URL:
-    """Split the URL into its parts. Raises StorageError where the end of a part is ambiguous."""
+def split_url(url: str) -> URL:
+    """Return the parts of a database URL. Raises StorageError where the end of a part is ambiguous."""
     try:
         # The text may hold a password that is indistinguishable from the rest: it is never repeated.
         parsed = sa.make_url(url)
@@ -127,26 +127,27 @@ def _split(url: str) -> URL:
     return parsed
 
 
-def files_of(url: str) -> list[Path]:
-    """Return the file of the SQLite database at ``url`` and those that SQLite keeps next to it; none for another kind
-    of database or a URL that does not parse, which `parse_url` reports."""
-    try:
-        parsed = _split(url)
-    except StorageError:
-        return []
-    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
-    if not file or file.startswith((":memory:", "file:")):
-        return []
-    return [Path(file + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
-
-
-def _check_file(database: str | None) -> None:
+def _check_file(url: str, parsed: URL) -> None:
+    database = parsed.database
     if not database or database == ":memory:" or database.startswith("file:"):
         raise StorageError(f"the SQLite database {database or ':memory:'!r} is not a plain file on disk: {_FORMS}")
+    _, query, _ = url.partition("?")
+    options = parsed.query.keys()
+    if (query and not options) or options - _SQLITE_OPTIONS:  # what follows the ? may be a password: it is not repeated
+        raise StorageError(
+            f"the URL of the SQLite database {database!r} goes on with what is no option of SQLite: write ? in the "
+            "name of a file as %3F"
+        )
+    literal = url.partition(":///")[2]
+    if Path(literal).is_file() and not Path(database).is_file():
+        raise StorageError(f"the SQLite database {database!r} is not the file {literal!r}: write % in its name as %25")
     folder = Path(database).parent
     if not folder.is_dir():
         raise StorageError(f"the folder {str(folder)!r} of the database {database!r} does not exist: create it first")
 
+
+_SQLITE_OPTIONS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
+"""What SQLAlchemy passes on; it ignores all else."""
 
 HIDDEN = "***"
 """Replaces a password wherever a URL is shown."""
@@ -177,7 +178,7 @@ def shown(url: URL | str) -> str:
         if re.fullmatch(r"sqlite(\+\w+)?:///[^?]*", url):
             return url  # the path of a file, however it is written
         try:
-            url = _split(url)
+            url = split_url(url)
         except StorageError:
             return HIDDEN
     secret = _hidden(url)
@@ -219,10 +220,10 @@ def _without(secret: set[str], text: str) -> str:
 
 def engine_options(url: URL) -> dict[str, Any]:
     """Return the keyword arguments of ``create_engine`` for ``url``, the same for our engine and for Optuna's."""
-    # NaN is not JSON: PostgreSQL refuses it, SQLite would keep it and few readers could read it. Refused on both.
+    # NaN is not JSON: PostgreSQL refuses it, SQLite would keep it and few readers could read it. It is null on both.
     options: dict[str, Any] = {
         "plugins": [_Settings.name],
-        "json_serializer": partial(json.dumps, allow_nan=False, ensure_ascii=False),
+        "json_serializer": partial(dumps, ensure_ascii=False),
     }
     if url.get_backend_name() == "sqlite":
         return options | {"connect_args": {"timeout": LOCK_WAIT}}

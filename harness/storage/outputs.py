@@ -4,6 +4,7 @@ from pathlib import Path
 
 from harness.core.errors import StorageError
 from harness.storage import database
+from harness.storage.sqlite_files import files_of
 
 _MAGIC = {
     "page": (b"<!doctype html", b"<html"),
@@ -21,7 +22,7 @@ def check_output(file: Path, kind: str, storage: str | None = None, option: str 
     """Raise StorageError if ``file`` belongs to the SQLite database ``storage``, or exists, is not empty and does not
     start like a file of this ``kind``. The error names the ``option``."""
     try:
-        if storage is not None and any(_same(file, taken) for taken in database.files_of(storage)):
+        if storage is not None and any(_same(file, taken) for taken in files_of(storage)):
             raise StorageError(f"{option}: {file} is the database {database.shown(storage)}: give another file")
         if file.is_file():
             with file.open("rb") as opened:

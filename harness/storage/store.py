@@ -12,6 +12,7 @@ from harness.storage.baselines import Baselines
 from harness.storage.confirmations import Confirmations
 from harness.storage.migrations import migrate
 from harness.storage.sessions import Sessions
+from harness.storage.sqlite_files import refuse_missing_file
 from harness.storage.studies import Studies
 from harness.storage.tickets import Tickets
 from harness.storage.trials import Trials
@@ -28,20 +29,27 @@ class Store:
     transaction, so that whatever had been recorded before stays recorded.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, must_exist: bool = False) -> None:
         """Open the database at ``url``, create its tables or bring them to this version.
+
+        Args:
+            url: The database's URL.
+            must_exist: For what reads only: refuse a SQLite file that is not there, and a database without tables of
+                the harness, instead of creating them.
 
         Raises:
             StorageError: The URL cannot be used (see `harness.storage.database.parse_url`), the database cannot be
                 reached or written, is not one, or was made by another version of the harness or of Optuna.
         """
+        if must_exist:
+            refuse_missing_file(url)
         self._url = database.parse_url(url)
         self.url = self._url.render_as_string(hide_password=False)
         self.engine: Engine = sa.create_engine(self._url, **database.engine_options(self._url))
         database.begin_immediate(self.engine)
         with self.one_at_a_time():
             with self.engine.begin() as connection:
-                migrate(connection)
+                migrate(connection, create=not must_exist)
             self.optuna_storage().engine.dispose()
         self.studies = Studies(self.engine)
         self.sessions = Sessions(self.engine)

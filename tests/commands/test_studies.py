@@ -16,6 +16,7 @@ from harness.core.strategy import Strategy
 from harness.search import copying
 from harness.search.optuna_study import open_study
 from harness.storage import heartbeat
+from harness.storage.sqlite_files import url_of
 from harness.storage.store import Store
 from harness.storage.trials import TrialStart
 from tests.helpers.whole import copy_is_whole
@@ -98,12 +99,13 @@ def everything(store: Store, name: str) -> dict[str, Any]:
 def test_export_and_import_lose_nothing(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(store, "other")
     fill(store, NAME)
-    file = tmp_path / "exported.db"
+    file = tmp_path / "exported ?#%41.db"
     assert studies.main(["export", NAME, str(file), "--storage", store.url]) == 0  # releases the dead session's trial
     copy_is_whole(file, NAME, session=2, trial=1, checkpoint=1, baseline=1, ticket=3)
     before = everything(store, NAME)
     assert [state[1].name for state in before["optuna"]] == ["COMPLETE", "WAITING", "WAITING"]
-    exported = Store(f"sqlite:///{file}")
+    assert [path.name for path in tmp_path.glob("exported*")] == [file.name]
+    exported = Store(url_of(file))
     assert exported.studies.names() == [NAME]
     assert everything(exported, NAME) == before
     assert studies.main(["import", str(file), "--storage", store.url]) == 2

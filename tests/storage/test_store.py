@@ -177,10 +177,28 @@ class StoreContract:
         with pytest.raises(StorageError, match=r"already a study 'mnist'.*--fresh"):
             begin(opened)
 
-    def test_what_is_not_json_is_refused(self, opened: Store) -> None:
-        with pytest.raises((sa.exc.StatementError, ValueError), match="JSON"):
-            opened.studies.create("mnist", spec={"a": math.nan}, data={}, advice={})
-        assert opened.studies.names() == []
+    def test_numbers_that_are_not_finite_are_null_in_json(self, opened: Store) -> None:
+        opened.studies.create("mnist", spec={"a": math.nan}, data={"b": [{"c": -math.inf}, 1.5]}, advice={})
+        row = opened.studies.get("mnist")
+        assert (row.spec, row.data) == ({"a": None}, {"b": [{"c": None}, 1.5]})
+        opened.studies.add_to_data("mnist", layer_scores=[{"logme": math.inf}])
+        assert opened.studies.get("mnist").data["layer_scores"] == [{"logme": None}]
+
+    def test_what_only_reads_makes_no_tables(self, url: str) -> None:
+        if url.startswith("sqlite"):
+            with pytest.raises(StorageError, match=r"there is no database '.*': run a study first"):
+                Store(url, must_exist=True)
+            assert not Path(url.removeprefix("sqlite:///")).exists()
+            sqlite3.connect(url.removeprefix("sqlite:///")).close()
+        engine = sa.create_engine(database.parse_url(url))
+        with engine.begin() as connection:
+            connection.execute(sa.text("create table theirs (a integer)"))
+        with pytest.raises(StorageError, match="holds nothing of the harness: run a study first"):
+            Store(url, must_exist=True)
+        assert sa.inspect(engine).get_table_names() == ["theirs"]
+        engine.dispose()
+        Store(url).engine.dispose()
+        Store(url, must_exist=True).engine.dispose()
 
     def test_a_finished_trial_is_one_row_of_the_summary(self, opened: Store) -> None:
         run = begin(opened)
@@ -544,7 +562,7 @@ class StoreContract:
 
         migrate = migrations.migrate
         with monkeypatch.context() as patch:
-            patch.setattr(store, "migrate", lambda connection: migrate(connection, newer))
+            patch.setattr(store, "migrate", lambda connection, **_: migrate(connection, newer))
             opened = Store(url)
         with opened.engine.connect() as connection:
             assert connection.scalar(sa.text("select count(*) from harness_trial where note = 'none'")) == len(before)
@@ -565,7 +583,7 @@ class StoreContract:
             file.write("    raise RuntimeError('in the middle')\n")
         migrate = migrations.migrate
         with monkeypatch.context() as patch:
-            patch.setattr(store, "migrate", lambda connection: migrate(connection, newer))
+            patch.setattr(store, "migrate", lambda connection, **_: migrate(connection, newer))
             with pytest.raises(RuntimeError, match="in the middle"):
                 Store(url)
         opened.engine.dispose()

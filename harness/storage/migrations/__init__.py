@@ -20,11 +20,12 @@ VERSION_TABLE = "harness_schema_version"
 """Not Alembic's usual name: Optuna keeps its own version under that one, in the same database."""
 
 
-def migrate(connection: sa.Connection, folder: Path = FOLDER) -> None:
+def migrate(connection: sa.Connection, folder: Path = FOLDER, *, create: bool = True) -> None:
     """Create our tables or bring them to the newest revision in ``folder``, inside the caller's transaction.
 
     Raises:
-        StorageError: The database is of a revision that is not in ``folder``.
+        StorageError: The database is of a revision that is not in ``folder``, or has no tables of ours and ``create``
+            is false.
     """
     config = Config()
     # Alembic reads the path through a parser that expands percent signs.
@@ -35,6 +36,11 @@ def migrate(connection: sa.Connection, folder: Path = FOLDER) -> None:
     found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     if found == wanted:
         return
+    if found is None and not create:
+        raise StorageError(
+            f"the database {shown(connection.engine.url)} holds nothing of the harness: run a study first (python -m "
+            "harness.run --study …), or give the URL of another with --storage"
+        )
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
         raise StorageError(
             f"the database {shown(connection.engine.url)} has schema version {found!r}, this harness wants {wanted!r}: "
