@@ -1,7 +1,6 @@
 """Search transfer-learning strategies: `python -m harness.run --study mnist --trials 50`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from harness import command
 from harness.arguments import Parser
 from harness.core.errors import SpecError
-from harness.core.paths import page_path, recommendation_path
+from harness.core.paths import expand, page_path, recommendation_path
 from harness.core.results import METRICS
 from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
+from harness.core.strict_json import dumps
 from harness.storage.database import retry_while_unavailable, shown
+from harness.storage.queries import now
 from harness.storage.store import Store
 from harness.workers.progress import log_to
 
@@ -54,9 +55,10 @@ def _parser() -> Parser:
         description="Search transfer-learning strategies on your images. Running the same command again continues "
         "where it stopped and adds only the trials that are missing.",
     )
-    parser.add_argument("--study", help="a shipped study (see --list) or the path of a .toml file")
+    parser.add_argument("--study", type=expand, help="a shipped study (see --list) or the path of a .toml file")
     parser.add_argument(
         "--data",
+        type=expand,
         metavar="PATH",
         help="your images: a folder of class folders, a manifest (.csv, .parquet), an .npz, a data set's .toml or "
         "name; with --study, that study's settings apply (default: those of the study images)",
@@ -88,7 +90,9 @@ def _parser() -> Parser:
     where.add_argument(
         "--confirm", action="store_true", help="then evaluate the finalists on the test set, as `harness confirm` does"
     )
-    where.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    where.add_argument(
+        "--json", action="store_true", help="print the result, the --dry-run or the --list as JSON on standard output"
+    )
     again = where.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="continue a study that must exist already")
     again.add_argument("--fresh", action="store_true", help="start over: delete the study's results first")
@@ -100,17 +104,22 @@ def _flag(key: str) -> str:
 
 
 def _run(arguments: argparse.Namespace, recorded: str) -> None:
+    started = now()
     if arguments.list:
-        _list_studies()
+        _list_studies(arguments.json)
         return
     _check(arguments)
     overrides = {key: value for key, value in vars(arguments).items() if key in _OVERRIDES and value is not None}
     spec, dataset = _study(arguments.study, arguments.data, overrides)
     if arguments.dry_run:
-        from dashboards.terminal import print_plan
+        from dashboards.terminal import plan_as_json, print_plan
         from harness.training.predicted_costs import predict_costs
 
-        print_plan(spec, *predict_costs(spec, dataset))
+        plan = predict_costs(spec, dataset)
+        if arguments.json:
+            print(dumps(plan_as_json(spec, *plan), indent=2))
+        else:
+            print_plan(spec, *plan)
         return
     with command.loading():
         from dashboards.optuna import attach
@@ -133,6 +142,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         fresh=arguments.fresh,
         must_exist=arguments.resume,
         command=recorded,
+        started=started,
     )
     written = {log: "log"} | ({recommendation_path(page): "recommendation"} if arguments.confirm else {})
     command.prepare_output(page, request.storage, written)
@@ -147,7 +157,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         rows = _confirm(request, arguments.study, recommendation_path(page), show)
         attach(Store(request.storage), spec.name)
     if arguments.json:
-        print(json.dumps(as_json(rows, request.storage, page), indent=2))
+        print(dumps(as_json(rows, request.storage, page), indent=2))
     else:
         print_report(rows, request.storage, page)
     done, asked = len(rows.trials), spec.budget.trials
@@ -200,11 +210,19 @@ def _confirm(searched: "Request", study: str | None, file: Path, on_end: Callabl
     return opening.confirm(request, command.say, on_end)
 
 
-def _list_studies() -> None:
+def _list_studies(as_json: bool) -> None:
+    found = []
     for name, path in shipped("studies").items():
         spec, dataset = StudySpec.load(name, {"data.dataset": "mnist"} if name == ANY_IMAGES else None)
-        data = "--data PATH" if name == ANY_IMAGES else dataset.name
-        print(f"{name:<14} {spec.description} ({data}, {spec.budget.trials} trials; {path.name})")
+        data = None if name == ANY_IMAGES else dataset.name
+        listed = {"study": name, "description": spec.description, "data": data, "trials": spec.budget.trials}
+        found.append({**listed, "file": path.name})
+    if as_json:
+        print(dumps(found, indent=2))
+        return
+    for study in found:
+        where = f"{study['data'] or '--data PATH'}, {study['trials']} trials; {study['file']}"
+        print(f"{study['study']:<14} {study['description']} ({where})")
 
 
 if __name__ == "__main__":

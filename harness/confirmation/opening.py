@@ -7,6 +7,7 @@ images together, and is evaluated on the test set once, when it is trained.
 
 import hashlib
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -106,6 +107,7 @@ def confirm(
     weights = load_weights(request.weights)
     try:
         with recorded_session(store, spec, weights, request.command) as session:
+            nobody_works_on(store, request.study, before=session)
             _measure(request, store, spec, split, weights, session, note)
     finally:
         on_end(store)
@@ -222,7 +224,8 @@ def _write_recommendation(rows: Rows, request: Request) -> None:
     study = recommended_study(rows, advised)
     study["data"] = study["data"] | {"dataset": name}
     head = (
-        f"# What `harness confirm` recommends after the search {rows.name!r}.\n# python -m harness.run --study {file}\n"
+        f"# What `harness confirm` recommends after the search {rows.name!r}.\n"
+        f"# python -m harness.run --study {shlex.quote(str(file))}\n"
     )
     try:
         file.write_text(head + as_toml(study), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Copying a whole study from one database to another, of the same kind or not."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -59,16 +60,18 @@ def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_na
                 writing.execute(table.insert().values(row))
 
 
-def nobody_works_on(store: Store, name: str) -> None:
+def nobody_works_on(store: Store, name: str, *, before: float = math.inf) -> None:
     """Raise StorageError where a process still works on the study: what it writes would be lost.
 
-    Whether a process of another machine, or of another boot of this one, is alive takes up to two minutes to find out.
+    Only sessions ``before`` the one of that id count: of processes that record a session first and then look, one finds
+    nobody. Whether a process of another machine, or of another boot of this one, is alive takes up to two minutes to
+    find out.
     """
     study, watch = open_study(store, name), Watch(store, name)
     first = {session.id: session.last_seen for session in store.sessions.unfinished(name)}
     for look in range(DEAD_AFTER + 1):
         recover(study, store, watch)
-        sessions = store.sessions.unfinished(name)
+        sessions = [session for session in store.sessions.unfinished(name) if session.id < before]
         alive = [
             session for session in sessions if session.host == host() or session.last_seen != first.get(session.id)
         ]

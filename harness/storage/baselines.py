@@ -8,6 +8,7 @@ from sqlalchemy.engine import Engine
 
 from harness.core.results import TrialResult
 from harness.storage import tables
+from harness.storage.database import one_at_a_time
 from harness.storage.queries import Row, ending, frame, of_study, read, with_session, write
 
 _baseline = tables.baseline
@@ -26,7 +27,8 @@ class Baselines:
             "epochs": result.curve[-1].epoch if result.curve else 0, **ending(result),
         }  # fmt: skip
         earlier = _baseline.delete().where(_baseline.c.study == study, _baseline.c.name == name)
-        write(self._engine, earlier, _baseline.insert().values(row))
+        with one_at_a_time(self._engine):  # on PostgreSQL two that record the same would both insert
+            write(self._engine, earlier, _baseline.insert().values(row))
 
     def frame(self, study: str) -> pd.DataFrame:
         """Return the baselines by name, with the columns of ``trial_summary`` that mean something for them."""

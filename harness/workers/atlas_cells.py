@@ -140,20 +140,17 @@ def _begin(
     measure: Callable[[], Similarity],
 ) -> None:
     """Create the cell's study or check that the stored one is the same. Similarity is measured once per data set."""
-    before = store.studies.find(spec.name)
-    if before is not None:
-        check_same_problem(before.spec, spec)
-        check_same_images(before, split)
-        return
-    cells = (
-        store.studies.find(name) for name in store.studies.names() if name.startswith(f"{atlas.name}/{dataset.name}/")
-    )
-    known = next((cell.data["profile"]["similarity"] for cell in cells if cell is not None), None)
-    similarity = Similarity(**known) if known else measure()
-    measured = dataset.model_copy(update={"similar_to_imagenet": None})  # the map wants a place, not a side
-    found = profile(split, measured, similarity, spec.advice)
-    where = {"name": atlas.name, "size": spec.data.train_size, "seed": spec.seed}
-    begin_study(store, spec, dataset, drawn, split, found, advise(found, spec.advice.large_at), atlas=where)
+    if store.studies.find(spec.name) is None:
+        cells = (store.studies.find(n) for n in store.studies.names() if n.startswith(f"{atlas.name}/{dataset.name}/"))
+        known = next((cell.data["profile"]["similarity"] for cell in cells if cell is not None), None)
+        similarity = Similarity(**known) if known else measure()
+        measured = dataset.model_copy(update={"similar_to_imagenet": None})  # the map wants a place, not a side
+        found = profile(split, measured, similarity, spec.advice)
+        where = {"name": atlas.name, "size": spec.data.train_size, "seed": spec.seed}
+        begin_study(store, spec, dataset, drawn, split, found, advise(found, spec.advice.large_at), atlas=where)
+    row = store.studies.get(spec.name)
+    check_same_problem(row.spec, spec)
+    check_same_images(row, split)
 
 
 def _similarity(drawn: Drawn, weights: Path | None, cache_bytes: int) -> Similarity:

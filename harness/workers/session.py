@@ -6,7 +6,8 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
 from harness.core.errors import SpecError
 from harness.core.results import TrialResult
-from harness.core.spec import DatasetSpec, StudySpec
+from harness.core.spec import DatasetSpec, Precision, StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import Drawn, Split, draw
 from harness.guidance.advice import Advice, advise
@@ -30,6 +31,7 @@ from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
 from harness.storage.database import retry_while_unavailable, shown
 from harness.storage.heartbeat import Watch
+from harness.storage.queries import now
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
 from harness.workers.processes import ProcessPool
@@ -46,8 +48,8 @@ Result = TypeVar("Result")
 @dataclass(frozen=True)
 class Request:
     """What the user asked for. ``log`` is the file that workers log to; ``weights`` is an explicit path or None;
-    ``fresh`` drops earlier results and ``must_exist`` refuses to begin a new study; with a ``placement`` the workers
-    are Ray's; ``command`` is recorded."""
+    ``fresh`` drops results from before the command was ``started`` and ``must_exist`` refuses to begin a new study;
+    with a ``placement`` the workers are Ray's; ``command`` is recorded."""
 
     spec: StudySpec
     dataset: DatasetSpec
@@ -59,6 +61,7 @@ class Request:
     fresh: bool = False
     must_exist: bool = False
     command: str = ""
+    started: datetime = field(default_factory=now)
 
 
 def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None) -> Rows:
@@ -75,11 +78,9 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
     """
     drawn = draw(request.dataset, request.spec.data, request.spec.seed)
     split = drawn.load()
-    store = Store(request.storage)
-    before = None if request.fresh else store.studies.find(request.spec.name)
-    spec = resolve_precision(request.spec, before, lambda: _call_without_keeping_gpu(request, fast_precision))
+    store = Store(request.storage, must_exist=request.must_exist)
+    spec, advice = _open(request, store, drawn, split)
     request = replace(request, spec=spec)
-    advice = _open(request, store, drawn, split, before)
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
     plan(study, store, spec, advice)
@@ -91,28 +92,37 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
     return retry_while_unavailable(lambda: Rows.read(store, spec.name))
 
 
-def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: StudyRow | None) -> Advice:
-    """Profile the data and record a new study, or check that the study there was ``before`` is this one; return its
-    advice."""
-    spec = request.spec
-    if request.fresh:
-        load_weights(request.weights)  # without them the old results would be dropped for nothing
-        if store.studies.find(spec.name) is not None:
-            nobody_works_on(store, spec.name)
-        store.delete_study(spec.name)
-    if before is not None:
-        check_same_problem(before.spec, spec)
-        check_same_images(before, split)
-        store.studies.revise(spec.name, spec.model_dump(mode="json"))
-        return Advice.of(before.advice["scenario"], before.advice["reason"])
-    if request.must_exist:
+def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> tuple[StudySpec, Advice]:
+    """Record a new study, or check that the one in the store is the one asked for; return its spec and its advice.
+
+    Of equal commands that are started together one records the study and the others join it.
+    """
+
+    def fastest() -> Precision:
+        return _call_without_keeping_gpu(request, fast_precision)
+
+    name = request.spec.name
+    before = store.studies.find(name)
+    if before is None and request.must_exist:
         raise SpecError(
-            f"there is no study {spec.name!r} in {shown(request.storage)} to resume: leave out --resume to begin it"
+            f"there is no study {name!r} in {shown(request.storage)} to resume: leave out --resume to begin it"
         )
-    found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
-    advice = advise(found, spec.advice.large_at)
-    begin_study(store, spec, request.dataset, drawn, split, found, advice)
-    return advice
+    fresh = request.fresh and (before is None or before.created_at < request.started)
+    if fresh:
+        load_weights(request.weights)  # without them the old results would be dropped for nothing
+        if before is not None:
+            nobody_works_on(store, name)
+    if before is None or fresh:
+        spec = resolve_precision(request.spec, None, fastest)
+        found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
+        advice = advise(found, spec.advice.large_at)
+        begin_study(store, spec, request.dataset, drawn, split, found, advice, fresh=fresh, before=before)
+    row = store.studies.get(name)
+    spec = resolve_precision(request.spec, row, fastest)
+    check_same_problem(row.spec, spec)
+    check_same_images(row, split)
+    store.studies.revise(name, spec.model_dump(mode="json"))
+    return spec, Advice.of(row.advice["scenario"], row.advice["reason"])
 
 
 def begin_study(
@@ -123,13 +133,18 @@ def begin_study(
     split: Split,
     found: Profile,
     advice: Advice,
+    *,
+    fresh: bool = False,
+    before: StudyRow | None = None,
     **more: Any,
 ) -> None:
     """Record a new study: its spec, its data, the advice; ``more`` goes with the data.
 
-    Raises StorageError where the storage has a study of that name, if only in Optuna's tables.
+    If another process has recorded one of that name since ``before`` was read from the store, that one stays. With
+    ``fresh`` the study ``before`` is deleted first, whatever is left of it.
+
+    Raises StorageError where only Optuna's tables have a study of that name.
     """
-    store.check_unknown_to_optuna(spec.name)
     report = drawn.report()
     for warning in report.warnings():
         log.warning("%s: %s", dataset.name, warning)
@@ -150,7 +165,15 @@ def begin_study(
         **more,
     }
     advised = {"scenario": advice.scenario, "strategy": advice.strategy.label(), "reason": advice.reason}
-    store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=advised, split=drawn.members())
+    members = drawn.members()
+    with store.one_at_a_time():
+        there = store.studies.find(spec.name)
+        if there is not None and (before is None or there.created_at != before.created_at):
+            return
+        if fresh:
+            store.delete_study(spec.name)
+        store.check_unknown_to_optuna(spec.name)
+        store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=advised, split=members)
 
 
 def _similarity(request: Request, drawn: Drawn) -> Similarity | None:

@@ -154,9 +154,9 @@ def _score_layers(store: Store, problem: Problem) -> None:
 
 def _run_baselines(store: Store, problem: Problem, session: int, note: Callable[[str], None]) -> None:
     spec = problem.spec
-    done = set(retry_while_unavailable(lambda: store.baselines.frame(spec.name))["name"])
     for name in spec.baselines.names:
-        if name in done:
+        done = retry_while_unavailable(lambda: store.baselines.frame(spec.name))
+        if name in set(done["name"]):  # an equal command that runs too may have run it just now
             continue
         result = run_baseline(name, problem, seed=spec.seed)
 

@@ -186,6 +186,39 @@ def test_fresh_starts_over_unless_the_study_is_in_use_or_input_is_missing(
     assert database().execute("select count(*) from trials").fetchone() == (2,)
 
 
+@pytest.mark.parametrize(
+    ("before", "more", "moment"),
+    [(0, (), "profile"), (2, ("--fresh",), "profile"), (0, ("--fresh",), "draw")],
+)
+@pytest.mark.usefixtures("untrained")
+def test_the_second_of_two_equal_commands_joins(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    before: int,
+    more: tuple[str, ...],
+    moment: str,
+) -> None:
+    """One command runs as a whole at a moment of the other: before the other looks whether there is such a study, or
+    after that and before it records its own."""
+    if before:
+        assert call(capsys, "--trials", str(before))[0] == 0
+    real, calls = getattr(session, moment), iter([True])
+
+    def meanwhile(*given: Any) -> Any:
+        if next(calls, False):
+            assert run.main(["--study", "tiny.toml", "--trials", "3", *more]) == 0
+        return real(*given)
+
+    monkeypatch.setattr(session, moment, meanwhile)
+    code, _, err = call(capsys, "--trials", "3", *more)
+    assert code == 0, err
+    assert database().execute("select number, status from trial_summary").fetchall() == [
+        (number, "complete") for number in range(3)
+    ]
+    assert database().execute("select count(*) from harness_session").fetchone() == (1,)  # the other found all done
+    assert database().execute("select count(*) from trials").fetchone() == (3,)
+
+
 @pytest.mark.usefixtures("untrained")
 def test_the_rest_of_an_interrupted_deletion_is_not_continued(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -296,6 +329,17 @@ def test_the_plan_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("results").exists()
 
 
+def test_the_plan_and_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--dry-run", "--json", "--trials", "7", study="mnist")
+    plan = json.loads(out)
+    assert code == 0 and plan["study"]["budget"]["trials"] == 7 and plan["n_train"] == 2000
+    costs = {row["strategy"]: row["train_flops"] for row in plan["predicted"]}
+    assert 0 < costs["feature_extraction"] < costs["freeze_first_k k=10"] < costs["fine_tune_all"]
+    assert run.main(["--list", "--json"]) == 0
+    listed = {study["study"]: study for study in json.loads(capsys.readouterr().out)}
+    assert listed["mnist"]["data"] == "mnist" and listed["images"]["data"] is None
+
+
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--list"]) == 0
     assert re.search(r"^mnist +2,000 MNIST digits", capsys.readouterr().out, re.M)
@@ -359,8 +403,8 @@ def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], mon
     pages = database().execute("pragma page_count").fetchone()[0]
     real = Store.__init__
 
-    def small(self: Store, url: str) -> None:
-        real(self, url)
+    def small(self: Store, url: str, **options: Any) -> None:
+        real(self, url, **options)
         with self.engine.connect() as connection:
             connection.exec_driver_sql(f"pragma max_page_count = {pages + 1}")
 

@@ -2,6 +2,7 @@
 
     python -m tests.faults.stub --study tiny.toml --storage URL --workers 4 --trials 30
     python -m tests.faults.stub --join --study tiny --storage URL        # as `harness worker`, and as another machine
+    python -m tests.faults.stub --twice --study tiny.toml --storage URL  # two equal commands at the same time
 
 Processes are forked from one that has imported everything, so that a restart takes a moment. The times of the heartbeat
 are shortened. Trials sleep for STUB_SECONDS, and each appends a line to the file STUB_LOG when it has ended.
@@ -103,6 +104,24 @@ def install() -> None:
     processes._CONTEXT = context
 
 
+def run_twice(arguments: list[str]) -> int:
+    """Run two equal commands that both find no study, since each waits for the other before it begins one."""
+    context: Any = multiprocessing.get_context("fork")
+    profile, both = session.profile, context.Barrier(2)
+
+    def profile_together(*given: Any) -> Any:
+        both.wait(60)
+        return profile(*given)
+
+    session.profile = profile_together
+    pair = [context.Process(target=lambda: sys.exit(run.main(arguments))) for _ in range(2)]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join()
+    return max(abs(process.exitcode) for process in pair)
+
+
 install()
 
 if __name__ == "__main__":
@@ -110,4 +129,7 @@ if __name__ == "__main__":
     if "--join" in arguments:
         arguments.remove("--join")
         raise SystemExit(worker.main(arguments))
+    if "--twice" in arguments:
+        arguments.remove("--twice")
+        raise SystemExit(run_twice(arguments))
     raise SystemExit(run.main(arguments))
