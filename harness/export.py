@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -41,6 +40,7 @@ FILES = {
     "spec.toml": "the study, the strategy and the seed that make this model",
     "README.md": "this card",
 }
+_BUILDING = ".export-"
 _HOW = "# What makes this model again: python -m harness.export --spec spec.toml --out DIR\n"
 
 
@@ -83,6 +83,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     _check_target(arguments.out, arguments.overwrite)
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
+    store = None if arguments.spec else Store(arguments.storage, must_exist=True)
     with command.loading():
         from harness.backbones.devices import device  # heavy: TensorFlow or JAX is loaded
         from harness.backbones.weights import load_weights
@@ -91,7 +92,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         from harness.deployment.winner import Winner, train
 
     formats = _formats(arguments.formats)
-    if arguments.spec:
+    if store is None:
         winner = Winner.load(arguments.spec)
         home = arguments.spec.parent if arguments.data is None else Path.cwd()
         try:
@@ -99,7 +100,6 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         except SpecError as error:
             raise SpecError(f"{error}. Give the data set of {arguments.spec} with --data") from None
     else:
-        store = Store(arguments.storage)
         winner = _confirmed(Winner.of(store, arguments.study, arguments.trial), store)
         dataset = command.dataset_of(store, arguments.study, arguments.data)
     split = load_split(dataset, winner.study.data, winner.study.seed)
@@ -119,13 +119,13 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     height, width = split.train.pixels.shape[1:3]
     channels = 3 if split.train.pixels.ndim == 4 else 1
     signature = Signature(class_names=list(split.class_names), height=height, width=width, channels=channels)
-    with _new_folder(arguments.out) as folder:
+    with _new_files(arguments.out) as folder:
         _write(model, folder, formats, signature)
         (folder / "spec.toml").write_text(_HOW + winner.toml() + "\n", encoding="utf-8")
         files = {name: FILES[name].format(height=height, width=width) for name in FILES if (folder / name).exists()}
         card = model_card(winner, dataset, split, result, describe(device()).as_dict(), files)
         (folder / "README.md").write_text(card, encoding="utf-8")
-    print(f"exported to {arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
+    print(f"exported to {arguments.out}: {', '.join(sorted(path.name for path in _files_in(arguments.out)))}")
 
 
 def _confirmed(winner: "Winner", store: Store) -> "Winner":
@@ -186,44 +186,64 @@ def _check_target(out: Path, overwrite: bool) -> None:
     """Raise StorageError if an export cannot be written to ``out``, before anything is trained."""
     if out.exists() and not out.is_dir():
         raise StorageError(f"--out {out} is a file: give the name of a folder")
-    there = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    others = [name for name in there if name not in FILES]
-    spec = out / "spec.toml"  # every export has one
-    if there and not others and not (spec.is_file() and spec.read_bytes().startswith(_HOW.encode())):
-        others = there
+    folder = out if out.exists() else out.parent
+    try:
+        there = sorted(path.name for path in _files_in(out)) if out.exists() else []
+        spec = out / "spec.toml"  # every export has one
+        exported = spec.is_file() and spec.read_bytes().startswith(_HOW.encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"nothing can be written to {folder} ({error}): choose another --out") from None
+    others = [name for name in there if name not in FILES or not exported]
     if others:
         raise StorageError(f"--out {out} holds {others[0]}, which no export wrote: give the name of a new folder")
     if there and not overwrite:
         raise StorageError(
             f"--out {out} holds an earlier export: add --overwrite to replace it, or give another folder"
         )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise StorageError(f"nothing can be written to {out.parent} ({error}): choose another --out") from None
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return what is in the folder, without what an export that was killed may have left there."""
+    return [path for path in folder.iterdir() if not path.name.startswith(_BUILDING)]
 
 
 @contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder and move it to ``target`` on success, replacing what is there."""
-    building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    new, old = building / "new", building / "old"
+def _new_files(target: Path) -> Iterator[Path]:
+    """Yield a new folder; on success its files replace those in ``target``, else ``target`` stays as it was.
+
+    The folder itself is never replaced: it may be the current one, or a mounted one.
+    """
+    is_new = not target.exists()
     try:
-        new.mkdir()
-        yield new
-        if target.exists():
-            target.replace(old)
-        new.replace(target)
+        target.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target, ignore_cleanup_errors=True) as building:
+            new, old = Path(building, "new"), Path(building, "old")
+            new.mkdir()
+            old.mkdir()
+            yield new
+            _move([(path, old) for path in _files_in(target)] + [(path, target) for path in new.iterdir()])
     except OSError as error:
         raise StorageError(
             f"the export cannot be written to {target} ({error}): free space or choose another --out"
         ) from None
     finally:
-        if old.exists() and not target.exists():
-            old.replace(target)
-        shutil.rmtree(building, ignore_errors=True)
+        if is_new and target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+
+
+def _move(files: Sequence[tuple[Path, Path]]) -> None:
+    """Move each file, in order, to the folder given with it. If that fails, all are moved back."""
+    moved = []
+    try:
+        for path, folder in files:
+            moved.append((path, path.replace(folder / path.name)))
+    except BaseException:
+        for path, place in reversed(moved):
+            place.replace(path)
+        raise
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness import export, run
+from harness.core.errors import StorageError
 from harness.core.results import METRICS, Candidate, Checkpoint, TrialResult
 from harness.core.strategy import Strategy
 from harness.data.dataset import Images, SealedTest
@@ -162,6 +163,43 @@ def test_a_stopped_export_leaves_nothing_and_keeps_the_old_one(
             assert code == expected, err
         assert not Path("new").exists() and not list(Path().glob(".new-*")) and not list(Path().glob(".there-*"))
         assert {path.name: path.read_bytes() for path in Path("there").iterdir()} == before
+
+
+def test_the_current_folder_and_a_link_are_written_into(
+    searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
+    given = ("--study", "tiny", "--storage", f"sqlite:///{tmp_path}/results/harness.db", "--formats", "keras")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here", target_is_directory=True)
+    monkeypatch.chdir("here")
+    inode = Path().stat().st_ino
+    for out, more in ((".", ()), ("../here", ("--overwrite",)), ("../link", ("--overwrite",)), ("", ("--overwrite",))):
+        (tmp_path / "here" / ".export-left").mkdir(exist_ok=True)  # by an export that was killed
+        code, printed, err = call(capsys, *given, "--out", out, *more)
+        assert code == 0, err
+        assert "README.md, model.keras, spec.toml" in printed
+        assert {path.name for path in Path().iterdir()} == {"README.md", "model.keras", "spec.toml", ".export-left"}
+    assert Path().stat().st_ino == inode and (tmp_path / "link").is_symlink()
+    assert call(capsys, *given, "--out", ".")[0] == 2
+
+
+def test_files_that_cannot_be_moved_are_moved_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = tmp_path / "there"
+    (there / "README.md" / "in the way").mkdir(parents=True)
+    (there / "spec.toml").write_text("old")
+    monkeypatch.setattr(export, "_files_in", lambda folder: [folder / "spec.toml"])  # the other came afterwards
+
+    def write() -> None:
+        with export._new_files(there) as folder:
+            (folder / "README.md").write_text("new")
+            (folder / "spec.toml").write_text("new")
+
+    with pytest.raises(StorageError, match="cannot be written"):
+        write()
+    assert (there / "spec.toml").read_text() == "old"
+    assert {path.name for path in there.iterdir()} == {"spec.toml", "README.md"}
 
 
 def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
