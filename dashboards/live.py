@@ -40,7 +40,12 @@ class Live:
         """Answer a request (WSGI)."""
         # DNS rebinding: the name of another site could resolve to this address, and its page read ours.
         if environ.get("HTTP_HOST", "").partition(":")[0] not in (HOST, "localhost"):
-            return _answer(respond, "403 Forbidden", "this server answers to 127.0.0.1 only")
+            port = environ["SERVER_PORT"]
+            text = (
+                f"this server answers to {HOST} only. On another machine run ssh -L {port}:{HOST}:{port} USER@SERVER, "
+                f"where SERVER is this machine, and open http://{HOST}:{port}/ there"
+            )
+            return _answer(respond, "403 Forbidden", text)
         path = environ["PATH_INFO"]
         if path not in ("/", "/content"):
             answer: Iterable[bytes] = self._optuna(environ, respond)

@@ -489,7 +489,13 @@ def test_ten_thousand_trials_keep_the_page_and_optunas_rows_small(tmp_path: Path
 def ask(app: dashboards.live.Live, path: str, query: str = "", host: str = "127.0.0.1:8080") -> tuple[str, str]:
     """The status and the body of an answer."""
     statuses: list[str] = []
-    environ = {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_HOST": host, "REQUEST_METHOD": "GET"}
+    environ = {
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "HTTP_HOST": host,
+        "REQUEST_METHOD": "GET",
+        "SERVER_PORT": "80",
+    }
     body = b"".join(app(environ, lambda status, headers: statuses.append(status)))
     return statuses[0], body.decode()
 
@@ -519,7 +525,8 @@ def test_the_server_answers_to_this_machine_only(store: Store) -> None:
     app = dashboards.live.Live(store, ["mnist"])
     for host in ("evil.example", "evil.example:8080", "", "127.0.0.1.evil.example"):
         for path in ("/", "/content", "/api/studies"):
-            assert ask(app, path, host=host)[0] == "403 Forbidden"
+            status, text = ask(app, path, host=host)
+            assert status == "403 Forbidden" and "ssh -L 80:127.0.0.1:80 USER@SERVER" in text and "evil" not in text
     assert ask(app, "/", host="localhost:8080")[0] == "200 OK"
 
 
