@@ -1,13 +1,13 @@
 """Evaluate the finalists of a search on the held-out test set: `python -m harness.confirm --study NAME`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import command
 from harness.arguments import Parser
+from harness.core.framework import loading
 from harness.core.paths import page_path, recommendation_path
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
@@ -45,7 +45,7 @@ def _parser() -> Parser:
 
 def _run(arguments: argparse.Namespace, recorded: str) -> None:
     dataset = command.dataset_of(Store(arguments.storage), arguments.study, arguments.data)
-    with command.loading():
+    with loading():
         from dashboards.optuna import attach
         from dashboards.page import write_page
         from dashboards.terminal import confirmation_as_json, print_confirmation
@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     )
     attach(Store(request.storage), request.study)
     if arguments.json:
-        print(json.dumps(confirmation_as_json(rows), indent=2))
+        command.print_json(confirmation_as_json(rows))
     else:
         print_confirmation(rows, page)
 

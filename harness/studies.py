@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 from harness import command
 from harness.arguments import Parser
 from harness.core.errors import StorageError
+from harness.core.framework import loading
 from harness.core.results import METRIC_NAMES
 from harness.data.listing import PART_NAMES
 from harness.storage.store import Store
@@ -86,7 +86,7 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         "sessions": sessions["outcome"].fillna("open").value_counts().to_dict(),
         "hosts": sorted({host.partition("/")[0] for host in sessions["host"]}),
     }
-    print(json.dumps(shown, indent=2, ensure_ascii=False))
+    command.print_json(shown)
 
 
 def _split(store: Store, arguments: argparse.Namespace) -> None:
@@ -130,7 +130,7 @@ def _delete(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _copying() -> ModuleType:
-    with command.loading():
+    with loading():
         from harness.search import copying  # heavy: imports the search
     return copying
 

@@ -1,7 +1,6 @@
 """Check a data set before a study is run on it: `python -m harness.data check PATH`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +45,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     if refusal is not None:
         report = replace(report, notes=[*report.notes, f"a study of this data set is refused: {refusal}"])
     if arguments.json:
-        print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        command.print_json(report.as_dict())
     else:
         print_check(report)
     if arguments.strict:
