@@ -11,6 +11,7 @@ from dashboards.figures import draw
 from dashboards.page import MOST_POINTS, figure_page, render
 from harness.analysis.rows import Rows
 from harness.core.errors import SpecError, StorageError
+from harness.core.paths import temporary_folder
 from harness.storage.outputs import check_output
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -65,7 +66,7 @@ def write_pdf(studies: Sequence[Rows], file: Path) -> None:
 def _print(browser: str, html: str, what: str, file: Path, options: Sequence[str]) -> None:
     kind = "PDF" if "pdf" in what else "PNG"
     check_output(file, kind, option=f"--{kind.lower()}")
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=temporary_folder()) as scratch:
         page = Path(scratch) / "page.html"
         printed = page.with_suffix(f".{kind.lower()}")  # the suffix tells Chromium the format
         page.write_text(html, encoding="utf-8")

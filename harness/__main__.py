@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from harness import __version__
+from harness.core.interrupts import exit_on_signals
+from harness.core.streams import printing
 
 COMMANDS = {
     "run": "search transfer-learning strategies on your images",
@@ -20,8 +22,18 @@ COMMANDS = {
 }
 
 
+def console() -> int:
+    """Run what the command line says, as a process of its own."""
+    exit_on_signals()
+    return main()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the named command with the remaining arguments and return its exit code."""
+    return printing(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="harness",
         usage="harness [--help] [--version] COMMAND ...",
@@ -43,4 +55,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console())

@@ -17,6 +17,7 @@ from harness.analysis.rows import atlas_trials
 from harness.analysis.verdicts import Found, places
 from harness.arguments import Parser
 from harness.core.errors import SpecError
+from harness.core.framework import loading
 from harness.core.paths import RESULTS, expand
 from harness.core.spec import AdviceSpec, DatasetSpec
 from harness.core.strict_json import dumps
@@ -101,7 +102,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     datasets = _datasets(arguments)
     rows = arguments.out.with_suffix(".json")
     command.prepare_output(arguments.out, arguments.storage, {rows: "table of rows"})
-    with command.loading():
+    with loading():
         from harness.workers.atlas_cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
 
     atlas = Atlas(

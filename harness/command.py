@@ -1,26 +1,24 @@
-"""Functions shared by all commands: exit codes, imports of the ML framework, common options, output files."""
+"""Functions shared by all commands: exit codes, signals, standard output, common options, output files."""
 
 import argparse
-import gc
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.arguments import Parser, recorded_command
 from harness.core.errors import HarnessError, SpecError, StorageError
+from harness.core.interrupts import INTERRUPTED, interrupts
 from harness.core.paths import DEFAULT_STORAGE, RESULTS, expand
-from harness.core.processes import stop_on_sigterm
 from harness.core.spec import DatasetSpec, shipped
+from harness.core.streams import printing
+from harness.core.strict_json import dumps
 from harness.storage import database
 from harness.storage.outputs import check_output
 from harness.storage.sqlite_files import expand_home
 from harness.storage.store import Store
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C or SIGTERM, as in shells."""
+from harness.workers.children import exit_if_repeated
 
 
 def main(
@@ -39,24 +37,34 @@ def main(
         stopped: message after "stopped; " when the user stops the command.
 
     Returns:
-        0 on success, 2 for a user error, reported in one line on stderr, 130 after Ctrl-C or SIGTERM.
+        0 on success, 2 for a user error, reported in one line on stderr, 130 after Ctrl-C or SIGTERM; where standard
+        output cannot be written, see `harness.core.streams.printing`.
     """
-    arguments = parser.parse_args(argv)
-    stop_on_sigterm()
-    try:
-        with database.closing():
-            return run(arguments, recorded_command(parser.prog.rpartition(".")[2], argv)) or 0
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"stopped; {stopped}" if stopped else "stopped.", file=sys.stderr)
-        return INTERRUPTED
+    exit_if_repeated()
+
+    def call() -> int:
+        arguments = parser.parse_args(argv)
+        try:
+            with interrupts(), database.closing():
+                return run(arguments, recorded_command(parser.prog.rpartition(".")[2], argv)) or 0
+        except HarnessError as error:
+            say(f"error: {error}")
+            return error.exit_code
+        except KeyboardInterrupt:
+            say(f"stopped; {stopped}" if stopped else "stopped.")
+            return INTERRUPTED
+
+    return printing(call)
 
 
 def say(text: str) -> None:
     """Print a message to stderr, which keeps stdout for results."""
     print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON. Where standard output lacks characters, all but ASCII is escaped, which stays JSON."""
+    print(dumps(value, indent=2, ensure_ascii=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")))
 
 
 def add_storage(parser: argparse._ActionsContainer) -> None:
@@ -110,7 +118,7 @@ def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None
         others: files that will be written next to the page, with their kind (see `check_output`).
 
     Raises:
-        StorageError: a folder cannot be created, or a file would overwrite something else.
+        StorageError: a folder or a file cannot be written, or a file would overwrite something else.
     """
     if page.is_dir():
         raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
@@ -118,46 +126,18 @@ def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None
         raise StorageError(f"--out {page} is the name of the {others[page]} next to the page: use the suffix .html")
     for file, kind in {page: "page", **others}.items():
         check_output(file, kind, storage)
-    folders = [page.parent]
-    if storage == DEFAULT_STORAGE:
-        folders.append(RESULTS)  # a folder in a given URL must exist, so that a typing error creates no database
-    for folder in folders:
+    options = {page.parent: "--out"}
+    if storage == DEFAULT_STORAGE:  # a folder in a given URL must exist, so that a typing error creates no database
+        options[RESULTS] = "--out and --storage" if page.parent == RESULTS else "--storage"
+    for folder, option in options.items():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
+            for file in others:
+                if file.parent == folder and file.exists():
+                    file.open("ab").close()
         except OSError as error:
             raise StorageError(
-                f"nothing can be written to the folder {folder} ({error}): choose another with --out"
+                f"nothing can be written to the folder {folder} ({error}): choose another with {option}"
             ) from None
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """Import TensorFlow or JAX in the block, quietly and with garbage collection paused.
-
-    The imported objects are then frozen, so that later collections skip them.
-    """
-    gc.disable()
-    try:
-        with silenced():
-            yield
-    finally:
-        gc.enable()
-        gc.freeze()
-
-
-@contextmanager
-def silenced() -> Iterator[None]:
-    """Hide what native code, such as TensorFlow, writes to stderr in the block. Print it if the block raises."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as stderr:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            stderr.write(kept.read())
-            raise
-        finally:
-            os.dup2(stderr.fileno(), 2)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness import command
 from harness.arguments import Parser
+from harness.core.framework import loading
 from harness.core.paths import page_path, recommendation_path
-from harness.core.strict_json import dumps
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
 from harness.workers.progress import log_to
@@ -46,7 +46,7 @@ def _parser() -> Parser:
 def _run(arguments: argparse.Namespace, recorded: str) -> None:
     store = Store(arguments.storage, must_exist=True)
     dataset = command.dataset_of(store, arguments.study, arguments.data)
-    with command.loading():
+    with loading():
         from dashboards.optuna import attach
         from dashboards.page import write_page
         from dashboards.terminal import confirmation_as_json, print_confirmation
@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     )
     attach(Store(request.storage), request.study)
     if arguments.json:
-        print(dumps(confirmation_as_json(rows), indent=2))
+        command.print_json(confirmation_as_json(rows))
     else:
         print_confirmation(rows, page)
 

@@ -18,6 +18,7 @@ from harness.analysis.rows import Rows
 from harness.arguments import Parser
 from harness.core.environment import describe
 from harness.core.errors import SpecError, StorageError
+from harness.core.framework import loading, silenced
 from harness.core.results import Checkpoint
 from harness.core.spec import DatasetSpec
 from harness.data.dataset import load_split
@@ -84,7 +85,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
     store = None if arguments.spec else Store(arguments.storage, must_exist=True)
-    with command.loading():
+    with loading():
         from harness.backbones.devices import device  # heavy: TensorFlow or JAX is loaded
         from harness.backbones.weights import load_weights
         from harness.deployment.exported_model import Signature
@@ -171,7 +172,7 @@ def _lacks(form: str) -> str:
 def _write(model: "keras.Model", folder: Path, formats: Sequence[str], signature: "Signature") -> None:
     from harness.deployment.standalone import save_keras, save_onnx, save_saved_model
 
-    with command.silenced():
+    with silenced():
         for form in formats:
             target = folder / _FORMATS[form]
             if form == "keras":

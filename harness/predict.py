@@ -15,6 +15,7 @@ from harness import command
 from harness.arguments import Parser
 from harness.core.environment import available_cores
 from harness.core.errors import DataError, SpecError, StorageError
+from harness.core.framework import loading
 from harness.data.decoding import Unreadable, decode
 from harness.data.folders import SUFFIXES
 from harness.data.listing import printable, shown
@@ -55,7 +56,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     if arguments.out is not None:
         check_output(arguments.out, "CSV of predictions")
     files = _files(arguments.images)
-    with command.loading():
+    with loading():
         from harness.deployment.exported_model import Exported  # heavy: TensorFlow or JAX is loaded
 
         exported = Exported.load(arguments.model)

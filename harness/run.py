@@ -1,14 +1,17 @@
 """Search transfer-learning strategies: `python -m harness.run --study mnist --trials 50`."""
 
 import argparse
+import re
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import command
 from harness.arguments import Parser
-from harness.core.errors import SpecError
+from harness.core.errors import HarnessError, SpecError
+from harness.core.framework import loading
 from harness.core.paths import expand, page_path, recommendation_path
 from harness.core.results import METRICS
 from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
@@ -16,6 +19,7 @@ from harness.core.strict_json import dumps
 from harness.storage.database import retry_while_unavailable, shown
 from harness.storage.queries import now
 from harness.storage.store import Store
+from harness.workers.children import check_main_guard
 from harness.workers.progress import log_to
 
 if TYPE_CHECKING:
@@ -104,12 +108,28 @@ def _flag(key: str) -> str:
 
 
 def _run(arguments: argparse.Namespace, recorded: str) -> None:
-    started = now()
     if arguments.list:
         _list_studies(arguments.json)
         return
-    _check(arguments)
     overrides = {key: value for key, value in vars(arguments).items() if key in _OVERRIDES and value is not None}
+    try:
+        _search(arguments, overrides, recorded)
+    except HarnessError as error:
+        raise type(error)(_as_typed(str(error), overrides)) from None
+
+
+def _as_typed(message: str, overrides: Iterable[str]) -> str:
+    """Name the overridden keys of a study in a message by the options that gave their values, as the user did."""
+    for key in overrides:
+        message = message.replace(f"{key} = ", f"{_flag(key)} ").replace(f"{key} was ", f"{_flag(key)} was ")
+        if "." in key:  # others, such as "name", are words too
+            message = message.replace(key, _flag(key))
+    return re.sub(r"^\S+\.toml: (?=--)", "", message)  # the value is not in that file
+
+
+def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorded: str) -> None:
+    started = now()
+    _check(arguments)
     spec, dataset = _study(arguments.study, arguments.data, overrides)
     if arguments.dry_run:
         from dashboards.terminal import plan_as_json, print_plan
@@ -117,11 +137,15 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
 
         plan = predict_costs(spec, dataset)
         if arguments.json:
-            print(dumps(plan_as_json(spec, *plan), indent=2))
+            command.print_json(plan_as_json(spec, *plan))
         else:
             print_plan(spec, *plan)
         return
-    with command.loading():
+    if arguments.workers > 1:
+        check_main_guard(f"--workers {arguments.workers}")
+    elif arguments.engine == "ray":
+        check_main_guard("--engine ray")
+    with loading():
         from dashboards.optuna import attach
         from dashboards.page import write_page
         from dashboards.terminal import as_json, print_report
@@ -151,17 +175,24 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     def show(store: Store) -> None:
         retry_while_unavailable(lambda: write_page(store, spec.name, page))
 
+    begun = time.monotonic()
     rows = run_study(request, show)
+    seconds = time.monotonic() - begun
     attach(Store(request.storage), spec.name)
     if arguments.confirm:
         rows = _confirm(request, arguments.study, recommendation_path(page), show)
         attach(Store(request.storage), spec.name)
     if arguments.json:
-        print(dumps(as_json(rows, request.storage, page), indent=2))
+        command.print_json(as_json(rows, request.storage, page))
     else:
         print_report(rows, request.storage, page)
-    done, asked = len(rows.trials), spec.budget.trials
-    if done < asked:
+    done, asked, limit = len(rows.trials), spec.budget.trials, spec.budget.time_limit
+    if done < asked and limit is not None and seconds > limit:
+        command.say(
+            f"{done} of {asked} trials are done: none was started after the time limit of {limit:g} s. To run the "
+            "rest, repeat the command with a longer --time-limit"
+        )
+    elif done < asked:
         command.say(f"{done} of {asked} trials are done: the same command again runs the rest")
 
 

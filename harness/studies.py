@@ -13,8 +13,8 @@ from rich.table import Table
 from harness import command
 from harness.arguments import Parser
 from harness.core.errors import StorageError
+from harness.core.framework import loading
 from harness.core.results import METRIC_NAMES
-from harness.core.strict_json import dumps
 from harness.data.listing import PART_NAMES
 from harness.storage.sqlite_files import files_of, url_of
 from harness.storage.store import Store
@@ -91,7 +91,7 @@ def _show(store: Store, arguments: argparse.Namespace) -> None:
         "sessions": sessions["outcome"].fillna("open").value_counts().to_dict(),
         "hosts": sorted({host.partition("/")[0] for host in sessions["host"]}),
     }
-    print(dumps(shown, indent=2, ensure_ascii=False))
+    command.print_json(shown)
 
 
 def _split(store: Store, arguments: argparse.Namespace) -> None:
@@ -137,7 +137,7 @@ def _delete(store: Store, arguments: argparse.Namespace) -> None:
 
 
 def _copying() -> ModuleType:
-    with command.loading():
+    with loading():
         from harness.search import copying  # heavy: imports the search
     return copying
 

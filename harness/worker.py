@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from harness import command
 from harness.arguments import Parser
 from harness.core.errors import SpecError
+from harness.core.framework import loading
 from harness.storage.sqlite_files import expand_home
 from harness.storage.store import Store
+from harness.workers.children import check_main_guard
+from harness.workers.job import Job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,14 +46,14 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     if arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers}: give 1 or more")
+    check_main_guard(f"--workers {arguments.workers}")
     store = Store(arguments.storage, must_exist=True)
     dataset = command.dataset_of(store, arguments.study, arguments.data)
-    with command.loading():
+    with loading():
         from harness.search.optuna_study import open_study, standing  # heavy: TensorFlow or JAX is loaded
         from harness.workers.processes import ProcessPool
         from harness.workers.progress import Progress
         from harness.workers.supervise import follow, supervise
-        from harness.workers.work import Job
 
     job = Job(arguments.study, arguments.storage, dataset, recorded, arguments.weights)
     if arguments.time_limit is not None:

@@ -16,6 +16,9 @@ from harness.backbones.weights import Weights
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each function that is traced for a new shape
 
+CHANNELS_LAST = "channels_last"
+"""The ``data_format`` of every layer, since the user's keras.json may have another default."""
+
 _IMAGENET_DEVIATION = 58.0  # of the pixels, about the same in each channel
 
 
@@ -62,9 +65,11 @@ class Backbone:
                 kernel_initializer="zeros",
                 name=conv.name,
                 dtype=dtype,
+                data_format=CHANNELS_LAST,
             )(values)
             if conv.pool_after:
-                values = keras.layers.MaxPooling2D(2, name=f"{conv.name.partition('_')[0]}_pool", dtype=dtype)(values)
+                pool = f"{conv.name.partition('_')[0]}_pool"
+                values = keras.layers.MaxPooling2D(2, name=pool, dtype=dtype, data_format=CHANNELS_LAST)(values)
         return cls(keras.Model(inputs, values), weights)
 
     @property

@@ -1,16 +1,25 @@
 """The environment of a result: commit, versions, device. It is recorded with every session."""
 
+import math
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import harness
 
 _PACKAGES = ("tensorflow", "keras", "jax", "optuna", "numpy", "pandas", "scikit-learn", "plotly", "sqlalchemy")
+_GROUPS, _QUOTAS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+"""Where Linux tells the control groups of a process, and their quotas."""
+_ANSWER_SECONDS = 10.0
+"""Seconds after which `nvidia-smi` counts as hanging, as it does where a driver is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +64,49 @@ def multiplies_bfloat16() -> bool:
 
 
 def available_cores() -> int:
-    """Return the number of cores this process may run on; its CPU affinity may be narrower than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores this process may use, 1 or more.
+
+    Its CPU affinity may be narrower than the machine, and a container's quota of CPU time narrower than both: one and a
+    half cores count as two.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *map(math.ceil, _quotas())]))
+
+
+def _quotas() -> Iterator[float]:
+    """Yield the CPU quotas, in cores, of this process's control groups and the groups around them."""
+    with suppress(OSError):  # Linux only
+        for line in _GROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                yield from _limits(_QUOTAS, path, ("cpu.max",))
+            elif "cpu" in controllers.split(","):
+                yield from _limits(_QUOTAS / "cpu", path, ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+
+
+def _limits(mount: Path, path: str, files: tuple[str, ...]) -> Iterator[float]:
+    group = mount / path.lstrip("/")
+    for folder in (group, *group.parents):
+        if folder.is_relative_to(mount):  # a container's own groups may be mounted without what is around them
+            with suppress(OSError, ValueError):
+                quota, period = " ".join((folder / file).read_text() for file in files).split()
+                if quota not in ("max", "-1"):
+                    yield int(quota) / int(period)
 
 
 def gpus() -> list[str]:
     """Return the CUDA devices this process may use, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [device for device in visible.split(",") if device not in ("", "-1")]
+        devices = [device.strip() for device in visible.split(",")]
+        return list(takewhile(lambda device: device not in ("", "-1"), devices))  # CUDA ignores what follows these
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, errors="replace", check=True, timeout=_ANSWER_SECONDS
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
         return []
-    return [str(number) for number, _ in enumerate(listed.splitlines())]
+    return re.findall(r"^GPU (\d+):", listed, re.MULTILINE)  # the indented lines between are parts of a GPU (MIG)
 
 
 def _commit() -> str:

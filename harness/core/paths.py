@@ -4,10 +4,13 @@ import hashlib
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+from harness.core.errors import StorageError
 
 RESULTS = Path("results")
 DEFAULT_STORAGE = f"sqlite:///{RESULTS.as_posix()}/harness.db"
@@ -46,11 +49,27 @@ def user_cache() -> Path:
 
     It is HARNESS_CACHE, else ``transfer-harness`` in the user's cache folder ($XDG_CACHE_HOME or ~/.cache, on macOS
     ~/Library/Caches).
+
+    Raises:
+        StorageError: the path begins with ``~``, and this user has no home folder.
     """
-    if chosen := os.environ.get("HARNESS_CACHE"):
-        return user_path(chosen)
     platform_default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return user_path(os.environ.get("XDG_CACHE_HOME") or platform_default) / "transfer-harness"
+    chosen = os.environ.get("HARNESS_CACHE")
+    folder = chosen or f"{os.environ.get('XDG_CACHE_HOME') or platform_default}/transfer-harness"
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise StorageError(
+            f"the cache folder {folder} is in a home folder that does not exist: set HARNESS_CACHE to another folder"
+        ) from None
+
+
+def temporary_folder() -> str:
+    """Return the folder of temporary files. Raises StorageError where no folder is writable."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise StorageError(f"there is no folder for temporary files ({error}): set TMPDIR to one") from None
 
 
 def recommendation_path(page: Path) -> Path:

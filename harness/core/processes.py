@@ -1,7 +1,6 @@
-"""Processes across machines and restarts, and how one is asked to stop."""
+"""Processes across machines and restarts."""
 
 import os
-import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -38,13 +37,3 @@ def process_started(pid: int) -> float | None:
         return float(process.create_time())
     except (psutil.NoSuchProcess, ProcessLookupError):
         return None
-
-
-def stop_on_sigterm() -> None:
-    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does. It works where a shell has made the process ignore SIGINT,
-    too."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)

@@ -10,7 +10,6 @@ from harness.arguments import Parser
 from harness.core.errors import DataError
 from harness.core.paths import expand
 from harness.core.spec import ANY_IMAGES, StudySpec
-from harness.core.strict_json import dumps
 from harness.data.checks import check, print_check
 from harness.data.dataset import draw_listed
 from harness.data.inspection import look
@@ -49,7 +48,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     if refusal is not None:
         report = replace(report, notes=[*report.notes, f"a study of this data set is refused: {refusal}"])
     if arguments.json:
-        print(dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        command.print_json(report.as_dict())
     else:
         print_check(report)
     if arguments.strict:

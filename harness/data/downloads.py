@@ -18,6 +18,7 @@ import numpy as np
 from filelock import FileLock
 
 from harness.core.errors import DataError, StorageError
+from harness.core.framework import check_backend
 from harness.core.paths import user_cache
 from harness.data.listing import part_name
 
@@ -54,6 +55,8 @@ def fetch(download: str) -> Path:
 def _build(source: str, name: str, target: Path) -> None:
     """Download into the new folder ``target``, atomically, by running this module in a subprocess, which keeps the
     frameworks and their messages out of this process. Progress is shown on a terminal."""
+    if source == "keras":
+        check_backend()  # which keras.datasets loads too
     if source == "tfds" and find_spec("tensorflow_datasets") is None:
         raise DataError(
             f"data set {name!r} comes from TensorFlow Datasets, which is not installed: `pip install "

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.backbones.devices import as_numpy
 from harness.backbones.preprocessing import IMAGENET_MEAN_BGR, bilinear
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.vgg16 import CHANNELS_LAST, Backbone
 from harness.deployment.exported_model import MEMBER, Signature
 from harness.training.layers import Dropout, Scale
 from harness.training.networks import Network
@@ -37,14 +37,21 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> 
     size = backbone.image_size
     layers: list[keras.layers.Layer] = [
         keras.layers.Resizing(
-            height, width, "bicubic", crop_to_aspect_ratio=True, antialias=True, name="fit", dtype="uint8"
+            height,
+            width,
+            "bicubic",
+            crop_to_aspect_ratio=True,
+            antialias=True,
+            name="fit",
+            dtype="uint8",
+            data_format=CHANNELS_LAST,
         ),
         keras.layers.Rescaling(1.0, name="as_float", dtype="float32"),
     ]
-    grey = keras.layers.Conv2D(3, 1, use_bias=False, name="grey", dtype="float32")
+    grey = keras.layers.Conv2D(3, 1, use_bias=False, name="grey", dtype="float32", data_format=CHANNELS_LAST)
     layers += [] if colours else [grey]
     layers += [
-        keras.layers.Resizing(size, size, antialias=True, name="resize", dtype="float32"),
+        keras.layers.Resizing(size, size, antialias=True, name="resize", dtype="float32", data_format=CHANNELS_LAST),
         keras.layers.Rescaling(1.0, [-mean for mean in reversed(IMAGENET_MEAN_BGR)], name="centre", dtype="float32"),
     ]
     if network.load_backbone is None:  # trained on stored activations, whatever the convolutions hold

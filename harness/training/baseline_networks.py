@@ -6,7 +6,7 @@ import keras
 
 from harness.backbones.architecture import RGB
 from harness.backbones.preprocessing import Scaled
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.vgg16 import CHANNELS_LAST, Backbone
 from harness.training.flops import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
 from harness.training.layers import Dropout
 from harness.training.networks import Network, give_variables, logits_layer
@@ -16,7 +16,7 @@ CNN_DROPOUT = 0.5
 
 def mlp(backbone: Backbone, n_classes: int) -> Network:
     """Build the article's MLP on flattened images of the backbone's size: three hidden layers of 500, ReLU."""
-    layers = [keras.layers.Flatten(), *(keras.layers.Dense(width, "relu") for width in MLP_HIDDEN)]
+    layers = [keras.layers.Flatten(CHANNELS_LAST), *(keras.layers.Dense(width, "relu") for width in MLP_HIDDEN)]
     return _from_pixels(backbone, [*layers, logits_layer(n_classes)])
 
 
@@ -28,9 +28,11 @@ def cnn(backbone: Backbone, n_classes: int) -> Network:
     """
     layers: list[keras.layers.Layer] = []
     for _ in range(CNN_MODULES):
-        layers.append(keras.layers.Conv2D(CNN_FILTERS, CNN_KERNEL, padding="same", activation="relu"))
-        layers.append(keras.layers.MaxPooling2D(cnn_pool(backbone.image_size)))
-    layers += [keras.layers.Flatten(), keras.layers.Dense(CNN_WIDTH, "relu"), Dropout("dropout")]
+        layers.append(
+            keras.layers.Conv2D(CNN_FILTERS, CNN_KERNEL, padding="same", activation="relu", data_format=CHANNELS_LAST)
+        )
+        layers.append(keras.layers.MaxPooling2D(cnn_pool(backbone.image_size), data_format=CHANNELS_LAST))
+    layers += [keras.layers.Flatten(CHANNELS_LAST), keras.layers.Dense(CNN_WIDTH, "relu"), Dropout("dropout")]
     return _from_pixels(backbone, [*layers, logits_layer(n_classes)])
 
 

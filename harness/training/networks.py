@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbones.devices import as_numpy
-from harness.backbones.vgg16 import Backbone, in_turn, uniform
+from harness.backbones.vgg16 import CHANNELS_LAST, Backbone, in_turn, uniform
 from harness.core.strategy import Pooling, Strategy
 from harness.training.layers import Dropout, Scale
 
@@ -192,7 +192,7 @@ def _head(pooling: Pooling, widths: Sequence[int], n_classes: int) -> list[keras
         "max": keras.layers.GlobalMaxPooling2D,
         "flatten": keras.layers.Flatten,
     }
-    layers: list[keras.layers.Layer] = [pools[pooling](dtype="float32"), Scale()]
+    layers: list[keras.layers.Layer] = [pools[pooling](dtype="float32", data_format=CHANNELS_LAST), Scale()]
     for i, width in enumerate(widths, start=1):
         layers.append(_dense(width, f"hidden_{i}", activation="relu"))
         layers.append(Dropout(f"dropout_{i}", dtype="float32"))

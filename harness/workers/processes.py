@@ -1,10 +1,8 @@
 """Workers as processes of this machine."""
 
 import math
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +11,11 @@ from typing import Any
 
 from harness.core import environment
 from harness.core.errors import HarnessError
-from harness.storage import database
-from harness.workers.progress import log_to
+from harness.workers.children import SPAWN, be_worker
+from harness.workers.job import Job
 from harness.workers.supervise import STOP_SECONDS, Ended
-from harness.workers.work import Job, work
 
-_CONTEXT: Any = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+_CONTEXT = SPAWN
 _WAIT_SECONDS = 1.0
 
 
@@ -34,7 +31,7 @@ class ProcessPool:
     def start(self, index: int) -> None:
         """Start a process with its share of the cores and GPUs."""
         job = replace(self._job, baselines=self._job.baselines and index == 0)
-        process = _CONTEXT.Process(target=_be_worker, args=(job,))
+        process = _CONTEXT.Process(target=be_worker, args=(job,))
         given = dict(os.environ)
         # Frameworks read these when they are imported, which the new process does before anything else of ours. It
         # keeps what is blocked: Ctrl-C reaches every process of a terminal, and only this one acts on it.
@@ -90,24 +87,3 @@ def share(index: int, workers: int, cores: int, gpus: Sequence[str], given: Mapp
             "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / on_one:.3f}",
         }
     return {name: value for name, value in parts.items() if name == "CUDA_VISIBLE_DEVICES" or name not in given}
-
-
-def _be_worker(job: Job) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
-    if job.log is not None:
-        log_to(job.log)
-    parent = os.getppid()
-    try:
-        with database.closing():
-            work(job, stop=lambda: os.getppid() != parent)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # the first process prints the message
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
-
-
-def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the trial is being put back
-    raise KeyboardInterrupt

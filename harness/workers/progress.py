@@ -100,7 +100,7 @@ def log_to(file: Path) -> None:
     for handler in root.handlers[:]:  # of an earlier call in this process
         root.removeHandler(handler)
         handler.close()
-    details = logging.FileHandler(file, delay=True)
+    details = logging.FileHandler(file, encoding="utf-8", delay=True)
     details.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     root.addHandler(details)
     warnings = logging.StreamHandler()

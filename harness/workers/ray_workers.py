@@ -9,8 +9,9 @@ from typing import Any
 
 from harness.core.errors import HarnessError, SpecError
 from harness.core.results import Checkpoint
+from harness.workers.job import Job
 from harness.workers.supervise import STOP_SECONDS, Ended
-from harness.workers.work import Job, work
+from harness.workers.work import work
 
 _WAIT_SECONDS = 1.0
 

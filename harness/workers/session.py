@@ -2,7 +2,6 @@
 
 import logging
 import math
-import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -34,11 +33,13 @@ from harness.storage.heartbeat import Watch
 from harness.storage.queries import now
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
+from harness.workers.children import SPAWN, load_keras
+from harness.workers.job import Job
 from harness.workers.processes import ProcessPool
 from harness.workers.progress import Progress, outcome
 from harness.workers.ray_workers import Placement, RayPool
 from harness.workers.supervise import follow, supervise
-from harness.workers.work import Job, check_same_images, work
+from harness.workers.work import check_same_images, work
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ def _call_without_keeping_gpu(request: Request, function: Callable[..., Result],
     """Call ``function``; in a process of its own if other workers will need this GPU's memory."""
     if request.workers == 1 and not request.placement:
         return function(*given)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, mp_context=SPAWN, initializer=load_keras) as process:
         return process.submit(function, *given).result()
 
 

@@ -1,12 +1,10 @@
 """What one worker does, in whatever process: the baselines, then trials until none is left."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 from harness.backbones import devices
 from harness.backbones.weights import Weights, load_weights
@@ -14,7 +12,7 @@ from harness.core import environment
 from harness.core.errors import DataError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint
-from harness.core.spec import DatasetSpec, StudySpec
+from harness.core.spec import StudySpec
 from harness.data.dataset import Split, load_split
 from harness.guidance.measure import layer_scores
 from harness.search.optuna_study import open_study
@@ -27,24 +25,10 @@ from harness.storage.studies import StudyRow
 from harness.training.baselines import run_baseline
 from harness.training.fit import out_of_memory
 from harness.training.problem import Problem
+from harness.workers.job import Job
 from harness.workers.progress import outcome
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker needs to know that the storage does not say. ``deadline`` is on this machine's `time.monotonic`;
-    processes that are started for it write to the ``log``."""
-
-    study: str
-    storage: str
-    dataset: DatasetSpec
-    command: str
-    weights: Path | None = None
-    baselines: bool = False
-    deadline: float = math.inf
-    log: Path | None = None
 
 
 def work(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.core.errors import DataError, StorageError
+from harness.core.errors import DataError, SpecError, StorageError
 from harness.core.spec import KERAS_DATASETS, DatasetSpec, DataSpec
 from harness.data.dataset import load_split
 from harness.data.sources import read_listing
@@ -85,6 +85,12 @@ def test_a_failed_download_names_the_fix_and_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(DataError, match=why):
         read_listing(DatasetSpec.load("keras:mnist", Path.cwd()))
     assert [path.suffix for path in (tmp_path / "cache" / "datasets").iterdir()] == [".lock"]
+
+
+def test_a_backend_that_cannot_be_loaded_is_not_blamed_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(SpecError, match="KERAS_BACKEND is set to the backend 'torch'"):
+        read_listing(DatasetSpec.load("cifar10", Path.cwd()))
 
 
 def test_a_tensorflow_data_set_becomes_files() -> None:

@@ -17,12 +17,14 @@ from keras import ops
 from PIL import Image
 
 from harness.backbones.devices import as_numpy
+from harness.backbones.vgg16 import Backbone
 from harness.core.strategy import Kind, Pooling, Strategy
 from harness.data.decoding import decode
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone
+from harness.training.baseline_networks import cnn, mlp
 from harness.training.networks import Network, Networks
-from tests.helpers.tiny import tiny_backbone
+from tests.helpers.tiny import tiny_backbone, tiny_weights
 
 SIGNATURE = Signature(class_names=["a", "b", "ü, ”c”"], height=40, width=24, channels=3)
 
@@ -41,6 +43,26 @@ def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape:
     for variable in network.trainable_variables():
         variable.assign(as_numpy(variable) + draws.normal(0, 0.02, variable.shape))
     return network, standalone(network, backbone, shape)
+
+
+@pytest.fixture
+def _channels_first() -> Iterator[None]:
+    """The default of a user whose keras.json says so."""
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.usefixtures("_channels_first")
+def test_the_users_default_of_channels_first_changes_nothing() -> None:
+    backbone, raw = Backbone.vgg16(tiny_weights(), 32), images(8, 24, 24)
+    layers = [*backbone.layers, *mlp(backbone, 3).head, *cnn(backbone, 3).head]
+    for pooling in get_args(Pooling):
+        network, model = trained("fine_tune_all", 0, pooling, (8,), 24, 24)
+        layers += [*network.head, *model.layers]
+        found = model.predict_on_batch(np.repeat(raw[..., None], 3, axis=-1))
+        assert np.abs(found - as_numpy(ops.softmax(network.logits(raw)))).max() < 1e-5
+    assert {layer.data_format for layer in layers if hasattr(layer, "data_format")} == {"channels_last"}
 
 
 @pytest.mark.parametrize(

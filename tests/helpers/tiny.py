@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.vgg16 import CHANNELS_LAST, Backbone
 from harness.backbones.weights import Weights
 from harness.core.spec import StudySpec
 from harness.data.dataset import Split
@@ -26,9 +26,11 @@ def tiny_model(image_size: int) -> keras.Model:
     values = inputs
     for block, (width, convs) in enumerate(zip(WIDTHS, CONVS, strict=True), start=1):
         for conv in range(1, convs + 1):
-            layer = keras.layers.Conv2D(width, 3, padding="same", activation="relu", name=f"block{block}_conv{conv}")
+            layer = keras.layers.Conv2D(
+                width, 3, padding="same", activation="relu", name=f"block{block}_conv{conv}", data_format=CHANNELS_LAST
+            )
             values = layer(values)
-        values = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(values)
+        values = keras.layers.MaxPooling2D(2, name=f"block{block}_pool", data_format=CHANNELS_LAST)(values)
     return keras.Model(inputs, values)
 
 

@@ -1,6 +1,7 @@
 """Worker processes: heartbeats, retries, supervision, shares of a machine, and failures."""
 
 import math
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -35,6 +36,7 @@ from harness.storage.heartbeat import DEAD_AFTER, Heartbeat, Watch
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.workers import processes, ray_workers, supervise, work
+from harness.workers.job import Job
 from tests.conftest import ROOT
 
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
@@ -310,7 +312,7 @@ class TestShares:
             assert environment.gpus() == expected
 
 
-def _die_once(job: work.Job) -> None:
+def _die_once(job: Job) -> None:
     mark = Path(job.storage)
     if not mark.exists():
         mark.touch()
@@ -328,24 +330,24 @@ def test_layers_that_exceed_memory_get_no_score(
     assert "layers are not scored: out of memory" in caplog.text
 
 
-def _tell(job: work.Job) -> None:
+def _tell(job: Job) -> None:
     blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     Path(job.storage).write_text(f"{os.environ['TF_NUM_INTRAOP_THREADS']} {blocked}")
 
 
-def _die(_: work.Job) -> None:
+def _die(_: Job) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _fail(_: work.Job) -> None:
+def _fail(_: Job) -> None:
     sys.exit(1)
 
 
-def _refuse(_: work.Job) -> None:
+def _refuse(_: Job) -> None:
     sys.exit(2)
 
 
-def _hang(job: work.Job) -> None:
+def _hang(job: Job) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the handler that this process has from other tests
     if job.baselines:  # the first of them
         time.sleep(1)
@@ -356,12 +358,12 @@ def _hang(job: work.Job) -> None:
 class TestSupervision:
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(processes, "_CONTEXT", processes.multiprocessing.get_context("fork"))
+        monkeypatch.setattr(processes, "_CONTEXT", multiprocessing.get_context("fork"))
         monkeypatch.setattr(supervise, "RESTARTS", 3)
 
-    def job(self, tmp_path: Path) -> work.Job:
+    def job(self, tmp_path: Path) -> Job:
         dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
-        return work.Job("tiny", str(tmp_path / "mark"), dataset, "test", baselines=True)
+        return Job("tiny", str(tmp_path / "mark"), dataset, "test", baselines=True)
 
     def supervise(self, tmp_path: Path, workers: int) -> None:
         pool = processes.ProcessPool(self.job(tmp_path), workers)
@@ -370,7 +372,7 @@ class TestSupervision:
     def test_a_dead_process_is_restarted(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(processes, "_be_worker", _die_once)
+        monkeypatch.setattr(processes, "be_worker", _die_once)
         self.supervise(tmp_path, 1)
         assert "worker 1 died of SIGKILL: it is started again" in caplog.text
 
@@ -379,7 +381,7 @@ class TestSupervision:
     ) -> None:
         monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
         monkeypatch.setattr(environment, "available_cores", lambda: 7)
-        monkeypatch.setattr(processes, "_be_worker", _tell)
+        monkeypatch.setattr(processes, "be_worker", _tell)
         before = dict(os.environ)
         self.supervise(tmp_path, 2)
         assert (tmp_path / "mark").read_text() == "3 True"
@@ -397,15 +399,15 @@ class TestSupervision:
     def test_failures_that_restarting_does_not_fix_end_the_run(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, life: Any, error: type[Exception], message: str
     ) -> None:
-        monkeypatch.setattr(processes, "_be_worker", life)
+        monkeypatch.setattr(processes, "be_worker", life)
         with pytest.raises(error, match=message):
             self.supervise(tmp_path, 1)
 
     def test_all_are_stopped_together(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(processes, "_be_worker", _hang)
+        monkeypatch.setattr(processes, "be_worker", _hang)
         with pytest.raises(HarnessError):
             self.supervise(tmp_path, 3)
-        assert processes.multiprocessing.active_children() == []
+        assert multiprocessing.active_children() == []
 
 
 class TestJoining:
@@ -438,12 +440,12 @@ class TestJoining:
 
 
 def test_a_deadline_is_sent_as_remaining_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs: list[work.Job] = []
+    jobs: list[Job] = []
     monkeypatch.setattr(ray_workers, "work", lambda job, **_: jobs.append(job))
     monkeypatch.setattr(time, "monotonic", lambda: 5000.0)
     dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
-    ray_workers.RayWorker().run(work.Job("tiny", "", dataset, "test", deadline=60.0))
-    ray_workers.RayWorker().run(work.Job("tiny", "", dataset, "test"))
+    ray_workers.RayWorker().run(Job("tiny", "", dataset, "test", deadline=60.0))
+    ray_workers.RayWorker().run(Job("tiny", "", dataset, "test"))
     assert [job.deadline for job in jobs] == [5060.0, math.inf]
 
 

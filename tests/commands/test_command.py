@@ -1,0 +1,110 @@
+"""What all commands share: threads, scripts, options named as they were typed, output folders."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness import command, run, studies
+from harness.core.errors import StorageError
+from harness.core.paths import DEFAULT_STORAGE
+from tests.conftest import ROOT
+
+
+def test_a_command_runs_in_a_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    codes: list[int] = []
+    arguments = ["list", "--storage", f"sqlite:///{tmp_path}/harness.db"]
+    thread = threading.Thread(target=lambda: codes.append(studies.main(arguments)))
+    thread.start()
+    thread.join()
+    assert codes == [0] and "study" in capsys.readouterr().out
+
+
+def test_a_script_without_a_main_guard_is_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom harness import run\nsys.exit(run.main(['--study', 'mnist', '--workers', '2']))\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert outcome.returncode == 2
+    assert outcome.stderr == (
+        f"error: --workers 2 starts processes that import {script} and would run all of it again: put what it does "
+        "under `if __name__ == '__main__':`\n"
+    )
+    assert list(tmp_path.iterdir()) == [script]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trials", "0"], "--trials 0: Input should be greater than or equal to 1"),
+        (["--image-size", "31"], "--image-size 31: Input should be greater than or equal to 32"),
+        (["--time-limit", "inf"], "--time-limit inf: Input should be a finite number"),
+        (["--seed", "-1"], "--seed -1: Input should be greater than or equal to 0"),
+        (["--name", ""], "--name '': String should have at least 1 character"),
+        (
+            ["--trials", "0", "--epochs", "0"],
+            "--trials 0: Input should be greater than or equal to 1; --epochs 0: Input",
+        ),
+        (["--train-size", "5000"], "--train-size 5000 + data.validation_size 48 asked of"),
+        (["--train-size", "150", "--validation-size", "99"], "--train-size 150 + --validation-size 99 asked of"),
+        (["--test-size", "99"], "--test-size 99, but digits has 60 test images"),
+    ],
+)
+def test_an_option_is_named_as_it_was_typed(
+    study_file: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert run.main(["--study", str(study_file), "--dry-run", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_a_key_of_the_file_is_named_with_the_file(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study_file.write_text(study_file.read_text().replace("epochs = 2", "epochs = 0"))
+    assert run.main(["--study", str(study_file), "--trials", "3"]) == 2
+    assert capsys.readouterr().err.startswith("error: tiny.toml: budget.epochs = 0: Input should be")
+
+
+def test_a_read_only_folder_names_the_options_that_move_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").touch()  # a folder would be writable for root
+    page = Path("results/page.html")
+    with pytest.raises(StorageError, match=r"to the folder results \(.*: choose another with --out and --storage"):
+        command.prepare_output(page, DEFAULT_STORAGE, {})
+    with pytest.raises(StorageError, match=r"to the folder results \(.*: choose another with --storage"):
+        command.prepare_output(Path("page.html"), DEFAULT_STORAGE, {})
+    with pytest.raises(StorageError, match=r"to the folder results \(.*: choose another with --out$"):
+        command.prepare_output(page, "sqlite:///harness.db", {})
+
+
+def test_a_log_that_cannot_be_written_is_noticed_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "page.log"
+    log.touch()
+    opened = Path.open
+
+    def refused(self: Path, mode: str = "r", **options: object) -> object:
+        if self == log and "a" in mode:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, mode, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(StorageError, match=r"Permission denied: .*page\.log.*: choose another with --out"):
+        command.prepare_output(tmp_path / "page.html", "sqlite:///harness.db", {log: "log"})
+
+
+@pytest.mark.parametrize(("encoding", "printed"), [("utf-8", '"é"'), ("latin-1", r'"\u00e9"'), ("ascii", r'"\u00e9"')])
+def test_json_stays_json_in_every_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str, printed: str) -> None:
+    file = Path(os.devnull)
+    with file.open("w", encoding=encoding) as stream:
+        lines: list[str] = []
+        monkeypatch.setattr(stream, "write", lines.append)
+        monkeypatch.setattr(sys, "stdout", stream)
+        command.print_json("é")
+    assert "".join(lines) == f"{printed}\n"
