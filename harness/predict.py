@@ -17,7 +17,7 @@ from harness.core.environment import available_cores
 from harness.core.errors import DataError, SpecError, StorageError
 from harness.core.framework import loading
 from harness.data.decoding import Unreadable, decode
-from harness.data.folders import SUFFIXES
+from harness.data.formats import SUFFIXES
 from harness.data.listing import printable, shown
 from harness.storage.outputs import check_output
 

@@ -17,6 +17,8 @@ from harness.data.listing import PART_NAMES, Listing, examples, shown
 
 IMBALANCE = 10
 """Warn if a class has this many times the training images of another."""
+NARROW = 64
+"""Warn about images whose values span fewer of the 256 than this."""
 TINY = 8
 """Warn about images whose shorter side is below this many pixels."""
 FEWEST = 3
@@ -31,7 +33,8 @@ class Report:
     ``counts``: class -> part -> images; ``sizes``: smallest, median and largest width and height, and the number of
     different sizes; ``unreadable``: name and reason; ``exact``: the names of each set of exact duplicates; ``near``:
     pairs of near duplicates; ``across``: duplicates of both kinds in more than one part; ``conflicts``: exact
-    duplicates with different classes; ``constant``: images of a single value; ``tiny``: images below `TINY` pixels.
+    duplicates with different classes; ``constant``: images of a single value; ``tiny``: images below `TINY` pixels;
+    ``narrow``: images of 16 bits that span fewer than `NARROW` values of 8 bits, or all images if together they do.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Report:
     conflicts: list[list[str]]
     constant: list[str]
     tiny: list[str]
+    narrow: list[str]
     notes: list[str]
 
     def warnings(self) -> list[str]:
@@ -60,6 +64,8 @@ class Report:
             "exact copies of other images": (sum(len(names) - 1 for names in self.exact), _first(self.exact)),
             "constant images": (len(self.constant), examples(self.constant)),
             f"images under {TINY} pixels high or wide": (len(self.tiny), examples(self.tiny)),
+            "images whose values span less than a quarter of their range, nearly black or flat as 8 bits (12 bits in a "
+            "file of 16 do); scale them to the whole range": (len(self.narrow), examples(self.narrow)),
             f"classes of fewer than {FEWEST} images, one for each part": (len(few), examples(few)),
         }
         sentences = [f"{what}: {count:,} ({instances})" for what, (count, instances) in findings.items() if count]
@@ -115,6 +121,7 @@ def check(listing: Listing, facts: Facts, parts: NDArray[np.str_]) -> Report:
         conflicts=[named(rows) for rows in copies if len(set(listing.labels[rows].tolist())) > 1],
         constant=named(readable[facts.constant[readable]]),
         tiny=named(readable[facts.sizes[readable].min(axis=1) < TINY]),
+        narrow=named(_narrow(facts, readable)),
         notes=list(listing.notes),
     )
 
@@ -142,7 +149,15 @@ def print_check(report: Report) -> None:
     _print_list(console, "exact duplicates with different labels", [_joined(names) for names in report.conflicts])
     _print_list(console, "constant images", list(map(shown, report.constant)))
     _print_list(console, f"images under {TINY} pixels", list(map(shown, report.tiny)))
+    _print_list(console, "images whose values span less than a quarter of their range", list(map(shown, report.narrow)))
     _print_list(console, "warnings", report.warnings())
+
+
+def _narrow(facts: Facts, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    low, high = facts.values[rows].astype(np.int32).T
+    together = len(rows) and high.max() - low.min() < NARROW
+    narrow: NDArray[np.bool_] = (facts.deep[rows] & (high - low < NARROW)) | together
+    return rows[narrow]
 
 
 def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:

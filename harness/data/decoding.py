@@ -5,14 +5,16 @@ centre is cropped, which keeps the aspect ratio. An exported model does the same
 `harness.deployment.standalone`.
 """
 
+import errno
 import hashlib
 import struct
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -20,6 +22,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from rich.console import Console
 from rich.progress import track
@@ -27,6 +30,8 @@ from rich.progress import track
 from harness.core.environment import available_cores
 from harness.core.errors import DataError, StorageError
 from harness.core.paths import user_cache
+from harness.data.essentials import essentials
+from harness.data.formats import FIRST_BYTES, why_unread
 from harness.data.listing import shown
 
 FORMATS = ("PLAIN JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -34,11 +39,12 @@ FORMATS = ("PLAIN JPEG", "PNG", "WEBP", "BMP", "GIF")
 MOST_PIXELS = 180_000_000
 """The most pixels of an image in memory. A JPEG may have more: it is decoded at a scale of down to 1/8."""
 
-_VERSION = "square of the middle, bicubic, alpha on white; v2"  # part of every key
+_VERSION = "square of the middle, bicubic, alpha on white; v3"  # part of every key
 _LARGE = 20_000_000  # pixels; larger images are decoded one at a time to limit memory
 _large = threading.Lock()
 _opening = threading.Lock()
 _CHUNK = 256  # images per write
+_JPEG = b"\xff\xd8\xff"
 
 # Pillow prints a warning for every malformed EXIF entry; only the orientation is used here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -69,24 +75,55 @@ class _PlainJpeg(JpegImageFile):
         pass
 
 
-Image.register_open(FORMATS[0], _PlainJpeg, lambda prefix: prefix.startswith(b"\xff\xd8\xff"))
+Image.register_open(FORMATS[0], _PlainJpeg, lambda prefix: prefix.startswith(_JPEG))
 
 
-def decode(
-    file: BinaryIO, size: int | tuple[int, int], *, crop: bool = True
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+@dataclass(frozen=True)
+class Shrunk:
+    """A whole image at a small size: ``pixels`` uint8 (side, side[, 3]). Of the original: ``size`` (width, height),
+    ``values`` (lowest, highest) as 8 bits, and ``deep`` if it has 16 bits."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    values: tuple[int, int]
+    deep: bool
+
+
+def decode(file: BinaryIO, size: int | tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Decode the first image in ``file`` to ``size``: (width, height), or the side of a square.
 
-    EXIF orientation is applied, 16 bits become 8, transparent pixels become white. Without ``crop`` the whole image is
-    resized. Raises Unreadable if there is no complete image of at most `MOST_PIXELS` pixels.
+    EXIF orientation is applied, 16 bits become 8, transparent pixels become white.
 
     Returns:
         Pixels, uint8 (height, width) if grey or (height, width, 3), and the original (width, height).
+
+    Raises:
+        Unreadable: there is no complete image of at most `MOST_PIXELS` pixels.
+        OSError: the file cannot be read now, whatever is in it.
     """
     wanted = (size, size) if isinstance(size, int) else size
+    with _decoded(file, wanted) as (image, original, _):
+        return _cropped(image, *wanted), original
+
+
+def shrink(file: BinaryIO, side: int) -> Shrunk:
+    """Resize the whole of the first image in ``file`` to a square. Decodes and raises like `decode`."""
+    with _decoded(file, (side, side)) as (image, original, deep):
+        lows, highs = zip(*np.reshape(image.getextrema(), (-1, 2)).tolist(), strict=True)
+        pixels = np.asarray(image.resize((side, side), Image.Resampling.BOX))
+        return Shrunk(pixels, original, (min(lows), max(highs)), deep)
+
+
+@contextmanager
+def _decoded(file: BinaryIO, wanted: tuple[int, int]) -> Iterator[tuple[Image.Image, tuple[int, int], bool]]:
+    """Yield the upright image in mode L or RGB, its original size and whether it has 16 bits."""
+    first = b""
     try:
-        with _open(file) as opened:
+        plain = essentials(file)
+        first = plain.read(FIRST_BYTES)
+        with _open(plain, lift=first.startswith(_JPEG)) as opened:
             width, height = opened.size
+            deep = "16B" in str(opened.tile)  # PNG's raw mode, such as RGB;16B
             twice = 2 * max(wanted)
             opened.draft(None, (twice, twice))  # JPEGs can be decoded at 1/2, 1/4 or 1/8 scale
             if opened.width * opened.height > MOST_PIXELS:
@@ -95,24 +132,29 @@ def decode(
                 opened.load()
                 image = _grey_or_rgb(opened)
                 turn = _turn(opened)
-                if turn is not None:
-                    image = image.transpose(turn)
-                pixels = _cropped(image, *wanted) if crop else np.asarray(image.resize(wanted, Image.Resampling.BOX))
-                del image
-            return pixels, (width, height)
+                yield image if turn is None else image.transpose(turn), (width, height), deep
     except UnidentifiedImageError:
-        raise Unreadable("not an image in a supported format: JPEG, PNG, WebP, BMP, GIF") from None
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # damaged files
+        raise Unreadable(why_unread(first)) from None
+    except Image.DecompressionBombError:
+        raise Unreadable(f"it has more pixels than the limit of {MOST_PIXELS:,}") from None
+    except OSError as error:
+        # Pillow's own have no number, and a damaged file may ask for an impossible position.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise Unreadable(str(error)) from None
+    except (SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:  # damaged files
         raise Unreadable(str(error) or type(error).__name__) from None
 
 
-def _open(file: BinaryIO) -> Image.Image:
-    """Read the header of an image of any size; the size to decode is checked later.
+def _open(file: BinaryIO, *, lift: bool) -> ImageFile:
+    """Read the header of an image of at most `MOST_PIXELS` pixels, or of any size if ``lift``: a JPEG's size to decode
+    is checked later.
 
-    Pillow's size limit is global to the process. It is lifted for this call only.
+    Pillow's size limit is global to the process. It is changed for this call only, in which Pillow allocates memory for
+    a WebP and some GIFs.
     """
     with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None if lift else MOST_PIXELS // 2  # warns from there
         try:
             return Image.open(file, formats=FORMATS)
         finally:
@@ -123,7 +165,9 @@ def _grey_or_rgb(image: Image.Image) -> Image.Image:
     """Convert to mode L or RGB, with transparent pixels on white."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)  # 16 bits in either byte order
-        return Image.fromarray((np.clip(values, 0, 65535) / 257).round().astype(np.uint8))
+        grey = (np.clip(values, 0, 65535) / 257).round().astype(np.uint8)
+        grey[values == image.info.get("transparency")] = 255
+        return Image.fromarray(grey)
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         on_white = Image.new("RGBA", colours.size, "white")
@@ -142,11 +186,14 @@ def _cropped(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
     across = max(1, min(image.width, image.height * width // height))
     down = max(1, min(image.height, image.width * height // width))
     left, top = (image.width - across) // 2, (image.height - down) // 2
-    centre = left, top, left + across, top + down
-    bands = [image.getchannel(band).crop(centre).convert("F") for band in image.getbands()]
-    values = [np.asarray(band.resize((width, height), Image.Resampling.BICUBIC)) for band in bands]
+    values = []
+    for band in image.getbands():
+        whole = np.asarray(image.getchannel(band))
+        # Pillow's own crop would refuse a large image by the limit of the process.
+        centre = Image.fromarray(np.ascontiguousarray(whole[top : top + down, left : left + across]))
+        values.append(np.asarray(centre.convert("F").resize((width, height), Image.Resampling.BICUBIC)))
     pixels: NDArray[np.uint8] = np.clip(np.stack(values, axis=2), 0, 255).round().astype(np.uint8)
-    return pixels if len(bands) > 1 else pixels[:, :, 0]
+    return pixels if len(values) > 1 else pixels[:, :, 0]
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -240,7 +287,11 @@ def _write(target: Path, paths: Sequence[Path], digests: Sequence[str], shape: t
                     raise Unreadable("its content differs")
                 file.seek(0)
                 pixels, _ = decode(file, shape[1])
-        except (Unreadable, OSError) as error:
+        except OSError as error:
+            raise DataError(
+                f"{shown(str(paths[row]))} can no longer be read ({error.strerror or error}): run this again"
+            ) from None
+        except Unreadable as error:
             raise DataError(
                 f"{shown(str(paths[row]))} has changed since it was checked ({error}): run this again"
             ) from None

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.core.errors import DataError
+from harness.data.formats import READ, SUFFIXES, Unread, format_of
 from harness.data.listing import PART_NAMES, Listing, PartName, examples, part_name, part_names_in, shown
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
-"""Suffixes of images in a folder. Files in a manifest may have any name."""
 
 
 @dataclass
@@ -20,6 +18,8 @@ class _Walk:
     root: Path
     notes: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    unread: Unread = field(default_factory=Unread)
+    by_content: list[str] = field(default_factory=list)
 
     def folders(self, folder: Path) -> list[Path]:
         """Return the folders in ``folder``, sorted by name."""
@@ -32,19 +32,25 @@ class _Walk:
         return self.home(inside[0]) if wrapped else top
 
     def own_images(self, folder: Path) -> list[str]:
-        """Return the images directly in ``folder``, relative to the root."""
-        entries = [entry for entry, is_folder in self._entries(folder) if not is_folder and _is_image(entry.name)]
+        """Return the images of any format directly in ``folder``, relative to the root."""
+        entries = [entry for entry, is_folder in self._entries(folder) if not is_folder and _format(entry)]
         return [os.path.relpath(entry.path, self.root) for entry in entries]
 
-    def images(self, folder: Path) -> Iterator[str]:
-        """Yield the images in ``folder`` and below, sorted by name, relative to the root."""
+    def images(self, folder: Path, class_name: str) -> Iterator[str]:
+        """Yield the images of a class in ``folder`` and below, sorted by name, relative to the root."""
         for entry, is_folder in self._entries(folder):
             if is_folder:
-                yield from self.images(Path(entry.path))
-            elif not _is_image(entry.name):
-                self.ignored.append(os.path.relpath(entry.path, self.root))
+                yield from self.images(Path(entry.path), class_name)
+                continue
+            name, kind = os.path.relpath(entry.path, self.root), _format(entry)
+            if kind is None:
+                self.ignored.append(name)
+            elif kind not in READ:
+                self.unread.add(class_name, kind, name)
             else:
-                yield os.path.relpath(entry.path, self.root)
+                if Path(name).suffix.lower() not in SUFFIXES:
+                    self.by_content.append(name)
+                yield name
 
     def _entries(self, folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
         """Return the entries of ``folder``, sorted by name, and whether each is a folder. Skips links to a parent."""
@@ -75,8 +81,8 @@ class _Walk:
         return examples([os.path.relpath(path, self.root) for path in paths])
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+def _format(entry: os.DirEntry[str]) -> str | None:
+    return None if entry.name.startswith(".") else format_of(Path(entry.path))
 
 
 def list_folder(name: str, root: Path) -> Listing:
@@ -102,16 +108,24 @@ def list_folder(name: str, root: Path) -> Listing:
     of_part: list[str] = []
     for top, folders in of_class.items():
         for folder in folders:
-            found = list(walk.images(folder))
-            if not found:
+            before = len(walk.unread)
+            found = list(walk.images(folder, folder.name))
+            if not found and len(walk.unread) == before:
                 walk.notes.append(f"the class folder {walk.shown(folder)} holds no image: left out")
             files += found
             words += [folder.name] * len(found)
             of_part += [parts.get(top, "train")] * len(found)
+    walk.unread.refuse_lost_classes(f"{name} ({root})", set(words))
     around = dict.fromkeys([root, *parts, *map(walk.home, parts)])
     outside = [name for folder in around for name in walk.own_images(folder)]
     if outside:
         walk.notes.append(f"images in no class folder, left out: {len(outside):,} ({examples(outside)})")
+    walk.notes += walk.unread.notes()
+    if walk.by_content:
+        walk.notes.append(
+            f"files that are images, but not named like one, read: {len(walk.by_content):,} "
+            f"({examples(walk.by_content)})"
+        )
     if walk.ignored:
         walk.notes.append(f"files not named like images, left out: {len(walk.ignored):,} ({examples(walk.ignored)})")
     return Listing.of_words(name, root, files, words, of_part, notes=dict.fromkeys(walk.notes))

@@ -84,13 +84,7 @@ class Listing:
             raise DataError(
                 "; ".join([f"{name} ({home}) has {what}: give two classes or more, each with images", *notes])
             )
-        for twins in _spellings(class_names).values():
-            if len(twins) > 1:
-                how = "upper and lower case" if len({word.casefold() for word in twins}) == 1 else "spelling"
-                notes.append(
-                    f"the classes {', '.join(map(shown, twins))} differ in {how} only: they are kept apart; if they "
-                    "are one class, merge them"
-                )
+        notes += twin_notes(class_names)
         numbers, group_notes = (None, []) if groups is None or not any(map(str.strip, groups)) else numbered(groups)
         number = {word: label for label, word in enumerate(class_names)}
         return cls(
@@ -132,6 +126,19 @@ def examples(names: Sequence[str], most: int = 3) -> str:
     """Return the first few ``names``, printable, and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more
+
+
+def twin_notes(class_names: Sequence[str]) -> list[str]:
+    """Return a sentence for each set of classes that differ in spelling only."""
+    notes = []
+    for twins in _spellings(class_names).values():
+        if len(twins) > 1:
+            how = "upper and lower case" if len({word.casefold() for word in twins}) == 1 else "spelling"
+            notes.append(
+                f"the classes {', '.join(map(shown, twins))} differ in {how} only: they are kept apart; if they are "
+                "one class, merge them"
+            )
+    return notes
 
 
 def numbered(groups: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, Self
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from harness.core.errors import DataError
 
@@ -26,13 +27,23 @@ _CLASSES = {
 pass."""
 
 
+_LONGEST = 20_000  # side of an image: predictions are made for a batch of them
+
+
 class Signature(BaseModel):
     """What a model cannot say itself: its classes in order, and its training images (1 of ``channels``: grey)."""
 
     class_names: list[str] = Field(min_length=2)
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    height: int = Field(ge=1, le=_LONGEST)
+    width: int = Field(ge=1, le=_LONGEST)
     channels: Literal[1, 3]
+
+    @field_validator("class_names")
+    @classmethod
+    def _are_different(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("two classes have the same name")
+        return names
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Exported:
                 signature = Signature.model_validate_json(archive.read(MEMBER))
         except FileNotFoundError:
             raise DataError(f"there is no model {file}: give a folder that `harness export` wrote") from None
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, ValidationError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, KeyError, ValueError) as error:
             raise DataError(f"{file} is not a model that `harness export` wrote ({_first_line(error)})") from None
         for found in _classes(config):
             if found not in _CLASSES:
@@ -63,6 +74,11 @@ class Exported:
             model = keras.saving.load_model(file, compile=False, safe_mode=True)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(f"{file} cannot be loaded by Keras {keras.__version__}: {_first_line(error)}") from None
+        outputs = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
+        if outputs != len(signature.class_names):
+            raise DataError(
+                f"{file} names {len(signature.class_names)} classes, but its network tells {outputs}: export it again"
+            )
         return cls(model, signature)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -85,4 +101,7 @@ def _classes(value: Any) -> Iterator[str]:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

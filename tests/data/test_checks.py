@@ -132,7 +132,7 @@ def test_facts_are_cached_until_a_file_changes(root: Path, monkeypatch: pytest.M
     listing = read_listing(DatasetSpec(name="set", file=root))
     first = look(listing)
     with monkeypatch.context() as patched:
-        patched.setattr("harness.data.inspection.decode", lambda *_, **__: pytest.fail("decoded again"))
+        patched.setattr("harness.data.inspection.shrink", lambda *_, **__: pytest.fail("decoded again"))
         assert (look(listing).digests == first.digests).all()
     photo(999, 70).save(root / "train" / "cat" / "0.png")
     again = look(listing)

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from harness.core.errors import DataError, StorageError
 from harness.data import decoding
-from harness.data.decoding import Unreadable, decode, squares
+from harness.data.decoding import Unreadable, decode, shrink, squares
 from tests.conftest import ROOT
 
 # Warnings about malformed EXIF are off in the package, but pytest sets its own filters.
@@ -59,11 +59,17 @@ def test_the_pixels_are_those_that_keras_makes(width: int, height: int, mode: st
     assert (found == expected).mean() > 0.99
 
 
-def test_without_crop_the_whole_image_is_resized() -> None:
-    file = io.BytesIO()
-    Image.fromarray(GREY).save(file, "PNG")
-    found, size = decode(file, 32, crop=False)
-    assert size == (60, 40) and found[0, 0] < 4 and found[-1, -1] > GREY[-1, -1] - 4
+def test_to_shrink_resizes_the_whole_image_and_gives_facts() -> None:
+    for values, lowest_and_highest, deep in (
+        (GREY, (0, int(GREY.max())), False),
+        (GREY.astype(np.uint16), (0, 1), True),
+        (COLOURS, (0, int(GREY.max())), False),
+    ):
+        file = io.BytesIO()
+        Image.fromarray(values).save(file, "PNG")
+        found = shrink(file, 32)
+        assert (found.size, found.values, found.deep) == ((60, 40), lowest_and_highest, deep)
+        assert deep or (found.pixels[0, 0].min() < 4 and found.pixels[-1, -1].max() > GREY[-1, -1] - 4)
 
 
 def test_sixteen_bits_become_eight() -> None:
@@ -228,8 +234,10 @@ def test_pillows_size_limit_is_lifted_and_restored(monkeypatch: pytest.MonkeyPat
 
 def test_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MOST_PIXELS", 1000)
-    with pytest.raises(Unreadable, match=r"60 x 40 pixels are more than the limit of 1,000"):
+    with pytest.raises(Unreadable, match=r"^it has more pixels than the limit of 1,000$"):
         decoded(Image.fromarray(GREY), "PNG")
+    with pytest.raises(Unreadable, match=r"^60 x 40 pixels are more than the limit of 1,000$"):
+        decoded(Image.fromarray(GREY), "JPEG")  # which might have been decoded at a smaller scale
 
 
 @pytest.mark.parametrize(
@@ -237,6 +245,10 @@ def test_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (b"these are words", "not an image in a supported format"),
         (b"\xff\xd8\xff\xe0 and then nothing of the kind", "Truncated"),
+        (b"\xff\xd8\xff\xe0", "a JPEG that is damaged or of an unusual kind"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG that is damaged"),
+        (b"II*\0 and so on", "TIFF is not read: convert it to PNG or JPEG"),
+        (b"\0\0\0\x18ftypheic", "HEIC is not read"),
         (b"", "not an image"),
     ],
 )
