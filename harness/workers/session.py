@@ -104,6 +104,9 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: St
         check_same_problem(before.spec, spec)
         check_same_images(before, split)
         store.studies.revise(spec.name, spec.model_dump(mode="json"))
+        store.studies.add_to_data(
+            spec.name, declared=request.dataset.model_dump(mode="json")
+        )  # the images may have moved
         return Advice.of(before.advice["scenario"], before.advice["reason"])
     if request.must_exist:
         raise SpecError(
