@@ -131,7 +131,7 @@ def _datasets(arguments: argparse.Namespace) -> tuple[DatasetSpec, ...]:
         if min(given if flag == "sizes" else (given,)) < least:
             shown = ",".join(map(str, given)) if flag == "sizes" else given
             raise SpecError(f"--{flag.replace('_', '-')} {shown}: give {least} or more")
-    datasets = tuple(DatasetSpec.load(name, Path.cwd()) for name in arguments.data)
+    datasets = tuple(DatasetSpec.load(command.data_given(name), Path.cwd()) for name in arguments.data)
     names = [dataset.name for dataset in datasets]
     if len(set(names)) < len(names):
         raise SpecError(f"--data {' --data '.join(names)}: two sets have the same name, give each its own")

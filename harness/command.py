@@ -1,6 +1,7 @@
 """Functions shared by all commands: exit codes, signals, standard output, common options, output files."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -92,6 +93,17 @@ def add_moved_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def data_given(name: str) -> str:
+    """Return the value of an option ``--data`` as it is recorded: an existing path, made absolute, or a name. Say it if
+    the path comes before a shipped data set of its name."""
+    if not os.path.exists(name):
+        return name
+    path = str(Path(name).absolute())
+    if name in shipped("datasets"):
+        say(f"{name!r} is read from {path}, not from the shipped data set of that name: rename it to have the latter")
+    return path
+
+
 def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
     """Return the data set of a study: ``given`` by name or path, else the one that the study names.
 
@@ -99,7 +111,7 @@ def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
     """
     row = store.studies.get(study)
     if given is not None:
-        return DatasetSpec.load(given, Path.cwd())
+        return DatasetSpec.load(data_given(given), Path.cwd())
     name = row.spec["data"]["dataset"]
     if name in shipped("datasets"):
         return DatasetSpec.load(name, Path.cwd())

@@ -97,7 +97,8 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         winner = Winner.load(arguments.spec)
         home = arguments.spec.parent if arguments.data is None else Path.cwd()
         try:
-            dataset = DatasetSpec.load(arguments.data or winner.study.data.dataset, home)
+            given = winner.study.data.dataset if arguments.data is None else command.data_given(arguments.data)
+            dataset = DatasetSpec.load(given, home)
         except SpecError as error:
             raise SpecError(f"{error}. Give the data set of {arguments.spec} with --data") from None
     else:

@@ -17,6 +17,7 @@ from harness.core.environment import available_cores
 from harness.core.errors import DataError, SpecError, StorageError
 from harness.core.framework import loading
 from harness.data.decoding import Unreadable, decode
+from harness.data.folders import images_below
 from harness.data.formats import SUFFIXES
 from harness.data.listing import printable, shown
 from harness.storage.outputs import check_output
@@ -74,7 +75,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
-    """Return the given images and those in the given folders, the latter sorted by name."""
+    """Return the given images and those in the given folders, found as those of a data set are."""
     files: list[Path] = []
     for path in given:
         if not path.exists():
@@ -82,11 +83,12 @@ def _files(given: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(found for found in path.rglob("*") if found.suffix.lower() in SUFFIXES and found.is_file())
-        inside = [found for found in inside if not found.name.startswith(".")]
+        inside, notes = images_below(path)
+        for note in notes:
+            command.say(f"{shown(str(path))}: {note}")
         if not inside:
             raise DataError(f"the folder {shown(str(path))} holds no image ({', '.join(sorted(SUFFIXES))})")
-        files += inside
+        files += [path / name for name in inside]
     return files
 
 

@@ -218,10 +218,9 @@ def _study(study: str | None, data: str | None, overrides: dict[str, object]) ->
     """Load the study. If ``data`` is given, use these images and name the study after them."""
     if data is None:
         return StudySpec.load(study or ANY_IMAGES, overrides)
-    dataset = DatasetSpec.load(data, Path.cwd())
+    where = command.data_given(data)
+    dataset = DatasetSpec.load(where, Path.cwd())
     own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
-    is_path = dataset.file is not None and data not in shipped("datasets")
-    where = str(Path(data).absolute()) if is_path else data
     return StudySpec.load(study or ANY_IMAGES, {"name": own, **overrides, "data.dataset": where})
 
 

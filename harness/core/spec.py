@@ -1,5 +1,6 @@
 """Studies and data sets: TOML files read into frozen, validated objects."""
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -104,7 +105,7 @@ class DatasetSpec(_Declared):
             given = {"download": name if ":" in name else f"keras:{name}", "source": "downloaded by its name"}
             label = name.partition(":")[2] or name
         else:
-            _find("data set", name, "datasets", folder)
+            raise SpecError(_not_there(name, folder))
         return validated(cls, {"name": label, **given}, path)
 
 
@@ -348,4 +349,17 @@ def _find(what: str, name: str, kind: Literal["studies", "datasets"], folder: Pa
         raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")
     raise SpecError(
         f"unknown {what} {name!r}{nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file"
+    )
+
+
+def _not_there(name: str, folder: Path) -> str:
+    """Return the message that there is no data set ``name``, with what is spelled most like it."""
+    path, known = folder / name, shipped("datasets")
+    beside = sorted(os.listdir(path.parent)) if os.path.isdir(path.parent) else []  # noqa: PTH112, PTH208 - as above
+    close = difflib.get_close_matches(path.name, [*beside, *known], n=1, cutoff=0.6)
+    meant = f": did you mean {str(Path(name).with_name(close[0]))!r}?" if close else "."
+    where = f" in {folder}" if not path.is_absolute() or Path(name) != path else ""
+    return (
+        f"there is no file or folder {name[:200]!r}{where}{meant} Give the path of your images, or the name of a "
+        f"data set: {', '.join(dict.fromkeys([*known, *KERAS_DATASETS]))}"
     )

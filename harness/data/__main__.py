@@ -13,7 +13,6 @@ from harness.core.spec import ANY_IMAGES, StudySpec
 from harness.data.checks import check, print_check
 from harness.data.dataset import draw_listed
 from harness.data.inspection import look
-from harness.data.listing import Listing
 from harness.data.sources import read_listing
 
 
@@ -41,12 +40,15 @@ def _parser() -> Parser:
 
 
 def _run(arguments: argparse.Namespace, _: str) -> None:
-    spec, dataset = StudySpec.load(ANY_IMAGES, {"data.dataset": arguments.path})
+    spec, dataset = StudySpec.load(ANY_IMAGES, {"data.dataset": command.data_given(arguments.path)})
     listing = read_listing(dataset)
     report = check(listing, look(listing), listing.parts)
-    refusal = _refusal(listing, spec)
-    if refusal is not None:
-        report = replace(report, notes=[*report.notes, f"a study of this data set is refused: {refusal}"])
+    refusal = None
+    try:
+        more = draw_listed(listing, spec.data, spec.seed).parts.notes(listing)
+    except DataError as error:
+        refusal, more = error, [f"a study of this data set is refused: {error}"]
+    report = replace(report, notes=[*report.notes, *more])
     if arguments.json:
         command.print_json(report.as_dict())
     else:
@@ -55,15 +57,6 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         report.refuse_unreadable()
     if refusal is not None:
         raise refusal
-
-
-def _refusal(listing: Listing, spec: StudySpec) -> DataError | None:
-    """Return the error that a study of ``listing`` would raise, or None."""
-    try:
-        draw_listed(listing, spec.data, spec.seed)
-    except DataError as error:
-        return error
-    return None
 
 
 if __name__ == "__main__":

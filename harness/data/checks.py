@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def check(listing: Listing, facts: Facts, parts: NDArray[np.str_]) -> Report:
     """Check ``listing`` with the part of each row in ``parts`` (n,): its own or a study's ("" for unused rows)."""
     readable = facts.readable()
     names = [listing.row_name(row) for row in range(len(listing))]
+    n_classes = len(listing.class_names)
     copies, alike = exact(facts, readable), near(facts, readable)
 
     def named(rows: NDArray[np.int64]) -> list[str]:
@@ -105,14 +107,17 @@ def check(listing: Listing, facts: Facts, parts: NDArray[np.str_]) -> Report:
     def divided(rows: NDArray[np.int64]) -> bool:
         return len(set(parts[rows].tolist()) - {""}) > 1
 
-    def counts(label: int) -> dict[str, int]:
-        own = parts[readable][listing.labels[readable] == label]
-        return {part: int(np.sum(own == part)) for part in PART_NAMES} | {"unused": int(np.sum(own == ""))}
+    counts = {
+        part or "unused": np.bincount(listing.labels[readable[parts[readable] == part]], minlength=n_classes).tolist()
+        for part in (*PART_NAMES, "")
+    }
 
     return Report(
         name=listing.name,
         images=len(listing),
-        counts={name: counts(label) for label, name in enumerate(listing.class_names)},
+        counts={
+            name: {part: of[label] for part, of in counts.items()} for label, name in enumerate(listing.class_names)
+        },
         sizes=_sizes(facts.sizes[readable]),
         unreadable=[(names[row], str(facts.errors[row])) for row in np.flatnonzero(facts.errors != "")],
         exact=[named(rows) for rows in copies],
@@ -135,9 +140,11 @@ def print_check(report: Report) -> None:
     table.add_column("class")
     for part in part_names:
         table.add_column(part, justify="right")
-    for name, parts in report.counts.items():
+    for name, parts in islice(report.counts.items(), _SHOWN):
         table.add_row(shown(name), *(f"{parts[part]:,}" for part in part_names))
     console.print(table)
+    if len(report.counts) > _SHOWN:
+        console.print(_more(len(report.counts) - _SHOWN, "classes"))
     for what, value in report.sizes.items():
         text = f"{value:,}" if isinstance(value, int) else "smallest {}, median {}, largest {}".format(*value)
         console.print(f"{what}: {text}")
@@ -165,7 +172,11 @@ def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
     for line in lines[:_SHOWN]:
         console.print(f"  {line}", soft_wrap=True)
     if len(lines) > _SHOWN:
-        console.print(f"  and {len(lines) - _SHOWN:,} more; --json lists all")
+        console.print(f"  {_more(len(lines) - _SHOWN)}")
+
+
+def _more(n: int, what: str = "") -> str:
+    return f"and {n:,} more {what}".rstrip() + "; --json lists all"
 
 
 def _sizes(sizes: NDArray[np.int32]) -> dict[str, list[int] | int]:

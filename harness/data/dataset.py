@@ -108,7 +108,8 @@ class Drawn:
         parts = np.full(len(self.listing), "", f"U{max(map(len, PART_NAMES))}")
         for name in PART_NAMES:
             parts[getattr(self.parts, name)] = name
-        return check(self.listing, look(self.listing), parts)
+        report = check(self.listing, look(self.listing), parts)
+        return replace(report, notes=[*report.notes, *self.parts.notes(self.listing)])
 
     def members(self) -> dict[PartName, list[tuple[str, str]]]:
         """Return for each part its files (absolute) or row numbers in the order drawn, each with its class name."""

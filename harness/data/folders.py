@@ -20,6 +20,7 @@ class _Walk:
     ignored: list[str] = field(default_factory=list)
     unread: Unread = field(default_factory=Unread)
     by_content: list[str] = field(default_factory=list)
+    hidden: dict[str, None] = field(default_factory=dict)
 
     def folders(self, folder: Path) -> list[Path]:
         """Return the folders in ``folder``, sorted by name."""
@@ -27,20 +28,23 @@ class _Walk:
 
     def home(self, top: Path) -> Path:
         """Return the folder that holds the classes of ``top``: some archives unpack the part train to train/train."""
-        inside, part = self.folders(top), part_name(top.name)
-        wrapped = part is not None and [part_name(folder.name) for folder in inside] == [part]
-        return self.home(inside[0]) if wrapped else top
+        part = part_name(top.name)
+        while part is not None and [part_name(folder.name) for folder in self.folders(top)] == [part]:
+            top = self.folders(top)[0]
+        return top
 
     def own_images(self, folder: Path) -> list[str]:
         """Return the images of any format directly in ``folder``, relative to the root."""
         entries = [entry for entry, is_folder in self._entries(folder) if not is_folder and _format(entry)]
         return [os.path.relpath(entry.path, self.root) for entry in entries]
 
-    def images(self, folder: Path, class_name: str) -> Iterator[str]:
+    def images(self, folder: Path, class_name: str = "") -> Iterator[str]:
         """Yield the images of a class in ``folder`` and below, sorted by name, relative to the root."""
-        for entry, is_folder in self._entries(folder):
+        waiting = self._entries(folder)[::-1]  # a stack: folders may be nested deeper than Python's calls
+        while waiting:
+            entry, is_folder = waiting.pop()
             if is_folder:
-                yield from self.images(Path(entry.path), class_name)
+                waiting += self._entries(Path(entry.path))[::-1]
                 continue
             name, kind = os.path.relpath(entry.path, self.root), _format(entry)
             if kind is None:
@@ -52,20 +56,36 @@ class _Walk:
                     self.by_content.append(name)
                 yield name
 
+    def all_notes(self) -> list[str]:
+        """Return a sentence for each kind of thing that was left out or guessed, and the other notes."""
+        notes = [*dict.fromkeys(self.notes), *self.unread.notes()]
+        if self.by_content:
+            notes.append(
+                f"files that are images, but not named like one, read: {len(self.by_content):,} "
+                f"({examples(self.by_content)})"
+            )
+        if self.hidden:
+            notes.append(f"hidden folders, left out: {len(self.hidden):,} ({examples(list(self.hidden))})")
+        if self.ignored:
+            notes.append(f"files not named like images, left out: {len(self.ignored):,} ({examples(self.ignored)})")
+        return notes
+
     def _entries(self, folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
         """Return the entries of ``folder``, sorted by name, and whether each is a folder. Skips links to a parent."""
         found = []
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-            above = {path.stat().st_ino for path in (folder, *folder.absolute().parents)}
+            above = {_identity(path.stat()) for path in (folder, *folder.absolute().parents)}
         except OSError as error:
             raise DataError(f"the folder {shown(str(folder))} cannot be read ({error.strerror})") from None
         for entry in entries:
             try:
                 if entry.is_dir():
-                    if entry.stat().st_ino in above:
+                    if _identity(entry.stat()) in above:
                         self.notes.append(f"the link {self.shown(entry.path)} leads to a folder above it: not followed")
-                    elif not entry.name.startswith("."):
+                    elif entry.name.startswith("."):
+                        self.hidden[os.path.relpath(entry.path, self.root)] = None
+                    else:
                         found.append((entry, True))
                 elif entry.is_file():
                     found.append((entry, False))
@@ -83,6 +103,17 @@ class _Walk:
 
 def _format(entry: os.DirEntry[str]) -> str | None:
     return None if entry.name.startswith(".") else format_of(Path(entry.path))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def images_below(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the images in ``folder`` and below, as a data set's are found, relative to it, and notes on what was left
+    out. Raises DataError if a folder cannot be read."""
+    walk = _Walk(folder)
+    return list(walk.images(folder)), walk.all_notes()
 
 
 def list_folder(name: str, root: Path) -> Listing:
@@ -120,15 +151,7 @@ def list_folder(name: str, root: Path) -> Listing:
     outside = [name for folder in around for name in walk.own_images(folder)]
     if outside:
         walk.notes.append(f"images in no class folder, left out: {len(outside):,} ({examples(outside)})")
-    walk.notes += walk.unread.notes()
-    if walk.by_content:
-        walk.notes.append(
-            f"files that are images, but not named like one, read: {len(walk.by_content):,} "
-            f"({examples(walk.by_content)})"
-        )
-    if walk.ignored:
-        walk.notes.append(f"files not named like images, left out: {len(walk.ignored):,} ({examples(walk.ignored)})")
-    return Listing.of_words(name, root, files, words, of_part, notes=dict.fromkeys(walk.notes))
+    return Listing.of_words(name, root, files, words, of_part, notes=walk.all_notes())
 
 
 class _Ambiguous(Exception):

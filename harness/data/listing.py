@@ -24,6 +24,7 @@ _AFFIXES = "(?:dataset|data|set|images|imgs|images|photos|split|part|folder)*"
 _PARTS: dict[PartName, re.Pattern[str]] = {
     part: re.compile(f"{_AFFIXES}(?:{words}){_AFFIXES}") for part, words in _WORDS.items()
 }
+_WHOLE = re.compile(r"\d+(\.0*)?")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 _PIECES = re.compile(r"\d+|[^\d\s!-/:-@\[-`{-~]+")  # numbers, and text between blanks, punctuation and numbers
 
@@ -71,10 +72,11 @@ class Listing:
         notes: Iterable[str] = (),
     ) -> "Listing":
         """Build a listing from the class name, part and optional group of each file. Classes are sorted by name, or by
-        number if all are numbers; Unicode is normalized. For groups see `numbered`. Raises DataError for fewer than two
+        number if all are numbers. For spellings see `_classes` and `numbered`. Raises DataError for fewer than two
         classes."""
-        notes = list(notes)
-        words = [unicodedata.normalize("NFC", word) for word in words]
+        class_of, merged = _classes(words)
+        notes = [*notes, *merged]
+        words = [class_of[word] for word in words]
         found = set(words)
         class_names = sorted(found)
         if all(word.isdecimal() and len(word) <= 18 for word in found):
@@ -99,10 +101,27 @@ class Listing:
         )
 
 
+def _classes(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Map each of ``words`` to its class, and note which spellings are of one: Unicode forms, blanks around a word and,
+    where all words are whole numbers, 1 and 1.0."""
+    class_of = {word: unicodedata.normalize("NFC", word).strip() or word for word in dict.fromkeys(words)}
+    names = set(class_of.values())
+    if all(map(_WHOLE.fullmatch, names)) and any(map(str.isdecimal, names)):
+        class_of = {word: name.partition(".")[0] for word, name in class_of.items()}
+    spellings: dict[str, list[str]] = {}
+    for word, name in class_of.items():
+        spellings.setdefault(name, []).append(word)
+    several = [found for found in spellings.values() if len(found) > 1]
+    return class_of, [] if not several else [
+        "labels in more than one spelling (blanks, Unicode, 1 and 1.0), each read as one class: "
+        f"{_equal(several)}; if they are different classes, give them different names"
+    ]
+
+
 def part_name(word: str) -> PartName | None:
-    """Return the part that a folder's name or a manifest's entry names, or None. Case, blanks, punctuation and
-    digits do not matter: "Training Set", "val_images", "test2017"."""
-    letters = re.sub(r"[\W\d_]+", "", word.casefold())
+    """Return the part that a folder's name or a manifest's entry names, or None. Case, width of letters, blanks,
+    punctuation and digits do not matter: "Training Set", "val_images", "test2017"."""
+    letters = re.sub(r"[\W\d_]+", "", unicodedata.normalize("NFKC", word).casefold())
     return next((part for part, pattern in _PARTS.items() if pattern.fullmatch(letters)), None)
 
 
@@ -179,14 +198,19 @@ def _equal(groups: Sequence[Sequence[str]]) -> str:
 
 
 def _spellings(words: Iterable[str]) -> dict[str, list[str]]:
-    """Map each normalized form of ``words`` to its spellings. Whitespace, case, Unicode form and invisible characters
-    do not matter, and a number is normalized to its value."""
+    """Map each reading of ``words`` to its spellings."""
     found: dict[str, list[str]] = {}
     for word in words:
-        visible = "".join(sign for sign in word if unicodedata.category(sign) != "Cf")
-        reading = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
-        if _NUMBER.fullmatch(reading):
-            value = f"{Decimal(reading):f}"
-            reading = value.rstrip("0").rstrip(".") if "." in value else value
-        found.setdefault(reading, []).append(word)
+        found.setdefault(reading(word), []).append(word)
     return found
+
+
+def reading(word: str) -> str:
+    """Return a normalized form of ``word``: whitespace, case, Unicode form and invisible characters do not matter, and
+    a number is normalized to its value."""
+    visible = "".join(sign for sign in word if unicodedata.category(sign) != "Cf")
+    found = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+    if not _NUMBER.fullmatch(found):
+        return found
+    value = f"{Decimal(found):f}"
+    return value.rstrip("0").rstrip(".") if "." in value else value

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.core.errors import DataError
 from harness.core.spec import DatasetSpec
-from harness.data import manifests
+from harness.data import tables
 from harness.data.archives import list_archive
 from harness.data.downloads import fetch
 from harness.data.folders import list_folder
@@ -21,16 +21,28 @@ def read_listing(dataset: DatasetSpec) -> Listing:
     _check_digest(dataset, path)
     if path.is_dir():
         manifest = path / "train.csv"
-        if manifest.is_file():
-            return list_manifests(dataset.name, [manifest, *manifests_beside(manifest)])
-        return list_folder(dataset.name, path)
-    if path.suffix.lower() in manifests.SUFFIXES:
+        return _list_articles_layout(dataset.name, manifest) if manifest.is_file() else list_folder(dataset.name, path)
+    if path.suffix.lower() in tables.SUFFIXES:
         return list_manifests(dataset.name, [path])
     if path.suffix.lower() == ".npz":
         return list_archive(dataset.name, path)
     raise DataError(
         f"{shown(str(path))} is not a data set: give a folder of class folders, a manifest (.csv, .parquet) or an .npz"
     )
+
+
+def _list_articles_layout(name: str, train: Path) -> Listing:
+    """List ``train.csv`` and the manifests next to it. An error says so where the folder holds class folders too."""
+    try:
+        return list_manifests(name, [train, *manifests_beside(train)], whole_folder=True)
+    except DataError as error:
+        try:
+            list_folder(name, train.parent)
+        except DataError:
+            raise error from None
+        raise DataError(
+            f"{error}; {train.name} is read because it is there: to read the class folders next to it, move it away"
+        ) from None
 
 
 def _check_digest(dataset: DatasetSpec, path: Path) -> None:

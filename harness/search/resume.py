@@ -11,9 +11,10 @@ from harness.storage.store import Store
 from harness.storage.studies import StudyRow
 
 _FREE_TO_CHANGE = {
-    "name", "description", "budget.trials", "budget.time_limit", "budget.max_trial_cost", "pruning", "baselines",
-    "recommendation",
+    "name", "description", "data.dataset", "budget.trials", "budget.time_limit", "budget.max_trial_cost", "pruning",
+    "baselines", "recommendation",
 }  # fmt: skip
+"""Keys that may change. The images may have moved: `check_same_images` compares what they are."""
 
 
 def begin_session(store: Store, spec: StudySpec, *, command: str, environment: dict[str, Any]) -> int:

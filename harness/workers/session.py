@@ -123,6 +123,7 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> tuple[S
     check_same_problem(row.spec, spec)
     check_same_images(row, split)
     store.studies.revise(name, spec.model_dump(mode="json"))
+    store.studies.add_to_data(name, declared=request.dataset.model_dump(mode="json"))  # the images may have moved
     return spec, Advice.of(row.advice["scenario"], row.advice["reason"])
 
 

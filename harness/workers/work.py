@@ -97,7 +97,7 @@ def run_study_trials(
 
 def check_same_images(row: StudyRow, split: Split) -> None:
     """Raise DataError where the images drawn here are not those the study was begun with."""
-    if row.data["digest"] != split.train.digest():
+    if row.data["digest"] != split.train.digest() or row.data["class_names"] != list(split.class_names):
         raise DataError(
             f"the images of data set {row.data['dataset']!r} here are not those that study {row.name!r} was begun "
             "with: give the same (--data), or a new study its own --name"

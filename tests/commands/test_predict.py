@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from harness import predict
+from harness.data.folders import list_folder
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras
 from tests.deployment.test_standalone import SIZES, photo, trained
@@ -92,6 +93,25 @@ def test_unusual_file_names(
         (odd / os.fsdecode(name)).write_bytes((tmp_path / "images" / "0" / "000.PNG").read_bytes())
     code, (_, *rows), _ = call(capsys, model, odd)
     assert code == 0 and [row[0].removeprefix(f"{odd}/") for row in rows] == ['a,b\n"c.png', r"\xff.png"]
+
+
+def test_a_folder_is_searched_as_a_data_set_is(
+    images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(root / "0", root / "1" / ".hidden")
+    shutil.copytree(root / "1", tmp_path / "elsewhere" / "deep")
+    (root / "1" / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "1" / "up").symlink_to(root)
+    (root / "1" / "notes.txt").touch()
+    listing = list_folder("images", root)
+    assert predict._files([root]) == [listing.path(row) for row in range(len(listing))] and len(listing) == 70 + 35
+    assert capsys.readouterr().err.splitlines() == [f"{str(root)!r}: {note}" for note in listing.notes]
+    assert [note.partition(":")[0] for note in listing.notes] == [
+        "the link '1/up' leads to a folder above it",
+        "hidden folders, left out",
+        "files not named like images, left out",
+    ]  # fmt: skip
 
 
 def test_unreadable_images_are_named_and_the_others_classified(

@@ -145,6 +145,14 @@ def test_the_settings_of_a_study_on_other_images(
     assert call(capsys, "--data", str(manifest), "--trials", "1")[0] == 0
     study = Store("sqlite:///results/harness.db").studies.find("manifest_tiny")
     assert study is not None and study.data["n_train"] == 96 and study.spec["data"]["dataset"] == str(manifest)
+    moved = manifest.parent.rename(tmp_path / "moved") / manifest.name
+    assert call(capsys, "--data", str(moved), "--trials", "2")[0] == 0
+    again = Store("sqlite:///results/harness.db").studies.find("manifest_tiny")
+    assert again is not None and again.data["digest"] == study.data["digest"]
+    assert again.spec["data"]["dataset"] == again.data["declared"]["file"] == str(moved)
+    moved.write_text(moved.read_text().replace(",a,", ",other,"))
+    code, _, err = call(capsys, "--data", str(moved), "--trials", "3")
+    assert code == 2 and "are not those that study 'manifest_tiny' was begun with" in err
 
 
 @pytest.mark.usefixtures("untrained")
@@ -351,9 +359,9 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
         (["--study", "mnits"], "unknown study 'mnits': did you mean 'mnist'?"),
         ([], "no study given: add --study NAME"),
         (["--study", "images"], "study 'images' names no images: give yours with --data PATH"),
-        (["--data", "nowhere"], "unknown data set 'nowhere'"),
+        (["--data", "nowhere"], "there is no file or folder 'nowhere'"),
         (["--data", "tiny.toml"], "tiny.toml: "),
-        (["--data", "results.txt"], "unknown data set 'results.txt'"),
+        (["--data", "results.txt"], "there is no file or folder 'results.txt'"),
         (["--study", "tiny.toml", "--trials", "0"], "error: --trials 0: "),
         (["--study", "tiny.toml", "--workers", "0"], "--workers 0: give 1 or more"),
         (["--study", "tiny.toml", "--resume"], "there is no study 'tiny'"),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from harness import __main__, run
-from harness.core.spec import DatasetSpec, DataSpec
+from harness.core.spec import DatasetSpec, DataSpec, StudySpec
 from harness.data.__main__ import main as data_main
 from harness.data.checks import Report, check
 from harness.data.dataset import draw
@@ -172,6 +172,17 @@ def test_strict_refuses_unreadable_files_and_json_names_them(root: Path, capsys:
     assert output.err.startswith("error: 1 of 32 files of set cannot be read: 'train/cat/0.png' (not an image")
 
 
+def test_a_long_table_is_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = np.arange(3000) % 1000
+    assert data_main(["check", archive(labels)]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) < 70 and "'19'" in out and "'20'" not in out
+    assert "and 980 more classes; --json lists all" in out
+    assert data_main(["check", "set.npz", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    assert len(counts) == 1000 and counts["999"] == {"train": 3, "validation": 0, "test": 0, "unused": 0}
+
+
 def table(name: str, rows: list[tuple[str, ...]], columns: str = "filename,label,split,group") -> str:
     """Write a manifest of ``rows``, which lack the filename, and a different photo for each."""
     for i in range(len(rows)):
@@ -196,65 +207,155 @@ def folders(*names: str, words: bool = False) -> str:
     return "photos"
 
 
+def with_folders(manifest: str, *names: str) -> str:
+    """Write class folders of loose photos next to a manifest of others, and return their folder."""
+    folders(*(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(12)))
+    Path("photos", manifest).write_text("\n".join(["filename,label", *names]))
+    return "photos"
+
+
+def named_like_a_shipped_one() -> str:
+    Path(folders(*(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(12)))).rename("mnist")
+    return "mnist"
+
+
+def lines(text: str, encoding: str = "utf-8", n: int = 12) -> str:
+    """Write photos ``000.png`` and so on of two classes and a manifest with a line ``text`` for each; {} its number,
+    {c} its class."""
+    for i in range(n):
+        photo(i).save(f"{i:03}.png")
+    header, line = text.split("|")
+    body = [line.replace("{}", f"{i:03}").replace("{c}", ("cat", "dog")[i % 2]) for i in range(n)]
+    Path("a.csv").write_bytes("\r\n".join([header, *body]).encode(encoding))
+    return "a.csv"
+
+
 TWO = [("cat",), ("dog",)] * 10
 _ODD = {
-    "fine": (lambda: table("a.csv", TWO, "filename,label"), None),
+    "fine": (lambda: table("a.csv", TWO, "filename,label"), None, None),
     "fine groups": (
-        lambda: table("a.csv", [(c, f"p{i // 2}") for i, (c,) in enumerate(TWO)], "filename,label,group"), None),
+        lambda: table("a.csv", [(c, f"p{i // 2}") for i, (c,) in enumerate(TWO)], "filename,label,group"), None, None),
     "every group in train and test": (
         lambda: table("a.csv", [(c, "train" if i < 16 else "test", f"p{i % 4}") for i, (c,) in enumerate(TWO)]),
-        "are of one group, but in the train and the test set",
+        "are of one group, but in the train and the test set", None,
     ),
     "one group in train and test under two spellings": (
         lambda: table("a.csv", [(c, *(("train", f"p{i}") if i else ("test", "P4 "))) for i, (c,) in enumerate(TWO)]),
-        "'4.png' and '0.png' are of one group, but in the train and the test set",
+        "'4.png' and '0.png' are of one group, but in the train and the test set", None,
     ),
     "one group for all": (
-        lambda: table("a.csv", [(c, "train", "p") for c, in TWO]), "the groups of a cannot be split"),
+        lambda: table("a.csv", [(c, "train", "p") for c, in TWO]), "the groups of a cannot be split", None),
     "a group for each class": (
-        lambda: table("a.csv", [(c, "train", c) for c, in TWO]), "the groups of a cannot be split"),
+        lambda: table("a.csv", [(c, "train", c) for c, in TWO]), "the groups of a cannot be split", None),
     "no training rows": (
-        lambda: table("a.csv", [(c, "test", "") for c, in TWO]), "has no training image that can be read"),
+        lambda: table("a.csv", [(c, "test", "") for c, in TWO]), "has no training image that can be read", None),
     "a class in the test set only": (
         lambda: table("a.csv", [(c, "train", "") for c, in TWO] + [("owl", "test", "")] * 3),
-        "no training image of class 'owl'",
+        "no training image of class 'owl': its 3 images are in the test set: give it training images", None,
     ),
-    "a class of one": (lambda: table("a.csv", [*TWO, ("owl",)], "filename,label"), "(the smallest, 'owl', has 1"),
-    "one class": (lambda: table("a.csv", TWO[::2], "filename,label"), "has one class only ('cat')"),
-    "an unknown split": (lambda: table("a.csv", [("cat", "tset", "")]), "split has 'tset'"),
-    "no column": (lambda: table("a.csv", TWO, "filename,class"), "has no column 'label'"),
+    "a class of one": (
+        lambda: table("a.csv", [*TWO, ("owl",)], "filename,label"), None,
+        "classes without an image in the test set, whose scores say nothing about them: 1 ('owl')",
+    ),
+    "a class of two": (
+        lambda: table("a.csv", [*TWO, ("owl",), ("owl",)], "filename,label"), None,
+        "classes without an image in the validation set, whose scores say nothing about them: 1 ('owl')",
+    ),
+    "one of two classes of one": (
+        lambda: table("a.csv", [*TWO[::2], ("dog",)], "filename,label"), "has too few images to cut a test set", None),
+    "a declared test set without a class": (
+        lambda: table("a.csv", [(c, "train", "") for c, in TWO] + [("cat", "test", "")] * 3), None,
+        "classes without an image in the test set, whose scores say nothing about them: 1 ('dog')",
+    ),
+    "one class": (lambda: table("a.csv", TWO[::2], "filename,label"), "has one class only ('cat')", None),
+    "an unknown split": (lambda: table("a.csv", [("cat", "tset", "")]), "split has 'tset'", None),
+    "no column": (lambda: table("a.csv", TWO, "filename,class"), "has no column 'label'", None),
+    "a column twice": (
+        lambda: table("a.csv", [(c, c) for c, in TWO], "filename,label,label"), "more than one column 'label'", None),
+    "a comma too many": (
+        lambda: table("a.csv", [*TWO, ("big, dog",)], "filename,label"), "line 22: 3 cells, but 2 columns", None),
+    "semicolons and UTF-16": (lambda: lines("filename;label|{}.png;{c}", "utf-16"), None, None),
+    "Latin-1": (lambda: lines("filename,label|{}.png,{c}é", "latin-1"), "line 2 is not UTF-8): save it as UTF-8", None),
+    "Windows paths": (
+        lambda: lines("filename,label|.\\{}.PNG,{c}"), None,
+        "spelled differently in the manifest, read all the same: 12 ('.\\\\000.PNG' is '000.png' and others)",
+    ),
+    "names without suffix": (
+        lambda: lines("filename,label|{},{c}"), None, "read all the same: 12 ('000' is '000.png' and others)"),
+    "labels with blanks": (
+        lambda: lines("filename,label|{}.png,{c}\n{}.png,{c} "), None,
+        "labels in more than one spelling (blanks, Unicode, 1 and 1.0), each read as one class: 2 ('cat' = 'cat ' and",
+    ),
     "no readable file": (
-        lambda: folders("cat/a.png", "dog/a.png", words=True), "none of the 2 images of photos can be read"),
-    "one image a class": (lambda: folders("cat/a.png", "dog/a.png"), "cannot be drawn with all 2 classes on both"),
+        lambda: folders("cat/a.png", "dog/a.png", words=True), "none of the 2 images of photos can be read", None),
+    "one image a class": (
+        lambda: folders("cat/a.png", "dog/a.png"), "has too few images to cut a test set from: 2 for 2 classes", None),
     "two images a class": (
-        lambda: folders("cat/a.png", "dog/a.png", "cat/b.png", "dog/b.png"), "every part needs some"),
-    "parts of loose images": (lambda: folders("train/a.png", "test/a.png"), "parts by their names"),
-    "no training folder": (lambda: folders("test/cat/a.png", "val/dog/a.png"), "there is no training part"),
+        lambda: folders("cat/a.png", "dog/a.png", "cat/b.png", "dog/b.png"),
+        "has too few images to cut a validation set from: 2 for 2 classes", None,
+    ),
+    "three images a class": (
+        lambda: folders(*(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3))), None, None),
+    "parts of loose images": (lambda: folders("train/a.png", "test/a.png"), "parts by their names", None),
+    "no training folder": (lambda: folders("test/cat/a.png", "val/dog/a.png"), "there is no training part", None),
+    "a hidden folder": (
+        lambda: folders(".old/a.png", *(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3))), None,
+        "hidden folders, left out: 1 ('.old')",
+    ),
+    "train.csv next to class folders": (
+        lambda: with_folders("train.csv", *(f"{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(3))),
+        None, "train.csv comes before class folders; images that no manifest here lists, left out: 18 ('cat/10.png', ",
+    ),
+    "another train.csv next to class folders": (
+        lambda: with_folders("train.csv", "a,b"),
+        "; train.csv is read because it is there: to read the class folders next to it, move it away", None,
+    ),
+    "a folder named like a shipped data set": (named_like_a_shipped_one, None, None),
     "an archive of one group": (
-        lambda: archive(np.arange(40) % 2, groups=np.zeros(40, int)), "the groups of set cannot be split"),
+        lambda: archive(np.arange(40) % 2, groups=np.zeros(40, int)), "the groups of set cannot be split", None),
     "an archive's class without an image": (
-        lambda: archive(np.arange(40) % 2, class_names=np.array(["a", "b", "c"])), "no training image of class 'c'"),
+        lambda: archive(np.arange(40) % 2, class_names=np.array(["a", "b", "c"])),
+        "no training image of class 'c': no image has its label 2", None,
+    ),
+    "an archive whose labels begin at 1": (
+        lambda: archive(np.arange(40) % 2 + 1), "no image has its label 0, and labels are numbered from 0", None),
     "an archive without training rows": (
-        lambda: archive(np.arange(40) % 2, split=np.array(["val", "test"] * 20)), "has no training image"),
+        lambda: archive(np.arange(40) % 2, split=np.array(["val", "test"] * 20)), "has no training image", None),
+    "more classes than half of the largest study": (
+        lambda: archive(np.arange(4004) % 1001),
+        "data.max_images = 2000 leaves 999 training images for the 1,001 classes of set: ask for 1,001 or more with "
+        "--train-size (data.train_size)", None,
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("make", _ODD)
-def test_check_and_run_report_the_same_error(make: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write, message = _ODD[make]
+def test_check_and_run_report_the_same(make: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write, refused, warning = _ODD[make]
     path = write()
     planned = run.main(["--data", path, "--dry-run"])
     error = capsys.readouterr().err
-    assert data_main(["check", path]) == planned == (0 if message is None else 2)
+    assert data_main(["check", path]) == planned == (0 if refused is None else 2)
     output = capsys.readouterr()
-    assert output.err == error and (message or "") in error and error.count("\n") == (message is not None)
-    assert ("warnings: none" in output.out) == (message is None)
-    if message is not None and output.out:  # without a listing there is no report
-        assert f"  a study of this data set is refused: {error.removeprefix('error: ')}" in output.out
+    assert output.err == error
+    if path == "mnist":
+        assert error.startswith(f"'mnist' is read from {Path('mnist').absolute()}, not from the shipped data set")
+        assert "mnist: 24 images, 2 classes" in output.out
+    else:
+        assert (refused or "") in error and error.count("\n") == (refused is not None)
+    reported = output.out.partition("\nwarnings: ")[2]
+    if refused is not None and output.out:  # without a listing there is no report
+        assert f"  a study of this data set is refused: {error.removeprefix('error: ')}" in reported
+    if refused is None:
+        spec, dataset = StudySpec.load("images", {"data.dataset": str(Path(path).absolute())})
+        warned = draw(dataset, spec.data, spec.seed).report().warnings()
+        assert (warning or "") in reported and (warning is not None or reported == "none\n")
+        assert all(any(line in other for other in warned) for line in [warning] if line)
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("nowhere", "unknown data set 'nowhere'"), ("set/test/cat/0.png", "is not a data set")]
+    ("path", "message"),
+    [("nowhere", "there is no file or folder 'nowhere'"), ("set/test/cat/0.png", "is not a data set")],
 )
 def test_a_path_that_is_not_a_data_set_is_one_line(
     root: Path, capsys: pytest.CaptureFixture[str], path: str, message: str

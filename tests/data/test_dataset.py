@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from harness.core.errors import DataError
 from harness.core.spec import DatasetSpec, DataSpec, StudySpec
-from harness.data.dataset import SealedTest, join, load_split
+from harness.data.dataset import SealedTest, draw, join, load_split
 from harness.data.sources import read_listing
+
+MNIST_ROWS = "5e6538086465628605c286fadd905d2ceb41798e7b86be4ce8278ec82d2df634"
+"""The sha256 of the parts of the shipped study: with other parts, studies that were begun could not go on."""
 
 ASKED = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15, image_size=32)
 
@@ -67,9 +70,13 @@ def test_a_data_set_without_parts_is_split_in_three(
     ("sizes", "message"),
     [
         ({"train_size": 500}, "data.train_size 500 + data.validation_size 30 asked of digits, which has 180 images"),
-        ({"test_size": 500}, "data.test_size = 500, but digits has 60 test images: ask for 60 or fewer"),
-        ({"train_size": 2}, "2 of 150 images of digits cannot be drawn with all 3 classes on both sides"),
-        ({"validation_size": 1}, "cannot be drawn with all 3 classes on both sides"),
+        ({"test_size": 500}, "--test-size 500 (data.test_size), but digits has 60 test images: ask for 60 or fewer"),
+        ({"train_size": 2}, "--train-size 2 (data.train_size) is fewer than the 3 classes of digits: ask for 3 or"),
+        ({"validation_size": 1}, "--validation-size 1 (data.validation_size) is fewer than the 3 classes of digits"),
+        (
+            {"train_size": None, "validation_size": 179},
+            "--validation-size 179 (data.validation_size) leaves 1 of 180 images of digits, but its other parts need",
+        ),
     ],
 )
 def test_sizes_too_large_or_too_small_are_refused(digits: DatasetSpec, sizes: dict[str, int], message: str) -> None:
@@ -98,7 +105,11 @@ def test_sizes_too_large_or_too_small_are_refused(digits: DatasetSpec, sizes: di
         ),
         (
             {"images": images(60), "labels": np.arange(60) % 2, "class_names": np.array(["a", "b", "c"])},
-            "has no training image of class 'c'",
+            "has no training image of class 'c': no image has its label 2, and labels are numbered from 0: number",
+        ),
+        (
+            {"images": images(60), "labels": np.arange(60) % 2 + 1},
+            "has no training image of class '0': no image has its label 0, and labels are numbered from 0: number them",
         ),
     ],
 )
@@ -136,6 +147,9 @@ def test_mnist_is_the_declared_file() -> None:
     assert (len(split.train), len(split.validation), len(split.test), split.n_classes) == (2000, 1000, 2000, 10)
     assert split.train.pixels.shape == (2000, 28, 28)
     assert split.test.rows.min() >= 60_000
+    drawn = draw(dataset, spec.data, spec.seed).parts
+    rows = np.concatenate([drawn.train, drawn.validation, drawn.test]).astype("<i8")
+    assert hashlib.sha256(rows.tobytes()).hexdigest() == MNIST_ROWS
     assert 0.10 < split.majority_share() < 0.13
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from harness.core.errors import DataError, SpecError
 from harness.core.spec import DatasetSpec, DataSpec
+from harness.data import folders
 from harness.data.dataset import draw, load_split
 from harness.data.inspection import look
 from harness.data.listing import Listing
@@ -203,6 +204,11 @@ class TestFolders:
             assert note in listing.notes
         assert any(note.startswith("'cat/self.png' ") for note in listing.notes)
 
+    def test_a_folder_of_another_disk_with_the_same_number_is_no_loop(self, root: Path) -> None:
+        here = root.stat()
+        other = os.stat_result((here.st_mode, here.st_ino, here.st_dev + 1, *here[3:]))
+        assert folders._identity(here) == folders._identity(root.stat()) != folders._identity(other)
+
     def test_names_with_newlines_other_scripts_and_invalid_unicode(self, root: Path) -> None:
         odd = ["new\nline.png", "котик.png", "[red]x[/red].png", "\x1b[31m.png", os.fsdecode(b"\xff\xfe.png")]
         for name in odd:
@@ -316,7 +322,10 @@ class TestManifests:
         text = "filename,label\ncat/0.png,Zoë\ncat/1.png,Zoe\u0308\ndog/0.png,0\ndog/1.png,0.0\n"
         listing = listed(self.manifest(root, text))
         assert listing.class_names == ("0", "0.0", "Zoë")
-        assert listing.notes[0].startswith("the classes '0', '0.0' differ in spelling only: they are kept apart; if")
+        assert listing.notes[0].startswith(
+            "labels in more than one spelling (blanks, Unicode, 1 and 1.0), each read as"
+        )
+        assert listing.notes[1].startswith("the classes '0', '0.0' differ in spelling only: they are kept apart; if")
 
     def test_a_parquet_manifest(self, root: Path) -> None:
         frame = pd.DataFrame({"filename": ["cat/0.png", "dog/0.png", "dog/1.png"], "label": [0, 1, 1]})
@@ -332,7 +341,11 @@ class TestManifests:
         self.manifest(root, "filename\n0.png\n1.png\n", "test.csv")
         listing = listed(root)
         assert names(listing)[0] == ("Images/train/0.png", "a") and len(look(listing).readable()) == 4
-        assert listing.notes == ("test.csv has no column label: its 2 files are left out",)
+        assert listing.notes == (
+            "test.csv has no column label: its 2 files are left out",
+            "train.csv comes before class folders; images that no manifest here lists, left out: 12 ('cat/0.png', "
+            "'cat/1.png', 'cat/2.png' and 9 more)",
+        )
         self.manifest(root, "filename,label\n0.png,a\n1.png,b\n", "test.csv")
         listing = listed(root)
         assert names(listing)[4:] == [("Images/test/0.png", "a"), ("Images/test/1.png", "b")]
@@ -415,11 +428,18 @@ def test_a_data_set_is_found_by_path_name_or_toml(root: Path, tmp_path: Path) ->
     (tmp_path / "[b]x <i>").mkdir()
     assert DatasetSpec.load("[b]x <i>", tmp_path).name == "b-x-i"
     for name, message in (
-        ("nowhere", "unknown data set 'nowhere'"),
+        (
+            "nowhere",
+            rf"no file or folder 'nowhere' in {tmp_path}\. Give the path of your images, or the name of a data set",
+        ),
+        ("sett", r"no file or folder 'sett' in .*: did you mean 'set'\?"),
+        ("set/catt", r"no file or folder 'set/catt' in .*: did you mean 'set/cat'\?"),
+        (str(root / "dgo"), rf"no file or folder '{root}/dgo': did you mean '{root}/dog'\?"),
+        ("mnits", r"did you mean 'mnist'\?"),
         ("new\nline", "cannot be stored with a study"),
         ("tfds:../up", "download"),
         ("keras:imdb", "keras.datasets has no images 'imdb', but mnist"),
-        ("x" * 5000, "unknown data set"),
+        ("x" * 5000, "there is no file or folder 'x{200}' in"),
     ):
         with pytest.raises(SpecError, match=message):
             DatasetSpec.load(name, tmp_path)

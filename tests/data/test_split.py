@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError
@@ -102,10 +102,65 @@ def test_unreadable_rows_are_in_no_part() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (listing([0] * 20 + [1]), "(the smallest, 'c1', has 1 there): give each class one image for each part"),
+        (
+            listing([0] * 20 + [1]),
+            "set has too few images to cut a test set from: 21 for 2 classes (the smallest, 'c1',",
+        ),
         (listing(np.arange(20) % 2, "test"), "set has no training image that can be read"),
     ],
 )
 def test_data_that_cannot_be_split_is_refused(given: Listing, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         drawn(given)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(102)], ids=["rows", "groups"])
+def test_a_rare_class_is_in_every_part(groups: object) -> None:
+    given = listing(np.repeat([0, 1, 2], [50, 49, 3]), groups=groups)
+    for seed in range(10):
+        parts = drawn(given, seed)
+        assert [int(np.sum(given.labels[rows] == 2)) for rows in sides(parts)] == [1, 1, 1]
+        assert parts.notes(given) == []
+
+
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=8),
+    shares=st.tuples(st.floats(0, 0.4), st.floats(0, 0.4)),
+    grouped=st.booleans(),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_every_class_of_three_or_more_is_in_every_part(
+    counts: list[int], shares: tuple[float, float], grouped: bool, seed: int
+) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    given = listing(labels, groups=np.arange(len(labels)) if grouped else None)
+    test, validation = (max(len(counts), int(share * len(labels))) for share in shares)
+    divisible = sum(count > 1 for count in counts)
+    assume(test + validation + divisible + len(counts) <= len(labels) and sum(count > 2 for count in counts) > 1)
+    parts = drawn(given, seed, test_size=test, validation_size=validation)
+    found = [np.bincount(labels[rows], minlength=len(counts)) for rows in sides(parts)]
+    assert (found[0] > 0).all() and (np.sum(found, axis=0) == counts).all()
+    absent = [label for label, count in enumerate(counts) if min(part[label] for part in found) == 0]
+    assert all(counts[label] < 3 for label in absent)
+    assert all(any(f"c{label}" in note for note in parts.notes(given)) for label in absent)
+
+
+def test_a_class_with_one_group_is_left_in_training_and_named() -> None:
+    given = listing(np.repeat([0, 1, 2], [40, 40, 20]), groups=[*range(80), *[80] * 20])
+    parts = drawn(given)
+    assert (given.labels[parts.train] == 2).sum() == 20
+    assert parts.notes(given) == [
+        f"classes without an image in the {part} set, whose scores say nothing about them: 1 ('c2')"
+        for part in ("validation", "test")
+    ]
+
+
+def test_a_smaller_test_set_may_leave_out_fewer_images_than_there_are_classes() -> None:
+    given = listing([*[0, 1, 2] * 20, *[0] * 5, 1, 1, 2], ["train"] * 60 + ["test"] * 8)
+    parts = drawn(given, test_size=7)
+    assert np.bincount(given.labels[parts.test]).tolist() == [4, 2, 1] and parts.test.min() >= 60
+    with pytest.raises(
+        DataError, match=r"--test-size 2 \(data.test_size\) is fewer than the 3 classes of set: ask for 3"
+    ):
+        drawn(given, test_size=2)

@@ -79,7 +79,7 @@ def test_subsets_are_nested_and_stratified(digits: DatasetSpec) -> None:
     [
         ([], "no data set given"),
         (["--data", "digits.toml", "--data", "digits.toml"], "two sets have the same name"),
-        (["--data", "nowhere.npz"], "unknown data set 'nowhere.npz'"),
+        (["--data", "nowhere.npz"], "there is no file or folder 'nowhere.npz'"),
         (["--data", "digits.toml", "--sizes", "0"], "--sizes 0"),
         (["--data", "digits.toml", "--seeds", "0"], "--seeds 0: give 1 or more"),
         (["--data", "digits.toml", "--image-size", "16"], "--image-size 16: give 32 or more"),
