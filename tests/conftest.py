@@ -18,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 from harness.core.spec import DatasetSpec, StudySpec
 
 if TYPE_CHECKING:
+    from harness.storage.store import Store
     from harness.training.problem import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -98,8 +99,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _databases_are_copied(
     request: pytest.FixtureRequest, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copy an empty database where a test makes a new one: to create the tables takes 0.4 s. Tests of storage do."""
-    if request.path.parent.name == "storage":
+    """Copy an empty database where a test makes a new one: to create the tables takes 0.4 s. Tests of the store do."""
+    if request.path.stem == "test_store":
         return
     from harness.storage.store import Store
 
@@ -176,6 +177,23 @@ def study_file(digits: DatasetSpec, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def spec(study_file: Path) -> StudySpec:
+    """Return the study of `study_file`."""
+    return StudySpec.load(str(study_file))[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path, spec: StudySpec) -> "Store":
+    """A database with that study and nothing else, begun with other images than `digits`."""
+    from harness.storage.store import Store
+
+    opened = Store(f"sqlite:///{tmp_path}/study.db")
+    data = {"digest": "d", "dataset": "x"}
+    opened.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=data, advice={})
+    return opened
+
+
+@pytest.fixture
 def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
     """`study_file` on the tiny network, ready to run trials on."""
     from harness.data.dataset import load_split
@@ -183,3 +201,39 @@ def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
 
     spec, dataset = StudySpec.load(str(study_file))
     return tiny.tiny_problem(spec, load_split(dataset, spec.data, 0), tmp_path / "cache")
+
+
+@pytest.fixture
+def pages() -> None:
+    """Let the commands of a test on `tiny_vgg16` draw pages."""
+
+
+@pytest.fixture
+def tiny_vgg16(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands in an empty folder, on the tiny network instead of VGG16.
+
+    Pages take longer than tiny trials: only a test that asks for `pages` has them drawn.
+    """
+    from harness.backbones.vgg16 import Backbone
+    from harness.statistics.similarity import Similarity
+    from harness.training.problem import Problem
+    from tests.helpers import tiny
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for module in (
+        "backbones.weights",
+        "confirmation.opening",
+        "workers.atlas_cells",
+        "workers.session",
+        "workers.work",
+    ):
+        monkeypatch.setattr(f"harness.{module}.load_weights", lambda _: tiny.tiny_weights())
+    monkeypatch.setattr(Backbone, "vgg16", lambda _, image_size: tiny.tiny_backbone(image_size))
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny.tiny_problem(spec, split, cache))
+    far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
+    for module in ("atlas_cells", "session"):
+        monkeypatch.setattr(f"harness.workers.{module}.measure_similarity", lambda *_: far)
+    if "pages" not in request.fixturenames:
+        monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
+        monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
