@@ -120,7 +120,7 @@ _ODD = st.tuples(
 
 
 @given(kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), odd=st.lists(_ODD, min_size=1, max_size=3), after=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_orientation_is_applied_despite_malformed_entries(kind: str, odd: list[Entry], after: bool) -> None:
     found = with_exif(kind, exif_of(*([RIGHT, *odd] if after else [*odd, RIGHT])))
     assert np.array_equal(found, with_exif(kind, exif_of(RIGHT)))
@@ -129,7 +129,7 @@ def test_orientation_is_applied_despite_malformed_entries(kind: str, odd: list[E
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), exif=st.binary(max_size=80).map(lambda end: b"Exif\0\0II*\0" + end)
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_an_image_with_arbitrary_exif_bytes_is_read(kind: str, exif: bytes) -> None:
     assert with_exif(kind, exif).shape == (32, 32, 3)
 
