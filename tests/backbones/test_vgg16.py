@@ -55,7 +55,7 @@ def test_prepare_takes_grey_images_of_any_size() -> None:
     assert np.allclose(prepared, 200 - np.array([103.939, 116.779, 123.68]), atol=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
     colour=st.booleans(),

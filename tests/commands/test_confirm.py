@@ -20,8 +20,6 @@ from harness.data.dataset import SealedTest
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
-from harness.workers import session, work
-from tests.helpers.tiny import tiny_problem, tiny_weights
 from tests.helpers.whole import copy_is_whole
 
 URL = "sqlite:///results/harness.db"
@@ -29,13 +27,8 @@ SMALL = ("--finalists", "2", "--seeds", "2")
 
 
 @pytest.fixture(autouse=True)
-def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """Use the tiny network instead of VGG16, an empty folder and a small search space, since many are confirmed here.
-    Only the whole confirmation writes the page."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
-    if request.node.name != "test_a_whole_confirmation":
-        monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
+def _tiny(tiny_vgg16: None, study_file: Path) -> None:
+    """Use the tiny network and a small search space, since many are confirmed here."""
     text = study_file.read_text()
     for old, new in (
         ("[search]", '[search]\nstrategies = ["feature_extraction", "freeze_first_k"]\nhidden_layers = [0, 1]'),
@@ -45,10 +38,6 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert old in text
         text = text.replace(old, new)
     study_file.write_text(text)
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    for module in (session, work, opening):
-        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +52,10 @@ def searched(kept: Path, tmp_path: Path) -> Iterator[Store]:
         shutil.copy("digits.npz", kept)
         declared = Path("digits.toml")
         declared.write_text(declared.read_text().replace("digits.npz", str(kept / "digits.npz")))
-        with pytest.MonkeyPatch.context() as sealed:
-            sealed.setattr(SealedTest, "open", lambda _: pytest.fail("the search opened the test set"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SealedTest, "open", lambda _: pytest.fail("the search opened the test set"))
+            patch.setattr("dashboards.page.write_page", lambda *_: None)
+            patch.setattr("dashboards.optuna.attach", lambda *_: None)
             assert run.main(["--study", "tiny.toml", "--trials", "3"]) == 0
         with Store(URL).engine.connect() as connection:
             connection.exec_driver_sql("commit")  # VACUUM fails in an open transaction
@@ -81,6 +72,7 @@ def measured(store: Store) -> pd.DataFrame:
     return store.confirmations.frame("tiny")[columns]
 
 
+@pytest.mark.usefixtures("pages")
 def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert confirm.main(["--study", "tiny", *SMALL]) == 0
     copy_is_whole(Path("results/harness.db"), "tiny", opening=1, trial=3, baseline=2, session=2)

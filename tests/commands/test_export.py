@@ -25,25 +25,15 @@ from harness.search import worker
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
 from harness.training.problem import Problem
-from harness.workers import session, work
+from harness.workers import work
 from tests.deployment.test_standalone import photo
-from tests.helpers.tiny import tiny_problem, tiny_weights
+from tests.helpers.tiny import tiny_weights
 from tests.helpers.whole import copy_is_whole
 
 STORAGE = "sqlite:///results/harness.db"
 
 
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """Use the tiny network instead of VGG16 in an empty folder, and write no page."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
-    monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    for module in (session, work):
-        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr("harness.backbones.weights.load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
+pytestmark = pytest.mark.usefixtures("tiny_vgg16", "study_file")
 
 
 def _result(score: float) -> TrialResult:
@@ -52,7 +42,9 @@ def _result(score: float) -> TrialResult:
 
 
 @pytest.fixture
-def searched(_tiny: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Store:
+def searched(
+    tiny_vgg16: None, study_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Store:
     """The database of a study with two finished trials with invented figures."""
     study = Path("tiny.toml")
     study.write_text(study.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]'))

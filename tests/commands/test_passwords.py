@@ -182,7 +182,7 @@ def test_resuming_an_unknown_study_shows_no_password(monkeypatch: pytest.MonkeyP
     spec = type("Spec", (), {"name": "absent"})()
     request = session.Request(spec, None, "postgresql://u:s3cret@h/db", tmp_path / "p.html", must_exist=True)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match=r"no study 'absent' in postgresql://u:\*\*\*@h/db to resume"):
-        session._open(request, store, None, None, None)  # type: ignore[arg-type]
+        session._open(request, store, None, None)  # type: ignore[arg-type]
     store.engine.dispose()
 
 

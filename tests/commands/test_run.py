@@ -3,16 +3,18 @@
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness import run, studies
@@ -23,32 +25,20 @@ from harness.core.spec import DatasetSpec
 from harness.core.strategy import Strategy
 from harness.data import decoding
 from harness.search import worker
-from harness.statistics.similarity import Similarity
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.workers import session, work
 from tests.conftest import ROOT
 from tests.helpers.exported import export
-from tests.helpers.tiny import tiny_problem, tiny_weights
 from tests.helpers.whole import copy_is_whole
 
 
 @pytest.fixture(autouse=True)
-def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> None:
-    """Use the tiny network instead of VGG16 in an empty folder. Pages and baselines take longer than tiny trials: only
-    `test_a_whole_run` has all baselines, and only it and the runs in subprocesses write pages."""
+def _tiny(request: pytest.FixtureRequest, tiny_vgg16: None, study_file: Path) -> None:
+    """Use the tiny network. Only the whole run has all baselines and the recipes, whose heads are wide."""
     if request.node.name != "test_a_whole_run":
-        monkeypatch.setattr("dashboards.page.write_page", lambda *_: None)
-        monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
         text = study_file.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]')
         study_file.write_text(text.replace("[4, 4096]", "[4, 1024]"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    for module in (session, work):
-        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
-    far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
-    monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it needs the weights of VGG16
-    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 
 @pytest.fixture
@@ -75,6 +65,7 @@ def database(path: str = "results/harness.db") -> sqlite3.Connection:
     return sqlite3.connect(path)
 
 
+@pytest.mark.usefixtures("pages")
 def test_a_whole_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = call(capsys, "--trials", "8")
     assert code == 0
@@ -194,8 +185,10 @@ def test_fresh_starts_over_unless_the_study_is_in_use_or_input_is_missing(
     assert database().execute("select count(*) from trials").fetchone() == (2,)
 
 
-@pytest.mark.parametrize(("before", "more"), [(0, ()), (0, ("--fresh",)), (2, ("--fresh",))])
-@pytest.mark.parametrize("moment", ["profile", "draw"])
+@pytest.mark.parametrize(
+    ("before", "more", "moment"),
+    [(0, (), "profile"), (2, ("--fresh",), "profile"), (0, ("--fresh",), "draw")],
+)
 @pytest.mark.usefixtures("untrained")
 def test_the_second_of_two_equal_commands_joins(
     capsys: pytest.CaptureFixture[str],
@@ -422,34 +415,51 @@ def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], mon
     assert call(capsys, "--trials", "3")[0] == 0
 
 
-def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """Start the command in a subprocess with the tiny network and this checkout on the import path."""
-    script = folder / "tiny_run.py"
-    script.write_text(
-        "from harness import run\n"
-        "from harness.workers import work\n"
-        "from harness.training.problem import Problem\n"
-        "from tests.helpers.tiny import tiny_problem, tiny_weights\n"
-        "work.load_weights = lambda _: tiny_weights()\n"
-        "Problem.vgg16 = lambda spec, split, _, cache: tiny_problem(spec, split, cache)\n"
-        "if __name__ == '__main__':\n"
-        "    raise SystemExit(run.main())\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, str(script), "--study", "tiny.toml", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Runs:
+    """Runs of the tiny network in processes of their own, one after the other (see `tests.helpers.forked_runs`)."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.helpers.forked_runs"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, *arguments: str, pause_in: int = -1) -> psutil.Process:
+        """Start a run that stops for good in the ``pause_in``-th trial that it trains, counted from 0."""
+        print(pause_in, shlex.join(arguments), file=self._server.stdin, flush=True)
+        return psutil.Process(self._answer())
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait until the run has ended; return its exit code and what it wrote to standard output and error."""
+        return self._answer(), Path("stdout.txt").read_text(), Path("stderr.txt").read_text()
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in [*psutil.Process(self._server.pid).children(recursive=True), self._server]:
+            process.kill()
+        self._server.communicate()
+
+    def _answer(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
 
 
-def wait_for_trials(n: int, process: subprocess.Popen[str]) -> None:
+@pytest.fixture
+def runs(study_file: Path) -> Iterator[Runs]:
+    """Run a study in real processes. Its heads have all one kind, so that a process compiles one step."""
+    kinds = '[search]\nstrategies = ["feature_extraction"]\nhidden_layers = [1, 1]\noptimizer = ["adam"]'
+    study_file.write_text(study_file.read_text().replace("[search]", kinds))
+    runs = Runs()
+    yield runs
+    runs.close()
+
+
+def wait_for_trials(n: int, process: psutil.Process) -> None:
     """Wait until ``n`` trials are finished and another one is running."""
-    for _ in range(1800):
-        if process.poll() is not None:
-            break
+    while process.is_running():  # limited by the timeout of the test
         if Path("results/harness.db").exists():
             try:
                 states = Counter(row[0] for row in database().execute("select state from trials"))
@@ -458,7 +468,7 @@ def wait_for_trials(n: int, process: subprocess.Popen[str]) -> None:
             if states["COMPLETE"] + states["PRUNED"] >= n and states["RUNNING"]:
                 return
         time.sleep(0.1)
-    pytest.fail(f"never reached {n} trials: {process.communicate()[1]}")
+    pytest.fail(f"never reached {n} trials")
 
 
 def no_trial_is_lost_or_repeated(n: int) -> None:
@@ -471,33 +481,34 @@ def no_trial_is_lost_or_repeated(n: int) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)])
-def test_a_run_interrupted_then_killed_then_finished(tmp_path: Path, how: signal.Signals) -> None:
-    process = real_process("--trials", "9", folder=tmp_path)
+def test_a_run_interrupted_then_killed_then_finished(runs: Runs, how: signal.Signals) -> None:
+    command = ("--study", "tiny.toml", "--trials", "6")
+    process = runs.start(*command, pause_in=2)
     wait_for_trials(2, process)
     process.send_signal(how)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    code, _, err = runs.end()
+    assert code == 130
     assert "Run the same command again, without --fresh, to continue" in err and "Traceback" not in err
     copy_is_whole(Path("results/harness.db"), "tiny", session=1)
     states = Counter(row[0] for row in database().execute("select state from trials"))
-    assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] >= 2
+    assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] == 2
     assert Path("results/tiny.html").exists()
-    process = real_process("--trials", "9", folder=tmp_path)
+    process = runs.start(*command, pause_in=2)
     wait_for_trials(4, process)
     process.kill()
-    process.communicate()
-    process = real_process("--trials", "9", folder=tmp_path)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
+    assert runs.end()[0] == -signal.SIGKILL
+    runs.start(*command)
+    code, out, err = runs.end()
+    assert code == 0, err
     assert "Accuracy-versus-compute front" in out
-    no_trial_is_lost_or_repeated(9)
+    no_trial_is_lost_or_repeated(6)
 
 
 @pytest.mark.large
-def test_two_workers_share_one_study(tmp_path: Path) -> None:
-    process = real_process("--trials", "12", "--workers", "2", folder=tmp_path)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+def test_two_workers_share_one_study(runs: Runs) -> None:
+    runs.start("--study", "tiny.toml", "--trials", "12", "--workers", "2")
+    code, _, err = runs.end()
+    assert code == 0, err
     copy_is_whole(Path("results/harness.db"), "tiny", trial=12, session=2)
     no_trial_is_lost_or_repeated(12)
     sessions = database().execute("select session, count(*) from trial_summary group by 1").fetchall()

@@ -19,6 +19,7 @@ from harness.storage import heartbeat
 from harness.storage.sqlite_files import url_of
 from harness.storage.store import Store
 from harness.storage.trials import TrialStart
+from tests.conftest import postgres_database
 from tests.helpers.whole import copy_is_whole
 
 NAME = """it's "50%" é"""
@@ -29,9 +30,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
         yield Store(f"sqlite:///{tmp_path}/source.db")
         return
-    opened = Store(request.getfixturevalue("empty_postgres"))
-    yield opened
-    opened.engine.dispose()
+    template = request.getfixturevalue("postgres_template")
+    with postgres_database(request.getfixturevalue("postgres"), template) as url:
+        opened = Store(url)
+        yield opened
+        opened.engine.dispose()
 
 
 PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test": [("d.png", "x")]}

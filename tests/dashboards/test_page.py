@@ -9,10 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -77,6 +79,18 @@ def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Rows:
 @pytest.fixture(scope="module")
 def rows(store: Store) -> Rows:
     return Rows.read(store, "mnist")
+
+
+@pytest.fixture(scope="module")
+def rendered(rows: Rows) -> str:
+    return render([rows])
+
+
+@pytest.fixture(scope="module")
+def attached(store: Store) -> optuna.Study:
+    """The study of a hostile name, with its figures and its note."""
+    dashboards.optuna.attach(store, HOSTILE)
+    return optuna.load_study(study_name=HOSTILE, storage=store.optuna_storage())
 
 
 class Parsed(HTMLParser):
@@ -285,8 +299,8 @@ def test_studies_with_little_to_show_say_so(store: Store, study: str, says: str)
 
 
 @pytest.mark.parametrize("study", ["mnist", HOSTILE])
-def test_page_loads_nothing_and_runs_only_its_own_scripts(store: Store, study: str) -> None:
-    text = render([Rows.read(store, study)])
+def test_page_loads_nothing_and_runs_only_its_own_scripts(store: Store, rendered: str, study: str) -> None:
+    text = rendered if study == "mnist" else render([Rows.read(store, study)])
     page = Parsed(text)
     assert study in page.text
     assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "base", "form")]
@@ -296,7 +310,7 @@ def test_page_loads_nothing_and_runs_only_its_own_scripts(store: Store, study: s
     assert text.count("plotly.js v") == 1
 
 
-def test_ten_numbers_of_the_page_equal_sql(store: Store, rows: Rows) -> None:
+def test_ten_numbers_of_the_page_equal_sql(store: Store, rendered: str) -> None:
     columns = ["number", "val_accuracy", "train_flops", "saved_flops", "seconds_total"]
     with store.engine.connect() as connection:
         stored = connection.execute(
@@ -305,7 +319,7 @@ def test_ten_numbers_of_the_page_equal_sql(store: Store, rows: Rows) -> None:
                 "order by val_accuracy desc limit 10"
             )
         ).all()
-    scripts = [json.loads(script) for script in Parsed(render([rows])).scripts if script.startswith('{"columns"')]
+    scripts = [json.loads(script) for script in Parsed(rendered).scripts if script.startswith('{"columns"')]
     held = scripts[0]["rows"]
     assert len(held["number"]) == 50
     for row in stored:
@@ -530,8 +544,8 @@ def test_the_server_answers_to_this_machine_only(store: Store) -> None:
     assert ask(app, "/", host="localhost:8080")[0] == "200 OK"
 
 
-def test_a_static_page_may_not_connect_anywhere(rows: Rows) -> None:
-    assert "connect-src 'none'" in render([rows])
+def test_a_static_page_may_not_connect_anywhere(rendered: str) -> None:
+    assert "connect-src 'none'" in rendered
 
 
 def test_without_chromium_images_are_refused_with_the_remedy(
@@ -567,12 +581,10 @@ def test_page_is_replaced_whole_and_an_unwritable_one_is_a_clear_error(store: St
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new folder", "taken"]
 
 
-def test_attaching_twice_leaves_the_same_rows_in_optuna(store: Store) -> None:
+def test_attaching_twice_leaves_the_same_rows_in_optuna(store: Store, attached: optuna.Study) -> None:
     def attributes() -> dict[str, object]:
-        study = optuna.load_study(study_name=HOSTILE, storage=store.optuna_storage())
-        return dict(study._storage.get_study_system_attrs(study._study_id))
+        return dict(attached._storage.get_study_system_attrs(attached._study_id))
 
-    dashboards.optuna.attach(store, HOSTILE)
     once = attributes()
     dashboards.optuna.attach(store, HOSTILE)
     assert attributes() == once
@@ -583,9 +595,8 @@ def test_attaching_twice_leaves_the_same_rows_in_optuna(store: Store) -> None:
     assert sum(map(len, figures.values())) < 200_000
 
 
-def test_note_shows_names_as_they_are(store: Store) -> None:
-    dashboards.optuna.attach(store, HOSTILE)
-    note = optuna_dashboard.get_note(optuna.load_study(study_name=HOSTILE, storage=store.optuna_storage()))
+def test_note_shows_names_as_they_are(attached: optuna.Study) -> None:
+    note = optuna_dashboard.get_note(attached)
     assert note.startswith("## &lt;img src=x onerror=alert\\(1\\)&gt;\n")
     assert "<" not in note
     assert "freeze\\_first\\_k" in note
@@ -634,10 +645,7 @@ def test_user_errors_exit_with_2_and_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_command_writes_the_page_and_serves_until_interrupted(
-    store: Store, tmp_path: Path, how: signal.Signals
-) -> None:
+def test_command_writes_the_page_and_serves_until_interrupted(store: Store, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "harness.dashboard", "--study", "mnist", "--storage", store.url]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     with subprocess.Popen(
@@ -653,13 +661,31 @@ def test_command_writes_the_page_and_serves_until_interrupted(
                 assert "Frozen layers" in answer.read().decode()
             with urllib.request.urlopen(f"{address}api/studies", timeout=20) as answer:
                 assert "mnist" in {study["study_name"] for study in json.load(answer)["study_summaries"]}
-            process.send_signal(how)
+            process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
     assert (tmp_path / "results" / "mnist.html").stat().st_size > 1_000_000
     copy_is_whole(Path(store.engine.url.database or ""), "mnist", trial=len(store.trials.frame("mnist")))
+
+
+def test_a_termination_ends_the_server_as_well(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = dashboards.live.server
+
+    def server(*given: Any) -> Any:
+        running = make(*given)
+
+        def terminate() -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.server_port}/", timeout=20):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=terminate).start()
+        return running
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dashboards.live, "server", server)
+    assert dashboard.main(["--study", "one", "--storage", store.url, "--serve", "--port", "0"]) == 0
 
 
 def test_no_study_name_leads_out_of_the_folder_or_shares_a_page() -> None:
@@ -697,7 +723,7 @@ def test_seconds_grow_into_minutes_and_hours(value: float, shown: str) -> None:
     assert formatting.seconds(value) == shown
 
 
-def test_what_was_confirmed_is_told_with_intervals_and_drawn(confirmed: Rows, rows: Rows) -> None:
+def test_what_was_confirmed_is_told_with_intervals_and_drawn(confirmed: Rows, rows: Rows, rendered: str) -> None:
     advised = recommend(confirmed)
     assert advised is not None and recommend(rows) is None
     found = advised.confirmed
@@ -712,7 +738,7 @@ def test_what_was_confirmed_is_told_with_intervals_and_drawn(confirmed: Rows, ro
     text = Parsed(render([confirmed])).text
     assert f"{found.pick.test.mean:.4f} (95 % {found.pick.test.low:.3f} to" in text
     assert "has been opened once" in text and "is sealed" not in text
-    assert "is sealed" in Parsed(render([rows])).text
+    assert "is sealed" in Parsed(rendered).text
     crosses = next(t for t in front_figure(front_info(confirmed), 2000).data if t.name == "confirmed: test accuracy")
     assert [1 - y for y in crosses.y] == pytest.approx([c.test.mean for c in strategies if c.test], abs=1e-5)
     lowest = [1 - y - more for y, more in zip(crosses.y, crosses.error_y.array, strict=True)]

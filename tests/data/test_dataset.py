@@ -54,7 +54,7 @@ def test_the_sealed_test_set_is_of_test_rows_and_holds_no_image(digits: DatasetS
 
 
 @given(n=st.integers(60, 200), classes=st.integers(2, 5), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_data_set_without_parts_is_split_in_three(
     tmp_path_factory: pytest.TempPathFactory, n: int, classes: int, seed: int
 ) -> None:

@@ -126,7 +126,7 @@ _ODD = st.tuples(
 
 
 @given(kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), odd=st.lists(_ODD, min_size=1, max_size=3), after=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_orientation_is_applied_despite_malformed_entries(kind: str, odd: list[Entry], after: bool) -> None:
     found = with_exif(kind, exif_of(*([RIGHT, *odd] if after else [*odd, RIGHT])))
     assert np.array_equal(found, with_exif(kind, exif_of(RIGHT)))
@@ -135,7 +135,7 @@ def test_orientation_is_applied_despite_malformed_entries(kind: str, odd: list[E
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "WEBP"]), exif=st.binary(max_size=80).map(lambda end: b"Exif\0\0II*\0" + end)
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_an_image_with_arbitrary_exif_bytes_is_read(kind: str, exif: bytes) -> None:
     assert with_exif(kind, exif).shape == (32, 32, 3)
 
@@ -225,11 +225,11 @@ def test_a_photo_of_108_million_pixels_needs_little_memory(tmp_path: Path) -> No
 
 def test_pillows_size_limit_is_lifted_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert np.array_equal(decoded(Image.fromarray(GREY), "PNG", size=40), GREY[:, 10:50])
     with pytest.raises(Unreadable):
         decode(io.BytesIO(b"these are words"), 32)
-    assert Image.MAX_IMAGE_PIXELS == 1000
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +238,24 @@ def test_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         decoded(Image.fromarray(GREY), "PNG")
     with pytest.raises(Unreadable, match=r"^60 x 40 pixels are more than the limit of 1,000$"):
         decoded(Image.fromarray(GREY), "JPEG")  # which might have been decoded at a smaller scale
+
+
+def test_no_memory_is_taken_for_a_webp_or_gif_that_claims_a_huge_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    webp, gif = io.BytesIO(), io.BytesIO()
+    frames[0].save(webp, "WEBP", save_all=True, append_images=frames[1:])
+    frames[0].save(gif, "GIF", save_all=True, append_images=frames[1:], disposal=2)
+    canvas = bytearray(webp.getvalue())
+    assert canvas[12:16] == b"VP8X"
+    canvas[24:30] = 2 * (16_382).to_bytes(3, "little")
+    screen = bytearray(gif.getvalue())
+    frame = screen.index(b",\0\0\0\0\x09\0\x09\0")
+    screen[frame + 5 : frame + 9] = b"\xff" * 4
+    monkeypatch.setattr("PIL._webp.WebPAnimDecoder", lambda content: pytest.fail("decoding begins"))
+    monkeypatch.setattr(Image.core, "fill", lambda *_: pytest.fail("memory is filled"))
+    for content in (canvas, screen):
+        with pytest.raises(Unreadable, match=r"^it has more pixels than the limit of 180,000,000$"):
+            decode(io.BytesIO(bytes(content)), 32)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from harness.data.inspection import look
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 _ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # capsys is read out in each example
-FAST = settings(max_examples=120, derandomize=True, deadline=None, suppress_health_check=_ALLOWED)
-LONG = settings(FAST, max_examples=20_000, derandomize=False)
+FAST = settings(max_examples=80, derandomize=True, deadline=None, suppress_health_check=_ALLOWED)
+LONG = settings(FAST, max_examples=5_000, derandomize=False)
 
 _MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
@@ -186,7 +186,7 @@ def read_or_named(image: Any, chunks: list[Any], segments: list[Any], damage: An
 
 
 @given(*_ANY, _DAMAGE)
-@settings(FAST, max_examples=300)
+@settings(FAST, max_examples=150)
 def test_a_damaged_image_is_read_or_named(image: Any, chunks: list[Any], segments: list[Any], damage: Any) -> None:
     read_or_named(image, chunks, segments, damage)
 

@@ -351,6 +351,16 @@ class TestManifests:
         assert names(listing)[4:] == [("Images/test/0.png", "a"), ("Images/test/1.png", "b")]
         assert listing.parts.tolist() == ["train"] * 4 + ["test"] * 2 and len(look(listing).readable()) == 6
 
+    def test_a_folder_that_cannot_be_searched_does_not_stop_a_manifest(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def images_below(folder: Path) -> None:
+            raise DataError(f"the folder {str(folder)!r} cannot be read (Permission denied)")
+
+        monkeypatch.setattr("harness.data.manifests.images_below", images_below)
+        self.manifest(root, "filename,label\ncat/0.png,a\ndog/0.png,b\n", "train.csv")
+        assert listed(root).notes[0].startswith(f"the folder {str(root)!r} cannot be read (Permission denied): whether")
+
     def test_missing_files_are_unreadable_and_unlabelled_ones_noted(self, root: Path) -> None:
         text = "filename,label\ncat/0.png,a\ndog/0.png,b\ngone.png,b\ncat/1.png,\ncat/2.png\n"
         listing = listed(self.manifest(root, text))

@@ -38,7 +38,7 @@ def sides(parts: Parts) -> list[np.ndarray]:
 
 
 @given(groups=st.integers(40, 80), classes=st.integers(2, 4), seed=st.integers(0, 99), sorted_by_class=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_group_is_on_two_sides(groups: int, classes: int, seed: int, sorted_by_class: bool) -> None:
     group = np.random.default_rng(seed).integers(0, groups, N)
     labels = group % classes if sorted_by_class else np.arange(N) % classes

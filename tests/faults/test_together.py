@@ -33,7 +33,7 @@ def test_the_second_joins_as_a_worker(
             "8",
         ],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(tmp_path / "cache"), "STUB_SECONDS": "0.2"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HARNESS_CACHE": str(tmp_path / "cache"), "STUB_SECONDS": "0.6"},
         capture_output=True,
         text=True,
     )

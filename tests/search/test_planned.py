@@ -43,7 +43,7 @@ def session(store: Store, pid: int) -> int:
     )  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["plan", "claim", "finish", "give back", "lose"]), st.booleans()), min_size=6

@@ -28,6 +28,7 @@ from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
 from harness.storage.tickets import Ticket, TicketLost
 from harness.storage.trials import TrialStart
+from tests.conftest import postgres_database
 from tests.helpers.whole import copy_is_whole
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "database.md"
@@ -598,7 +599,7 @@ class StoreContract:
         folder = tmp_path / "50% newer"
         shutil.copytree(migrations.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
         config = Config()
-        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.set_main_option("script_location", str(migrations.FOLDER).replace("%", "%%"))
         head = ScriptDirectory.from_config(config).get_current_head()
         (folder / "versions" / "9999_note.py").write_text(
             "import sqlalchemy as sa\n"
@@ -642,6 +643,14 @@ class TestSqlite(StoreContract):
         folder = tmp_path / "an {odd} 100% folder"
         folder.mkdir()
         return f"sqlite:///{folder}/study.db"
+
+    @pytest.fixture
+    def opened(self, url: str, empty_database: Path) -> Iterator[Store]:
+        """Open a copy with all tables, which only tests that take ``url`` alone have created."""
+        shutil.copyfile(empty_database, url.removeprefix("sqlite:///"))
+        opened = Store(url)
+        yield opened
+        opened.engine.dispose()
 
     def test_the_summary_answers_in_the_sqlite_shell(self, opened: Store) -> None:
         shell = shutil.which("sqlite3")
@@ -772,8 +781,11 @@ class TestSqlite(StoreContract):
 @pytest.mark.postgres
 class TestPostgres(StoreContract):
     @pytest.fixture
-    def url(self, empty_postgres: str) -> str:
-        return empty_postgres
+    def url(self, request: pytest.FixtureRequest, postgres: sa.URL) -> Iterator[str]:
+        """Make a copy with all tables for tests that take ``opened``, and an empty database for the others."""
+        made = "opened" in request.fixturenames
+        with postgres_database(postgres, request.getfixturevalue("postgres_template") if made else "template1") as url:
+            yield url
 
     def test_the_driver_is_chosen(self, opened: Store, url: str) -> None:
         assert url.startswith("postgresql://")

@@ -12,23 +12,14 @@ from harness.core.results import TrialResult
 from harness.core.spec import DatasetSpec, DataSpec
 from harness.data.dataset import draw
 from harness.search import worker
-from harness.statistics.similarity import Similarity
 from harness.storage.store import Store
 from harness.workers import atlas_cells
-from tests.helpers.tiny import tiny_backbone, tiny_weights
 from tests.helpers.whole import copy_is_whole
-
-FAR = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec) -> None:
-    """Use the tiny network instead of VGG16 and two data sets in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(atlas_cells, "load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr(atlas_cells, "measure_similarity", lambda *_: FAR)
-    monkeypatch.setattr(atlas_cells.Backbone, "vgg16", lambda weights, size: tiny_backbone(size))
+def _two_sets(tiny_vgg16: None, digits: DatasetSpec) -> None:
+    """Use the tiny network and two data sets."""
     shutil.copy(digits.file, "others.npz")
 
 

@@ -1,0 +1,63 @@
+"""`harness run` on the tiny network, in processes that are forked from one that has imported everything.
+
+    python -m tests.helpers.forked_runs
+
+reads one run from each line of standard input: the trial to pause in and the arguments. It prints the run's process id,
+and its exit code when it has ended. The run writes to stdout.txt and stderr.txt in the current folder.
+"""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import harness.workers.session  # noqa: F401  as the three above, imported by `harness run` once it needs them
+from harness import run
+from harness.core.results import TrialResult
+from harness.search import worker
+from harness.training.problem import Problem
+from harness.workers import work
+from tests.helpers.tiny import tiny_problem, tiny_weights
+
+
+def fork(trial: int, arguments: Sequence[str]) -> None:
+    """Run the command in a fork, and wait for its end."""
+    pid = os.fork()
+    if pid == 0:
+        for descriptor, name in ((1, "stdout.txt"), (2, "stderr.txt")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        pause_in(trial)
+        sys.exit(run.main(arguments))
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def pause_in(trial: int) -> None:
+    """Stop for good at the first checkpoint of that trial, counted from 0 in this process."""
+    train, numbers = worker.run_trial, count()
+
+    def run_trial(*given: Any, on_checkpoint: Any, **more: Any) -> TrialResult:
+        pauses = next(numbers) == trial
+
+        def checkpoint(curve: Any) -> Any:
+            verdict = on_checkpoint(curve)
+            if pauses:
+                time.sleep(600)
+            return verdict
+
+        return train(*given, on_checkpoint=checkpoint, **more)
+
+    worker.run_trial = run_trial  # type: ignore[assignment]
+
+
+# Here, so that the processes that a run starts have it too.
+work.load_weights = lambda _: tiny_weights()
+Problem.vgg16 = lambda spec, split, _, cache: tiny_problem(spec, split, cache)  # type: ignore[method-assign, assignment]
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        number, *words = shlex.split(line)
+        fork(int(number), words)

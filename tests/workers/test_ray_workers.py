@@ -1,0 +1,29 @@
+"""Workers on a Ray cluster, without one."""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import SpecError
+from harness.core.spec import DatasetSpec
+from harness.workers import ray_workers
+from harness.workers.job import Job
+
+
+def test_a_deadline_is_sent_as_remaining_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Job] = []
+    monkeypatch.setattr(ray_workers, "work", lambda job, **_: jobs.append(job))
+    monkeypatch.setattr(time, "monotonic", lambda: 5000.0)
+    dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
+    ray_workers.RayWorker().run(Job("tiny", "", dataset, "test", deadline=60.0))
+    ray_workers.RayWorker().run(Job("tiny", "", dataset, "test"))
+    assert [job.deadline for job in jobs] == [5060.0, math.inf]
+
+
+def test_ray_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SpecError, match="Ray is not installed: pip install"):
+        ray_workers._connected(None)
