@@ -33,11 +33,11 @@ SEED = 42
 
 def extractor(pixels: NDArray[np.uint8], labels: NDArray[np.int64], weights: Weights, size: int) -> dict[str, Any]:
     """Train recipe A: a head on the flattened features of the frozen network. Its dropouts are never added."""
-    backbone = Backbone.vgg16(weights, size)
+    backbone = Backbone.vgg16(weights)
     backbone.load(pretrained=True, seed=0)
     features = []
     for first in range(0, len(pixels), 128):
-        values = backbone.prepare(pixels[first : first + 128])
+        values = backbone.prepare(size)(pixels[first : first + 128])
         for layer in backbone.layers:
             values = layer(values)
         features.append(as_numpy(values).reshape(len(values), -1))
@@ -86,14 +86,14 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, metavar="N")
     given = {f"data.{name}": value for name, value in vars(parser.parse_args()).items() if value is not None}
     spec, dataset = StudySpec.load("article_mnist", given)
-    split = load_split(dataset, spec.data, spec.seed)
+    split = load_split(dataset, spec)
     images = join(split.train, split.validation)
     weights = load_weights()
-    result: dict[str, Any] = {"machine": machine(), "images": len(images), "image_size": spec.data.image_size}
+    result: dict[str, Any] = {"machine": machine(), "images": len(images), "image_size": spec.search.image_size[0]}
     for name, recipe in (("extractor", extractor), ("partial", partial)):
         keras.utils.set_random_seed(SEED)
         start = time.perf_counter()
-        found = recipe(images.pixels, images.labels, weights, spec.data.image_size)
+        found = recipe(images.pixels, images.labels, weights, spec.search.image_size[0])
         result[name] = found | {"seconds": time.perf_counter() - start}
         print(
             f"{name}: accuracy {found['accuracy']:.4f}, 95 % interval {found['interval'][0]:.3f} to "

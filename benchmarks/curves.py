@@ -113,7 +113,7 @@ class Recording:
         train, validation = len(problem.split.train), len(problem.split.validation)
         setting = {
             "dataset": name, "classes": problem.split.n_classes, "train": train, "validation": validation,
-            "image_size": spec.data.image_size, "epochs": spec.budget.epochs, "batch_size": spec.budget.batch_size,
+            "image_size": spec.search.image_size[0], "epochs": spec.budget.epochs, "batch_size": spec.budget.batch_size,
             "precision": spec.budget.precision, "seed": spec.seed, "point": list(POINT),
         }  # fmt: skip
         if not self._path.exists():
@@ -159,8 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         })  # fmt: skip
         if network is None:
             set_precision(spec)
-            network = Backbone.vgg16(load_weights(), spec.data.image_size)
-        split = load_split(dataset, spec.data, spec.seed)
+            network = Backbone.vgg16(load_weights())
+        split = load_split(dataset, spec)
         problem = Problem.on(network, spec, split, user_cache() / "features")
         recordings.append(Recording(spec, problem, dataset.name))
     for number, strategy in enumerate(draw(spec, arguments.configurations)):

@@ -40,11 +40,13 @@ from harness.training.problem import Problem
 from harness.training.trial import run_trial
 
 STRATEGIES = [
-    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("fine_tune_all", 0, "average", (512,), 0.2, "sgd", 1e-4),  # compiled already, except its head
-    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
+    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4, image_size=224),
+    Strategy(
+        "fine_tune_all", 0, "average", (512,), 0.2, "sgd", 1e-4, image_size=224
+    ),  # compiled already, except its head
+    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4, image_size=224),
+    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4, image_size=224),
+    Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3, image_size=224),
 ]
 PRODUCT_SIDE = 8192
 COPIED = 2**30  # values of 2 bytes
@@ -141,7 +143,7 @@ def main() -> None:
     sizes = {"data.train_size": arguments.train_size, "data.validation_size": arguments.validation_size}
     asked |= {key: size for key, size in sizes.items() if size is not None}
     spec, dataset = StudySpec.load(arguments.study, asked)
-    size, batch = spec.data.image_size, spec.budget.batch_size
+    size, batch = spec.search.image_size[0], spec.budget.batch_size
     most = ceilings(size, batch, arguments.precision)
     rates = [conv["flops"] / conv["forward"] for conv in most["convolutions"]]
     rate = max(most["product"], *rates)
@@ -150,7 +152,7 @@ def main() -> None:
         f"{max(rates) / 1e12:.0f}, copy {most['copy'] / 1e12:.2f} TB/s",
         flush=True,
     )
-    split = load_split(dataset, spec.data, spec.seed)
+    split = load_split(dataset, spec)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem.vgg16(spec, split, load_weights(), Path(folder))

@@ -35,7 +35,7 @@ def resident(problem: Problem, trials: int) -> Iterator[float]:
         frozen = least + turn % (most - least + 1)
         head = (64 + number, 64, 32)[: turn % (MOST_HIDDEN_LAYERS + 1)]
         optimizer = OPTIMIZERS[turn // 2 % 2]
-        strategy = Strategy(kind, frozen, POOLINGS[turn % 3], head, 0.1, optimizer, 1e-4)
+        strategy = Strategy(kind, frozen, POOLINGS[turn % 3], head, 0.1, optimizer, 1e-4, image_size=32)
         run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)
         gc.collect()
         yield psutil.Process().memory_info().rss / 2**20
@@ -53,7 +53,7 @@ def main() -> None:
     set_precision(spec)
     curve = []
     with tempfile.TemporaryDirectory() as folder:
-        problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), Path(folder))
+        problem = Problem.vgg16(spec, load_split(dataset, spec), load_weights(), Path(folder))
         for number, megabytes in enumerate(resident(problem, arguments.trials), start=1):
             curve.append(megabytes)
             if number % 10 == 0:

@@ -37,11 +37,11 @@ def strategies(width: int) -> list[Strategy]:
     """
     head = (width,)
     return [
-        Strategy("feature_extraction", 13, "average", head, 0.2, "adam", 3e-3),
-        Strategy("freeze_first_k", 10, "average", head, 0.2, "adam", 3e-4),
-        Strategy("freeze_first_k", 5, "average", head, 0.2, "adam", 2e-4),
-        Strategy("fine_tune_all", 0, "average", head, 0.2, "adam", 1e-4),
-        Strategy("from_scratch", 0, "average", head, 0.2, "adam", 5e-4),
+        Strategy("feature_extraction", 13, "average", head, 0.2, "adam", 3e-3, image_size=32),
+        Strategy("freeze_first_k", 10, "average", head, 0.2, "adam", 3e-4, image_size=32),
+        Strategy("freeze_first_k", 5, "average", head, 0.2, "adam", 2e-4, image_size=32),
+        Strategy("fine_tune_all", 0, "average", head, 0.2, "adam", 1e-4, image_size=32),
+        Strategy("from_scratch", 0, "average", head, 0.2, "adam", 5e-4, image_size=32),
     ]
 
 
@@ -50,7 +50,7 @@ def plain_trial(strategy: Strategy, problem: Problem, weights: Path, seed: int) 
     keras.backend.clear_session()
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
-    size, budget = problem.spec.data.image_size, problem.spec.budget
+    size, budget = problem.spec.search.image_size[0], problem.spec.budget
     train, validation = (
         (
             keras.applications.vgg16.preprocess_input(np.array(resized(part.pixels, size))),
@@ -82,7 +82,7 @@ def main() -> None:
     weights = load_weights()
     rows: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), weights, Path(folder) / "cache")
+        problem = Problem.vgg16(spec, load_split(dataset, spec), weights, Path(folder) / "cache")
         file = Path(folder) / "notop.weights.h5"
         save_weights(weights.tensors, file)
         for repeat in range(arguments.repeats):

@@ -38,7 +38,7 @@ def main() -> None:
         problems = {}
         for precision in PRECISIONS:
             spec, dataset = StudySpec.load(arguments.study, {"budget.precision": precision})
-            split = load_split(dataset, spec.data, spec.seed)
+            split = load_split(dataset, spec)
             problems[precision] = Problem.vgg16(spec, split, weights, Path(folder))
         rows = []
         for seed in range(arguments.seeds):

@@ -44,9 +44,9 @@ from harness.training.problem import Problem
 
 PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 STRATEGIES = [  # from_scratch takes the same steps as fine_tune_all
-    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4),
+    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4, image_size=32),
+    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4, image_size=32),
+    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4, image_size=32),
 ]
 SIDE = 2048  # of the matrices of the plain product
 
@@ -117,7 +117,7 @@ def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
     budget = problem.spec.budget
     for strategy in STRATEGIES:
         start, clock = problem.start(strategy), Clock()
-        train, validation, _ = problem.parts(start, clock)
+        train, validation, _ = problem.parts(start, problem.spec.search.image_size[0], clock)
         network = problem.networks.for_strategy(strategy, start)
         schedule = Schedule(1, budget.batch_size, "adam", 1e-4)
         step = compile_step(problem.steps, network, train, validation, schedule, clock)
@@ -179,7 +179,7 @@ def bound(rates: Mapping[Shape, Rates], convolutions: list[Shape], trained: list
 def measure(problem: Problem, rounds: int) -> dict[str, Any]:
     """Measure kernels, peaks and steps in the precision of ``problem``."""
     spec = problem.spec
-    size, batch, dtype = spec.data.image_size, spec.budget.batch_size, spec.budget.precision
+    size, batch, dtype = spec.search.image_size[0], spec.budget.batch_size, spec.budget.precision
     convolutions = layers(size)
     ready = steps(problem)
     calls: dict[Any, Call] = {"product": product(dtype)} | {name: call for name, (_, _, call) in ready.items()}
@@ -193,7 +193,7 @@ def measure(problem: Problem, rounds: int) -> dict[str, Any]:
     peak = max(kernel["forward"]["best"] for kernel in rates.values())
     rows = []
     for name, (strategy, start, _) in ready.items():
-        work = batch * step_cost(problem.backbone.architecture, strategy, problem.split.n_classes, size, start)
+        work = batch * step_cost(problem.backbone.architecture, strategy, problem.split.n_classes, start)
         reached = rate(work, seconds[name])
         most = bound(rates, convolutions[start:], convolutions[strategy.frozen :])
         rows.append({
@@ -243,7 +243,7 @@ def main() -> None:
         for precision in PRECISIONS:
             asked = {"budget.precision": precision, "data.train_size": 64, "data.validation_size": 32}
             spec, dataset = StudySpec.load("mnist", asked)
-            problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), weights, Path(folder))
+            problem = Problem.vgg16(spec, load_split(dataset, spec), weights, Path(folder))
             found[precision] = measure(problem, arguments.repeats)
             show(precision, found[precision])
     write("roofline", {"machine": machine(), "repeats": arguments.repeats, "precisions": found})

@@ -44,8 +44,8 @@ from harness.training.trial import run_trial
 
 TRIALS, IMAGES, SIZES = (10, 100, 1_000, 3_000), (1_000, 10_000), (32, 64, 96, 160, 224)
 LARGEST = {"trials": 10_000, "images": 60_000}
-EXTRACTION = Strategy("feature_extraction", N_CONVS, "average", (256,), 0.2, "adam", 3e-3)
-FROZEN = Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 3e-4)
+EXTRACTION = Strategy("feature_extraction", N_CONVS, "average", (256,), 0.2, "adam", 3e-3, image_size=32)
+FROZEN = Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 3e-4, image_size=32)
 PROFILE = {"n_images": 2000, "class_sizes": [200] * CLASSES, "similar": False, "similarity": None}
 DATA = {
     "dataset": "mnist", "classes": CLASSES, "class_names": [str(i) for i in range(CLASSES)], "n_train": 2000,
@@ -79,7 +79,7 @@ def features_and_trial(images: int, folder: Path) -> dict[str, float]:
     begin = time.perf_counter()
     problem = _problem(folder, **{"data.train_size": images})
     ready = time.perf_counter()
-    problem.parts(N_CONVS, Clock())
+    problem.parts(N_CONVS, problem.spec.search.image_size[0], Clock())
     computed = time.perf_counter()
     result = run_trial(EXTRACTION, problem, seed=0, on_checkpoint=lambda curve: None)
     assert result.status == "complete" and result.features_cached
@@ -90,7 +90,7 @@ def small_trial(size: int, folder: Path) -> dict[str, float]:
     """Return the seconds of a trial on few images of so many pixels a side."""
     problem = _problem(
         folder,
-        **{"data.image_size": size, "data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1},
+        **{"search.image_size": size, "data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1},
     )
     begin = time.perf_counter()
     result = run_trial(FROZEN, problem, seed=0, on_checkpoint=lambda curve: None)
@@ -100,7 +100,7 @@ def small_trial(size: int, folder: Path) -> dict[str, float]:
 
 def _problem(folder: Path, **asked: Any) -> Problem:
     spec, dataset = StudySpec.load("mnist", asked)
-    return Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), folder)
+    return Problem.vgg16(spec, load_split(dataset, spec), load_weights(), folder)
 
 
 def point(measure: Callable[[int, Path], dict[str, float]], amount: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", action="store_true", help="make the reference again first")
     arguments = parser.parse_args()
-    cache = FeatureCache(user_cache() / "features", Backbone.vgg16(load_weights(), IMAGE_SIZE), max_bytes=8 * 10**9)
+    cache = FeatureCache(user_cache() / "features", Backbone.vgg16(load_weights()), max_bytes=8 * 10**9)
     if arguments.reference:
         make_reference(cache)
     reference = load_reference()
@@ -86,7 +86,7 @@ def make_reference(cache: FeatureCache) -> None:
     }
     np.savez_compressed(
         shipped_folder("datasets") / "imagenet_reference.npz",
-        features=block5_averages(images, cache).astype(np.float16),
+        features=block5_averages(images, cache, IMAGE_SIZE).astype(np.float16),
         image_size=np.int64(IMAGE_SIZE),
         weights=np.str_(cache.backbone.weights.digest),
         provenance=np.str_(json.dumps(provenance)),
@@ -98,8 +98,8 @@ def measure(name: str, reference: Reference, cache: FeatureCache) -> dict[str, A
     dataset = DatasetSpec(name=name, file=SHARED / f"{name}.npz")
     drawn = draw(dataset, DataSpec(dataset=name), seed=0)
     own, pool = drawn.some(SAMPLE, IMAGE_SIZE), drawn.some(POOL, IMAGE_SIZE)
-    features = block5_averages(pool, cache)
-    figures = asdict(compare(block5_averages(own, cache), own.labels, reference))
+    features = block5_averages(pool, cache, IMAGE_SIZE)
+    figures = asdict(compare(block5_averages(own, cache, IMAGE_SIZE), own.labels, reference))
     draws = np.random.default_rng(1)
     spread = {}
     for n in SIZES:

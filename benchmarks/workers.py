@@ -39,7 +39,9 @@ from harness.training.flops import Cost, trial_cost
 from harness.training.trial import OnCheckpoint
 
 EPOCHS, IMAGES, CLASSES = 3, 2000, 10
-ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "small and dissimilar")
+ADVICE = Advice(
+    2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32), "small and dissimilar"
+)
 
 
 class Waiting:
@@ -51,7 +53,7 @@ class Waiting:
         self.backbone = SimpleNamespace(architecture=VGG16)
 
     def cost(self, strategy: Strategy) -> Cost:
-        return trial_cost(VGG16, strategy, CLASSES, 32, IMAGES, 10**9)
+        return trial_cost(VGG16, strategy, CLASSES, IMAGES, 10**9)
 
     def run_trial(self, strategy: Strategy, _: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
         cost = self.cost(strategy)

@@ -26,6 +26,7 @@ _SHOWN = (
     Column("number", "trial", "integer"),
     Column("strategy", "strategy", "text"),
     Column("frozen", "k", "integer"),
+    Column("image_size", "px", "integer"),
     *(Column(f"val_{metric}", f"validation {name}", "accuracy") for metric, name in METRIC_NAMES.items()),
     Column("train_flops", "training TFLOP", "tflop"),
     Column("saved_flops", "unspent TFLOP", "tflop"),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.arguments import Parser, recorded_command
+from harness.core.clock import seconds_of
 from harness.core.errors import HarnessError, SpecError, StorageError
 from harness.core.paths import DEFAULT_STORAGE, RESULTS
 from harness.core.processes import stop_on_sigterm
@@ -70,6 +71,14 @@ def add_weights(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5); found or downloaded if not given"
     )
+
+
+def duration(text: str) -> float:
+    """Parse the value of a time option, as `seconds_of` does, for the parser."""
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_moved_data(parser: argparse.ArgumentParser) -> None:

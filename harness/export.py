@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         store = Store(arguments.storage)
         winner = _confirmed(Winner.of(store, arguments.study, arguments.trial), store)
         dataset = command.dataset_of(store, arguments.study, arguments.data)
-    split = load_split(dataset, winner.study.data, winner.study.seed)
+    split = load_split(dataset, winner.study)
     weights = load_weights(arguments.weights)
     command.say(
         f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "

@@ -156,8 +156,8 @@ def study_file(digits: DatasetSpec, tmp_path: Path) -> Path:
         train_size = 96
         validation_size = 48
         test_size = 30
-        image_size = 32
         [search]
+        image_size = 32
         head_width = [4, 4096]
         [search.learning_rate]
         feature_extraction = [1e-4, 1e-2]
@@ -182,4 +182,4 @@ def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
     from tests.helpers import tiny
 
     spec, dataset = StudySpec.load(str(study_file))
-    return tiny.tiny_problem(spec, load_split(dataset, spec.data, 0), tmp_path / "cache")
+    return tiny.tiny_problem(spec, load_split(dataset, spec), tmp_path / "cache")

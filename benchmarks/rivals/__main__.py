@@ -73,7 +73,7 @@ def pins() -> dict[str, list[str]]:
 
 def save_images(spec: StudySpec, dataset: DatasetSpec, file: Path) -> Ruler:
     """Write the study's training and validation set, scaled to VGG16's input, and return its ruler."""
-    split, size = load_split(dataset, spec.data, spec.seed), spec.data.image_size
+    split, size = load_split(dataset, spec), spec.search.image_size[0]
     arrays = {}
     for name, part in {"train": split.train, "validation": split.validation}.items():
         arrays |= {f"{name}_pixels": np.array(resized(part.pixels, size)), f"{name}_labels": part.labels}

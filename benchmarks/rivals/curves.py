@@ -42,13 +42,13 @@ class Ruler:
     def flops(self, strategy: Strategy, epoch: int) -> float:
         """Return the FLOPs of ``epoch`` epochs of ``strategy``."""
         images = self.n_train + self.n_validation
-        cost = trial_cost(VGG16, strategy, self.n_classes, self.image_size, images, self.cache_bytes)
+        cost = trial_cost(VGG16, strategy, self.n_classes, images, self.cache_bytes)
         return cost.at(self.n_train, epoch)
 
     def most_expensive(self, layers: int, width: int) -> float:
         """Return the FLOPs of a whole trial of all convolutions with the largest head, where hypervolumes end."""
         head = (width,) * layers
-        return self.flops(Strategy("fine_tune_all", 0, "average", head, 0.0, "adam", 1e-4), self.epochs)
+        return self.flops(Strategy("fine_tune_all", 0, "average", head, 0.0, "adam", 1e-4, image_size=32), self.epochs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
     scores = frame[rows.score].tolist()
     scales = {
         "strategy": _names(frame["strategy"].tolist(), KINDS),
+        "image size": _numbers(frame["image_size"].tolist(), sorted(set(frame["image_size"].tolist()))),
         "k, frozen convolutions": _numbers(frame["frozen"].tolist(), (0, 2, 4, 7, 10, 13)),
         "pooling": _names(frame["pooling"].tolist(), POOLINGS),
         "hidden units, log scale": _logs([max(n, 1) for n in units], {1: "none"}),

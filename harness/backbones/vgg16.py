@@ -1,5 +1,6 @@
 """VGG16 as one set of layers and variables, shared by all trials and reset between them."""
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +28,7 @@ class Backbone:
     """
 
     def __init__(self, model: keras.Model, weights: Weights) -> None:
-        self.image_size: int = model.input_shape[1]
+        """``model`` takes images of any size. ``prepare`` returns the layer that makes raw images its input."""
         self.weights = weights
         self.layers: list[keras.layers.Layer] = model.layers[1:]
         self.convs: list[keras.layers.Conv2D] = [
@@ -41,18 +42,18 @@ class Backbone:
 
             use_fast_kernels(self.convs)
         self.architecture: tuple[Conv, ...] = tuple(self._describe(i) for i in range(len(self.convs)))
-        self.prepare = Prepare(self.image_size)
+        self.prepare = functools.cache(Prepare)
         self._passes: dict[tuple[str, tuple[int, ...]], Callable[[Any], Any]] = {}
 
     @classmethod
-    def vgg16(cls, weights: Weights, image_size: int, dtype: str | None = None) -> "Backbone":
-        """Build the real one, for square images of ``image_size`` >= 32 pixels.
+    def vgg16(cls, weights: Weights, dtype: str | None = None) -> "Backbone":
+        """Build the real one, for square images of 32 pixels or more.
 
         The layers are those of ``keras.applications.VGG16``, which would draw 15 million weights that are never used.
         ``dtype`` is the layers' dtype policy, by default the process's.
         """
         keep_compiled()
-        inputs = values = keras.Input((image_size, image_size, RGB))
+        inputs = values = keras.Input((None, None, RGB))
         for conv in VGG16:
             values = keras.layers.Conv2D(
                 conv.out_channels,
@@ -66,15 +67,6 @@ class Backbone:
             if conv.pool_after:
                 values = keras.layers.MaxPooling2D(2, name=f"{conv.name.partition('_')[0]}_pool", dtype=dtype)(values)
         return cls(keras.Model(inputs, values), weights)
-
-    @property
-    def images_at_once(self) -> int:
-        """The batch size of a pass without gradients.
-
-        On a processor it is small for large images: a map of the first block takes 13 MB at 224x224, in float32, and
-        two are in memory at the same time. Training takes more than that on a GPU.
-        """
-        return 128 if on_gpu() else max(1, min(128, 128 * 96**2 // self.image_size**2))
 
     def load(self, *, pretrained: bool, seed: int) -> None:
         """Set every convolution to its ImageNet tensors, or draw new ones (He et al. 2015, uniform; zero biases).
@@ -97,14 +89,15 @@ class Backbone:
             conv.kernel.assign(kernel)
             conv.bias.assign(bias)
 
-    def forward(self, values: Any, start: int, end: int) -> Any:
-        """Run a batch of outputs of convolution ``start`` (raw images where it is 0) up to convolution ``end``.
+    def forward(self, values: Any, start: int, end: int, image_size: int) -> Any:
+        """Run a batch of outputs of convolution ``start`` (raw images where it is 0, which become squares of
+        ``image_size``) up to convolution ``end``.
 
         The layers run in inference mode. Each convolution is compiled by itself, with its pool, so that every ``start``
         and ``end`` share them. What lies between two would have to be written to memory in any case.
         """
         if start == 0 < end:
-            values = self._pass([self.prepare], values)
+            values = self._pass([self.prepare(image_size)], values)
         elif start < end:  # stored in float32, but the convolution before would give another type
             values = ops.cast(values, self.convs[start].compute_dtype)
         for number in range(start, end):
@@ -136,8 +129,8 @@ class Backbone:
         for layer in self.layers:
             if layer in self.convs:
                 layer.activation = jax_kernels.relu
-            elif all(side % 2 == 0 for side in layer.input.shape[1:3]):
-                layer.call = jax_kernels.max_pool
+            else:
+                layer.call = functools.partial(jax_kernels.max_pool_of, layer.call)
 
     def _describe(self, index: int) -> Conv:
         conv = self.convs[index]

@@ -101,7 +101,7 @@ def confirm(
     may_open(store, request.study, request.reopen)
     nobody_works_on(store, request.study)
     spec = StudySpec.model_validate(row.spec)
-    split = load_split(request.dataset, spec.data, spec.seed)
+    split = load_split(request.dataset, spec)
     check_same_images(row, split)
     weights = load_weights(request.weights)
     try:

@@ -9,8 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from harness.core.clock import seconds_of
 from harness.core.errors import SpecError
 from harness.core.results import BaselineName, Metric
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
@@ -20,6 +21,11 @@ ANY_IMAGES = "images"
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
+IMAGE_SIZES = (32, 512)
+"""The smallest and the largest side of an image in pixels. VGG16 halves it five times."""
+ADVICE_SIZE = 224
+"""Side of the images that VGG16 was trained on, in pixels."""
+_BASELINE_SIZE = 64
 _Spec = TypeVar("_Spec", bound=BaseModel)
 
 
@@ -107,7 +113,6 @@ class DataSpec(_Declared):
         validation_size: By default 20 % of the training set.
         test_size: By default the whole test set, or 20 % of the training set if the data set has no test set.
         max_images: Limit of training and validation images together, if their sizes are not given.
-        image_size: Side in pixels of the square images that the network is given.
         views: Views of each training image that the epochs cycle through: the image itself, then shifts of it (see
             `harness.data.augmentation`).
         flip: Whether half of the views are mirrored; set it if a mirror image is of the same class.
@@ -118,15 +123,23 @@ class DataSpec(_Declared):
     validation_size: Annotated[int, Field(ge=1)] | None = None
     test_size: Annotated[int, Field(ge=1)] | None = None
     max_images: Annotated[int, Field(ge=10)] | None = None
-    image_size: Annotated[int, Field(ge=32, le=512)] = 224
     views: Annotated[int, Field(ge=1)] = 1
     flip: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_is_searched(cls, declared: Any) -> Any:
+        if isinstance(declared, dict) and "image_size" in declared:
+            raise ValueError(f"image_size is searched: write image_size = {declared['image_size']} under [search]")
+        return declared
 
 
 class SearchSpace(_Declared):
     """What the sampler may choose. Ranges include both ends.
 
     Attributes:
+        image_size: Sides in pixels of the square images that the network is given, ascending; also above the images'
+            own size. One number is a list of one.
         strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
         minimum_share: Share of all trials that each strategy gets before the sampler is free.
         learning_rate: The range for each strategy.
@@ -134,6 +147,7 @@ class SearchSpace(_Declared):
         rate_factor: ``two_phase`` only: factor on the learning rate after that.
     """
 
+    image_size: Annotated[tuple[int, ...], Field(min_length=1)] = (ADVICE_SIZE,)
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     frozen: tuple[int, int] = (1, N_CONVS - 1)
@@ -145,6 +159,33 @@ class SearchSpace(_Declared):
     learning_rate: dict[Kind, Range]
     head_share: Range = (0.2, 0.6)
     rate_factor: Range = (0.003, 0.3)
+
+    @property
+    def advice_size(self) -> int:
+        """Return the size at which the article's advice is tried: the largest up to VGG16's own, else the smallest."""
+        return max((size for size in self.image_size if size <= ADVICE_SIZE), default=self.image_size[0])
+
+    @property
+    def baseline_size(self) -> int:
+        """Return the size at which the baselines run, which must not take the search's time: the largest up to 64
+        pixels, which the article's CNN needs, else the smallest."""
+        return max((size for size in self.image_size if size <= _BASELINE_SIZE), default=self.image_size[0])
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, declared: Any) -> Any:
+        return [declared] if isinstance(declared, int) else declared
+
+    @field_validator("image_size")
+    @classmethod
+    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        least, most = IMAGE_SIZES
+        for size in sizes:
+            if not least <= size <= most:
+                raise ValueError(f"give sizes of {least} to {most} pixels, but got {size}")
+        if list(sizes) != sorted(set(sizes)):
+            raise ValueError(f"give each size once and in ascending order, {sorted(set(sizes))}, but got {list(sizes)}")
+        return sizes
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -170,13 +211,18 @@ class SearchSpace(_Declared):
         return self
 
 
+def _seconds(declared: Any) -> Any:
+    return seconds_of(declared) if isinstance(declared, str) else declared
+
+
 class Budget(_Declared):
     """How much a study may spend.
 
     Attributes:
         precision: ``auto`` is the faster one on the machine that starts the study.
         max_trial_cost: TFLOP of training.
-        time_limit: Seconds after which no trial starts.
+        time_limit: Seconds that the search plans for, or a text such as ``15m``. No trial starts after it, nor one that
+            is predicted to take more than a third of it or more than what is left.
         cache_size: GB of activations kept on disk. If those of one freeze depth do not fit, they are computed again in
             every epoch.
     """
@@ -186,7 +232,7 @@ class Budget(_Declared):
     batch_size: Annotated[int, Field(ge=1)] = 64
     precision: Precision = "auto"
     max_trial_cost: Annotated[float, Field(gt=0)] | None = None
-    time_limit: Annotated[float, Field(gt=0)] | None = None
+    time_limit: Annotated[float, Field(gt=0), BeforeValidator(_seconds)] | None = None
     cache_size: Annotated[float, Field(gt=0)] = 8.0
 
     @property
@@ -297,6 +343,8 @@ class StudySpec(_Declared):
         declared = _read_toml(path)
         data = declared.get("data")
         others = {f"data.{key}": value for key, value in data.items()} if isinstance(data, dict) else {}
+        if isinstance(space := declared.get("search"), dict) and "image_size" in space:
+            others["search.image_size"] = space["image_size"]
         if any(others.get(key, value) != value for key, value in overrides.items()):
             declared.pop("description", None)
         for key, value in overrides.items():

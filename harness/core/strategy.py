@@ -45,6 +45,7 @@ class Strategy:
         head_epochs: ``two_phase`` only, else 0: epochs of its first phase, which trains the head on the frozen
             network. The second phase also trains the convolutions after k.
         rate_factor: ``two_phase`` only, else 1: the second phase's peak learning rate over the first's.
+        image_size: Side in pixels of the square images that the network is given. VGG16 was trained at 224.
     """
 
     kind: Kind
@@ -56,6 +57,7 @@ class Strategy:
     learning_rate: float
     head_epochs: int = 0
     rate_factor: float = 1.0
+    image_size: int = 224
 
     def __post_init__(self) -> None:
         if len(self.head) > MOST_HIDDEN_LAYERS:
@@ -89,6 +91,7 @@ class Strategy:
         """
         return (
             len(self.phases) >= len(other.phases)
+            and self.image_size >= other.image_size
             and self.frozen <= other.frozen
             and (self.pooling == "flatten" or other.pooling != "flatten")
             and (self.optimizer == "adam" or other.optimizer == "sgd")
@@ -97,14 +100,14 @@ class Strategy:
         )
 
     def label(self) -> str:
-        """Return a few words for tables and hovers: ``freeze_first_k k=5, average, 512-256, adam 0.0003``."""
+        """Return a few words for tables and hovers: ``freeze_first_k k=5 at 64 px, average, 512-256, adam 0.0003``."""
         depth = f" k={self.frozen}" if self.kind in ("freeze_first_k", "two_phase") else ""
         head = "-".join(map(str, self.head)) or "no hidden layer"
         rates = f"{self.learning_rate:.2g}"
         if self.head_epochs:
             epochs = f"{self.head_epochs} epoch{'s' if self.head_epochs > 1 else ''}"
             rates = f"{rates} on the head for {epochs}, then {self.learning_rate * self.rate_factor:.2g}"
-        return f"{self.kind}{depth}, {self.pooling}, {head}, {self.optimizer} {rates}"
+        return f"{self.kind}{depth} at {self.image_size} px, {self.pooling}, {head}, {self.optimizer} {rates}"
 
     def as_row(self) -> dict[str, Any]:
         """Return the columns of a stored result: ``kind`` as ``strategy``, the widths as ``512-256``."""

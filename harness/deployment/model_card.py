@@ -51,7 +51,7 @@ def model_card(
     ``environment`` is what the training ran on; ``files`` says of each file of the export what it is.
     """
     study, strategy = winner.study, winner.strategy
-    size, (height, width, *colours) = study.data.image_size, split.train.pixels.shape[1:]
+    size, (height, width, *colours) = strategy.image_size, split.train.pixels.shape[1:]
     weights = (
         f"The convolutions began as VGG16's, trained on ImageNet: {WEIGHTS_LICENCE}. Name its authors where you use "
         "this model."

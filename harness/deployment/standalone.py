@@ -34,7 +34,7 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> 
     `harness.data.decoding`.
     """
     height, width, *colours = shape
-    size = backbone.image_size
+    size = network.image_size
     layers: list[keras.layers.Layer] = [
         keras.layers.Resizing(
             height, width, "bicubic", crop_to_aspect_ratio=True, antialias=True, name="fit", dtype="uint8"

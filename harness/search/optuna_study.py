@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.core.results import Standing, Status
 from harness.search.planned import PlannedStorage
-from harness.search.sampler import experimental
+from harness.search.sampler import experimental, sampler
 from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
@@ -26,7 +26,11 @@ def open_study(store: Store, name: str) -> optuna.Study:
     """Open the Optuna study of that name, or create it: the study's metric is maximized, training FLOPs minimized."""
     row = store.studies.get(name)
     study = optuna.create_study(
-        storage=PlannedStorage(store, name), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
+        storage=PlannedStorage(store, name),
+        study_name=name,
+        directions=["maximize", "minimize"],
+        load_if_exists=True,
+        sampler=sampler(row.spec["seed"], 0),  # it marks what was over budget, whoever closes the trial
     )
     with experimental():
         study.set_metric_names([f"val_{row.metric}", "train_flops"])

@@ -47,23 +47,25 @@ Counts = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the trials of a study have in common."""
+    """What the trials of a study have in common. Baselines run at ``baseline_size`` pixels."""
 
     architecture: Architecture
-    image_size: int
     n_classes: int
     n_train: int
     n_validation: int
     batch_size: int
     max_bytes: int
     views: int = 1
+    baseline_size: int = 32
 
     @classmethod
     def of(cls, spec: StudySpec, data: Mapping[str, Any], architecture: Architecture = VGG16) -> "Setting":
         """Return the setting of a stored study, from its ``spec`` and ``data``."""
         budget = spec.budget
         sizes = data["classes"], data["n_train"], data["n_validation"]
-        return cls(architecture, spec.data.image_size, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views)
+        return cls(
+            architecture, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views, spec.search.baseline_size
+        )
 
     def counts(self, strategy: Strategy, epochs: int) -> Counts:
         """Count what ``strategy`` does in so many epochs on its own, as it is charged for."""
@@ -75,7 +77,7 @@ class Setting:
     def baseline(self, row: Mapping[Any, Any]) -> Counts | None:
         """Count what the baseline of a stored result did that a trial does too; None where that is nothing."""
         if row["name"] == "linear_probe":
-            prefix = prefix_cost(self.architecture, self.image_size)
+            prefix = prefix_cost(self.architecture, self.baseline_size)
             return _counts(
                 features={"stored": prefix * self.n_train * self.views},
                 evaluation={"stored": prefix * self.n_validation},
@@ -84,17 +86,17 @@ class Setting:
             return None
         steps = self._steps(int(row["epochs"]))
         updates = (
-            steps * self.image_size**2 * RGB * MLP_HIDDEN[0] if row["name"] == "mlp" else 0
+            steps * self.baseline_size**2 * RGB * MLP_HIDDEN[0] if row["name"] == "mlp" else 0
         )  # of its first layer, most of it
         return _counts(train={"step": steps, "weight": updates, "late": row["train_flops"]})
 
     def _phase(self, phase: Strategy, epochs: int) -> Counts:
-        size, k, architecture = self.image_size, phase.frozen, self.architecture
+        size, k, architecture = phase.image_size, phase.frozen, self.architecture
         n_stored = self.views * self.n_train + self.n_validation
         start = cached_start(architecture, k, size, n_stored, self.max_bytes)
         prefix, whole = prefix_cost(architecture, size, start), prefix_cost(architecture, size)
         frozen = prefix_cost(architecture, size, k) - prefix
-        training = step_cost(architecture, phase, self.n_classes, size, start) - frozen
+        training = step_cost(architecture, phase, self.n_classes, start) - frozen
         # A step is three forward passes, near enough to tell the blocks apart.
         early = 3 * max(0.0, prefix_cost(architecture, size, _EARLY) - prefix_cost(architecture, size, k))
         images = self.n_train * epochs
@@ -121,7 +123,7 @@ class Setting:
 
     def _weights(self, strategy: Strategy) -> int:
         """Count the trainable weights."""
-        height, width, channels = feature_shape(self.architecture, len(self.architecture), self.image_size)
+        height, width, channels = feature_shape(self.architecture, len(self.architecture), strategy.image_size)
         inputs = channels * (height * width if strategy.pooling == "flatten" else 1)
         trained = sum(9 * c.in_channels * c.out_channels for c in self.architecture[strategy.frozen :])
         for units in (*strategy.head, self.n_classes):

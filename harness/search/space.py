@@ -12,10 +12,14 @@ from harness.core.strategy import Kind, OptimizerName, Pooling, Strategy, depths
 def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     """Draw a strategy from the study's space.
 
-    A parameter is asked for only where it means something: k only for ``freeze_first_k`` and ``two_phase``, dropout
-    only after a hidden layer, pooling only where the last feature map is larger than one point.
+    A parameter is asked for only where it means something: the image size only where there are several, k only for
+    ``freeze_first_k`` and ``two_phase``, dropout only after a hidden layer, pooling only where the last feature map is
+    larger than one point.
     """
     space = spec.search
+    size = space.image_size[0]
+    if len(space.image_size) > 1:
+        size = trial.suggest_categorical("image_size", space.image_size)
     kind = cast(Kind, trial.suggest_categorical("strategy", space.strategies))
     frozen, _ = depths(kind)
     if kind == "freeze_first_k":
@@ -23,7 +27,7 @@ def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     if kind == "two_phase":
         frozen = trial.suggest_int("frozen_two_phase", 0, space.frozen[1])
     pooling = space.pooling[0]
-    if _pooling_matters(spec):
+    if _pooling_matters(size):
         pooling = cast(Pooling, trial.suggest_categorical("pooling", space.pooling))
     hidden = trial.suggest_int("hidden_layers", *space.hidden_layers)
     head = tuple(trial.suggest_int(f"width_{i}", *space.head_width, log=True) for i in range(1, hidden + 1))
@@ -31,10 +35,10 @@ def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     optimizer = cast(OptimizerName, trial.suggest_categorical("optimizer", space.optimizer))
     rate = trial.suggest_float(f"learning_rate_{kind}", *space.learning_rate[kind], log=True)
     if kind != "two_phase":
-        return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate)
+        return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, image_size=size)
     epochs = trial.suggest_int("head_epochs", *spec.head_epochs)
     factor = trial.suggest_float("rate_factor", *space.rate_factor, log=True)
-    return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, epochs, factor)
+    return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, epochs, factor, size)
 
 
 def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
@@ -45,7 +49,9 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
     if strategy.kind == "two_phase":
         params["frozen_two_phase"] = strategy.frozen
         params |= {"head_epochs": strategy.head_epochs, "rate_factor": strategy.rate_factor}
-    if _pooling_matters(spec):
+    if len(spec.search.image_size) > 1:
+        params["image_size"] = strategy.image_size
+    if _pooling_matters(strategy.image_size):
         params["pooling"] = strategy.pooling
     params["hidden_layers"] = len(strategy.head)
     params |= {f"width_{i}": width for i, width in enumerate(strategy.head, start=1)}
@@ -64,6 +70,7 @@ def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
     space, problems = spec.search, []
     choices: dict[str, Sequence[Any]] = {
         "strategy": space.strategies, "pooling": space.pooling, "optimizer": space.optimizer,
+        "image_size": space.image_size,
     }  # fmt: skip
     ranges: dict[str, tuple[float, float]] = {
         "frozen": space.frozen, "frozen_two_phase": (0, space.frozen[1]),
@@ -82,5 +89,5 @@ def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
     return problems
 
 
-def _pooling_matters(spec: StudySpec) -> bool:
-    return spec.data.image_size >= 64  # below, five halvings leave a single point
+def _pooling_matters(image_size: int) -> bool:
+    return image_size >= 64  # below, five halvings leave a single point

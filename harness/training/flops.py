@@ -99,7 +99,6 @@ def trial_cost(
     architecture: Architecture,
     strategy: Strategy,
     n_classes: int,
-    image_size: int,
     n_images: int,
     max_bytes: int,
     views: int = 1,
@@ -112,21 +111,21 @@ def trial_cost(
     """
 
     def phase(part: Strategy) -> Cost:
-        start = cached_start(architecture, part.frozen, image_size, n_images, max_bytes)
+        start = cached_start(architecture, part.frozen, part.image_size, n_images, max_bytes)
         return Cost(
-            prefix=views * prefix_cost(architecture, image_size, start),
-            per_image=step_cost(architecture, part, n_classes, image_size, start),
+            prefix=views * prefix_cost(architecture, part.image_size, start),
+            per_image=step_cost(architecture, part, n_classes, start),
         )
 
     first, *second = map(phase, strategy.phases)
     return replace(first, epochs=strategy.head_epochs, then=second[0]) if second else first
 
 
-def step_cost(architecture: Architecture, strategy: Strategy, n_classes: int, image_size: int, start: int = 0) -> float:
+def step_cost(architecture: Architecture, strategy: Strategy, n_classes: int, start: int = 0) -> float:
     """Return the FLOPs per image of a training step of ``strategy`` that starts from the output of convolution
     ``start`` <= k."""
-    shape = feature_shape(architecture, len(architecture), image_size)
-    layers = _backbone(architecture, image_size)[start:]
+    shape = feature_shape(architecture, len(architecture), strategy.image_size)
+    layers = _backbone(architecture, strategy.image_size)[start:]
     layers += _head(shape, strategy.pooling, (*strategy.head, n_classes))
     return training_flops(layers, strategy.frozen - start)
 

@@ -1,5 +1,6 @@
 """What a whole trial of each strategy of a study would cost, before anything is run."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from harness.backbones.architecture import VGG16
@@ -29,11 +30,12 @@ def predict_costs(spec: StudySpec, dataset: DatasetSpec) -> tuple[int, list[Pred
     n_stored = spec.data.views * n_train + len(drawn.parts.validation)
 
     def predict(strategy: Strategy) -> PredictedCost:
-        size, most = spec.data.image_size, spec.budget.cache_bytes
-        cost = trial_cost(VGG16, strategy, n_classes, size, n_stored, most, spec.data.views)
+        cost = trial_cost(VGG16, strategy, n_classes, n_stored, spec.budget.cache_bytes, spec.data.views)
         k = f" k={strategy.frozen}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
         frozen = cost.prefix + (cost.then.prefix if cost.then else 0)
-        return PredictedCost(strategy.kind + k, frozen * n_train, cost.at(n_train, spec.budget.epochs))
+        return PredictedCost(
+            f"{strategy.kind}{k} at {strategy.image_size} px", frozen * n_train, cost.at(n_train, spec.budget.epochs)
+        )
 
     strategies = [
         Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-3),
@@ -42,4 +44,7 @@ def predict_costs(spec: StudySpec, dataset: DatasetSpec) -> tuple[int, list[Pred
         Strategy("from_scratch", 0, "average", (), 0.0, "adam", 1e-4),
         *(Strategy("two_phase", k, "average", (), 0.0, "adam", 1e-2, spec.head_epochs[0], 0.1) for k in (10, 7, 5, 0)),
     ]
-    return n_train, [predict(strategy) for strategy in strategies if strategy.kind in spec.search.strategies]
+    searched = [strategy for strategy in strategies if strategy.kind in spec.search.strategies]
+    return n_train, [
+        predict(replace(strategy, image_size=size)) for size in spec.search.image_size for strategy in searched
+    ]

@@ -39,7 +39,7 @@ class Problem:
         Sets Keras's precision for the process.
         """
         set_precision(spec)
-        return cls.on(Backbone.vgg16(weights, spec.data.image_size), spec, split, cache)
+        return cls.on(Backbone.vgg16(weights), spec, split, cache)
 
     @classmethod
     def on(cls, backbone: Backbone, spec: StudySpec, split: Split, cache: Path) -> "Problem":
@@ -52,7 +52,7 @@ class Problem:
         return cached_start(
             self.backbone.architecture,
             strategy.frozen,
-            self.spec.data.image_size,
+            strategy.image_size,
             self._n_stored(),
             self.spec.budget.cache_bytes,
         )
@@ -63,21 +63,23 @@ class Problem:
             self.backbone.architecture,
             strategy,
             self.split.n_classes,
-            self.spec.data.image_size,
             self._n_stored(),
             self.spec.budget.cache_bytes,
             self.spec.data.views,
         )
 
-    def parts(self, start: int, clock: Clock) -> tuple[Part, Part, bool]:
-        """Return the training and validation set after convolution ``start``, and whether both were in the cache.
+    def parts(self, start: int, image_size: int, clock: Clock) -> tuple[Part, Part, bool]:
+        """Return the training and validation set after convolution ``start`` at ``image_size``, and whether both were
+        in the cache.
 
         ``clock`` is charged what computing them takes, whether or not that was done now: the training set's as
         features, the validation set's as evaluation.
         """
         data = self.spec.data
-        views = [self.features.get(view(self.split.train, i, flip=data.flip), start) for i in range(data.views)]
-        validation = self.features.get(self.split.validation, start)
+        views = [
+            self.features.get(view(self.split.train, i, flip=data.flip), start, image_size) for i in range(data.views)
+        ]
+        validation = self.features.get(self.split.validation, start, image_size)
         clock.add("features", sum(found.seconds for found in views))
         clock.add("evaluation", validation.seconds)
         return (

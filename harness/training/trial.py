@@ -93,7 +93,7 @@ def _train(
     phases = strategy.phases
     for number, phase in enumerate(phases, start=1):
         start = problem.start(phase)
-        train, validation, found = problem.parts(start, clock)
+        train, validation, found = problem.parts(start, phase.image_size, clock)
         cached.append(found)
         with clock("compile"):
             network = problem.networks.for_strategy(phase, start)

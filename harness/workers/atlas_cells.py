@@ -62,9 +62,8 @@ class Atlas:
                 dataset=dataset.name,
                 train_size=size,
                 validation_size=self.validation_size,
-                image_size=self.image_size,
             ),
-            search=SearchSpace(learning_rate=rates),
+            search=SearchSpace(image_size=(self.image_size,), learning_rate=rates),
             budget=Budget(trials=len(STRATEGIES), epochs=epochs(size)),
             pruning=Pruning(enabled=False),
             baselines=BaselinesSpec(names=("majority", "linear_probe")),
@@ -112,7 +111,7 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
                 if _finished(store, spec):
                     continue
                 drawn = nested(whole, size)
-                split = drawn.load()
+                split = drawn.load(atlas.image_size)
                 _begin(
                     store,
                     atlas,
@@ -124,7 +123,7 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
                 )
                 if network is None:
                     set_precision(spec)
-                    network = Backbone.vgg16(load_weights(weights), atlas.image_size)
+                    network = Backbone.vgg16(load_weights(weights))
                 if dataset.name not in problems:
                     problems[dataset.name] = Problem.on(network, spec, split, user_cache() / "features")
                 _run_cell(store, replace(problems[dataset.name], spec=spec, split=split), command)
@@ -153,7 +152,8 @@ def _begin(
     measured = dataset.model_copy(update={"similar_to_imagenet": None})  # the map wants a place, not a side
     found = profile(split, measured, similarity, spec.advice)
     where = {"name": atlas.name, "size": spec.data.train_size, "seed": spec.seed}
-    begin_study(store, spec, dataset, drawn, split, found, advise(found, spec.advice.large_at), atlas=where)
+    advice = advise(found, spec.advice.large_at, atlas.image_size)
+    begin_study(store, spec, dataset, drawn, split, found, advice, atlas=where)
 
 
 def _similarity(drawn: Drawn, weights: Path | None, cache_bytes: int) -> Similarity:
@@ -175,8 +175,9 @@ def _run_cell(store: Store, problem: Problem, command: str) -> None:
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
     row = store.studies.get(spec.name)
-    advice = Advice.of(row.advice["scenario"], row.advice["reason"])
-    others = [strategy for strategy in STRATEGIES if strategy != advice.strategy]
+    size = spec.search.advice_size
+    advice = Advice.of(row.advice["scenario"], row.advice["reason"], size)
+    others = [tried for strategy in STRATEGIES if (tried := replace(strategy, image_size=size)) != advice.strategy]
     plan(study, store, spec, advice, [("quota", strategy) for strategy in others])
     run_study_trials(problem, store, command, baselines=True)
     trials = store.trials.frame(spec.name).sort_values("val_accuracy", ascending=False)

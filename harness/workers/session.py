@@ -1,9 +1,7 @@
 """One call of the main job: open everything, then run the baselines and the trials that are missing."""
 
 import logging
-import math
 import multiprocessing
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +13,7 @@ import optuna
 from harness.analysis.rows import Rows
 from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
+from harness.core.clock import TimeLimit
 from harness.core.errors import SpecError
 from harness.core.results import TrialResult
 from harness.core.spec import DatasetSpec, StudySpec
@@ -74,7 +73,7 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
         HarnessError: a user error, such as other images than the study was begun with.
     """
     drawn = draw(request.dataset, request.spec.data, request.spec.seed)
-    split = drawn.load()
+    split = drawn.load(request.spec.search.image_size[-1])
     store = Store(request.storage)
     before = None if request.fresh else store.studies.find(request.spec.name)
     spec = resolve_precision(request.spec, before, lambda: _call_without_keeping_gpu(request, fast_precision))
@@ -104,13 +103,13 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: St
         check_same_problem(before.spec, spec)
         check_same_images(before, split)
         store.studies.revise(spec.name, spec.model_dump(mode="json"))
-        return Advice.of(before.advice["scenario"], before.advice["reason"])
+        return Advice.of(before.advice["scenario"], before.advice["reason"], spec.search.advice_size)
     if request.must_exist:
         raise SpecError(
             f"there is no study {spec.name!r} in {shown(request.storage)} to resume: leave out --resume to begin it"
         )
     found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
-    advice = advise(found, spec.advice.large_at)
+    advice = advise(found, spec.advice.large_at, spec.search.advice_size)
     begin_study(store, spec, request.dataset, drawn, split, found, advice)
     return advice
 
@@ -143,7 +142,6 @@ def begin_study(
         "n_train": len(split.train),
         "n_validation": len(split.validation),
         "n_test": len(split.test),
-        "image_size": spec.data.image_size,
         "majority": split.majority_share(),
         "profile": asdict(found),
         "check": report.as_dict(most=20),
@@ -178,7 +176,6 @@ def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:
 def _work_together(request: Request, store: Store, study: optuna.Study, split: Split) -> None:
     """Run the baselines and the trials: in this process, or in ``workers`` processes or Ray actors."""
     spec = request.spec
-    limit = spec.budget.time_limit
     job = Job(
         study=spec.name,
         storage=request.storage,
@@ -187,7 +184,7 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
         weights=request.weights,
         baselines=True,
         log=request.log,
-        deadline=math.inf if limit is None else time.monotonic() + limit,
+        limit=TimeLimit.start(spec.budget.time_limit),
     )
     progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study))
     try:

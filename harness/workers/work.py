@@ -1,8 +1,6 @@
 """What one worker does, in whatever process: the baselines, then trials until none is left."""
 
 import logging
-import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from harness.backbones import devices
 from harness.backbones.weights import Weights, load_weights
 from harness.core import environment
+from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.errors import DataError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint
@@ -34,8 +33,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know that the storage does not say. ``deadline`` is on this machine's `time.monotonic`;
-    processes that are started for it write to the ``log``."""
+    """What a worker needs to know that the storage does not say. Processes that are started for it write to the
+    ``log``."""
 
     study: str
     storage: str
@@ -43,7 +42,7 @@ class Job:
     command: str
     weights: Path | None = None
     baselines: bool = False
-    deadline: float = math.inf
+    limit: TimeLimit = NO_LIMIT
     log: Path | None = None
 
 
@@ -64,7 +63,7 @@ def work(
         on_trial: callback(number, strategy, result), called after each trial.
         on_checkpoint: callback(checkpoint), called after each epoch of a trial.
         note: callback(text) for lines that the user should see.
-        stop: asked before each trial; no trial begins once it returns True, or after the job's deadline.
+        stop: asked before each trial; no trial begins once it returns True, or after the job's time limit.
 
     Raises:
         HarnessError: a user error, such as an unknown study or other images than it was begun with.
@@ -72,7 +71,7 @@ def work(
     store = retry_while_unavailable(lambda: Store(job.storage))
     row = retry_while_unavailable(lambda: store.studies.get(job.study))
     spec = StudySpec.model_validate(row.spec)
-    split = split or load_split(job.dataset, spec.data, spec.seed)
+    split = split or load_split(job.dataset, spec)
     check_same_images(row, split)
     weights = load_weights(job.weights)
     for reason in weights.notes:
@@ -87,7 +86,8 @@ def work(
         on_trial=on_trial,
         on_checkpoint=on_checkpoint,
         note=note,
-        stop=lambda: time.monotonic() > job.deadline or stop(),
+        stop=stop,
+        limit=job.limit,
     )
 
 
@@ -101,6 +101,7 @@ def run_study_trials(
     on_checkpoint: Callable[[Checkpoint], None] = lambda _: None,
     note: Callable[[str], None] = log.info,
     stop: Callable[[], bool] = lambda: False,
+    limit: TimeLimit = NO_LIMIT,
 ) -> None:
     """Score layers and run baselines where asked for, then run trials: `work` once everything is loaded."""
     with recorded_session(store, problem.spec, problem.backbone.weights, command) as session:
@@ -108,7 +109,7 @@ def run_study_trials(
             _score_layers(store, problem)
             _run_baselines(store, problem, session, note)
         study = retry_while_unavailable(lambda: open_study(store, problem.spec.name))
-        Worker(study, store, problem, session, on_checkpoint).run(on_trial, stop=stop)
+        Worker(study, store, problem, session, on_checkpoint, limit).run(on_trial, stop=stop)
 
 
 def check_same_images(row: StudyRow, split: Split) -> None:
@@ -143,7 +144,8 @@ def _score_layers(store: Store, problem: Problem) -> None:
     row = retry_while_unavailable(lambda: store.studies.find(name))
     if row is not None and "layer_scores" not in row.data:
         try:
-            scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone)]
+            size = problem.spec.search.baseline_size
+            scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone, size)]
         except Exception as error:
             if (reason := out_of_memory(error)) is None:
                 raise

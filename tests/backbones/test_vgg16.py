@@ -22,14 +22,14 @@ def backbone() -> Backbone:
 
 
 def test_the_real_network_is_the_architecture_that_costs_are_counted_for() -> None:
-    real = Backbone.vgg16(tiny_weights(), 32)
+    real = Backbone.vgg16(tiny_weights())
     assert real.architecture == VGG16
     assert len(real.convs) == N_CONVS
 
 
 def test_the_real_network_is_that_of_keras() -> None:
-    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(48, 48, 3)).layers[1:]
-    for layer, its in zip(Backbone.vgg16(tiny_weights(), 48).layers, theirs, strict=True):
+    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(None, None, 3)).layers[1:]
+    for layer, its in zip(Backbone.vgg16(tiny_weights()).layers, theirs, strict=True):
         ours, kerass = (each.get_config() | {"kernel_initializer": None} for each in (layer, its))
         assert ours == kerass
         assert layer.output.shape == its.output.shape
@@ -97,7 +97,7 @@ def test_load_puts_back_imagenet_or_draws_by_seed(backbone: Backbone) -> None:
 
 
 def test_random_convolutions_keep_the_scale_of_the_signal() -> None:
-    real = Backbone.vgg16(tiny_weights(), 32)
+    real = Backbone.vgg16(tiny_weights())
     real.load(pretrained=False, seed=0)
     values = np.random.default_rng(0).normal(0, 58, (4, 32, 32, 3)).astype(np.float32)
     for layer in real.layers:
@@ -108,6 +108,6 @@ def test_random_convolutions_keep_the_scale_of_the_signal() -> None:
 @pytest.mark.parametrize("pooling", get_args(Pooling))
 def test_a_strategy_wants_a_k_of_its_kind(pooling: Pooling) -> None:
     with pytest.raises(ValueError, match=r"needs 1 <= frozen <= 12, but got self\.frozen=13"):
-        Strategy("freeze_first_k", 13, pooling, (), 0.0, "adam", 1e-3)
+        Strategy("freeze_first_k", 13, pooling, (), 0.0, "adam", 1e-3, image_size=32)
     with pytest.raises(ValueError, match="fine_tune_all needs 0"):
-        Strategy("fine_tune_all", 1, pooling, (), 0.0, "adam", 1e-3)
+        Strategy("fine_tune_all", 1, pooling, (), 0.0, "adam", 1e-3, image_size=32)

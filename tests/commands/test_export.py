@@ -193,8 +193,8 @@ def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypa
 @pytest.mark.parametrize(
     "strategy",
     [
-        Strategy("feature_extraction", 13, "flatten", (8,), 0.2, "adam", 1e-2),
-        Strategy("two_phase", 7, "average", (), 0.0, "sgd", 1e-2, head_epochs=1, rate_factor=0.1),
+        Strategy("feature_extraction", 13, "flatten", (8,), 0.2, "adam", 1e-2, image_size=32),
+        Strategy("two_phase", 7, "average", (), 0.0, "sgd", 1e-2, head_epochs=1, rate_factor=0.1, image_size=32),
     ],
 )
 def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Problem) -> None:

@@ -26,11 +26,11 @@ def weights_file(shared: Path) -> Path:
 
 def test_the_backbone_is_keras_vgg16(weights_file: Path) -> None:
     keras.config.set_dtype_policy("float32")
-    backbone = Backbone.vgg16(load_weights(weights_file), 64)
+    backbone = Backbone.vgg16(load_weights(weights_file))
     backbone.load(pretrained=False, seed=1)
     backbone.load(pretrained=True, seed=0)
     pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
-    values = backbone.prepare(pixels)
+    values = backbone.prepare(64)(pixels)
     for layer in backbone.layers:
         values = layer(values)
     model = keras.applications.VGG16(weights=str(weights_file), include_top=False, input_shape=(64, 64, 3))
@@ -64,8 +64,8 @@ def test_class_weights_and_macro_f1_on_unbalanced_x_rays(
     Path("xray.toml").write_text(f'name = "xray"\nfile = "{file}"\nsimilar_to_imagenet = false\n')
     Path("study.toml").write_text(
         'name = "xray"\nmetric = "macro_f1"\nclass_weights = true\n'
-        '[data]\ndataset = "xray.toml"\ntrain_size = 500\nvalidation_size = 300\nimage_size = 32\n'
-        '[search]\nstrategies = ["feature_extraction"]\noptimizer = ["adam"]\n'
+        '[data]\ndataset = "xray.toml"\ntrain_size = 500\nvalidation_size = 300\n'
+        '[search]\nimage_size = 32\nstrategies = ["feature_extraction"]\noptimizer = ["adam"]\n'
         "learning_rate.feature_extraction = [1e-3, 1e-2]\n[budget]\ntrials = 4\nepochs = 4\n"
     )
     assert run.main(["--study", "study.toml", "--weights", str(weights_file)]) == 0

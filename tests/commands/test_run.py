@@ -311,7 +311,10 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
         (["--data", "tiny.toml"], "tiny.toml: "),
         (["--data", "results.txt"], "unknown data set 'results.txt'"),
         (["--study", "tiny.toml", "--trials", "0"], "budget.trials = 0"),
-        (["--study", "tiny.toml", "--image-size", "31"], "data.image_size = 31"),
+        (
+            ["--study", "tiny.toml", "--image-size", "31"],
+            "search.image_size: give sizes of 32 to 512 pixels, but got 31",
+        ),
         (["--study", "tiny.toml", "--train-size", "5000"], "data.train_size 5000"),
         (["--study", "tiny.toml", "--workers", "0"], "--workers 0: give 1 or more"),
         (["--study", "tiny.toml", "--resume"], "there is no study 'tiny'"),

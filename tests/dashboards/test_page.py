@@ -132,7 +132,7 @@ def test_a_running_trial_is_left_out(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
     write_study(store, "running", 2)
     session = int(store.trials.frame("running")["session"].iloc[0])
-    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4, image_size=32)
     result = TrialResult("complete", 1e12, 2e12, curve=(Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.999),))
     add_trials(store, "running", session, [(2, strategy, "quota", result)])
     with store.engine.begin() as connection:
@@ -503,7 +503,7 @@ def test_the_live_page_has_news_only_where_results_came_in(tmp_path: Path) -> No
     assert status == "200 OK" and version is not None
     assert "connect-src 'self'" in page
     assert ask(app, "/content", f"since={version[1]}") == ("204 No Content", "")
-    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4, image_size=32)
     session = int(store.trials.frame("running")["session"].iloc[0])
     result = TrialResult("complete", 1e12, 1e12, val_accuracy=0.99, curve=(Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.99),))
     add_trials(store, "running", session, [(2, strategy, "quota", result)])

@@ -34,7 +34,7 @@ def images(*shape: int) -> np.ndarray:
 def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape: int) -> tuple[Network, keras.Model]:
     """A network on images of that shape with the state that training leaves, and the model made of it."""
     backbone = tiny_backbone()
-    network = Networks(backbone, 3).for_strategy(Strategy(kind, k, pooling, head, 0.3, "adam", 1e-3), 0)
+    network = Networks(backbone, 3).for_strategy(Strategy(kind, k, pooling, head, 0.3, "adam", 1e-3, image_size=32), 0)
     network.reset(seed=5, dropout=0.3, pretrained=kind != "from_scratch")
     network.calibrate(images(16, *shape))
     draws = np.random.default_rng(1)

@@ -43,7 +43,7 @@ class StubProblem:
     def __init__(self, spec: Any, split: Any, weights: Weights, cache: Path) -> None:
         self.spec, self.split = spec, split
         self.backbone: Any = self
-        self.weights, self.image_size, self.architecture = weights, spec.data.image_size, VGG16
+        self.weights, self.image_size, self.architecture = weights, spec.search.image_size[0], VGG16
         self.images_at_once, self.dtype = 128, "float32"
         self.features = FeatureCache(cache, self, spec.budget.cache_bytes)
 
@@ -56,7 +56,7 @@ class StubProblem:
         return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
 
     def cost(self, strategy: Strategy) -> Cost:
-        return trial_cost(VGG16, strategy, self.split.n_classes, self.image_size, len(self.split.train), 10**9)
+        return trial_cost(VGG16, strategy, self.split.n_classes, len(self.split.train), 10**9)
 
 
 def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
@@ -64,8 +64,8 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     draw = random.Random(seed)
     cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
     start = max(1, strategy.frozen)
-    values = problem.features.get(problem.split.train, start).values
-    expected = problem.forward(problem.split.train.pixels, 0, start)
+    values = problem.features.get(problem.split.train, start, 32).values
+    expected = problem.forward(problem.split.train.pixels, 0, start, 32)
     assert np.array_equal(values, expected), "half an entry, or a damaged one"
     curve: list[Checkpoint] = []
     for epoch in range(1, epochs + 1):

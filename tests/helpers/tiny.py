@@ -20,9 +20,9 @@ WIDTHS = (4, 4, 6, 6, 8)
 CONVS = (2, 2, 3, 3, 3)
 
 
-def tiny_model(image_size: int) -> keras.Model:
+def tiny_model() -> keras.Model:
     """The layers of ``keras.applications.VGG16`` with `WIDTHS` channels a block."""
-    inputs = keras.Input((image_size, image_size, 3))
+    inputs = keras.Input((None, None, 3))
     values = inputs
     for block, (width, convs) in enumerate(zip(WIDTHS, CONVS, strict=True), start=1):
         for conv in range(1, convs + 1):
@@ -47,9 +47,9 @@ def tiny_weights() -> Weights:
     return Weights(tensors=tensors, source="tests", notes=(), digest=digest)
 
 
-def tiny_backbone(image_size: int = 32) -> Backbone:
+def tiny_backbone() -> Backbone:
     """`tiny_model` with `tiny_weights`."""
-    return Backbone(tiny_model(image_size), tiny_weights())
+    return Backbone(tiny_model(), tiny_weights())
 
 
 def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:

@@ -31,7 +31,7 @@ from harness.storage.tickets import Ticket
 from harness.storage.trials import TrialStart
 from harness.training.problem import Problem
 
-ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
+ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32), "because")
 
 
 @pytest.fixture
@@ -129,14 +129,15 @@ def test_a_recipe_outside_the_space_is_left_out_with_a_warning(
     assert "recipe_partial is not tried" in caplog.text and "optimizer sgd" in caplog.text
 
 
-@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize("image_size", [(32,), (64,), (32, 64, 224)])
 @pytest.mark.parametrize("strategy", [ADVICE.strategy, *RECIPES.values()])
-def test_suggest_inverts_as_params(spec: StudySpec, strategy: Strategy, image_size: int) -> None:
-    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"image_size": image_size})})
+def test_suggest_inverts_as_params(spec: StudySpec, strategy: Strategy, image_size: tuple[int, ...]) -> None:
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"image_size": image_size})})
+    strategy = replace(strategy, image_size=image_size[-1])
     params = as_params(strategy, spec)
     assert outside(params, spec) == []
     found = suggest(optuna.trial.FixedTrial(params), spec)  # type: ignore[arg-type]
-    if image_size == 32:  # the last map is a single point, so that pooling makes no difference
+    if image_size == (32,):  # the last map is a single point, so that pooling makes no difference
         found = Strategy(**{**_fields(found), "pooling": strategy.pooling})
     assert found == strategy
 
@@ -394,8 +395,8 @@ def test_pruning_uses_the_second_phase_alone(tmp_path: Path, tiny_problem: Probl
     store = Store(f"sqlite:///{tmp_path}/study.db")
     store.studies.create("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
     mine = session(store, spec)
-    one_phase = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
-    two_phase = Strategy("two_phase", 5, "average", (), 0.0, "adam", 1e-2, 2, 0.1)
+    one_phase = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32)
+    two_phase = Strategy("two_phase", 5, "average", (), 0.0, "adam", 1e-2, 2, 0.1, image_size=32)
     falls = {one_phase: [0.6, 0.62, 0.64, 0.64, 0.64], two_phase: [0.6, 0.6, 0.6, 0.97, 0.98]}
     store.tickets.add("tiny", range(30))
 

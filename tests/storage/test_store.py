@@ -39,7 +39,7 @@ TERA = 1e12
 def strategy(kind: str = "freeze_first_k", head: tuple[int, ...] = (512, 256)) -> Strategy:
     frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5}.get(kind, 0)
     phases = (2, 0.125) if kind == "two_phase" else (0, 1.0)
-    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4, *phases)  # type: ignore[arg-type]
+    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4, *phases, image_size=32)  # type: ignore[arg-type]
 
 
 def checkpoint(epoch: int, accuracy: float = 0.5) -> Checkpoint:

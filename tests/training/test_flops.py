@@ -29,10 +29,10 @@ poolings = st.sampled_from(POOLINGS)
 heads = st.lists(st.integers(1, 4096), max_size=3).map(tuple)
 
 
-def strategy(frozen: int, pooling: Pooling = "average", head: tuple[int, ...] = ()) -> Strategy:
+def strategy(frozen: int, pooling: Pooling = "average", head: tuple[int, ...] = (), size: int = 32) -> Strategy:
     kinds: dict[int, Kind] = {0: "fine_tune_all", N_CONVS: "feature_extraction"}
     kind = kinds.get(frozen, "freeze_first_k")
-    return Strategy(kind, frozen, pooling, head, 0.0, "adam", 1e-3)
+    return Strategy(kind, frozen, pooling, head, 0.0, "adam", 1e-3, image_size=size)
 
 
 def test_forward_pass_at_the_usual_sizes() -> None:
@@ -50,7 +50,7 @@ def test_a_tiny_network_counted_by_hand() -> None:
     head = 2 * (2 * 4 * 5 + 5) + 4 * 4 * 4  # weights' gradient as expensive as the way forward; the averages' sums
     head_input = 2 * 4 * 5 + 4 * 4 * 4
     every = first + second + head + head_input + second + 2 * 9 * 2 * 64 + 8 * 8 * 2 * (2 * 9 * 3 + 1) + 4 * 4 * 2 * 5
-    assert step_cost(TINY, strategy(0), n_classes=5, image_size=8) == every
+    assert step_cost(TINY, strategy(0, size=8), n_classes=5) == every
 
 
 def test_gradients_stop_at_the_first_layer_that_trains() -> None:
@@ -83,18 +83,18 @@ def test_prefix_and_step_make_one_full_pass(
     k: int, pooling: Pooling, head: tuple[int, ...], size: int, n_classes: int, n: int, most: int
 ) -> None:
     """Storing moves the prefix out of the step and changes nothing else."""
-    what = strategy(k, pooling, head)
-    cost = trial_cost(VGG16, what, n_classes, size, n, most)
-    assert cost.prefix + cost.per_image == pytest.approx(step_cost(VGG16, what, n_classes, size))
-    assert cost.at(n, 1) == pytest.approx(trial_cost(VGG16, what, n_classes, size, n, 0).at(n, 1))
-    assert cost.at(n, 2) <= trial_cost(VGG16, what, n_classes, size, n, 0).at(n, 2) * (1 + 1e-12)
+    what = strategy(k, pooling, head, size)
+    cost = trial_cost(VGG16, what, n_classes, n, most)
+    assert cost.prefix + cost.per_image == pytest.approx(step_cost(VGG16, what, n_classes))
+    assert cost.at(n, 1) == pytest.approx(trial_cost(VGG16, what, n_classes, n, 0).at(n, 1))
+    assert cost.at(n, 2) <= trial_cost(VGG16, what, n_classes, n, 0).at(n, 2) * (1 + 1e-12)
 
 
 @given(st.integers(0, N_CONVS - 1), poolings, heads, sizes, st.integers(1, 50), st.sampled_from([0, 10**8, AMPLE]))
 def test_freezing_more_never_costs_more(
     k: int, pooling: Pooling, head: tuple[int, ...], size: int, epochs: int, most: int
 ) -> None:
-    less, more = (trial_cost(VGG16, strategy(depth, pooling, head), 10, size, 2000, most) for depth in (k, k + 1))
+    less, more = (trial_cost(VGG16, strategy(depth, pooling, head, size), 10, 2000, most) for depth in (k, k + 1))
     assert more.at(2000, epochs) < less.at(2000, epochs)
 
 
@@ -102,10 +102,10 @@ def test_freezing_more_never_costs_more(
 def test_more_epochs_images_and_pixels_cost_more(
     k: int, pooling: Pooling, head: tuple[int, ...], size: int, epochs: int, n: int
 ) -> None:
-    cost = trial_cost(VGG16, strategy(k, pooling, head), 10, size, n, AMPLE)
+    cost = trial_cost(VGG16, strategy(k, pooling, head, size), 10, n, AMPLE)
     assert cost.at(n, epochs) < cost.at(n, epochs + 1)
     assert cost.at(n, epochs) < cost.at(n + 1, epochs)
-    larger = trial_cost(VGG16, strategy(k, pooling, head), 10, size + 1, n, AMPLE)
+    larger = trial_cost(VGG16, strategy(k, pooling, head, size + 1), 10, n, AMPLE)
     assert larger.at(n, epochs) > cost.at(n, epochs)
 
 
@@ -113,7 +113,7 @@ def test_more_epochs_images_and_pixels_cost_more(
 def test_wider_heads_cost_more(k: int, size: int, head: tuple[int, ...]) -> None:
     wider = (*head[:2], 64)
     widest = tuple(width + 1 for width in wider)
-    costs = [step_cost(VGG16, strategy(k, "flatten", what), 10, size) for what in (wider, widest)]
+    costs = [step_cost(VGG16, strategy(k, "flatten", what, size), 10) for what in (wider, widest)]
     assert costs[0] < costs[1]
 
 
@@ -126,10 +126,10 @@ def test_two_phases_cost_what_each_does(
     """What a phase costs is held against TensorFlow's profiler below."""
 
     def cost(what: Strategy) -> Cost:
-        return trial_cost(VGG16, what, 10, size, 2000, most)
+        return trial_cost(VGG16, what, 10, 2000, most)
 
-    both = cost(Strategy("two_phase", k, pooling, head, 0.0, "adam", 1e-2, first, 0.1))
-    head_alone, then = cost(strategy(N_CONVS, pooling, head)), cost(strategy(k, pooling, head))
+    both = cost(Strategy("two_phase", k, pooling, head, 0.0, "adam", 1e-2, first, 0.1, image_size=size))
+    head_alone, then = cost(strategy(N_CONVS, pooling, head, size)), cost(strategy(k, pooling, head, size))
     assert both.at(2000, first) == head_alone.at(2000, first)
     assert both.at(2000, first + second) == pytest.approx(head_alone.at(2000, first) + then.at(2000, second))
 
@@ -226,7 +226,7 @@ def test_agrees_with_tensorflow(
     dense = [*(keras.layers.Dense(width, "relu") for width in head), keras.layers.Dense(10)]
     start = k if cached else 0
     layers = [keras.Input(feature_shape(VGG16, start, 32)), *vgg16[first_layer:], pool, *dense]
-    ours = step_cost(VGG16, strategy(k, pooling, head), 10, 32, start)
+    ours = step_cost(VGG16, strategy(k, pooling, head), 10, start)
     assert ours == pytest.approx(profiled(layers, frozen - first_layer), rel=AGREEMENT)
 
 

@@ -21,7 +21,7 @@ from harness.training.trial import run_trial
 def strategy(kind: Kind = "feature_extraction", rate: float = 3e-3) -> Strategy:
     frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5, "two_phase": 5}.get(kind, 0)
     phases = (1, 0.3) if kind == "two_phase" else (0, 1.0)
-    return Strategy(kind, frozen, "average", (16,), 0.2, "adam", rate, *phases)
+    return Strategy(kind, frozen, "average", (16,), 0.2, "adam", rate, *phases, image_size=32)
 
 
 def go_on(_: Sequence[Checkpoint]) -> None:
@@ -131,7 +131,7 @@ def test_a_diverged_trial_is_charged_for_what_it_ran(tiny_problem: Problem, monk
 class TestTwoPhases:
     def test_the_first_is_feature_extraction_and_the_second_goes_on_from_it(self, tiny_problem: Problem) -> None:
         problem = with_budget(tiny_problem, epochs=4)
-        two = Strategy("two_phase", 10, "average", (16,), 0.2, "adam", 3e-3, 3, 1e-4)
+        two = Strategy("two_phase", 10, "average", (16,), 0.2, "adam", 3e-3, 3, 1e-4, image_size=32)
         result = run_trial(two, problem, seed=1, on_checkpoint=go_on)
         alone = run_trial(strategy(), with_budget(tiny_problem, epochs=3), seed=1, on_checkpoint=go_on)
         assert [point.val_loss for point in result.curve[:3]] == [point.val_loss for point in alone.curve]

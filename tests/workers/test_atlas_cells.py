@@ -28,7 +28,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec) 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(atlas_cells, "load_weights", lambda _: tiny_weights())
     monkeypatch.setattr(atlas_cells, "measure_similarity", lambda *_: FAR)
-    monkeypatch.setattr(atlas_cells.Backbone, "vgg16", lambda weights, size: tiny_backbone(size))
+    monkeypatch.setattr(atlas_cells.Backbone, "vgg16", lambda weights: tiny_backbone())
     shutil.copy(digits.file, "others.npz")
 
 

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from harness import command, worker
 from harness.core import environment
+from harness.core.clock import TimeLimit
 from harness.core.errors import DataError, HarnessError, SpecError
 from harness.core.processes import host, process_started
 from harness.core.results import Checkpoint, TrialResult
@@ -37,7 +38,7 @@ from harness.training.problem import Problem
 from harness.workers import processes, ray_workers, supervise, work
 from tests.conftest import ROOT
 
-ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
+ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32), "because")
 
 
 @pytest.fixture
@@ -442,9 +443,9 @@ def test_a_deadline_is_sent_as_remaining_seconds(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray_workers, "work", lambda job, **_: jobs.append(job))
     monkeypatch.setattr(time, "monotonic", lambda: 5000.0)
     dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
-    ray_workers.RayWorker().run(work.Job("tiny", "", dataset, "test", deadline=60.0))
+    ray_workers.RayWorker().run(work.Job("tiny", "", dataset, "test", limit=TimeLimit(900.0, 60.0)))
     ray_workers.RayWorker().run(work.Job("tiny", "", dataset, "test"))
-    assert [job.deadline for job in jobs] == [5060.0, math.inf]
+    assert [job.limit.ends for job in jobs] == [5060.0, math.inf]
 
 
 def test_ray_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
