@@ -43,17 +43,16 @@ class StubProblem:
     def __init__(self, spec: Any, split: Any, weights: Weights, cache: Path) -> None:
         self.spec, self.split = spec, split
         self.backbone: Any = self
-        self.weights, self.image_size, self.architecture = weights, spec.search.image_size[0], VGG16
-        self.images_at_once, self.dtype = 128, "float32"
+        self.weights, self.architecture, self.dtype = weights, VGG16, "float32"
         self.features = FeatureCache(cache, self, spec.budget.cache_bytes)
 
     def load(self, *, pretrained: bool, seed: int) -> None:
         time.sleep(0.05)
 
-    def forward(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
+    def forward(self, pixels: np.ndarray, start: int, end: int, image_size: int) -> np.ndarray:
         """Gives every image its mean, as often as the start wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
-        return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
+        return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, image_size)))
 
     def cost(self, strategy: Strategy) -> Cost:
         return trial_cost(VGG16, strategy, self.split.n_classes, len(self.split.train), 10**9)
@@ -64,8 +63,9 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     draw = random.Random(seed)
     cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
     start = max(1, strategy.frozen)
-    values = problem.features.get(problem.split.train, start, 32).values
-    expected = problem.forward(problem.split.train.pixels, 0, start, 32)
+    size = strategy.image_size
+    values = problem.features.get(problem.split.train, start, size).values
+    expected = problem.forward(problem.split.train.pixels, 0, start, size)
     assert np.array_equal(values, expected), "half an entry, or a damaged one"
     curve: list[Checkpoint] = []
     for epoch in range(1, epochs + 1):

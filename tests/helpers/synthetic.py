@@ -56,8 +56,12 @@ def write_study(
         process_started=0,
     )
     study = optuna.create_study(study_name=name, storage=store.optuna_storage(), directions=["maximize", "minimize"])
-    draw = random.Random(7)
-    add_trials(store, name, session, [(number, *_trial(draw, number, only)) for number in range(trials)])
+    draw, sizes = random.Random(7), spec.search.image_size
+    found = []
+    for number in range(trials):
+        strategy, *rest = _trial(draw, number, only)
+        found.append((number, replace(strategy, image_size=sizes[number % len(sizes)]), *rest))
+    add_trials(store, name, session, found)
     draw = random.Random(7)
     for number in range(min(trials, 100)):
         strategy, _, result = _trial(draw, number, only)
@@ -134,13 +138,11 @@ def _trial(draw: random.Random, number: int, only: Status | None) -> tuple[Strat
 
 def _strategy(draw: random.Random, number: int) -> tuple[Strategy, Any]:
     if number == 0:
-        return Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32), "advice"
+        return Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "advice"
     if number == 1:
-        return Strategy(
-            "feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3, image_size=32
-        ), "recipe_extractor"
+        return Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3), "recipe_extractor"
     if number == 2:
-        return Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3, image_size=32), "recipe_partial"
+        return Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3), "recipe_partial"
     kind = KINDS[number % len(KINDS)] if number < 23 else draw.choice(["freeze_first_k", "freeze_first_k", *KINDS])
     depth = {"feature_extraction": 13, "freeze_first_k": draw.randint(1, 12), "two_phase": number % 13}.get(kind, 0)
     phases = (1 + number % 3, 0.1) if kind == "two_phase" else (0, 1.0)
