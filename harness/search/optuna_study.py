@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.core.results import Standing, Status
 from harness.search.planned import PlannedStorage
-from harness.search.sampler import experimental, sampler
+from harness.search.sampler import experimental
 from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
@@ -26,11 +26,7 @@ def open_study(store: Store, name: str) -> optuna.Study:
     """Open the Optuna study of that name, or create it: the study's metric is maximized, training FLOPs minimized."""
     row = store.studies.get(name)
     study = optuna.create_study(
-        storage=PlannedStorage(store, name),
-        study_name=name,
-        directions=["maximize", "minimize"],
-        load_if_exists=True,
-        sampler=sampler(row.spec["seed"], 0),  # it marks what was over budget, whoever closes the trial
+        storage=PlannedStorage(store, name), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
     )
     with experimental():
         study.set_metric_names([f"val_{row.metric}", "train_flops"])
@@ -87,6 +83,8 @@ def close_trial(
         study._storage.set_trial_user_attr(trial_id, "status", status)
         if reason:
             study._storage.set_trial_user_attr(trial_id, "reason", reason)
+        if status == "over_budget":
+            optuna.Trial(study, trial_id).set_constraint("budget", 1.0)  # more than 0: the sampler looks elsewhere
         if status == "complete":
             assert score is not None
             study.tell(number, [score, train_flops], skip_if_finished=True)

@@ -18,13 +18,7 @@ def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
             group=True,
             constant_liar=True,
             n_startup_trials=10,
-            constraints_func=_over_budget,
         )
-
-
-def _over_budget(trial: optuna.trial.FrozenTrial) -> tuple[float]:
-    """Return more than 0 where a trial was over its budget, so that the sampler looks elsewhere."""
-    return (float(trial.user_attrs.get("status") == "over_budget"),)
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def test_the_figure_draws_all_trials_or_the_best(rows: Rows) -> None:
 
 def test_a_study_of_one_size_has_no_such_figure(rows: Rows) -> None:
     assert "accuracy-versus-image-size" in [drawing.id for drawing in draw(rows, 1000)]
-    one = replace(rows, trials=rows.trials[rows.trials["image_size"] == 64])
+    trials = rows.trials[rows.trials["image_size"] == 64]
+    one = replace(rows, trials=trials, checkpoints=rows.checkpoints[rows.checkpoints["number"].isin(trials["number"])])
     assert "accuracy-versus-image-size" not in [drawing.id for drawing in draw(one, 1000)]
 
 

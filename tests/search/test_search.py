@@ -16,7 +16,7 @@ from harness.core.processes import host
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, KINDS, N_CONVS, Kind, Strategy
-from harness.guidance.advice import ADVISED, RECIPES, Advice
+from harness.guidance.advice import RECIPES, Advice, advised
 from harness.search import worker as search_worker
 from harness.search.judge import Judge
 from harness.search.optuna_study import open_study, recover, standing
@@ -80,7 +80,7 @@ def test_the_quota_is_cheapest_first_with_spread_depths_and_the_advised_strategi
     ]  # fmt: skip
     assert [params["frozen"] for params in quota[4:7]] == [10, 6, 3]
     for params, kind in [(quota[7], "fine_tune_all"), (quota[8], "from_scratch")]:
-        assert params == as_params(ADVISED[cast(Kind, kind)], spec)
+        assert params == as_params(advised(32)[cast(Kind, kind)], spec)
     assert all(set(params) == {"strategy"} for params in quota[9:])
 
 
@@ -89,7 +89,7 @@ def test_a_continued_plan_repeats_no_advised_strategy(store: Store, spec: StudyS
     for n in (10, 50):
         plan(study, store, trials(spec, n), ADVICE)
     planned = [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
-    assert planned.count(as_params(ADVISED["fine_tune_all"], spec)) == 1
+    assert planned.count(as_params(advised(32)["fine_tune_all"], spec)) == 1
 
 
 def test_an_advised_strategy_outside_the_space_leaves_its_place_to_the_sampler(store: Store, spec: StudySpec) -> None:
@@ -410,8 +410,8 @@ def test_pruning_uses_the_second_phase_alone(tmp_path: Path, tiny_problem: Probl
             store.trials.record_checkpoint("tiny", number, point, session=mine)
         store.trials.end("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.9), session=mine)
     one, two = Judge(store, problem, 99, one_phase), Judge(store, problem, 99, two_phase)
-    advised = Judge(store, problem, 99, ADVISED["fine_tune_all"])
-    assert advised.verdict(curve([0.6])) is None, "the strategies are compared by it"
+    spared = Judge(store, problem, 99, advised(32)["fine_tune_all"])
+    assert spared.verdict(curve([0.6])) is None, "the strategies are compared by it"
     off = problem.spec.model_copy(update={"pruning": problem.spec.pruning.model_copy(update={"enabled": False})})
     assert Judge(store, replace(problem, spec=off), 99, one_phase).verdict(curve([0.6])) is None, "--no-pruning"
     assert one.verdict(curve([0.6])) is not None, "no trial of one phase has come far from there"

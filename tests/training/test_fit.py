@@ -392,7 +392,7 @@ def test_a_step_knows_nothing_of_vgg16_and_keeps_the_state_of_normalization() ->
     for layer in frozen:
         layer.trainable = True
     model.set_weights(start)
-    step = steps().of(Network(frozen, trainable, head, head, lambda values: values, 8), "sgd")
+    step = steps().of(Network(frozen, trainable, head, head, lambda values: values, 8, 9), "sgd")
     step.start()
     for number in range(1, 4):
         step.run(inputs, labels, np.ones(8, np.float32), 1e-2, number)
