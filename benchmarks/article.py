@@ -24,6 +24,7 @@ from harness.backbones.devices import as_numpy
 from harness.backbones.preprocessing import resized
 from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import Weights, load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.data.dataset import join, load_split
 from harness.statistics.intervals import wilson_interval
@@ -88,7 +89,7 @@ def main() -> None:
     spec, dataset = StudySpec.load("article_mnist", given)
     split = load_split(dataset, spec.data, spec.seed)
     images = join(split.train, split.validation)
-    weights = load_weights()
+    weights = load_weights(BackboneSpec.load("vgg16"))
     result: dict[str, Any] = {"machine": machine(), "images": len(images), "image_size": spec.data.image_size}
     for name, recipe in (("extractor", extractor), ("partial", partial)):
         keras.utils.set_random_seed(SEED)

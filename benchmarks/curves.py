@@ -23,6 +23,7 @@ import optuna
 from benchmarks.record import machine
 from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import StudySpec
@@ -159,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         })  # fmt: skip
         if network is None:
             set_precision(spec)
-            network = Backbone.vgg16(load_weights(), spec.data.image_size)
+            network = Backbone.vgg16(load_weights(BackboneSpec.load("vgg16")), spec.data.image_size)
         split = load_split(dataset, spec.data, spec.seed)
         problem = Problem.on(network, spec, split, user_cache() / "features")
         recordings.append(Recording(spec, problem, dataset.name))

@@ -33,6 +33,7 @@ from benchmarks.record import machine, write
 from harness.backbones.architecture import VGG16, feature_shape
 from harness.backbones.batches import edges
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
@@ -153,7 +154,7 @@ def main() -> None:
     split = load_split(dataset, spec.data, spec.seed)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        problem = Problem.vgg16(spec, split, load_weights(), Path(folder))
+        problem = Problem.vgg16(spec, split, load_weights(BackboneSpec.load("vgg16")), Path(folder))
         for strategy in STRATEGIES:
             result = run_trial(strategy, problem, seed=0, on_checkpoint=lambda curve: None)
             assert result.status == "complete", result

@@ -18,6 +18,7 @@ import psutil
 from benchmarks.record import machine, write
 from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, OPTIMIZERS, POOLINGS, Strategy, depths
 from harness.data.dataset import load_split
@@ -53,7 +54,9 @@ def main() -> None:
     set_precision(spec)
     curve = []
     with tempfile.TemporaryDirectory() as folder:
-        problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), Path(folder))
+        problem = Problem.vgg16(
+            spec, load_split(dataset, spec.data, spec.seed), load_weights(BackboneSpec.load("vgg16")), Path(folder)
+        )
         for number, megabytes in enumerate(resident(problem, arguments.trials), start=1):
             curve.append(megabytes)
             if number % 10 == 0:

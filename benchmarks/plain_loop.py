@@ -22,6 +22,7 @@ from benchmarks.record import machine, write
 from harness.backbones.devices import fast_precision
 from harness.backbones.preprocessing import resized
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
@@ -79,7 +80,7 @@ def main() -> None:
     arguments = parser.parse_args()
     changes = {"budget.epochs": arguments.epochs, "budget.precision": fast_precision()}
     spec, dataset = StudySpec.load("mnist", changes)
-    weights = load_weights()
+    weights = load_weights(BackboneSpec.load("vgg16"))
     rows: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), weights, Path(folder) / "cache")

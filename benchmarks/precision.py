@@ -18,6 +18,7 @@ from typing import Literal, cast
 from benchmarks.plain_loop import strategies
 from benchmarks.record import machine, write
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.data.dataset import load_split
 from harness.statistics.intervals import Interval
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--study", default="mnist")
     arguments = parser.parse_args()
-    weights = load_weights()
+    weights = load_weights(BackboneSpec.load("vgg16"))
     with tempfile.TemporaryDirectory() as folder:
         problems = {}
         for precision in PRECISIONS:

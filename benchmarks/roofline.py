@@ -34,6 +34,7 @@ from benchmarks.record import machine, write
 from harness.backbones import kernels as own
 from harness.backbones.architecture import VGG16, feature_shape
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
@@ -237,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=12)
     arguments = parser.parse_args()
-    weights = load_weights()
+    weights = load_weights(BackboneSpec.load("vgg16"))
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for precision in PRECISIONS:

@@ -29,6 +29,7 @@ from benchmarks import record
 from benchmarks.workers import ADVICE, CLASSES, EPOCHS, Waiting
 from dashboards.page import write_page
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
@@ -100,7 +101,9 @@ def small_trial(size: int, folder: Path) -> dict[str, float]:
 
 def _problem(folder: Path, **asked: Any) -> Problem:
     spec, dataset = StudySpec.load("mnist", asked)
-    return Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), folder)
+    return Problem.vgg16(
+        spec, load_split(dataset, spec.data, spec.seed), load_weights(BackboneSpec.load("vgg16")), folder
+    )
 
 
 def point(measure: Callable[[int, Path], dict[str, float]], amount: int) -> dict[str, Any]:

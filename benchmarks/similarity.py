@@ -25,6 +25,7 @@ from benchmarks.record import machine, write
 from harness.backbones.activation_cache import FeatureCache
 from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.paths import user_cache
 from harness.core.spec import DatasetSpec, DataSpec, shipped_folder
 from harness.data.dataset import Images, draw
@@ -47,7 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", action="store_true", help="make the reference again first")
     arguments = parser.parse_args()
-    cache = FeatureCache(user_cache() / "features", Backbone.vgg16(load_weights(), IMAGE_SIZE), max_bytes=8 * 10**9)
+    cache = FeatureCache(
+        user_cache() / "features",
+        Backbone.vgg16(load_weights(BackboneSpec.load("vgg16")), IMAGE_SIZE),
+        max_bytes=8 * 10**9,
+    )
     if arguments.reference:
         make_reference(cache)
     reference = load_reference()

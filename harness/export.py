@@ -17,6 +17,7 @@ from harness.analysis import formatting
 from harness.analysis.confirmed import confirmation
 from harness.analysis.rows import Rows
 from harness.arguments import Parser
+from harness.core.backbone import BackboneSpec
 from harness.core.environment import describe
 from harness.core.errors import SpecError, StorageError
 from harness.core.results import Checkpoint
@@ -103,7 +104,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         winner = _confirmed(Winner.of(store, arguments.study, arguments.trial), store)
         dataset = command.dataset_of(store, arguments.study, arguments.data)
     split = load_split(dataset, winner.study.data, winner.study.seed)
-    weights = load_weights(arguments.weights)
+    weights = load_weights(BackboneSpec.load("vgg16"), arguments.weights.get("vgg16"))
     command.say(
         f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "
         "training and validation sets"

@@ -38,6 +38,7 @@ from benchmarks.rivals.curves import Report, Ruler, Standing, Verdict, as_line, 
 from benchmarks.rivals.job import STUDY, Job
 from harness.backbones.preprocessing import resized
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.paths import user_cache
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
@@ -184,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         weights = folder / "vgg16.weights.h5"
-        save_weights(load_weights().tensors, weights)
+        save_weights(load_weights(BackboneSpec.load("vgg16")).tensors, weights)
         for seed in range(asked.seeds):
             spec, dataset = StudySpec.load(STUDY, {**overrides, "budget.epochs": asked.epochs, "seed": seed})
             images = folder / f"{seed}.npz"

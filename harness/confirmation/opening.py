@@ -7,8 +7,8 @@ images together, and is evaluated on the test set once, when it is trained.
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from harness.analysis.recommended_study import recommended_study
 from harness.analysis.rows import Rows
 from harness.backbones.weights import Weights, load_weights
 from harness.confirmation.finalists import candidates
+from harness.core.backbone import BackboneSpec
 from harness.core.errors import SpecError, StorageError
 from harness.core.paths import user_cache
 from harness.core.results import BASELINES, Candidate, TrialResult
@@ -47,7 +48,7 @@ class Request:
     recommendation: Path
     dataset_name: str | None = None
     study_folder: Path = Path()
-    weights: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
     finalists: int = 3
     seeds: int = 5
     reopen: bool = False
@@ -103,7 +104,7 @@ def confirm(
     spec = StudySpec.model_validate(row.spec)
     split = load_split(request.dataset, spec.data, spec.seed)
     check_same_images(row, split)
-    weights = load_weights(request.weights)
+    weights = load_weights(BackboneSpec.load("vgg16"), request.weights.get("vgg16"))
     try:
         with recorded_session(store, spec, weights, request.command) as session:
             _measure(request, store, spec, split, weights, session, note)

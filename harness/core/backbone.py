@@ -1,8 +1,13 @@
 """Backbones as declared: TOML files read into frozen, validated objects. Imports no framework."""
 
-from typing import Annotated, Any, Literal
+import difflib
+import tomllib
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from harness.core.errors import SpecError
+from harness.core.spec import shipped
 
 Colour = tuple[float, float, float]
 
@@ -79,3 +84,18 @@ class BackboneSpec(Declared):
     preprocessing: Preprocessing
     stages: Annotated[dict[str, str], Field(min_length=1)]
     weights: WeightsSpec
+
+    @property
+    def label(self) -> str:
+        """Return the title without its source: "VGG16"."""
+        return self.title.partition(" (")[0]
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """Read a shipped backbone. Raises SpecError for an unknown ``name``, with the nearest one."""
+        known = shipped("backbones")
+        if name not in known:
+            close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+            nearest = f": did you mean {close[0]!r}?" if close else "."
+            raise SpecError(f"unknown backbone {name!r}{nearest} Known: {', '.join(known)}")
+        return cls.model_validate(tomllib.loads(known[name].read_text(encoding="utf-8")))

@@ -313,12 +313,12 @@ class StudySpec(_Declared):
         return spec, DatasetSpec.load(spec.data.dataset, Path.cwd() if "data.dataset" in overrides else path.parent)
 
 
-def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
+def shipped(folder: Literal["studies", "datasets", "backbones"]) -> dict[str, Path]:
     """Return the TOML files that come with the harness, by name."""
     return {path.stem: path for path in sorted(shipped_folder(folder).glob("*.toml"))}
 
 
-def shipped_folder(folder: Literal["studies", "datasets"]) -> Path:
+def shipped_folder(folder: Literal["studies", "datasets", "backbones"]) -> Path:
     """Return the folder of the files that come with the harness: next to the package in a checkout, else inside it."""
     roots = (Path(__file__).parents[2] / folder, Path(str(resources.files("harness"))) / "share" / folder)
     return next((root for root in roots if root.is_dir()), roots[0])

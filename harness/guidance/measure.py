@@ -12,6 +12,7 @@ from harness.backbones.batches import batches
 from harness.backbones.devices import as_numpy
 from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.errors import DataError
 from harness.core.paths import user_cache
 from harness.data.dataset import Images
@@ -39,7 +40,7 @@ def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -
 
     Args:
         images: A sample of the data set.
-        weights: As for `load_weights`.
+        weights: A file of VGG16's weights, as for `load_weights`.
         cache_bytes: Limit of the activation cache.
     """
     cache = FeatureCache(user_cache() / "features", _reference_backbone(weights), cache_bytes)
@@ -48,7 +49,9 @@ def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -
 
 @cache
 def _reference_backbone(weights: Path | None) -> Backbone:
-    return Backbone.vgg16(load_weights(weights), load_reference().image_size, dtype="float32")
+    return Backbone.vgg16(
+        load_weights(BackboneSpec.load("vgg16"), weights), load_reference().image_size, dtype="float32"
+    )
 
 
 def similarity_of(images: Images, cache: FeatureCache, reference: Reference) -> Similarity:

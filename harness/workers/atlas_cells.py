@@ -1,6 +1,6 @@
 """The small searches of an atlas: the same search on nested subsets of several data sets, in one process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 from harness.backbones.devices import fast_precision
 from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.paths import user_cache
 from harness.core.spec import BaselinesSpec, Budget, DatasetSpec, DataSpec, Pruning, SearchSpace, StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
@@ -86,7 +87,7 @@ def nested(drawn: Drawn, size: int) -> Drawn:
     return replace(drawn, parts=replace(drawn.parts, train=train[np.argsort(place, kind="stable")[:size]]))
 
 
-def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) -> None:
+def run_atlas(atlas: Atlas, storage: str, weights: Mapping[str, Path], command: str) -> None:
     """Run every cell that is not finished yet, in one process: they share the backbone, compiled networks, activations.
 
     Seed by seed, so that what there is at any time covers the whole map. Sizes that a set has too few images for are
@@ -120,11 +121,13 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
                     spec,
                     drawn,
                     split,
-                    partial(_similarity, whole, weights, spec.budget.cache_bytes),
+                    partial(_similarity, whole, weights.get("vgg16"), spec.budget.cache_bytes),
                 )
                 if network is None:
                     set_precision(spec)
-                    network = Backbone.vgg16(load_weights(weights), atlas.image_size)
+                    network = Backbone.vgg16(
+                        load_weights(BackboneSpec.load("vgg16"), weights.get("vgg16")), atlas.image_size
+                    )
                 if dataset.name not in problems:
                     problems[dataset.name] = Problem.on(network, spec, split, user_cache() / "features")
                 _run_cell(store, replace(problems[dataset.name], spec=spec, split=split), command)

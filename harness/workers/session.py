@@ -4,9 +4,9 @@ import logging
 import math
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import optuna
 from harness.analysis.rows import Rows
 from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.errors import SpecError
 from harness.core.results import TrialResult
 from harness.core.spec import DatasetSpec, StudySpec
@@ -45,15 +46,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``log`` is the file that workers log to; ``weights`` is an explicit path or None;
-    ``fresh`` drops earlier results and ``must_exist`` refuses to begin a new study; with a ``placement`` the workers
-    are Ray's; ``command`` is recorded."""
+    """What the user asked for. ``log`` is the file that workers log to; ``weights`` are given files by
+    backbone; ``fresh`` drops earlier results and ``must_exist`` refuses to begin a new study; with a ``placement`` the
+    workers are Ray's; ``command`` is recorded."""
 
     spec: StudySpec
     dataset: DatasetSpec
     storage: str
     log: Path | None = None
-    weights: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
     workers: int = 1
     placement: Placement | None = None
     fresh: bool = False
@@ -96,7 +97,9 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split, before: St
     advice."""
     spec = request.spec
     if request.fresh:
-        load_weights(request.weights)  # without them the old results would be dropped for nothing
+        load_weights(
+            BackboneSpec.load("vgg16"), request.weights.get("vgg16")
+        )  # without them the old results would be dropped for nothing
         if store.studies.find(spec.name) is not None:
             nobody_works_on(store, spec.name)
         store.delete_study(spec.name)
@@ -159,7 +162,7 @@ def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
         return None
     some = drawn.some(SAMPLE, load_reference().image_size)
     cache_bytes = request.spec.budget.cache_bytes
-    return _call_without_keeping_gpu(request, measure_similarity, some, request.weights, cache_bytes)
+    return _call_without_keeping_gpu(request, measure_similarity, some, request.weights.get("vgg16"), cache_bytes)
 
 
 def _call_without_keeping_gpu(request: Request, function: Callable[..., Result], *given: Any) -> Result:

@@ -3,14 +3,15 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.backbones import devices
 from harness.backbones.weights import Weights, load_weights
 from harness.core import environment
+from harness.core.backbone import BackboneSpec
 from harness.core.errors import DataError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint
@@ -34,14 +35,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know that the storage does not say. ``deadline`` is on this machine's `time.monotonic`;
-    processes that are started for it write to the ``log``."""
+    """What a worker needs to know that the storage does not say. ``weights`` are given files by backbone; ``deadline``
+    is on this machine's `time.monotonic`; processes that are started for it write to the ``log``."""
 
     study: str
     storage: str
     dataset: DatasetSpec
     command: str
-    weights: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
     baselines: bool = False
     deadline: float = math.inf
     log: Path | None = None
@@ -74,7 +75,7 @@ def work(
     spec = StudySpec.model_validate(row.spec)
     split = split or load_split(job.dataset, spec.data, spec.seed)
     check_same_images(row, split)
-    weights = load_weights(job.weights)
+    weights = load_weights(BackboneSpec.load("vgg16"), job.weights.get("vgg16"))
     for reason in weights.notes:
         note(f"weights not taken from {reason}")
     note(f"weights taken from {weights.source}")

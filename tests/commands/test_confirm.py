@@ -47,7 +47,7 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     study_file.write_text(text)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work, opening):
-        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
+        monkeypatch.setattr(module, "load_weights", lambda *_: tiny_weights())
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 

@@ -40,8 +40,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, study_file: Path) -> 
     monkeypatch.setattr("dashboards.optuna.attach", lambda *_: None)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work):
-        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
-    monkeypatch.setattr("harness.backbones.weights.load_weights", lambda _: tiny_weights())
+        monkeypatch.setattr(module, "load_weights", lambda *_: tiny_weights())
+    monkeypatch.setattr("harness.backbones.weights.load_weights", lambda *_: tiny_weights())
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
 
 

@@ -11,6 +11,7 @@ from harness import run
 from harness.backbones.devices import as_numpy
 from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.data.dataset import draw
 from harness.storage.store import Store
@@ -26,7 +27,7 @@ def weights_file(shared: Path) -> Path:
 
 def test_the_backbone_is_keras_vgg16(weights_file: Path) -> None:
     keras.config.set_dtype_policy("float32")
-    backbone = Backbone.vgg16(load_weights(weights_file), 64)
+    backbone = Backbone.vgg16(load_weights(BackboneSpec.load("vgg16"), weights_file), 64)
     backbone.load(pretrained=False, seed=1)
     backbone.load(pretrained=True, seed=0)
     pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)

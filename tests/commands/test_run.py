@@ -45,7 +45,7 @@ def _tiny(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     for module in (session, work):
-        monkeypatch.setattr(module, "load_weights", lambda _: tiny_weights())
+        monkeypatch.setattr(module, "load_weights", lambda *_: tiny_weights())
     far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
     monkeypatch.setattr(session, "measure_similarity", lambda *_: far)  # it needs the weights of VGG16
     monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny_problem(spec, split, cache))
@@ -207,7 +207,7 @@ def interrupted(_: Store) -> Any:
     raise KeyboardInterrupt
 
 
-def absent(_: Path | None) -> Any:
+def absent(*_: object) -> Any:
     raise WeightsError("no weights here")
 
 
@@ -380,7 +380,7 @@ def real_process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
         "from harness.workers import work\n"
         "from harness.training.problem import Problem\n"
         "from tests.helpers.tiny import tiny_problem, tiny_weights\n"
-        "work.load_weights = lambda _: tiny_weights()\n"
+        "work.load_weights = lambda *_: tiny_weights()\n"
         "Problem.vgg16 = lambda spec, split, _, cache: tiny_problem(spec, split, cache)\n"
         "if __name__ == '__main__':\n"
         "    raise SystemExit(run.main())\n"

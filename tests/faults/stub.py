@@ -86,7 +86,7 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
 def install() -> None:
     weights = Weights(tensors={}, source="stub", notes=(), digest="stub")
     patches: list[tuple[Any, str, Any]] = [
-        (work, "load_weights", lambda _: weights), (session, "load_weights", lambda _: weights),
+        (work, "load_weights", lambda *_: weights), (session, "load_weights", lambda *_: weights),
         (Problem, "vgg16", StubProblem), (search_worker, "run_trial", run_trial),
         (work, "_score_layers", lambda *_: None),
         (page, "write_page", lambda *_: None), (optuna, "attach", lambda *_: None),

@@ -26,7 +26,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec) 
     """Use the tiny network instead of VGG16 and two data sets in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(atlas_cells, "load_weights", lambda _: tiny_weights())
+    monkeypatch.setattr(atlas_cells, "load_weights", lambda *_: tiny_weights())
     monkeypatch.setattr(atlas_cells, "measure_similarity", lambda *_: FAR)
     monkeypatch.setattr(atlas_cells.Backbone, "vgg16", lambda weights, size: tiny_backbone(size))
     shutil.copy(digits.file, "others.npz")
