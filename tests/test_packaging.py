@@ -68,7 +68,10 @@ def test_wheel_holds_every_file_of_the_packages(installed: Path) -> None:
 
 
 def test_shipped_study_and_data_are_found_from_elsewhere(installed: Path, tmp_path: Path) -> None:
-    probe = "from harness.core.spec import StudySpec; study, data = StudySpec.load('mnist'); print(data.file.resolve())"
+    probe = (
+        "from harness.core.backbone import BackboneSpec; from harness.core.spec import StudySpec; "
+        "BackboneSpec.load('vgg16'); study, data = StudySpec.load('mnist'); print(data.file.resolve())"
+    )
     found = Path(run_installed(installed, tmp_path, sys.executable, "-c", probe))
     assert found.is_file()
     assert found.is_relative_to(installed)

@@ -479,7 +479,8 @@ def test_a_slow_download_that_goes_on_is_waited_for(
     keras_only: Tensors, fake_keras: Callable[[str], None], slow_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weight_sources, "ANSWER_SECONDS", 1)
-    fake_keras(f"assert len(urlopen('{slow_server}/').read()) == 10")
+    # The network is built first, which is no waiting for an answer.
+    fake_keras(f"time.sleep(1.5)\nassert len(urlopen('{slow_server}/').read()) == 10")
     assert load_weights().source == "Keras's download"
 
 
