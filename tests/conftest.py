@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 
 
-_ROWS = ("test_packaging", "test_page", "test_predict")  # whose tests share what is expensive to make
+_ROWS = (
+    "test_packaging",
+    "test_page",
+    "test_predict",
+    "test_shipped_backbones",
+)  # whose tests share what is expensive to make
 
 
 class Rows(LoadScopeScheduling):  # type: ignore[misc]

@@ -41,6 +41,9 @@ ROOMS[COMMANDS] = set(ROOMS)
 LIGHT_ROOMS = {"core", "statistics", "storage", "analysis", DASHBOARDS, COMMANDS}
 LIGHT = {
     "harness.backbones.architecture",
+    "harness.backbones.described",
+    "harness.backbones.layer_costs",
+    "harness.backbones.stages",
     "harness.guidance.advice",
     "harness.guidance.profile",
     "harness.search.pruning",
@@ -158,7 +161,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
 
 
 def test_data_folders_hold_no_python() -> None:
-    assert sources("datasets", "studies") == []
+    assert sources("backbones", "datasets", "studies") == []
 
 
 def test_the_tree_names_no_index_and_no_machine() -> None:

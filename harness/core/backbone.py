@@ -1,8 +1,11 @@
 """Backbones as declared: TOML files read into frozen, validated objects. Imports no framework."""
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from harness.core.toml_files import find, read_toml, validated
 
 Colour = tuple[float, float, float]
 
@@ -67,7 +70,8 @@ class BackboneSpec(Declared):
         least_size: The smallest image side that it accepts, in pixels.
         preprocessing: What becomes of pixels before the first layer.
         stages: The units of freezing and caching, first to last: name -> the layer whose output ends it. The last one
-            ends the network.
+            ends the network; layers after it are left out. Layers that the builder does not name have the names that
+            Keras gives them in a new process: ``add``, ``add_1`` and so on.
         weights: Where its weights come from.
     """
 
@@ -77,5 +81,18 @@ class BackboneSpec(Declared):
     arguments: dict[str, Any] = {}
     least_size: Annotated[int, Field(ge=1)] = 32
     preprocessing: Preprocessing
-    stages: Annotated[dict[str, str], Field(min_length=1)]
+    stages: Annotated[dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], str], Field(min_length=1)]
     weights: WeightsSpec
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """Read a backbone.
+
+        Args:
+            name: A shipped backbone, or the path of a TOML file.
+
+        Raises:
+            SpecError: For an unknown backbone (naming the nearest one), an unknown key or a value out of range.
+        """
+        path = find("backbone", name, "backbones", Path.cwd())
+        return validated(cls, read_toml(path), path)

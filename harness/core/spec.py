@@ -1,26 +1,25 @@
 """Studies and data sets: TOML files read into frozen, validated objects."""
 
-import difflib
 import os
 import re
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.core.errors import SpecError
 from harness.core.results import BaselineName, Metric
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
+from harness.core.toml_files import find, read_toml, validated
+from harness.core.toml_files import shipped as shipped
+from harness.core.toml_files import shipped_folder as shipped_folder
 
 ANY_IMAGES = "images"
 """The shipped study that names no data set: what `harness run --data PATH` runs."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
-_Spec = TypeVar("_Spec", bound=BaseModel)
 
 
 class _Declared(BaseModel):
@@ -81,8 +80,8 @@ class DatasetSpec(_Declared):
             raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
         path = folder / name
         if name in shipped("datasets") or path.suffix == ".toml":
-            path = _find("data set", name, "datasets", folder)
-            spec = _validated(cls, _read_toml(path), path)
+            path = find("data set", name, "datasets", folder)
+            spec = validated(cls, read_toml(path), path)
             return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})
         if os.path.exists(path):  # noqa: PTH110 - a name that is too long for a path is no error here
             given: dict[str, Any] = {"file": path.absolute(), "source": "given by its path"}
@@ -91,8 +90,8 @@ class DatasetSpec(_Declared):
             given = {"download": name if ":" in name else f"keras:{name}", "source": "downloaded by its name"}
             label = name.partition(":")[2] or name
         else:
-            _find("data set", name, "datasets", folder)
-        return _validated(cls, {"name": label, **given}, path)
+            find("data set", name, "datasets", folder)
+        return validated(cls, {"name": label, **given}, path)
 
 
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -293,8 +292,8 @@ class StudySpec(_Declared):
             SpecError: For an unknown study, an unknown key (naming the nearest one) or a value out of range.
         """
         overrides = overrides or {}
-        path = _find("study", name, "studies", Path.cwd())
-        declared = _read_toml(path)
+        path = find("study", name, "studies", Path.cwd())
+        declared = read_toml(path)
         data = declared.get("data")
         others = {f"data.{key}": value for key, value in data.items()} if isinstance(data, dict) else {}
         if any(others.get(key, value) != value for key, value in overrides.items()):
@@ -309,67 +308,5 @@ class StudySpec(_Declared):
             target[last] = value
         if isinstance(declared.get("data"), dict) and "dataset" not in declared["data"]:
             raise SpecError(f"study {name!r} names no images: give yours with --data PATH, or data.dataset in the file")
-        spec = _validated(cls, declared, path)
+        spec = validated(cls, declared, path)
         return spec, DatasetSpec.load(spec.data.dataset, Path.cwd() if "data.dataset" in overrides else path.parent)
-
-
-def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
-    """Return the TOML files that come with the harness, by name."""
-    return {path.stem: path for path in sorted(shipped_folder(folder).glob("*.toml"))}
-
-
-def shipped_folder(folder: Literal["studies", "datasets"]) -> Path:
-    """Return the folder of the files that come with the harness: next to the package in a checkout, else inside it."""
-    roots = (Path(__file__).parents[2] / folder, Path(str(resources.files("harness"))) / "share" / folder)
-    return next((root for root in roots if root.is_dir()), roots[0])
-
-
-def _find(what: str, name: str, kind: Literal["studies", "datasets"], folder: Path) -> Path:
-    known = shipped(kind)
-    if name in known:
-        return known[name]
-    path = folder / name
-    if path.suffix == ".toml":
-        if path.is_file():
-            return path
-        raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")
-    raise SpecError(
-        f"unknown {what} {name!r}{_nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file"
-    )
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f": did you mean {close[0]!r}?" if close else "."
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is not valid TOML: {error}") from None
-
-
-def _validated(cls: type[_Spec], declared: dict[str, Any], path: Path) -> _Spec:
-    try:
-        return cls.model_validate(declared)
-    except ValidationError as error:
-        problems = [_problem(cls, item) for item in error.errors()]
-        raise SpecError(f"{path.name}: " + "; ".join(problems)) from None
-
-
-def _problem(cls: type[BaseModel], item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        owner: type[BaseModel] = cls
-        for part in item["loc"][:-1]:
-            annotation = owner.model_fields[str(part)].annotation
-            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-            owner = annotation
-        return f"unknown key {where!r}{_nearest(str(item['loc'][-1]), owner.model_fields)}"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] in ("missing", "value_error"):
-        return f"{where}: {message}" if where else message
-    return f"{where} = {item['input']!r}: {message}"

@@ -66,6 +66,7 @@ def test_an_unknown_study_suggests_the_nearest(name: str, message: str) -> None:
     ("key", "value", "message"),
     [
         ("budget.trails", 3, "unknown key 'budget.trails': did you mean 'trials'?"),
+        ("recommendation.figure", {}, "unknown key 'recommendation.figure': did you mean 'figures'?"),
         ("serach", {}, "unknown key 'serach': did you mean 'search'?"),
         ("search.frozen", [0, 12], "frozen must hold 1 <= low <= high <= 12, but got [0, 12]"),
         ("search.frozen", [1, 13], "frozen must hold 1 <= low <= high <= 12, but got [1, 13]"),
