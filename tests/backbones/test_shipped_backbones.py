@@ -95,17 +95,19 @@ def test_preprocessing_is_that_of_the_first_layers(name: str) -> None:
 
 @LARGE
 def test_a_network_is_added_by_one_file(tmp_path: Path) -> None:
-    ends = ["pool1", "pool2_pool", "pool3_pool", "pool4_pool", "relu"]
-    file = tmp_path / "densenet121.toml"
+    ends = ["Conv1_relu", "block_2_add", "block_5_add", "block_12_add", "out_relu"]
+    file = tmp_path / "mobilenetv2.toml"
     file.write_text(
-        'name = "densenet121"\ntitle = "DenseNet-121 (Huang et al. 2017)"\nbuilder = "keras.applications.DenseNet121"\n'
-        "[preprocessing]\nmean = [123.675, 116.28, 103.53]\nscale = [58.395, 57.12, 57.375]\n"
-        '[weights]\nlicence = "BSD"\n[stages]\n' + "".join(f"{end} = {json.dumps(end)}\n" for end in ends)
+        'name = "mobilenetv2"\n'
+        'title = "MobileNetV2 (Sandler et al. 2018)"\nbuilder = "keras.applications.MobileNetV2"\n'
+        "[preprocessing]\nmean = [127.5, 127.5, 127.5]\nscale = [127.5, 127.5, 127.5]\n"
+        '[weights]\nlicence = "Apache License 2.0"\n[stages]\n'
+        + "".join(f"{end} = {json.dumps(end)}\n" for end in ends)
     )
     spec = BackboneSpec.load(str(file))
     model = build(spec)
     architecture = describe(model, spec)
-    assert architecture.shape(5, 224) == (7, 7, 1024)
+    assert architecture.shape(5, 224) == (7, 7, 1280)
     assert sum(stage.weights for stage in architecture.stages) == model.count_params() - sum(
         int(np.prod(variable.shape)) for variable in model.non_trainable_variables
     )
