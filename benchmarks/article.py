@@ -20,26 +20,29 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from benchmarks.record import machine, write
+from harness.backbones.backbone import Backbone
 from harness.backbones.devices import as_numpy
 from harness.backbones.preprocessing import resized
-from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import Weights, load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.data.dataset import join, load_split
 from harness.statistics.intervals import wilson_interval
+
+VGG16 = BackboneSpec.load("vgg16")
 
 SEED = 42
 
 
 def extractor(pixels: NDArray[np.uint8], labels: NDArray[np.int64], weights: Weights, size: int) -> dict[str, Any]:
     """Train recipe A: a head on the flattened features of the frozen network. Its dropouts are never added."""
-    backbone = Backbone.vgg16(weights, size)
+    backbone = Backbone.of(VGG16, weights)
     backbone.load(pretrained=True, seed=0)
     features = []
     for first in range(0, len(pixels), 128):
-        values = backbone.prepare(pixels[first : first + 128])
-        for layer in backbone.layers:
-            values = layer(values)
+        values = backbone.prepare(size)(pixels[first : first + 128])
+        for stage in backbone.stages:
+            values = stage(values)
         features.append(as_numpy(values).reshape(len(values), -1))
     train, test, train_labels, test_labels = train_test_split(
         np.concatenate(features), labels, test_size=0.3, random_state=SEED
@@ -86,14 +89,14 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, metavar="N")
     given = {f"data.{name}": value for name, value in vars(parser.parse_args()).items() if value is not None}
     spec, dataset = StudySpec.load("article_mnist", given)
-    split = load_split(dataset, spec.data, spec.seed)
+    split = load_split(dataset, spec)
     images = join(split.train, split.validation)
-    weights = load_weights()
-    result: dict[str, Any] = {"machine": machine(), "images": len(images), "image_size": spec.data.image_size}
+    weights = load_weights(VGG16)
+    result: dict[str, Any] = {"machine": machine(), "images": len(images), "image_size": spec.search.image_size[0]}
     for name, recipe in (("extractor", extractor), ("partial", partial)):
         keras.utils.set_random_seed(SEED)
         start = time.perf_counter()
-        found = recipe(images.pixels, images.labels, weights, spec.data.image_size)
+        found = recipe(images.pixels, images.labels, weights, spec.search.image_size[0])
         result[name] = found | {"seconds": time.perf_counter() - start}
         print(
             f"{name}: accuracy {found['accuracy']:.4f}, 95 % interval {found['interval'][0]:.3f} to "

@@ -21,8 +21,9 @@ from typing import Any
 import optuna
 
 from benchmarks.record import machine
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.backbone import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import StudySpec
@@ -31,6 +32,8 @@ from harness.data.dataset import load_split
 from harness.search.space import suggest
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
+
+VGG16 = BackboneSpec.load("vgg16")
 
 FOLDER = Path(__file__).parent / "curves"
 POINT = ("train_flops", "train_seconds", "val_accuracy", "val_loss", "train_loss")
@@ -113,7 +116,7 @@ class Recording:
         train, validation = len(problem.split.train), len(problem.split.validation)
         setting = {
             "dataset": name, "classes": problem.split.n_classes, "train": train, "validation": validation,
-            "image_size": spec.data.image_size, "epochs": spec.budget.epochs, "batch_size": spec.budget.batch_size,
+            "image_size": spec.search.image_size[0], "epochs": spec.budget.epochs, "batch_size": spec.budget.batch_size,
             "precision": spec.budget.precision, "seed": spec.seed, "point": list(POINT),
         }  # fmt: skip
         if not self._path.exists():
@@ -159,8 +162,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         })  # fmt: skip
         if network is None:
             set_precision(spec)
-            network = Backbone.vgg16(load_weights(), spec.data.image_size)
-        split = load_split(dataset, spec.data, spec.seed)
+            network = Backbone.of(VGG16, load_weights(VGG16))
+        split = load_split(dataset, spec)
         problem = Problem.on(network, spec, split, user_cache() / "features")
         recordings.append(Recording(spec, problem, dataset.name))
     for number, strategy in enumerate(draw(spec, arguments.configurations)):

@@ -30,21 +30,27 @@ import jax
 import numpy as np
 
 from benchmarks.record import machine, write
-from harness.backbones.architecture import VGG16, feature_shape
 from harness.backbones.batches import edges
+from harness.backbones.described import architecture_of
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 
+VGG16 = BackboneSpec.load("vgg16")
+ARCHITECTURE = architecture_of(VGG16)
+
 STRATEGIES = [
-    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("fine_tune_all", 0, "average", (512,), 0.2, "sgd", 1e-4),  # compiled already, except its head
-    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
+    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4, image_size=224),
+    Strategy(
+        "fine_tune_all", 0, "average", (512,), 0.2, "sgd", 1e-4, image_size=224
+    ),  # compiled already, except its head
+    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4, image_size=224),
+    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4, image_size=224),
+    Strategy("feature_extraction", 13, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3, image_size=224),
 ]
 PRODUCT_SIDE = 8192
 COPIED = 2**30  # values of 2 bytes
@@ -87,13 +93,13 @@ def ceilings(image_size: int, batch: int, dtype: Any) -> dict[str, Any]:
     square = normal(PRODUCT_SIDE, PRODUCT_SIDE)
     found: dict[str, Any] = {"product": 2.0 * PRODUCT_SIDE**3 / seconds_of(lambda a, b: a @ b, square, square.T)}
     convolutions = []
-    for index, conv in enumerate(VGG16):
-        side, _, channels = feature_shape(VGG16, index, image_size)
-        maps, kernel = normal(batch, side, side, channels), normal(3, 3, channels, conv.out_channels)
-        upstream = normal(batch, side, side, conv.out_channels)
+    for index, conv in enumerate(ARCHITECTURE.stages):
+        side, _, channels = ARCHITECTURE.shape(index, image_size)
+        maps, kernel = normal(batch, side, side, channels), normal(3, 3, channels, conv.channels)
+        upstream = normal(batch, side, side, conv.channels)
         convolutions.append({
             "layer": conv.name,
-            "flops": 2.0 * 9 * channels * conv.out_channels * side**2 * batch,
+            "flops": 2.0 * 9 * channels * conv.channels * side**2 * batch,
             "forward": seconds_of(convolve, maps, kernel),
             "input_gradient": seconds_of(input_gradient, maps, kernel, upstream),
             "filter_gradient": seconds_of(filter_gradient, maps, kernel, upstream),
@@ -111,11 +117,11 @@ def bytes_moved(image_size: int, start: int, frozen: int, width: int) -> float:
     """
 
     def maps(index: int) -> int:
-        side, _, channels = feature_shape(VGG16, index, image_size)
-        return side**2 * (channels + VGG16[index].out_channels)
+        side, _, channels = ARCHITECTURE.shape(index, image_size)
+        return side**2 * (channels + ARCHITECTURE.stages[index].channels)
 
-    forward = sum(maps(index) for index in range(start, len(VGG16)))
-    backward = sum(2 * maps(index) for index in range(frozen, len(VGG16)))
+    forward = sum(maps(index) for index in range(start, len(ARCHITECTURE.stages)))
+    backward = sum(2 * maps(index) for index in range(frozen, len(ARCHITECTURE.stages)))
     return float(width * (forward + backward))
 
 
@@ -141,7 +147,7 @@ def main() -> None:
     sizes = {"data.train_size": arguments.train_size, "data.validation_size": arguments.validation_size}
     asked |= {key: size for key, size in sizes.items() if size is not None}
     spec, dataset = StudySpec.load(arguments.study, asked)
-    size, batch = spec.data.image_size, spec.budget.batch_size
+    size, batch = spec.search.image_size[0], spec.budget.batch_size
     most = ceilings(size, batch, arguments.precision)
     rates = [conv["flops"] / conv["forward"] for conv in most["convolutions"]]
     rate = max(most["product"], *rates)
@@ -150,10 +156,10 @@ def main() -> None:
         f"{max(rates) / 1e12:.0f}, copy {most['copy'] / 1e12:.2f} TB/s",
         flush=True,
     )
-    split = load_split(dataset, spec.data, spec.seed)
+    split = load_split(dataset, spec)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        problem = Problem.vgg16(spec, split, load_weights(), Path(folder))
+        problem = Problem.of(VGG16, spec, split, load_weights(VGG16), Path(folder))
         for strategy in STRATEGIES:
             result = run_trial(strategy, problem, seed=0, on_checkpoint=lambda curve: None)
             assert result.status == "complete", result

@@ -18,12 +18,15 @@ import psutil
 from benchmarks.record import machine, write
 from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, OPTIMIZERS, POOLINGS, Strategy, depths
 from harness.data.dataset import load_split
 from harness.search.resume import resolve_precision
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
+
+VGG16 = BackboneSpec.load("vgg16")
 
 
 def resident(problem: Problem, trials: int) -> Iterator[float]:
@@ -35,7 +38,7 @@ def resident(problem: Problem, trials: int) -> Iterator[float]:
         frozen = least + turn % (most - least + 1)
         head = (64 + number, 64, 32)[: turn % (MOST_HIDDEN_LAYERS + 1)]
         optimizer = OPTIMIZERS[turn // 2 % 2]
-        strategy = Strategy(kind, frozen, POOLINGS[turn % 3], head, 0.1, optimizer, 1e-4)
+        strategy = Strategy(kind, frozen, POOLINGS[turn % 3], head, 0.1, optimizer, 1e-4, image_size=32)
         run_trial(strategy, problem, seed=number, on_checkpoint=lambda curve: None)
         gc.collect()
         yield psutil.Process().memory_info().rss / 2**20
@@ -53,7 +56,7 @@ def main() -> None:
     set_precision(spec)
     curve = []
     with tempfile.TemporaryDirectory() as folder:
-        problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), Path(folder))
+        problem = Problem.of(VGG16, spec, load_split(dataset, spec), load_weights(VGG16), Path(folder))
         for number, megabytes in enumerate(resident(problem, arguments.trials), start=1):
             curve.append(megabytes)
             if number % 10 == 0:

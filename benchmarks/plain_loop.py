@@ -22,12 +22,15 @@ from benchmarks.record import machine, write
 from harness.backbones.devices import fast_precision
 from harness.backbones.preprocessing import resized
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
 from harness.training.fit import WARM_UP_SHARE
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
+
+VGG16 = BackboneSpec.load("vgg16")
 
 
 def strategies(width: int) -> list[Strategy]:
@@ -37,11 +40,11 @@ def strategies(width: int) -> list[Strategy]:
     """
     head = (width,)
     return [
-        Strategy("feature_extraction", 13, "average", head, 0.2, "adam", 3e-3),
-        Strategy("freeze_first_k", 10, "average", head, 0.2, "adam", 3e-4),
-        Strategy("freeze_first_k", 5, "average", head, 0.2, "adam", 2e-4),
-        Strategy("fine_tune_all", 0, "average", head, 0.2, "adam", 1e-4),
-        Strategy("from_scratch", 0, "average", head, 0.2, "adam", 5e-4),
+        Strategy("feature_extraction", 13, "average", head, 0.2, "adam", 3e-3, image_size=32),
+        Strategy("freeze_first_k", 10, "average", head, 0.2, "adam", 3e-4, image_size=32),
+        Strategy("freeze_first_k", 5, "average", head, 0.2, "adam", 2e-4, image_size=32),
+        Strategy("fine_tune_all", 0, "average", head, 0.2, "adam", 1e-4, image_size=32),
+        Strategy("from_scratch", 0, "average", head, 0.2, "adam", 5e-4, image_size=32),
     ]
 
 
@@ -50,7 +53,7 @@ def plain_trial(strategy: Strategy, problem: Problem, weights: Path, seed: int) 
     keras.backend.clear_session()
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
-    size, budget = problem.spec.data.image_size, problem.spec.budget
+    size, budget = problem.spec.search.image_size[0], problem.spec.budget
     train, validation = (
         (
             keras.applications.vgg16.preprocess_input(np.array(resized(part.pixels, size))),
@@ -79,10 +82,10 @@ def main() -> None:
     arguments = parser.parse_args()
     changes = {"budget.epochs": arguments.epochs, "budget.precision": fast_precision()}
     spec, dataset = StudySpec.load("mnist", changes)
-    weights = load_weights()
+    weights = load_weights(VGG16)
     rows: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), weights, Path(folder) / "cache")
+        problem = Problem.of(VGG16, spec, load_split(dataset, spec), weights, Path(folder) / "cache")
         file = Path(folder) / "notop.weights.h5"
         save_weights(weights.tensors, file)
         for repeat in range(arguments.repeats):

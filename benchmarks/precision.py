@@ -18,11 +18,14 @@ from typing import Literal, cast
 from benchmarks.plain_loop import strategies
 from benchmarks.record import machine, write
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.data.dataset import load_split
 from harness.statistics.intervals import Interval
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
+
+VGG16 = BackboneSpec.load("vgg16")
 
 PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 
@@ -33,13 +36,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--study", default="mnist")
     arguments = parser.parse_args()
-    weights = load_weights()
+    weights = load_weights(VGG16)
     with tempfile.TemporaryDirectory() as folder:
         problems = {}
         for precision in PRECISIONS:
             spec, dataset = StudySpec.load(arguments.study, {"budget.precision": precision})
-            split = load_split(dataset, spec.data, spec.seed)
-            problems[precision] = Problem.vgg16(spec, split, weights, Path(folder))
+            split = load_split(dataset, spec)
+            problems[precision] = Problem.of(VGG16, spec, split, weights, Path(folder))
         rows = []
         for seed in range(arguments.seeds):
             for strategy in strategies(width=256):

@@ -55,7 +55,7 @@ def main() -> None:
     devices = sorted({trial["device"] for trial in trials})
     write("prediction", {
         "machine": machine(), "devices": devices, "epochs": spec.budget.epochs, "n_train": study.data["n_train"],
-        "image_size": spec.data.image_size, "trials": len(trials), "median_error_by_trials_seen": by_seen,
+        "image_size": spec.search.image_size[0], "trials": len(trials), "median_error_by_trials_seen": by_seen,
     })  # fmt: skip
 
 

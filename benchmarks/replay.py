@@ -39,7 +39,7 @@ from optuna.trial import TrialState
 from benchmarks.curves import load, recorded_sets
 from benchmarks.hypervolume import hypervolume
 from benchmarks.record import machine, write
-from harness.backbones.architecture import VGG16
+from harness.core.backbone import BackboneSpec
 from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
@@ -51,6 +51,8 @@ from harness.search.space import as_params, suggest
 from harness.statistics.intervals import Interval
 from harness.statistics.pareto import front
 from harness.training.flops import trial_cost
+
+VGG16 = BackboneSpec.load("vgg16")
 
 Steps = Iterator[tuple[int, int]]
 """What a search trains next: (recorded configuration, epoch from 1 that it is trained to)."""
@@ -77,8 +79,7 @@ class Pool:
         n_train, n_stored = setting["train"], setting["train"] + setting["validation"]
 
         def cost(strategy: Strategy) -> Any:
-            size, cached = setting["image_size"], self.spec.budget.cache_bytes
-            return trial_cost(VGG16, strategy, self.classes, size, n_stored, cached)
+            return trial_cost(VGG16, strategy, self.classes, n_stored, self.spec.budget.cache_bytes)
 
         split = SimpleNamespace(train=range(n_train), n_classes=self.classes)
         self.problem = SimpleNamespace(spec=self.spec, split=split, cost=cost)
@@ -313,7 +314,7 @@ def _harness(pool: Pool, seed: int, *, pruning: bool) -> Steps:
     """Run the harness's plan, then its sampler while configurations are left."""
     planned = optuna.create_study(directions=["maximize", "minimize"])
     scenario = 2 if pool.name in DISSIMILAR else 1
-    plan(planned, cast(Any, Ledger()), pool.spec, Advice.of(scenario, ""))
+    plan(planned, cast(Any, Ledger()), pool.spec, Advice.of(scenario, "", pool.spec.search.advice_size))
     fixed = [trial.system_attrs["fixed_params"] for trial in planned.get_trials(deepcopy=False)]
     study = optuna.create_study(directions=["maximize", "minimize"])
     judged = Judged(pool, pruning=pruning)

@@ -32,8 +32,9 @@ import tensorflow as tf
 
 from benchmarks.record import machine, write
 from harness.backbones import kernels as own
-from harness.backbones.architecture import VGG16, feature_shape
+from harness.backbones.described import architecture_of
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
@@ -42,11 +43,14 @@ from harness.training.fit import Schedule, compile_step
 from harness.training.flops import step_cost
 from harness.training.problem import Problem
 
+VGG16 = BackboneSpec.load("vgg16")
+ARCHITECTURE = architecture_of(VGG16)
+
 PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 STRATEGIES = [  # from_scratch takes the same steps as fine_tune_all
-    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4),
-    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4),
+    Strategy("fine_tune_all", 0, "average", (256,), 0.2, "adam", 1e-4, image_size=32),
+    Strategy("freeze_first_k", 5, "average", (256,), 0.2, "adam", 1e-4, image_size=32),
+    Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 1e-4, image_size=32),
 ]
 SIDE = 2048  # of the matrices of the plain product
 
@@ -66,10 +70,7 @@ Rates = dict[str, dict[str, float]]
 
 def layers(image_size: int) -> list[Shape]:
     """Return VGG16's convolutions in order."""
-    return [
-        Shape(feature_shape(VGG16, i, image_size)[0], conv.in_channels, conv.out_channels)
-        for i, conv in enumerate(VGG16)
-    ]
+    return [Shape(*ARCHITECTURE.shape(i, image_size)[1:], conv.channels) for i, conv in enumerate(ARCHITECTURE.stages)]
 
 
 def flops(shape: Shape, batch: int) -> float:
@@ -117,7 +118,7 @@ def steps(problem: Problem) -> dict[str, tuple[Strategy, int, Call]]:
     budget = problem.spec.budget
     for strategy in STRATEGIES:
         start, clock = problem.start(strategy), Clock()
-        train, validation, _ = problem.parts(start, clock)
+        train, validation, _ = problem.parts(start, problem.spec.search.image_size[0], clock)
         network = problem.networks.for_strategy(strategy, start)
         schedule = Schedule(1, budget.batch_size, "adam", 1e-4)
         step = compile_step(problem.steps, network, train, validation, schedule, clock)
@@ -179,7 +180,7 @@ def bound(rates: Mapping[Shape, Rates], convolutions: list[Shape], trained: list
 def measure(problem: Problem, rounds: int) -> dict[str, Any]:
     """Measure kernels, peaks and steps in the precision of ``problem``."""
     spec = problem.spec
-    size, batch, dtype = spec.data.image_size, spec.budget.batch_size, spec.budget.precision
+    size, batch, dtype = spec.search.image_size[0], spec.budget.batch_size, spec.budget.precision
     convolutions = layers(size)
     ready = steps(problem)
     calls: dict[Any, Call] = {"product": product(dtype)} | {name: call for name, (_, _, call) in ready.items()}
@@ -193,7 +194,7 @@ def measure(problem: Problem, rounds: int) -> dict[str, Any]:
     peak = max(kernel["forward"]["best"] for kernel in rates.values())
     rows = []
     for name, (strategy, start, _) in ready.items():
-        work = batch * step_cost(problem.backbone.architecture, strategy, problem.split.n_classes, size, start)
+        work = batch * step_cost(problem.backbone.architecture, strategy, problem.split.n_classes, start)
         reached = rate(work, seconds[name])
         most = bound(rates, convolutions[start:], convolutions[strategy.frozen :])
         rows.append({
@@ -237,13 +238,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=12)
     arguments = parser.parse_args()
-    weights = load_weights()
+    weights = load_weights(VGG16)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for precision in PRECISIONS:
             asked = {"budget.precision": precision, "data.train_size": 64, "data.validation_size": 32}
             spec, dataset = StudySpec.load("mnist", asked)
-            problem = Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), weights, Path(folder))
+            problem = Problem.of(VGG16, spec, load_split(dataset, spec), weights, Path(folder))
             found[precision] = measure(problem, arguments.repeats)
             show(precision, found[precision])
     write("roofline", {"machine": machine(), "repeats": arguments.repeats, "precisions": found})

@@ -29,6 +29,7 @@ from benchmarks import record
 from benchmarks.workers import ADVICE, CLASSES, EPOCHS, Waiting
 from dashboards.page import write_page
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
@@ -42,10 +43,12 @@ from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 
+VGG16 = BackboneSpec.load("vgg16")
+
 TRIALS, IMAGES, SIZES = (10, 100, 1_000, 3_000), (1_000, 10_000), (32, 64, 96, 160, 224)
 LARGEST = {"trials": 10_000, "images": 60_000}
-EXTRACTION = Strategy("feature_extraction", N_CONVS, "average", (256,), 0.2, "adam", 3e-3)
-FROZEN = Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 3e-4)
+EXTRACTION = Strategy("feature_extraction", N_CONVS, "average", (256,), 0.2, "adam", 3e-3, image_size=32)
+FROZEN = Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 3e-4, image_size=32)
 PROFILE = {"n_images": 2000, "class_sizes": [200] * CLASSES, "similar": False, "similarity": None}
 DATA = {
     "dataset": "mnist", "classes": CLASSES, "class_names": [str(i) for i in range(CLASSES)], "n_train": 2000,
@@ -64,7 +67,7 @@ def search_and_page(trials: int, folder: Path) -> dict[str, float]:
     store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=DATA, advice=WORDS)
     plan(open_study(store, spec.name), store, spec, ADVICE)
     session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
-    Worker(open_study(store, spec.name), store, problem, session, lambda _: None).run(
+    Worker(open_study(store, spec.name), store, {"vgg16": problem}, session, lambda _: None).run(
         lambda *_: None, stop=lambda: False
     )
     store.sessions.end(session, "done")
@@ -79,7 +82,7 @@ def features_and_trial(images: int, folder: Path) -> dict[str, float]:
     begin = time.perf_counter()
     problem = _problem(folder, **{"data.train_size": images})
     ready = time.perf_counter()
-    problem.parts(N_CONVS, Clock())
+    problem.parts(N_CONVS, problem.spec.search.image_size[0], Clock())
     computed = time.perf_counter()
     result = run_trial(EXTRACTION, problem, seed=0, on_checkpoint=lambda curve: None)
     assert result.status == "complete" and result.features_cached
@@ -90,7 +93,7 @@ def small_trial(size: int, folder: Path) -> dict[str, float]:
     """Return the seconds of a trial on few images of so many pixels a side."""
     problem = _problem(
         folder,
-        **{"data.image_size": size, "data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1},
+        **{"search.image_size": size, "data.train_size": 64, "data.validation_size": 32, "budget.epochs": 1},
     )
     begin = time.perf_counter()
     result = run_trial(FROZEN, problem, seed=0, on_checkpoint=lambda curve: None)
@@ -100,7 +103,7 @@ def small_trial(size: int, folder: Path) -> dict[str, float]:
 
 def _problem(folder: Path, **asked: Any) -> Problem:
     spec, dataset = StudySpec.load("mnist", asked)
-    return Problem.vgg16(spec, load_split(dataset, spec.data, spec.seed), load_weights(), folder)
+    return Problem.of(VGG16, spec, load_split(dataset, spec), load_weights(VGG16), folder)
 
 
 def point(measure: Callable[[int, Path], dict[str, float]], amount: int) -> dict[str, Any]:

@@ -23,13 +23,16 @@ from scipy.stats import kendalltau
 
 from benchmarks.record import machine, write
 from harness.backbones.activation_cache import FeatureCache
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.backbone import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.paths import user_cache
 from harness.core.spec import DatasetSpec, DataSpec, shipped_folder
 from harness.data.dataset import Images, draw
 from harness.guidance.measure import block5_averages
 from harness.statistics.similarity import SAMPLE, Reference, compare, cubic_distance, kernel_distance, load_reference
+
+VGG16 = BackboneSpec.load("vgg16")
 
 IMAGE_SIZE = 96
 SIZES = (25, 50, 100, 200, 400)
@@ -47,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", action="store_true", help="make the reference again first")
     arguments = parser.parse_args()
-    cache = FeatureCache(user_cache() / "features", Backbone.vgg16(load_weights(), IMAGE_SIZE), max_bytes=8 * 10**9)
+    cache = FeatureCache(user_cache() / "features", Backbone.of(VGG16, load_weights(VGG16)), max_bytes=8 * 10**9)
     if arguments.reference:
         make_reference(cache)
     reference = load_reference()
@@ -86,7 +89,7 @@ def make_reference(cache: FeatureCache) -> None:
     }
     np.savez_compressed(
         shipped_folder("datasets") / "imagenet_reference.npz",
-        features=block5_averages(images, cache).astype(np.float16),
+        features=block5_averages(images, cache, IMAGE_SIZE).astype(np.float16),
         image_size=np.int64(IMAGE_SIZE),
         weights=np.str_(cache.backbone.weights.digest),
         provenance=np.str_(json.dumps(provenance)),
@@ -98,8 +101,8 @@ def measure(name: str, reference: Reference, cache: FeatureCache) -> dict[str, A
     dataset = DatasetSpec(name=name, file=SHARED / f"{name}.npz")
     drawn = draw(dataset, DataSpec(dataset=name), seed=0)
     own, pool = drawn.some(SAMPLE, IMAGE_SIZE), drawn.some(POOL, IMAGE_SIZE)
-    features = block5_averages(pool, cache)
-    figures = asdict(compare(block5_averages(own, cache), own.labels, reference))
+    features = block5_averages(pool, cache, IMAGE_SIZE)
+    figures = asdict(compare(block5_averages(own, cache, IMAGE_SIZE), own.labels, reference))
     draws = np.random.default_rng(1)
     spread = {}
     for n in SIZES:

@@ -31,7 +31,10 @@ from benchmarks.rivals.curves import read_reports
 from benchmarks.rivals.job import STUDY, Job
 from benchmarks.rivals.trial import run
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
+
+VGG16 = BackboneSpec.load("vgg16")
 
 
 class Pruning(keras.callbacks.Callback):
@@ -100,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs: dict[str, list[dict[str, Any]]] = {"loop": [], "harness": []}
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / "vgg16.weights.h5"
-        save_weights(load_weights().tensors, weights)
+        save_weights(load_weights(VGG16).tensors, weights)
         for seed in range(asked.seeds):
             spec, dataset = StudySpec.load(STUDY, {"seed": seed})
             images = Path(temporary) / f"{seed}.npz"

@@ -23,7 +23,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks import record
-from harness.backbones.architecture import VGG16
+from harness.backbones.described import architecture_of
+from harness.core.backbone import BackboneSpec
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
@@ -38,8 +39,13 @@ from harness.storage.store import Store
 from harness.training.flops import Cost, trial_cost
 from harness.training.trial import OnCheckpoint
 
+VGG16 = BackboneSpec.load("vgg16")
+ARCHITECTURE = architecture_of(VGG16)
+
 EPOCHS, IMAGES, CLASSES = 3, 2000, 10
-ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "small and dissimilar")
+ADVICE = Advice(
+    2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32), "small and dissimilar"
+)
 
 
 class Waiting:
@@ -48,10 +54,10 @@ class Waiting:
     def __init__(self, spec: StudySpec, seconds: float) -> None:
         self.spec, self.seconds, self.waited = spec, seconds, 0.0
         self.split = SimpleNamespace(train=range(IMAGES), validation=range(IMAGES), n_classes=CLASSES)
-        self.backbone = SimpleNamespace(architecture=VGG16)
+        self.backbone = SimpleNamespace(architecture=ARCHITECTURE)
 
     def cost(self, strategy: Strategy) -> Cost:
-        return trial_cost(VGG16, strategy, CLASSES, 32, IMAGES, 10**9)
+        return trial_cost(ARCHITECTURE, strategy, CLASSES, IMAGES, 10**9)
 
     def run_trial(self, strategy: Strategy, _: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
         cost = self.cost(strategy)
@@ -101,7 +107,7 @@ def be_worker(url: str, spec: StudySpec, seconds: float, barrier: Any, results: 
         store = Store(url)
         session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
         with Heartbeat(store, session):
-            worker = Worker(open_study(store, spec.name), store, problem, session, lambda _: None)
+            worker = Worker(open_study(store, spec.name), store, {"vgg16": problem}, session, lambda _: None)
             barrier.wait()
             spent.clear()
             start = time.monotonic()

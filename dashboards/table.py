@@ -26,6 +26,8 @@ _SHOWN = (
     Column("number", "trial", "integer"),
     Column("strategy", "strategy", "text"),
     Column("frozen", "k", "integer"),
+    Column("image_size", "px", "integer"),
+    Column("backbone", "backbone", "text"),
     *(Column(f"val_{metric}", f"validation {name}", "accuracy") for metric, name in METRIC_NAMES.items()),
     Column("train_flops", "training TFLOP", "tflop"),
     Column("saved_flops", "unspent TFLOP", "tflop"),
@@ -56,6 +58,8 @@ def trials_table(studies: Sequence[Rows]) -> dict[str, Any]:
     hidden = {f"val_{metric}" for metric in METRIC_NAMES} - {"val_accuracy", *(rows.score for rows in studies)}
     if not (frame["head_epochs"] > 0).any():
         hidden |= {"head_epochs", "rate_factor"}
+    if frame["backbone"].nunique() <= 1:
+        hidden.add("backbone")
     known = {c.name: replace(c, title="") if c.name in hidden else c for c in (study, *_SHOWN)}
     rest = [Column(name, "", _format(frame[name])) for name in frame.columns if name not in known]
     columns = [*known.values(), *rest]

@@ -19,7 +19,7 @@ from harness.arguments import Parser
 from harness.core.errors import SpecError
 from harness.core.framework import loading
 from harness.core.paths import RESULTS, expand
-from harness.core.spec import AdviceSpec, DatasetSpec
+from harness.core.spec import IMAGE_SIZES, AdviceSpec, DatasetSpec
 from harness.core.strict_json import dumps
 from harness.storage.store import Store
 
@@ -126,7 +126,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
 def _datasets(arguments: argparse.Namespace) -> tuple[DatasetSpec, ...]:
     if not arguments.data:
         raise SpecError("no data set given: add --data SET for each, or --rows JSON")
-    for flag, least in (("sizes", 3), ("seeds", 1), ("validation_size", 1), ("image_size", 32)):
+    for flag, least in (("sizes", 3), ("seeds", 1), ("validation_size", 1), ("image_size", IMAGE_SIZES[0])):
         given = getattr(arguments, flag)
         if min(given if flag == "sizes" else (given,)) < least:
             shown = ",".join(map(str, given)) if flag == "sizes" else given

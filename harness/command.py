@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.arguments import Parser, recorded_command
+from harness.core.backbone import BackboneSpec
+from harness.core.clock import seconds_of
 from harness.core.errors import HarnessError, SpecError, StorageError
 from harness.core.interrupts import INTERRUPTED, interrupts
-from harness.core.paths import DEFAULT_STORAGE, RESULTS, expand
+from harness.core.paths import DEFAULT_STORAGE, RESULTS, expand, user_path
 from harness.core.spec import DatasetSpec, shipped
 from harness.core.streams import printing
 from harness.core.strict_json import dumps
@@ -44,8 +47,8 @@ def main(
     exit_if_repeated()
 
     def call() -> int:
-        arguments = parser.parse_args(argv)
         try:
+            arguments = parser.parse_args(argv)
             with interrupts(), database.closing():
                 return run(arguments, recorded_command(parser.prog.rpartition(".")[2], argv)) or 0
         except HarnessError as error:
@@ -80,10 +83,40 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
 
 
 def add_weights(parser: argparse._ActionsContainer) -> None:
-    """Add the option ``--weights``."""
+    """Add the option ``--weights``. Its value is a dictionary: backbone -> file."""
     parser.add_argument(
-        "--weights", type=Path, metavar="PATH", help="VGG16 weights without top (.h5); found or downloaded if not given"
+        "--weights",
+        action=_WeightsByBackbone,
+        default={},
+        metavar="[NAME=]PATH",
+        help="ImageNet weights without top (.h5) of backbone NAME (default: vgg16); repeat it for others; found or "
+        "downloaded if not given",
     )
+
+
+def duration(text: str) -> float:
+    """Parse the value of a time option, as `seconds_of` does, for the parser."""
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+class _WeightsByBackbone(argparse.Action):
+    def __call__(self, _: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, __: Any = None) -> None:
+        """Add the file to those given before. Raises SpecError for an unknown backbone and for a second file."""
+        before, name, path = getattr(namespace, self.dest), "vgg16", value
+        if named := re.fullmatch(r"([\w.-]+)=(.*)", value, re.DOTALL):  # a path with a slash before "=" has no name
+            name, path = named.groups()
+            try:
+                BackboneSpec.load(name)
+            except SpecError as error:
+                raise SpecError(f"--weights {value}: {error}. If this is a path, write ./{value}") from None
+        if not path:
+            raise SpecError(f"--weights {value!r}: give the path of a file after it, {name}=PATH")
+        if name in before:
+            raise SpecError(f"--weights {value}: {name} has {before[name]} already, give one file for each backbone")
+        setattr(namespace, self.dest, {**before, name: user_path(path)})
 
 
 def add_moved_data(parser: argparse.ArgumentParser) -> None:

@@ -85,14 +85,13 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
     store = None if arguments.spec else Store(arguments.storage, must_exist=True)
+    formats = _formats(arguments.formats)
     with loading():
         from harness.backbones.devices import device  # heavy: TensorFlow or JAX is loaded
-        from harness.backbones.weights import load_weights
         from harness.deployment.exported_model import Signature
         from harness.deployment.model_card import model_card
         from harness.deployment.winner import Winner, train
 
-    formats = _formats(arguments.formats)
     if store is None:
         winner = Winner.load(arguments.spec)
         home = arguments.spec.parent if arguments.data is None else Path.cwd()
@@ -104,8 +103,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     else:
         winner = _confirmed(Winner.of(store, arguments.study, arguments.trial), store)
         dataset = command.dataset_of(store, arguments.study, arguments.data)
-    split = load_split(dataset, winner.study.data, winner.study.seed)
-    weights = load_weights(arguments.weights)
+    split = load_split(dataset, winner.study)
     command.say(
         f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "
         "training and validation sets"
@@ -117,7 +115,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
             f"{formatting.seconds(checkpoint.train_seconds)}"
         )
 
-    model, result = train(winner, split, weights, on_epoch)
+    model, result = train(winner, split, arguments.weights, on_epoch)
     height, width = split.train.pixels.shape[1:3]
     channels = 3 if split.train.pixels.ndim == 4 else 1
     signature = Signature(class_names=list(split.class_names), height=height, width=width, channels=channels)

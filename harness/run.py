@@ -32,14 +32,16 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "data.train_size": {"type": int, "metavar": "N", "help": "training images"},
     "data.validation_size": {"type": int, "metavar": "N", "help": "validation images"},
     "data.test_size": {"type": int, "metavar": "N", "help": "images of the held-out test set"},
-    "data.image_size": {"type": int, "metavar": "PIXELS", "help": "side of the network's square input, 32 or more"},
+    "search.image_size": {
+        "type": int, "nargs": "+", "metavar": "PIXELS", "help": "sizes of the square input to search",
+    },
     "budget.epochs": {"type": int, "metavar": "N", "help": "epochs of a complete trial"},
     "budget.batch_size": {"type": int, "metavar": "N", "help": "images in a batch"},
     "budget.precision": {"choices": ["auto", "float32", "bfloat16"], "help": "arithmetic of convolutions in training"},
     "seed": {"type": int, "metavar": "N", "help": "seed of split, search and training"},
     "metric": {"choices": METRICS, "help": "validation score to search for and prune by"},
     "class_weights": {"action": "store_true", "default": None, "help": "weight the loss by inverse class frequency"},
-    "budget.time_limit": {"type": float, "metavar": "SECONDS", "help": "start no trial after this many seconds"},
+    "budget.time_limit": {"metavar": "TIME", "help": "time to plan for, such as 15m"},
     "budget.max_trial_cost": {"type": float, "metavar": "TFLOP", "help": "skip trials predicted to cost more"},
     "pruning.enabled": {"action": "store_false", "default": None, "help": "let every trial use its whole budget"},
 }  # fmt: skip

@@ -3,11 +3,11 @@
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Sequence
 
 from harness import command
 from harness.arguments import Parser
+from harness.core.clock import TimeLimit
 from harness.core.errors import SpecError
 from harness.core.framework import loading
 from harness.storage.sqlite_files import expand_home
@@ -38,7 +38,9 @@ def _parser() -> Parser:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes here (default: 1)")
     command.add_weights(parser)
     command.add_moved_data(parser)
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="start no trial after this many seconds")
+    parser.add_argument(
+        "--time-limit", type=command.duration, metavar="TIME", help="plan for this much time: 900, 15m or 2h"
+    )
     return parser
 
 
@@ -55,9 +57,8 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         from harness.workers.progress import Progress
         from harness.workers.supervise import follow, supervise
 
-    job = Job(arguments.study, arguments.storage, dataset, recorded, arguments.weights)
-    if arguments.time_limit is not None:
-        job = Job(**{**vars(job), "deadline": time.monotonic() + arguments.time_limit})
+    limit = TimeLimit.start(arguments.time_limit)
+    job = Job(arguments.study, arguments.storage, dataset, recorded, arguments.weights, limit=limit)
     study, row = open_study(store, arguments.study), store.studies.get(arguments.study)
     progress = Progress(len(study.get_trials(deepcopy=False)), row.metric, lambda: standing(study))
     try:

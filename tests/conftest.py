@@ -34,7 +34,10 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 
-_ROWS = ("test_campaign", "test_confirm", "test_packaging", "test_page", "test_page_in_browser", "test_predict")
+_ROWS = (
+    "test_campaign", "test_confirm", "test_packaging", "test_page", "test_page_in_browser", "test_predict",
+    "test_shipped_backbones",
+)  # fmt: skip
 
 
 class Rows(LoadScopeScheduling):  # type: ignore[misc]
@@ -213,8 +216,8 @@ def study_file(digits: DatasetSpec, tmp_path: Path) -> Path:
         train_size = 96
         validation_size = 48
         test_size = 30
-        image_size = 32
         [search]
+        image_size = 32
         head_width = [4, 4096]
         [search.learning_rate]
         feature_extraction = [1e-4, 1e-2]
@@ -256,7 +259,7 @@ def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
     from tests.helpers import tiny
 
     spec, dataset = StudySpec.load(str(study_file))
-    return tiny.tiny_problem(spec, load_split(dataset, spec.data, 0), tmp_path / "cache")
+    return tiny.tiny_problem(spec, load_split(dataset, spec), tmp_path / "cache")
 
 
 @pytest.fixture
@@ -270,23 +273,17 @@ def tiny_vgg16(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
     Pages take longer than tiny trials: only a test that asks for `pages` has them drawn.
     """
-    from harness.backbones.vgg16 import Backbone
+    from harness.backbones.backbone import Backbone
     from harness.statistics.similarity import Similarity
     from harness.training.problem import Problem
     from tests.helpers import tiny
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    for module in (
-        "backbones.weights",
-        "confirmation.opening",
-        "workers.atlas_cells",
-        "workers.session",
-        "workers.work",
-    ):
-        monkeypatch.setattr(f"harness.{module}.load_weights", lambda _: tiny.tiny_weights())
-    monkeypatch.setattr(Backbone, "vgg16", lambda _, image_size: tiny.tiny_backbone(image_size))
-    monkeypatch.setattr(Problem, "vgg16", lambda spec, split, _, cache: tiny.tiny_problem(spec, split, cache))
+    monkeypatch.setattr("harness.backbones.weights.load_weights", lambda *_: tiny.tiny_weights())
+    monkeypatch.setattr("harness.workers.atlas_cells.load_weights", lambda *_: tiny.tiny_weights())
+    monkeypatch.setattr(Backbone, "of", lambda *_: tiny.tiny_backbone())
+    monkeypatch.setattr(Problem, "of", lambda _, spec, split, __, cache: tiny.tiny_problem(spec, split, cache))
     far = Similarity(distance=0.3, error=0.01, n_images=90, cubic=1.0, frechet=5e4, earth_mover=210.0)
     for module in ("atlas_cells", "session"):
         monkeypatch.setattr(f"harness.workers.{module}.measure_similarity", lambda *_: far)

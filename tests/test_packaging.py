@@ -67,8 +67,13 @@ def test_wheel_holds_every_file_of_the_packages(installed: Path) -> None:
     assert [name for name in tracked.stdout.splitlines() if not (installed / name).is_file()] == []
 
 
-def test_shipped_study_and_data_are_found_from_elsewhere(installed: Path, tmp_path: Path) -> None:
-    probe = "from harness.core.spec import StudySpec; study, data = StudySpec.load('mnist'); print(data.file.resolve())"
+def test_shipped_study_data_and_backbone_are_found_from_elsewhere(installed: Path, tmp_path: Path) -> None:
+    probe = (
+        "import sys; from harness.core.spec import StudySpec; from harness.core.backbone import BackboneSpec\n"
+        "from harness.backbones.described import architecture_of\n"
+        "assert architecture_of(BackboneSpec.load('resnet50')).stages and 'keras' not in sys.modules\n"
+        "study, data = StudySpec.load('mnist'); print(data.file.resolve())"
+    )
     found = Path(run_installed(installed, tmp_path, sys.executable, "-c", probe))
     assert found.is_file()
     assert found.is_relative_to(installed)

@@ -38,10 +38,13 @@ from benchmarks.rivals.curves import Report, Ruler, Standing, Verdict, as_line, 
 from benchmarks.rivals.job import STUDY, Job
 from harness.backbones.preprocessing import resized
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.paths import user_cache
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
+
+VGG16 = BackboneSpec.load("vgg16")
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -73,7 +76,7 @@ def pins() -> dict[str, list[str]]:
 
 def save_images(spec: StudySpec, dataset: DatasetSpec, file: Path) -> Ruler:
     """Write the study's training and validation set, scaled to VGG16's input, and return its ruler."""
-    split, size = load_split(dataset, spec.data, spec.seed), spec.data.image_size
+    split, size = load_split(dataset, spec), spec.search.image_size[0]
     arrays = {}
     for name, part in {"train": split.train, "validation": split.validation}.items():
         arrays |= {f"{name}_pixels": np.array(resized(part.pixels, size)), f"{name}_labels": part.labels}
@@ -184,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         weights = folder / "vgg16.weights.h5"
-        save_weights(load_weights().tensors, weights)
+        save_weights(load_weights(VGG16).tensors, weights)
         for seed in range(asked.seeds):
             spec, dataset = StudySpec.load(STUDY, {**overrides, "budget.epochs": asked.epochs, "seed": seed})
             images = folder / f"{seed}.npz"

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.hypervolume import hypervolume
-from harness.backbones.architecture import VGG16
+from harness.backbones.described import architecture_of
+from harness.core.backbone import BackboneSpec
 from harness.core.strategy import Strategy
 from harness.training.flops import trial_cost
+
+VGG16 = BackboneSpec.load("vgg16")
+ARCHITECTURE = architecture_of(VGG16)
 
 SHARE = 0.99
 """The share of the best final hypervolume that a search must have found."""
@@ -42,13 +46,13 @@ class Ruler:
     def flops(self, strategy: Strategy, epoch: int) -> float:
         """Return the FLOPs of ``epoch`` epochs of ``strategy``."""
         images = self.n_train + self.n_validation
-        cost = trial_cost(VGG16, strategy, self.n_classes, self.image_size, images, self.cache_bytes)
+        cost = trial_cost(ARCHITECTURE, strategy, self.n_classes, images, self.cache_bytes)
         return cost.at(self.n_train, epoch)
 
     def most_expensive(self, layers: int, width: int) -> float:
         """Return the FLOPs of a whole trial of all convolutions with the largest head, where hypervolumes end."""
         head = (width,) * layers
-        return self.flops(Strategy("fine_tune_all", 0, "average", head, 0.0, "adam", 1e-4), self.epochs)
+        return self.flops(Strategy("fine_tune_all", 0, "average", head, 0.0, "adam", 1e-4, image_size=32), self.epochs)
 
 
 @dataclass(frozen=True, slots=True)

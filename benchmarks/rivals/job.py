@@ -106,4 +106,6 @@ def strategy_of(drawn: Mapping[str, Any]) -> Strategy:
     frozen = int(drawn["frozen"]) if kind == "freeze_first_k" else depths(kind)[0]
     head = tuple(int(drawn[f"width_{i}"]) for i in range(1, drawn["hidden_layers"] + 1))
     dropout = drawn["dropout"] if head else 0.0
-    return Strategy(kind, frozen, "average", head, dropout, drawn["optimizer"], drawn[f"learning_rate_{kind}"])
+    return Strategy(
+        kind, frozen, "average", head, dropout, drawn["optimizer"], drawn[f"learning_rate_{kind}"], image_size=32
+    )

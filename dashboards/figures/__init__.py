@@ -8,6 +8,7 @@ from dashboards.figures.front import front_drawing
 from dashboards.figures.importance import importance_drawing
 from dashboards.figures.parallel import N_SCALES, parallel_drawing
 from dashboards.figures.scenarios import map_drawing
+from dashboards.figures.size import size_drawing
 from harness.analysis.rows import Rows
 
 
@@ -17,8 +18,10 @@ def draw(rows: Rows, most: int) -> list[Drawing]:
     A learning curve counts as one point for each epoch, a line of the parallel coordinates as one for each scale.
     """
     curves = max(most // rows.spec["budget"]["epochs"], 1)
+    several_sizes = rows.trials["image_size"].nunique() > 1
     return [
         front_drawing(rows, most),
+        *([size_drawing(rows, most)] if several_sizes else []),
         map_drawing(rows, most),
         depth_drawing(rows, most // 2),
         curves_drawing(rows, curves),

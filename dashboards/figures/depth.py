@@ -14,7 +14,7 @@ from dashboards.theme import INK, LINE, MUTED, PAPER, AccuracyAxis, log_axis, th
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
 from harness.analysis.verdicts import Correlation
-from harness.core.strategy import KINDS, N_CONVS, Kind
+from harness.core.strategy import KINDS, N_CONVS, VGG16, Kind
 
 BLOCKS = ((1, 2, 64), (3, 4, 128), (5, 7, 256), (8, 10, 512), (11, 13, 512))
 """VGG16's blocks: first and last convolution, channels (Simonyan and Zisserman 2015, configuration D)."""
@@ -89,8 +89,8 @@ class DepthInfo:
 
 
 def depth_info(rows: Rows, unit: Unit = "TFLOP") -> DepthInfo:
-    """Return where the trials ended, by k, the number of frozen convolutions (0 to 13)."""
-    ends = tuple(p for p in points(rows) if p.last)
+    """Return where the trials of VGG16 ended, by k, the number of frozen convolutions (0 to 13)."""
+    ends = tuple(p for p in points(rows) if p.last and p.trial.backbone == VGG16)
     complete: dict[int, list[Point]] = defaultdict(list)
     for point in ends:
         if point.trial.kind != "from_scratch" and point.trial.status == "complete":

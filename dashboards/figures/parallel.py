@@ -63,7 +63,9 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
     scores = frame[rows.score].tolist()
     scales = {
         "strategy": _names(frame["strategy"].tolist(), KINDS),
-        "k, frozen convolutions": _numbers(frame["frozen"].tolist(), (0, 2, 4, 7, 10, 13)),
+        "backbone": _names(frame["backbone"].tolist(), sorted(set(frame["backbone"]))),
+        "image size": _numbers(frame["image_size"].tolist(), sorted(set(frame["image_size"].tolist()))),
+        "k, frozen stages": _numbers(frame["frozen"].tolist(), (0, 2, 4, 7, 10, 13)),
         "pooling": _names(frame["pooling"].tolist(), POOLINGS),
         "hidden units, log scale": _logs([max(n, 1) for n in units], {1: "none"}),
         "dropout": _numbers(frame["dropout"].tolist(), (0, 0.2, 0.4, 0.6, 0.8)),

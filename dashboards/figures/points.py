@@ -32,6 +32,8 @@ class Trial:
     epochs: int
     n_validation: int
     score_name: str
+    image_size: int
+    backbone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ class Point:
 def trials(rows: Rows) -> dict[int, Trial]:
     """Return the finished trials by number."""
     n, epochs = int(rows.data["n_validation"]), int(rows.spec["budget"]["epochs"])
-    columns = ["number", "strategy", "frozen", "label", "dropout", "status", "reason"]
+    columns = ["number", "strategy", "frozen", "label", "dropout", "status", "reason", "image_size", "backbone"]
     values = zip(*(rows.trials[name].tolist() for name in columns), strict=True)
     return {
-        number: Trial(number, kind, k, label, dropout, status, reason, epochs, n, rows.score_name)
-        for number, kind, k, label, dropout, status, reason in values
+        number: Trial(number, kind, k, label, dropout, status, reason, epochs, n, rows.score_name, size, backbone)
+        for number, kind, k, label, dropout, status, reason, size, backbone in values
     }
 
 

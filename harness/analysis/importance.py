@@ -92,6 +92,8 @@ def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
     widths = [[int(width) for width in head.split("-") if width] for head in trials["head"]]
     return pd.DataFrame({
         "strategy": trials["strategy"].tolist(),
+        "backbone": trials["backbone"].tolist(),
+        "image size": trials["image_size"].tolist(),
         "k": trials["frozen"].tolist(),
         "pooling": trials["pooling"].tolist(),
         "hidden layers": [len(head) for head in widths],

@@ -95,7 +95,7 @@ def _against_advice(found: Confirmation) -> list[str]:
     ratio = pick.train_flops / advice.train_flops
     return [
         f"Compared with the advice ({advice.label}, {interval(advice)}): {versus(pick.against_advice)}, for "
-        f"{formatting.percent(ratio) if ratio < 1 else f'{formatting.number(ratio)} times'} of its compute."
+        f"{formatting.percent(ratio) + ' of' if ratio < 1 else f'{formatting.number(ratio)} times'} its compute."
     ]
 
 

@@ -135,6 +135,13 @@ class Rows:
         """The same in words: ``validation accuracy``."""
         return f"validation {METRIC_NAMES[self.metric]}"
 
+    @property
+    def sizes(self) -> str:
+        """The image sizes that were searched, in words: ``64 px``, ``64 to 224 px``."""
+        declared = self.spec["search"]["image_size"]
+        first, *_, last = [declared, declared] if isinstance(declared, int) else [declared[0], *declared]
+        return f"{first} px" if first == last else f"{first} to {last} px"
+
     def best(self) -> dict[str, Any] | None:
         """Return the trial with the highest score, the cheapest of equals; None where no trial has one."""
         return _best(self.trials, self.score)

@@ -130,8 +130,8 @@ def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
     gain = best[rows.score] - trial[rows.score]
     found = f"{formatting.points(gain)} more{_interval(rows, best, trial)}" if gain else "the same"
     ratio = best["train_flops"] / trial["train_flops"]
-    compute = formatting.percent(ratio) if ratio < 1 else f"{formatting.number(ratio)} times"
-    return f"{advice} reached {_reached(rows, trial)}: the search found {found} for {compute} of its compute."
+    compute = f"{formatting.percent(ratio)} of" if ratio < 1 else f"{formatting.number(ratio)} times"
+    return f"{advice} reached {_reached(rows, trial)}: the search found {found} for {compute} its compute."
 
 
 def _interval(rows: Rows, best: dict[str, Any], advised: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Activations after a convolution: computed once, kept on disk, shared by trials, workers and later studies."""
+"""Activations after a stage: computed once, kept on disk, shared by trials, workers and later studies."""
 
 import hashlib
 import json
@@ -18,16 +18,15 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from harness.backbones.architecture import feature_shape
+from harness.backbones.backbone import Backbone
 from harness.backbones.batches import batches
-from harness.backbones.devices import as_numpy
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.devices import as_numpy, images_at_once
 from harness.core.errors import StorageError
 from harness.data.dataset import Images
 
 _PIECE = 2**20  # bytes that a checksum reads in one call
-_PREPROCESSING = "bilinear, BGR, ImageNet mean; v2"
-"""Part of every key. Change it with `harness.backbones.vgg16.Prepare`."""
+_PREPROCESSING = "bilinear; v3"
+"""Part of every key. Change it with `harness.backbones.preprocessing.Prepare`."""
 
 _BUILDING = "building-"  # how folders are called that are not entries yet, or no longer
 
@@ -43,7 +42,7 @@ class Features:
 
 
 class FeatureCache:
-    """Activations of ImageNet VGG16 under ``root``, one folder an entry, keyed by everything they depend on."""
+    """Activations of an ImageNet backbone under ``root``, one folder an entry, keyed by everything they depend on."""
 
     def __init__(self, root: Path, backbone: Backbone, max_bytes: int) -> None:
         """Open the folder ``root``. ``max_bytes`` bounds it: the entries used longest ago are dropped. Raises
@@ -59,8 +58,9 @@ class FeatureCache:
                 f"the cache folder {root} cannot be made ({error}): set HARNESS_CACHE to another"
             ) from None
 
-    def get(self, images: Images, start: int) -> Features:
-        """Return the output of convolution ``start`` for ``images``; with start 0 the images themselves.
+    def get(self, images: Images, start: int, image_size: int) -> Features:
+        """Return the output of stage ``start`` for ``images`` at ``image_size``; with start 0 the images as they
+        are.
 
         Processes that ask for the same entry at the same time, on one machine or on several that share the folder,
         compute it once; none ever sees half an entry. A damaged entry is computed again. A folder that cannot be
@@ -68,20 +68,21 @@ class FeatureCache:
         """
         if start == 0:
             return Features(images.pixels, 0.0, True)
-        folder = self.root / self._key(images, start)
-        found = self._open(folder, len(images), start) or self._build(folder, images, start)
+        folder, shape = self._entry(images, start, image_size)
+        found = self._open(folder, shape) or self._build(images, start, image_size)
         with suppress(OSError):  # read-only, or another process has just made room
             os.utime(folder)
         return found
 
-    def _build(self, folder: Path, images: Images, start: int) -> Features:
+    def _build(self, images: Images, start: int, image_size: int) -> Features:
+        folder, shape = self._entry(images, start, image_size)
         try:
             with FileLock(_lock_of(folder)):
-                found = self._open(folder, len(images), start)  # another process may have computed it meanwhile
+                found = self._open(folder, shape)  # another process may have computed it meanwhile
                 if found is not None:
                     return found
-                self._compute(folder, images, start)
-                found = self._open(folder, len(images), start)
+                self._compute(images, start, image_size)
+                found = self._open(folder, shape)
                 if found is None:
                     raise OSError("what was just written reads back otherwise")
         except OSError as error:
@@ -93,28 +94,28 @@ class FeatureCache:
             self._evict(keep=folder)
         return Features(found.values, found.seconds, cached=False)
 
-    def _key(self, images: Images, start: int) -> str:
+    def _entry(self, images: Images, start: int, image_size: int) -> tuple[Path, tuple[int, ...]]:
+        """Return the folder of an entry and the shape of its values."""
         parts = (
             self.backbone.weights.digest,
             _PREPROCESSING,
-            str(self.backbone.image_size),
+            self.backbone.spec.preprocessing.model_dump_json(),
+            str(image_size),
             images.digest(),
-            str(start),
+            list(self.backbone.spec.stages.values())[start - 1],
             self.backbone.dtype,
         )
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        return self.root / key, (len(images), *self.backbone.architecture.shape(start, image_size))
 
-    def _shape(self, n_images: int, start: int) -> tuple[int, ...]:
-        return n_images, *feature_shape(self.backbone.architecture, start, self.backbone.image_size)
-
-    def _open(self, folder: Path, n_images: int, start: int) -> Features | None:
+    def _open(self, folder: Path, shape: tuple[int, ...]) -> Features | None:
         """Return the entry, or None where there is none or it is damaged."""
         file = folder / "values.npy"
         try:
             entry = json.loads((folder / "entry.json").read_text())
             values = np.load(file, mmap_mode="r", allow_pickle=False)
             version = (str(folder), file.stat().st_ino, file.stat().st_mtime_ns)
-            if values.shape != self._shape(n_images, start):
+            if values.shape != shape:
                 return None
             if version not in self._checked:  # once for each process: it reads the whole file
                 if _checksum(file, values) != entry["crc32"]:
@@ -124,20 +125,31 @@ class FeatureCache:
         except (OSError, ValueError, KeyError, EOFError):
             return None
 
-    def _compute(self, folder: Path, images: Images, start: int) -> None:
+    def _deepest_before(self, images: Images, start: int, image_size: int) -> tuple[int, Features]:
+        """Return the last stage before ``start`` whose output is stored, and that output; 0 and the images where
+        there is none."""
+        for before in range(start - 1, 0, -1):
+            if found := self._open(*self._entry(images, before, image_size)):
+                return before, found
+        return 0, Features(images.pixels, 0.0, True)
+
+    def _compute(self, images: Images, start: int, image_size: int) -> None:
+        folder, shape = self._entry(images, start, image_size)
+        before, inputs = self._deepest_before(images, start, image_size)
         self.backbone.load(pretrained=True, seed=0)
         began = time.perf_counter()
         with _new_folder(folder) as building:
             checksum = 0
             with (building / "values.npy").open("wb") as file:  # a mapped file that outgrows the disk ends the process
-                shape, dtype = self._shape(len(images), start), np.dtype(np.float32).str
+                dtype = np.dtype(np.float32).str
                 np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-                for rows, weights in batches(len(images), self.backbone.images_at_once):
-                    batch = as_numpy(self.backbone.forward(images.pixels[rows], 0, start))
+                for rows, weights in batches(len(images), images_at_once(image_size)):
+                    batch = as_numpy(self.backbone.forward(inputs.values[rows], before, start, image_size))
                     values = np.ascontiguousarray(batch[weights > 0], np.float32).data
                     file.write(values)
                     checksum = zlib.crc32(values, checksum)
-            entry = {"seconds": time.perf_counter() - began, "crc32": checksum}
+            drop_pages(inputs.values)
+            entry = {"seconds": inputs.seconds + time.perf_counter() - began, "crc32": checksum}
             (building / "entry.json").write_text(json.dumps(entry))
 
     def _entries(self) -> list[Path]:

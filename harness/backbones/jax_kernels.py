@@ -35,6 +35,11 @@ def _relu_gradient(positive: Any, upstream: Any) -> tuple[Any]:
 relu.defvjp(_relu, _relu_gradient)
 
 
+def max_pool_of(default: Callable[[Any], Any], maps: Any) -> Any:
+    """Return the maxima of 2x2 windows of ``maps`` by `max_pool`, or by a layer's ``default`` where a side is odd."""
+    return max_pool(maps) if all(side % 2 == 0 for side in maps.shape[1:3]) else default(maps)
+
+
 @jax.custom_vjp
 def max_pool(maps: Any) -> Any:
     """Return the maxima of 2x2 windows of ``maps`` (n, height, width, channels), both sides even. The gradient goes to

@@ -15,7 +15,7 @@ filters in bfloat16) to a half of what they do elsewhere, and more than half of 
 import functools
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -31,25 +31,33 @@ _STRIPS = 2  # in float32 one strip takes a third longer than two, four are no f
 
 
 def use_fast_kernels(convs: Sequence[keras.layers.Conv2D]) -> None:
-    """Make those of ``convs`` that `suits` picks run `convolve`.
+    """Make those of ``convs`` that `suits` picks run `convolve` on maps that are `small`.
 
     With HARNESS_FAST_CONVOLUTIONS=0 in the environment all keep TensorFlow's kernels.
     """
     if os.environ.get("HARNESS_FAST_CONVOLUTIONS") != "0":
         for conv in filter(suits, convs):
-            conv.convolution_op = convolve
+            conv.convolution_op = functools.partial(_where_small, conv.convolution_op)
 
 
 def suits(conv: keras.layers.Conv2D) -> bool:
-    """Whether ``conv`` is 3x3, 'same' and of stride 1, and one that trains faster with `convolve` on a processor."""
-    _, height, width, _ = conv.input.shape
+    """Whether ``conv`` is 3x3, 'same' and of stride 1, with so many filters that `convolve` pays on small maps."""
     return bool(
         conv.kernel_size == (_KERNEL, _KERNEL)
         and conv.strides == (1, 1)
         and conv.padding == "same"
         and conv.filters >= _FILTERS
-        and max(height, width) <= _SIDES.get(conv.compute_dtype, 0)
     )
+
+
+def small(height: int, width: int, dtype: str) -> bool:
+    """Whether `convolve` trains faster on maps of that size on a processor."""
+    return max(height, width) <= _SIDES.get(dtype, 0)
+
+
+def _where_small(default: Callable[[Any, Any], Any], inputs: Any, kernel: Any) -> Any:
+    _, height, width, _ = inputs.shape
+    return convolve(inputs, kernel) if small(height, width, inputs.dtype.name) else default(inputs, kernel)
 
 
 def on_pairs(height: int, width: int) -> bool:

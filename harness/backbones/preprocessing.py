@@ -7,24 +7,30 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+from harness.core.backbone import Preprocessing
+
+CHANNELS_LAST = "channels_last"
+"""How images lie in memory here, whatever the user's Keras settings say."""
+
+_ORDER = {"rgb": [0, 1, 2], "bgr": [2, 1, 0]}
 
 
 class Prepare(keras.layers.Layer):  # type: ignore[misc]
-    """Raw images (n, h, w[, 3]) uint8, RGB or grey -> what VGG16 was trained on: (n, size, size, 3) BGR, centred.
+    """Raw images (n, h, w[, 3]) uint8, RGB or grey -> what a backbone was trained on: (n, size, size, 3).
 
-    In the graph, so that images stay small in memory and are resized a batch at a time. The same numbers as
-    ``keras.applications.vgg16.preprocess_input`` on resized RGB, without its in-place change.
+    In the graph, so that images stay small in memory and are resized a batch at a time. The same numbers as the
+    ``preprocess_input`` of `keras.applications` on resized RGB, without its in-place change.
     """
 
-    def __init__(self, image_size: int) -> None:
+    def __init__(self, preprocessing: Preprocessing, image_size: int) -> None:
         super().__init__(dtype="float32", trainable=False)
-        self.image_size = image_size
+        self.preprocessing, self.image_size = preprocessing, image_size
 
     def call(self, pixels: Any) -> Any:
-        """Resize (bilinear), repeat a grey channel, turn to BGR and centre."""
-        values = _resized(pixels, self.image_size, [2, 1, 0])
-        return values - ops.convert_to_tensor(np.asarray(IMAGENET_MEAN_BGR, np.float32))
+        """Resize (bilinear), repeat a grey channel, order the channels, centre and scale."""
+        values = _resized(pixels, self.image_size, _ORDER[self.preprocessing.channels])
+        values -= ops.convert_to_tensor(np.asarray(self.preprocessing.mean, np.float32))
+        return values / ops.convert_to_tensor(np.asarray(self.preprocessing.scale, np.float32))
 
 
 class Scaled(keras.layers.Layer):  # type: ignore[misc]
@@ -41,7 +47,7 @@ class Scaled(keras.layers.Layer):  # type: ignore[misc]
 
 def resized(pixels: Any, image_size: int) -> Any:
     """Resize pixels (n, h, w[, 3]) to (n, size, size, 3) float32 RGB, still 0 to 255; bilinear, without aliasing."""
-    return _resized(pixels, image_size, [0, 1, 2])
+    return _resized(pixels, image_size, _ORDER["rgb"])
 
 
 def _resized(pixels: Any, image_size: int, order: list[int]) -> Any:

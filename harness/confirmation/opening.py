@@ -8,15 +8,15 @@ images together, and is evaluated on the test set once, when it is trained.
 import hashlib
 import logging
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from harness.analysis.recommendation import recommend
 from harness.analysis.recommended_study import recommended_study
 from harness.analysis.rows import Rows
-from harness.backbones.weights import Weights, load_weights
+from harness.backbones.weights import Weights, load_all
 from harness.confirmation.finalists import candidates
 from harness.core.errors import SpecError, StorageError
 from harness.core.paths import user_cache
@@ -29,7 +29,7 @@ from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
 from harness.training.baselines import run_baseline
-from harness.training.problem import Problem
+from harness.training.problem import Problem, on_each_backbone
 from harness.training.trial import run_trial
 from harness.workers.work import check_same_images, recorded_session
 
@@ -48,7 +48,7 @@ class Request:
     recommendation: Path
     dataset_name: str | None = None
     study_folder: Path = Path()
-    weights: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
     finalists: int = 3
     seeds: int = 5
     reopen: bool = False
@@ -102,11 +102,12 @@ def confirm(
     may_open(store, request.study, request.reopen)
     nobody_works_on(store, request.study)
     spec = StudySpec.model_validate(row.spec)
-    split = load_split(request.dataset, spec.data, spec.seed)
+    split = load_split(request.dataset, spec)
     check_same_images(row, split)
-    weights = load_weights(request.weights)
+    weights = load_all(spec.search.backbones, request.weights)
+    sources = {name: found.source for name, found in weights.items()}
     try:
-        with recorded_session(store, spec, weights, request.command) as session:
+        with recorded_session(store, spec, sources, request.command) as session:
             nobody_works_on(store, request.study, before=session)
             _measure(request, store, spec, split, weights, session, note)
     finally:
@@ -121,23 +122,25 @@ def _measure(
     store: Store,
     spec: StudySpec,
     split: Split,
-    weights: Weights,
+    weights: Mapping[str, Weights],
     session: int,
     note: Callable[[str], None],
 ) -> None:
     opening = _open(request, store, spec, split, session)
-    problem = Problem.vgg16(*_retraining(spec, split), weights, user_cache() / "features")
+    problems = on_each_backbone(*_retraining(spec, split), weights, user_cache() / "features")
+    first, *_ = problems.values()
     for candidate in opening.candidates:
         for seed in opening.seeds:
             if (candidate.name, seed) in opening.done:
                 continue
-            result = _train(candidate, problem, seed)
+            strategy = candidate.strategy
+            result = _train(candidate, first if strategy is None else problems[strategy.backbone], seed)
             retry_while_unavailable(
                 partial(
                     store.confirmations.record,
                     spec.name,
                     opening.number,
-                    Confirmation(candidate.name, seed, len(problem.split.train), result),
+                    Confirmation(candidate.name, seed, len(first.split.train), result),
                     session=session,
                 )
             )

@@ -16,7 +16,7 @@ class DataError(HarnessError):
 
 
 class WeightsError(HarnessError):
-    """VGG16's weights are missing, corrupt or of a wrong shape."""
+    """A backbone's weights are missing, corrupt or of a wrong shape."""
 
 
 class StorageError(HarnessError):

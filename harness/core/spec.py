@@ -4,24 +4,51 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
+from harness.core.backbone import BackboneSpec
+from harness.core.clock import seconds_of
 from harness.core.errors import SpecError
 from harness.core.paths import UserPath, expand
 from harness.core.results import BaselineName, Metric
-from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, Kind, OptimizerName, Pooling, Strategy
+from harness.core.strategy import (
+    ARTICLE_KINDS,
+    MOST_HIDDEN_LAYERS,
+    N_CONVS,
+    VGG16,
+    Kind,
+    OptimizerName,
+    Pooling,
+    Strategy,
+)
 from harness.core.toml import read_toml
-from harness.core.validation import nearest, short, validated
+from harness.core.toml_files import find
+from harness.core.toml_files import shipped as shipped
+from harness.core.toml_files import shipped_folder as shipped_folder
+from harness.core.validation import short, validated
 
 ANY_IMAGES = "images"
 """The shipped study that names no data set: what `harness run --data PATH` runs."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Range = tuple[float, float]
+IMAGE_SIZES = (32, 512)
+"""The smallest and the largest side of an image in pixels. VGG16 halves it five times."""
+ADVICE_SIZE = 224
+"""Side of the images that VGG16 was trained on, in pixels."""
+_BASELINE_SIZE = 64
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 """How many of something: a 32-bit integer in the database."""
 
@@ -95,7 +122,7 @@ class DatasetSpec(_Declared):
             raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
         path = folder / expand(name)
         if name in shipped("datasets") or path.suffix == ".toml":
-            path = _find("data set", name, "datasets", folder)
+            path = find("data set", name, "datasets", folder)
             spec = validated(cls, read_toml(path), path)
             return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})
         if os.path.exists(path):  # noqa: PTH110 - a name that is too long for a path is no error here
@@ -121,7 +148,6 @@ class DataSpec(_Declared):
         validation_size: By default 20 % of the training set.
         test_size: By default the whole test set, or 20 % of the training set if the data set has no test set.
         max_images: Limit of training and validation images together, if their sizes are not given.
-        image_size: Side in pixels of the square images that the network is given.
         views: Views of each training image that the epochs cycle through: the image itself, then shifts of it (see
             `harness.data.augmentation`).
         flip: Whether half of the views are mirrored; set it if a mirror image is of the same class.
@@ -132,15 +158,24 @@ class DataSpec(_Declared):
     validation_size: Count | None = None
     test_size: Count | None = None
     max_images: Annotated[Count, Field(ge=10)] | None = None
-    image_size: Annotated[int, Field(ge=32, le=512)] = 224
     views: Count = 1
     flip: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_is_searched(cls, declared: Any) -> Any:
+        if isinstance(declared, dict) and "image_size" in declared:
+            raise ValueError(f"image_size is searched: write image_size = {declared['image_size']} under [search]")
+        return declared
 
 
 class SearchSpace(_Declared):
     """What the sampler may choose. Ranges include both ends.
 
     Attributes:
+        backbones: The pretrained networks, by name or by the path of a TOML file.
+        image_size: Sides in pixels of the square images that the network is given, ascending; also above the images'
+            own size. One number is a list of one.
         strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
         minimum_share: Share of all trials that each strategy gets before the sampler is free.
         learning_rate: The range for each strategy.
@@ -148,6 +183,8 @@ class SearchSpace(_Declared):
         rate_factor: ``two_phase`` only: factor on the learning rate after that.
     """
 
+    backbones: Annotated[tuple[BackboneSpec, ...], Field(min_length=1)] = (BackboneSpec.load(VGG16),)
+    image_size: Annotated[tuple[int, ...], Field(min_length=1)] = (ADVICE_SIZE,)
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     frozen: tuple[int, int] = (1, N_CONVS - 1)
@@ -159,6 +196,69 @@ class SearchSpace(_Declared):
     learning_rate: dict[Kind, Range]
     head_share: Range = (0.2, 0.6)
     rate_factor: Range = (0.003, 0.3)
+
+    @property
+    def advice_size(self) -> int:
+        """Return the size at which the article's advice is tried: the largest up to VGG16's own, else the smallest."""
+        return max((size for size in self.image_size if size <= ADVICE_SIZE), default=self.image_size[0])
+
+    @property
+    def baseline_size(self) -> int:
+        """Return the size at which the baselines run, which must not take the search's time: the largest up to 64
+        pixels, which the article's CNN needs, else the smallest."""
+        return max((size for size in self.image_size if size <= _BASELINE_SIZE), default=self.image_size[0])
+
+    @property
+    def advice_backbone(self) -> BackboneSpec:
+        """Return the backbone with which the article's advice is tried: VGG16, or else the first one."""
+        return next((backbone for backbone in self.backbones if backbone.name == VGG16), self.backbones[0])
+
+    def backbone(self, name: str) -> BackboneSpec:
+        """Return the backbone of that name, which is one of the study's."""
+        return next(backbone for backbone in self.backbones if backbone.name == name)
+
+    @field_validator("backbones", mode="before")
+    @classmethod
+    def _by_name(cls, declared: Any) -> Any:
+        if isinstance(declared, str):
+            declared = [declared]
+        if isinstance(declared, list | tuple):
+            declared = [BackboneSpec.load(item) if isinstance(item, str) else item for item in declared]
+        return declared
+
+    @field_serializer("backbones")
+    def _names(self, backbones: tuple[BackboneSpec, ...]) -> list[Any]:
+        """Return those that come with the harness as names, others whole: their files may not be found again."""
+        known = shipped("backbones")
+        return [
+            backbone.name if backbone.name in known and backbone == BackboneSpec.load(backbone.name)
+            else backbone.model_dump(mode="json")
+            for backbone in backbones
+        ]  # fmt: skip
+
+    @field_validator("backbones")
+    @classmethod
+    def _different(cls, backbones: tuple[BackboneSpec, ...]) -> tuple[BackboneSpec, ...]:
+        names = [backbone.name for backbone in backbones]
+        if len(set(names)) < len(names):
+            raise ValueError(f"give each backbone once, but got {names}")
+        return backbones
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, declared: Any) -> Any:
+        return [declared] if isinstance(declared, int) else declared
+
+    @field_validator("image_size")
+    @classmethod
+    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        least, most = IMAGE_SIZES
+        for size in sizes:
+            if not least <= size <= most:
+                raise ValueError(f"give sizes of {least} to {most} pixels, but got {size}")
+        if list(sizes) != sorted(set(sizes)):
+            raise ValueError(f"give each size once and in ascending order, {sorted(set(sizes))}, but got {list(sizes)}")
+        return sizes
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -184,13 +284,18 @@ class SearchSpace(_Declared):
         return self
 
 
+def _seconds(declared: Any) -> Any:
+    return seconds_of(declared) if isinstance(declared, str) else declared
+
+
 class Budget(_Declared):
     """How much a study may spend.
 
     Attributes:
         precision: ``auto`` is the faster one on the machine that starts the study.
         max_trial_cost: TFLOP of training.
-        time_limit: Seconds after which no trial starts.
+        time_limit: Seconds that the search plans for, or a text such as ``15m``. No trial starts after it, nor one that
+            is predicted to take more than a third of it or more than what is left.
         cache_size: GB of activations kept on disk. If those of one freeze depth do not fit, they are computed again in
             every epoch.
     """
@@ -200,7 +305,7 @@ class Budget(_Declared):
     batch_size: Count = 64
     precision: Precision = "auto"
     max_trial_cost: Annotated[float, Field(gt=0)] | None = None
-    time_limit: Annotated[float, Field(gt=0)] | None = None
+    time_limit: Annotated[float, Field(gt=0), BeforeValidator(_seconds)] | None = None
     cache_size: Annotated[float, Field(gt=0, le=1e9)] = 8.0
 
     @property
@@ -307,10 +412,12 @@ class StudySpec(_Declared):
             SpecError: For an unknown study, an unknown key (naming the nearest one) or a value out of range.
         """
         overrides = overrides or {}
-        path = _find("study", name, "studies", Path.cwd())
+        path = find("study", name, "studies", Path.cwd())
         declared = read_toml(path)
         data = declared.get("data")
         others = {f"data.{key}": value for key, value in data.items()} if isinstance(data, dict) else {}
+        if isinstance(space := declared.get("search"), dict) and "image_size" in space:
+            others["search.image_size"] = space["image_size"]
         if any(others.get(key, value) != value for key, value in overrides.items()):
             declared.pop("description", None)
         for key, value in overrides.items():
@@ -325,31 +432,6 @@ class StudySpec(_Declared):
             raise SpecError(f"study {name!r} names no images: give yours with --data PATH, or data.dataset in the file")
         spec = validated(cls, declared, path)
         return spec, DatasetSpec.load(spec.data.dataset, Path.cwd() if "data.dataset" in overrides else path.parent)
-
-
-def shipped(folder: Literal["studies", "datasets"]) -> dict[str, Path]:
-    """Return the TOML files that come with the harness, by name."""
-    return {path.stem: path for path in sorted(shipped_folder(folder).glob("*.toml"))}
-
-
-def shipped_folder(folder: Literal["studies", "datasets"]) -> Path:
-    """Return the folder of the files that come with the harness: next to the package in a checkout, else inside it."""
-    roots = (Path(__file__).parents[2] / folder, Path(str(resources.files("harness"))) / "share" / folder)
-    return next((root for root in roots if root.is_dir()), roots[0])
-
-
-def _find(what: str, name: str, kind: Literal["studies", "datasets"], folder: Path) -> Path:
-    known = shipped(kind)
-    if name in known:
-        return known[name]
-    path = folder / expand(name)
-    if path.suffix == ".toml":
-        if os.path.isfile(path):  # noqa: PTH113 - nor here
-            return path
-        raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")
-    raise SpecError(
-        f"unknown {what} {name!r}{nearest(name, known)} Known: {', '.join(known)}; or a path to a .toml file"
-    )
 
 
 def _not_there(name: str, folder: Path) -> str:

@@ -1,8 +1,10 @@
-"""The strategy of a trial: how much of VGG16 is frozen, the head on top of it, and how both are trained."""
+"""The strategy of a trial: which backbone, how much of it is frozen, the head on top, and how both are trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
+
+from harness.core.backbone import BackboneSpec
 
 Kind = Literal["feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch", "two_phase"]
 Pooling = Literal["average", "max", "flatten"]
@@ -14,17 +16,20 @@ ARTICLE_KINDS: tuple[Kind, ...] = KINDS[:4]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
+VGG16 = "vgg16"
+"""The article's backbone, by name."""
 N_CONVS = 13
-"""Convolutions in VGG16. The freeze depth k counts these, not Keras layers (pools and the input are layers too)."""
+"""Stages of VGG16: its convolutions. The freeze depth k counts these, not Keras layers (pools and the input are layers
+too)."""
 
 MOST_HIDDEN_LAYERS = 3
 """Hidden layers of a head, as in the article's first recipe."""
 
 
-def depths(kind: Kind) -> tuple[int, int]:
+def depths(kind: Kind, n_stages: int = N_CONVS) -> tuple[int, int]:
     """Return the smallest and the largest k of a kind. Only `freeze_first_k` and `two_phase` have a range."""
     chosen = {
-        "feature_extraction": (N_CONVS, N_CONVS), "freeze_first_k": (1, N_CONVS - 1), "two_phase": (0, N_CONVS - 1),
+        "feature_extraction": (n_stages, n_stages), "freeze_first_k": (1, n_stages - 1), "two_phase": (0, n_stages - 1),
     }  # fmt: skip
     return chosen.get(kind, (0, 0))
 
@@ -34,9 +39,9 @@ class Strategy:
     """One point of the search space.
 
     Attributes:
-        kind: How the convolutions are used.
-        frozen: freeze depth k: the first k convolutions are frozen. 13 for feature extraction, 1 to 12 for
-            ``freeze_first_k``, 0 to 12 for ``two_phase``, 0 for fine-tuning all and from scratch.
+        kind: How the backbone is used.
+        frozen: freeze depth k: the first k stages of the backbone are frozen. All for feature extraction (VGG16: 13),
+            1 to 12 for ``freeze_first_k``, 0 to 12 for ``two_phase``, 0 for fine-tuning all and from scratch.
         pooling: How the last activations become the head's input.
         head: Widths of the hidden dense layers, first to last.
         dropout: Dropout rate of the head.
@@ -45,6 +50,8 @@ class Strategy:
         head_epochs: ``two_phase`` only, else 0: epochs of its first phase, which trains the head on the frozen
             network. The second phase also trains the convolutions after k.
         rate_factor: ``two_phase`` only, else 1: the second phase's peak learning rate over the first's.
+        image_size: Side in pixels of the square images that the network is given. VGG16 was trained at 224.
+        backbone: The name of the pretrained network.
     """
 
     kind: Kind
@@ -56,11 +63,16 @@ class Strategy:
     learning_rate: float
     head_epochs: int = 0
     rate_factor: float = 1.0
+    image_size: int = 224
+    backbone: str = VGG16
 
     def __post_init__(self) -> None:
         if len(self.head) > MOST_HIDDEN_LAYERS:
             raise ValueError(f"at most {MOST_HIDDEN_LAYERS} hidden layers, but got {self.head=}")
-        low, high = depths(self.kind)
+        # How many stages another backbone has is known where it is declared.
+        low, high = depths(self.kind, N_CONVS if self.backbone == VGG16 else max(self.frozen + 1, 2))
+        if self.kind == "feature_extraction" and self.backbone != VGG16:
+            low, high = 1, self.frozen
         if not low <= self.frozen <= high:
             raise ValueError(f"{self.kind} needs {low} <= frozen <= {high}, but got {self.frozen=}")
         if (self.head_epochs > 0) != (self.kind == "two_phase") or (self.rate_factor != 1 and not self.head_epochs):
@@ -71,15 +83,24 @@ class Strategy:
         """Return whether the convolutions start from the ImageNet weights."""
         return self.kind != "from_scratch"
 
-    @property
-    def phases(self) -> tuple["Strategy", ...]:
-        """Return the one-phase strategies to train in turn, each with the head that the one before has trained."""
+    def phases(self, n_stages: int) -> tuple["Strategy", ...]:
+        """Return the one-phase strategies to train in turn, each with the head that the one before has trained.
+
+        ``n_stages`` are those of the backbone.
+        """
         if self.kind != "two_phase":
             return (self,)
-        first = replace(self, kind="feature_extraction", frozen=N_CONVS, head_epochs=0, rate_factor=1.0)
+        first = replace(self, kind="feature_extraction", frozen=n_stages, head_epochs=0, rate_factor=1.0)
         kind: Kind = "freeze_first_k" if self.frozen else "fine_tune_all"
         rate = self.learning_rate * self.rate_factor
         return first, replace(first, kind=kind, frozen=self.frozen, learning_rate=rate)
+
+    def on(self, backbone: BackboneSpec, image_size: int) -> "Strategy":
+        """Return this strategy of VGG16 on another ``backbone`` and at another size: as large a share is frozen."""
+        n_stages = len(backbone.stages)
+        low, high = depths(self.kind, n_stages)
+        frozen = min(max(low, round(self.frozen / N_CONVS * n_stages)), high)
+        return replace(self, frozen=frozen, backbone=backbone.name, image_size=image_size)
 
     def needs_memory_of(self, other: "Strategy") -> bool:
         """Return whether training this strategy needs at least the memory of ``other`` in the same study.
@@ -88,7 +109,9 @@ class Strategy:
         answer is no.
         """
         return (
-            len(self.phases) >= len(other.phases)
+            self.backbone == other.backbone
+            and (self.kind == "two_phase" or other.kind != "two_phase")
+            and self.image_size >= other.image_size
             and self.frozen <= other.frozen
             and (self.pooling == "flatten" or other.pooling != "flatten")
             and (self.optimizer == "adam" or other.optimizer == "sgd")
@@ -96,15 +119,20 @@ class Strategy:
             and all(width >= least for width, least in zip(self.head, other.head, strict=False))
         )
 
-    def label(self) -> str:
-        """Return a few words for tables and hovers: ``freeze_first_k k=5, average, 512-256, adam 0.0003``."""
+    def place(self) -> str:
+        """Return what decides the cost of the convolutions in a few words: ``freeze_first_k k=5 at 64 px``."""
         depth = f" k={self.frozen}" if self.kind in ("freeze_first_k", "two_phase") else ""
+        network = "" if self.backbone == VGG16 else f" of {self.backbone}"
+        return f"{self.kind}{depth}{network} at {self.image_size} px"
+
+    def label(self) -> str:
+        """Return a few words for tables and hovers: ``freeze_first_k k=5 at 64 px, average, 512-256, adam 0.0003``."""
         head = "-".join(map(str, self.head)) or "no hidden layer"
         rates = f"{self.learning_rate:.2g}"
         if self.head_epochs:
             epochs = f"{self.head_epochs} epoch{'s' if self.head_epochs > 1 else ''}"
             rates = f"{rates} on the head for {epochs}, then {self.learning_rate * self.rate_factor:.2g}"
-        return f"{self.kind}{depth}, {self.pooling}, {head}, {self.optimizer} {rates}"
+        return f"{self.place()}, {self.pooling}, {head}, {self.optimizer} {rates}"
 
     def as_row(self) -> dict[str, Any]:
         """Return the columns of a stored result: ``kind`` as ``strategy``, the widths as ``512-256``."""

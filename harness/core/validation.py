@@ -27,7 +27,7 @@ def validated(model: type[_Model], declared: dict[str, Any], path: Path) -> _Mod
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a sentence on an unknown ``name``, with the ``known`` one that is most like it, if any."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.4)
     return f": did you mean {close[0]!r}?" if close else "."
 
 

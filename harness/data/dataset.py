@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
-from harness.core.spec import DatasetSpec, DataSpec
+from harness.core.spec import DatasetSpec, DataSpec, StudySpec
 from harness.data.archives import read_images
 from harness.data.checks import Report, check
 from harness.data.decoding import squares
@@ -90,12 +90,14 @@ class Drawn:
 
     listing: Listing
     parts: Parts
-    image_size: int
 
-    def load(self) -> Split:
-        """Read or decode the training and validation sets. Raises DataError or StorageError (see `squares`)."""
-        train, validation = _images(self.listing, self.image_size, self.parts.train, self.parts.validation)
-        test = SealedTest(self.listing, self.parts.test, self.image_size)
+    def load(self, image_size: int) -> Split:
+        """Read or decode the training and validation sets; files become squares of ``image_size``.
+
+        Raises DataError or StorageError (see `squares`).
+        """
+        train, validation = _images(self.listing, image_size, self.parts.train, self.parts.validation)
+        test = SealedTest(self.listing, self.parts.test, image_size)
         return Split(train, validation, test, self.listing.class_names)
 
     def some(self, size: int, image_size: int) -> Images:
@@ -139,12 +141,16 @@ def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
                 f"none of the {len(listing):,} images of {listing.name} can be read; the first, "
                 f"{shown(listing.files[0])}: {facts.errors[0]}"
             )
-    return Drawn(listing, draw_parts(listing, readable, data, seed), data.image_size)
+    return Drawn(listing, draw_parts(listing, readable, data, seed))
 
 
-def load_split(dataset: DatasetSpec, data: DataSpec, seed: int) -> Split:
-    """Draw the parts and load them. Images of an ``.npz`` keep their size; files become squares of ``image_size``."""
-    return draw(dataset, data, seed).load()
+def load_split(dataset: DatasetSpec, study: StudySpec) -> Split:
+    """Draw a study's parts and load them.
+
+    Images of an ``.npz`` keep their size; files become squares of the study's largest image size, of which the network
+    makes the smaller ones.
+    """
+    return draw(dataset, study.data, study.seed).load(study.search.image_size[-1])
 
 
 def _images(listing: Listing, image_size: int, *parts: NDArray[np.int64]) -> list[Images]:

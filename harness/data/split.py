@@ -97,7 +97,7 @@ def _train_size(left: int, n_validation: int, data: DataSpec) -> int:
 
 
 def _asked(part: PartName, size: int) -> str:
-    return f"--{part}-size {size} (data.{part}_size)"
+    return f"data.{part}_size {size}"
 
 
 def _check_sizes(listing: Listing, rows: Rows, **sizes: int | None) -> None:
@@ -105,8 +105,7 @@ def _check_sizes(listing: Listing, rows: Rows, **sizes: int | None) -> None:
     if sum(size or 0 for size in sizes.values()) <= len(rows):
         return
     asked = " + ".join(f"data.{part}_size {size}" for part, size in sizes.items() if size is not None)
-    options = " or ".join(f"--{part}-size" for part, size in sizes.items() if size is not None)
-    raise DataError(f"{asked} asked of {listing.name}, which has {len(rows)} images for them: lower {options}")
+    raise DataError(f"{asked} asked of {listing.name}, which has {len(rows)} images for them: ask for fewer")
 
 
 def _check_groups(listing: Listing, *parts: Rows) -> None:

@@ -12,10 +12,6 @@ from harness.data.dataset import Split
 from harness.deployment.winner import Winner
 from harness.statistics.intervals import wilson_interval
 
-WEIGHTS_LICENCE = (
-    "Visual Geometry Group, University of Oxford, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)"
-)
-
 _CODE = """import json, zipfile, keras
 import numpy as np
 from PIL import Image, ImageOps
@@ -51,17 +47,18 @@ def model_card(
     ``environment`` is what the training ran on; ``files`` says of each file of the export what it is.
     """
     study, strategy = winner.study, winner.strategy
-    size, (height, width, *colours) = study.data.image_size, split.train.pixels.shape[1:]
+    size, (height, width, *colours) = strategy.image_size, split.train.pixels.shape[1:]
+    backbone = study.search.backbone(strategy.backbone)
     weights = (
-        f"The convolutions began as VGG16's, trained on ImageNet: {WEIGHTS_LICENCE}. Name its authors where you use "
-        "this model."
+        f"They began as those of {text(backbone.title)}, trained on ImageNet: {text(backbone.weights.licence)}. Name "
+        "their authors where you use this model."
         if strategy.pretrained
         else "No weights of others: the network was trained from random ones."
     )
     return "\n".join([
         f"# Model card: {text(study.name)}",
         "",
-        f"VGG16 (Simonyan and Zisserman 2015) re-used for {split.n_classes} classes by {strategy.label()}.",
+        f"{text(backbone.title)} re-used for {split.n_classes} classes by {strategy.label()}.",
         "",
         "| | |",
         "|---|---|",

@@ -13,9 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from harness.backbones.backbone import Backbone
 from harness.backbones.devices import as_numpy
-from harness.backbones.preprocessing import IMAGENET_MEAN_BGR, bilinear
-from harness.backbones.vgg16 import CHANNELS_LAST, Backbone
+from harness.backbones.preprocessing import CHANNELS_LAST, bilinear
+from harness.core.backbone import Preprocessing
 from harness.deployment.exported_model import MEMBER, Signature
 from harness.training.layers import Dropout, Scale
 from harness.training.networks import Network
@@ -34,7 +35,7 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> 
     `harness.data.decoding`.
     """
     height, width, *colours = shape
-    size = backbone.image_size
+    size, preprocessing = network.image_size, backbone.spec.preprocessing
     layers: list[keras.layers.Layer] = [
         keras.layers.Resizing(
             height,
@@ -52,15 +53,16 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> 
     layers += [] if colours else [grey]
     layers += [
         keras.layers.Resizing(size, size, antialias=True, name="resize", dtype="float32", data_format=CHANNELS_LAST),
-        keras.layers.Rescaling(1.0, [-mean for mean in reversed(IMAGENET_MEAN_BGR)], name="centre", dtype="float32"),
+        _centred(preprocessing),
     ]
-    if network.load_backbone is None:  # trained on stored activations, whatever the convolutions hold
-        backbone.load(pretrained=True, seed=0)
+    images = prepared = keras.Input((None, None, 3), dtype="uint8", name=IMAGES)
+    for layer in layers:
+        prepared = layer(prepared)
+    if not colours:
+        grey.set_weights([np.repeat(np.reshape(_LUMA, (1, 1, 3, 1)), 3, axis=3)])
+    values = _copy_of_backbone(network, backbone, images, prepared)
+    layers = []
     trained: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
-    for layer in backbone.layers:
-        relu = {"activation": "relu"} if layer in backbone.convs else {}  # of Keras: on JAX it is ours
-        layers.append(_copy(layer, layer.name, **relu))
-        trained.append((layer, layers[-1]))
     *head, last = network.head
     for index, layer in enumerate(head):
         if isinstance(layer, Scale):
@@ -73,19 +75,52 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> 
             trained.append((layer, layers[-1]))
     layers.append(_copy(last, PROBABILITIES, activation="softmax"))
     trained.append((last, layers[-1]))
-
-    images = keras.Input((None, None, 3), dtype="uint8", name=IMAGES)
-    values = images
     for layer in layers:
         values = layer(values)
-    if not colours:
-        grey.set_weights([np.repeat(np.reshape(_LUMA, (1, 1, 3, 1)), 3, axis=3)])
     for source, target in trained:
         target.set_weights([as_numpy(variable) for variable in source.variables])
-    first = trained[0][1]
-    kernel, bias = first.get_weights()
-    first.set_weights([np.ascontiguousarray(kernel[:, :, ::-1]), bias])  # VGG16 reads BGR: turned here, once for all
-    return keras.Model(images, values, name="vgg16_transfer")
+    return keras.Model(images, values, name=f"{backbone.spec.name}_transfer")
+
+
+def _centred(preprocessing: Preprocessing) -> keras.layers.Layer:
+    """Return the layer that makes RGB pixels what the network was trained on, but for the order of channels."""
+    order = -1 if preprocessing.channels == "bgr" else 1
+    mean, scale = preprocessing.mean[::order], preprocessing.scale[::order]
+    if len(set(scale)) == 1:
+        offset = [-value / scale[0] for value in mean]
+        return keras.layers.Rescaling(1 / scale[0], offset, name="centre", dtype="float32")
+    # A `Rescaling` by channel depends on Keras's default order of axes.
+    variance = [value**2 for value in scale]
+    return keras.layers.Normalization(axis=-1, mean=mean, variance=variance, name="centre", dtype="float32")
+
+
+def _copy_of_backbone(network: Network, backbone: Backbone, images: Any, prepared: Any) -> Any:
+    """Apply the layers of the backbone, with the weights that ``network`` was trained with, to ``prepared`` images.
+
+    They become layers of the model that begins with ``images``, and read RGB.
+    """
+    if network.load_backbone is None:  # trained on stored activations, whatever the backbone holds
+        backbone.load(pretrained=True, seed=0)
+
+    def call(layer: keras.layers.Layer, *given: Any, **options: Any) -> Any:
+        return layer(*keras.tree.map_structure(lambda value: prepared if value is images else value, given), **options)
+
+    copy = keras.models.clone_model(
+        backbone.model, input_tensors=images, clone_function=_copy_of_layer, call_function=call
+    )
+    for layer in backbone.layers:
+        copy.get_layer(layer.name).set_weights([as_numpy(variable) for variable in layer.weights])
+    if backbone.spec.preprocessing.channels == "bgr":  # the first kernel is turned here, once for all
+        first = copy.get_layer(backbone.layers[0].name)
+        kernel, *others = first.get_weights()
+        first.set_weights([np.ascontiguousarray(kernel[:, :, ::-1]), *others])
+    return copy.output
+
+
+def _copy_of_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    activation = getattr(layer, "activation", None)
+    ours = activation is not None and activation.__module__.startswith("harness.")  # on JAX
+    return _copy(layer, layer.name, **({"activation": "relu"} if ours else {}))
 
 
 def _copy(layer: keras.layers.Layer, name: str, **changed: Any) -> keras.layers.Layer:
@@ -155,18 +190,22 @@ def save_onnx(model: keras.Model, file: Path, signature: Signature) -> None:
 def _of_one_size(model: keras.Model, height: int, width: int) -> keras.Model:
     """Return ``model`` with its resizing as two matrix products: converters know no resizing that smooths as it
     shrinks."""
+
+    def call(layer: keras.layers.Layer, *given: Any, **options: Any) -> Any:
+        return _as_products(layer, *given) if isinstance(layer, keras.layers.Resizing) else layer(*given, **options)
+
     images = keras.Input((height, width, 3), dtype="uint8", name=IMAGES)
-    values = images
-    for layer in model.layers[1:]:
-        if not isinstance(layer, keras.layers.Resizing):
-            values = layer(values)
+    return keras.models.clone_model(model, images, clone_function=lambda layer: layer, call_function=call)
+
+
+def _as_products(layer: keras.layers.Resizing, values: Any) -> Any:
+    _, height, width, _ = values.shape
+    for axis, before, after in ((1, height, layer.height), (2, width, layer.width)):
+        if before == after:  # also where images of another size would be cut
             continue
-        for axis, before, after in ((1, height, layer.height), (2, width, layer.width)):
-            if before == after:  # also where images of another size would be cut
-                continue
-            shape = [*values.shape[1:]]
-            shape[axis - 1] = after
-            product = keras.layers.EinsumDense(_PRODUCTS[axis], shape, dtype="float32")
-            values = product(values)
-            product.set_weights([bilinear(before, after).T])
-    return keras.Model(images, values)
+        shape = [*values.shape[1:]]
+        shape[axis - 1] = after
+        product = keras.layers.EinsumDense(_PRODUCTS[axis], shape, dtype="float32")
+        values = product(values)
+        product.set_weights([bilinear(before, after).T])
+    return values

@@ -1,7 +1,7 @@
 """Training a study's winner again, on all images but the held-out test set."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -9,7 +9,7 @@ from typing import Any, Self
 import keras
 from pydantic import TypeAdapter, ValidationError
 
-from harness.backbones.weights import Weights
+from harness.backbones.weights import load_all
 from harness.core.errors import DataError, HarnessError, SpecError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint, TrialResult
@@ -124,10 +124,10 @@ _FIELDS: dict[str, Any] = {"seed": int, "images": str, "strategy": Strategy, "ev
 
 
 def train(
-    winner: Winner, split: Split, weights: Weights, on_epoch: Callable[[Checkpoint], None]
+    winner: Winner, split: Split, weights: Mapping[str, Path], on_epoch: Callable[[Checkpoint], None]
 ) -> tuple[keras.Model, TrialResult]:
     """Train the winner on the training and validation sets of ``split``, for the study's epochs; the test set
-    stays sealed. Gives the standalone model and what it took.
+    stays sealed. Gives the standalone model and what it took. ``weights`` are given files by backbone.
 
     The validation figures of the result mean nothing: the network has seen those images. Raises DataError where the
     images are not the study's, and HarnessError where the training cannot be finished.
@@ -140,7 +140,9 @@ def train(
     unlimited = winner.study.budget.model_copy(update={"max_trial_cost": None})
     study = winner.study.model_copy(update={"budget": unlimited})
     all_but_test = replace(split, train=join(split.train, split.validation))
-    problem = Problem.vgg16(study, all_but_test, weights, user_cache() / "features")
+    declared = study.search.backbone(winner.strategy.backbone)
+    found = load_all([declared], weights)[declared.name]
+    problem = Problem.of(declared, study, all_but_test, found, user_cache() / "features")
 
     def on_checkpoint(curve: Any) -> None:
         on_epoch(curve[-1])
@@ -151,6 +153,6 @@ def train(
             f"training {winner.strategy.label()} on all images but the test set ended as {result.status} "
             f"({result.reason}): choose another with --trial"
         )
-    last = winner.strategy.phases[-1]
+    last = winner.strategy.phases(problem.n_stages)[-1]
     network = problem.networks.for_strategy(last, problem.start(last))  # the one just trained
     return standalone(network, problem.backbone, split.train.pixels.shape[1:]), result

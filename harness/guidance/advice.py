@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from harness.core.spec import SearchSpace
 from harness.core.strategy import N_CONVS, Kind, Strategy
 
 if TYPE_CHECKING:  # it imports scikit-learn to read images, which takes seconds that a page does not need
@@ -25,14 +26,16 @@ class Advice:
     reason: str
 
     @classmethod
-    def of(cls, scenario: int, reason: str) -> "Advice":
-        """Return the advice of a scenario."""
+    def of(cls, scenario: int, reason: str, space: SearchSpace) -> "Advice":
+        """Return the advice of a scenario, at the size that ``space`` has for it."""
         kind = next(kind for number, kind in SCENARIOS.values() if number == scenario)
-        return cls(scenario, ADVISED[kind], reason)
+        return cls(scenario, advised(space, space.advice_size)[kind], reason)
 
 
-def advise(profile: "Profile", large_at: int) -> Advice:
+def advise(profile: "Profile", large_at: int, space: SearchSpace) -> Advice:
     """Return the article's advice for a data set; ``large_at`` or more training images count as large.
+
+    It is meant for images of VGG16's own size, and tried at the size that ``space`` has for it.
 
     The article gives no numbers for k and the learning rates. Here k is the middle of the network (7 convolutions,
     blocks 1 to 3), and fine-tuning has a lower rate than training from scratch, as the article says.
@@ -44,7 +47,7 @@ def advise(profile: "Profile", large_at: int) -> Advice:
         "article calls 60,000 small)"
     )
     likeness = f"{'similar' if profile.similar else 'not similar'} to ImageNet ({profile.similarity_source})"
-    return Advice.of(scenario, f"{size} and {likeness}: scenario {scenario}, {kind}")
+    return Advice.of(scenario, f"{size} and {likeness}: scenario {scenario}, {kind}", space)
 
 
 ADVISED: dict[Kind, Strategy] = {
@@ -53,12 +56,19 @@ ADVISED: dict[Kind, Strategy] = {
     "from_scratch": Strategy("from_scratch", 0, "average", (), 0.0, "adam", 3e-4),
     "fine_tune_all": Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
 }
+"""What the article advises in its scenarios, at VGG16's own image size."""
+
+
+def advised(space: SearchSpace, image_size: int) -> dict[Kind, Strategy]:
+    """Return what the article advises in its scenarios, at ``image_size``: for VGG16, or else the first backbone."""
+    return {kind: strategy.on(space.advice_backbone, image_size) for kind, strategy in ADVISED.items()}
+
 
 RECIPES: dict[Literal["recipe_extractor", "recipe_partial"], Strategy] = {
     "recipe_extractor": Strategy("feature_extraction", N_CONVS, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
     "recipe_partial": Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3),
 }
-"""The article's two MNIST recipes as strategies, run with the study's own budget, image size and batch size.
+"""The article's two MNIST recipes as strategies, run with the study's own budget and batch size, at its smallest size.
 
 Extractor: dense layers 1000-500-150 on the flattened features, Adam at Keras's default rate. The article's listing
 creates dropout layers of 0.3, 0.4 and 0.2 and never adds them; here the first rate is applied, as its text means. All

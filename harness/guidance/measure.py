@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.backbone import Backbone
 from harness.backbones.batches import batches
-from harness.backbones.devices import as_numpy
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.devices import as_numpy, images_at_once
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.errors import DataError
 from harness.core.paths import user_cache
+from harness.core.strategy import VGG16
 from harness.data.dataset import Images
 from harness.statistics.similarity import Reference, Similarity, compare, load_reference
 from harness.statistics.transferability import h_score, logme
@@ -39,7 +41,7 @@ def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -
 
     Args:
         images: A sample of the data set.
-        weights: As for `load_weights`.
+        weights: A file of VGG16's weights, as for `load_weights`.
         cache_bytes: Limit of the activation cache.
     """
     cache = FeatureCache(user_cache() / "features", _reference_backbone(weights), cache_bytes)
@@ -48,47 +50,47 @@ def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -
 
 @cache
 def _reference_backbone(weights: Path | None) -> Backbone:
-    return Backbone.vgg16(load_weights(weights), load_reference().image_size, dtype="float32")
+    declared = BackboneSpec.load(VGG16)  # the reference was made with it
+    return Backbone.of(declared, load_weights(declared, weights), dtype="float32")
 
 
 def similarity_of(images: Images, cache: FeatureCache, reference: Reference) -> Similarity:
     """Return how similar the images are to the ``reference``.
 
-    Raises DataError if the reference was not made with the weights and image size of the cache's network.
+    Raises DataError if the reference was not made with the weights of the cache's network.
     """
-    backbone = cache.backbone
-    if backbone.weights.digest != reference.weights or backbone.image_size != reference.image_size:
+    weights = cache.backbone.weights
+    if weights.digest != reference.weights:
         raise DataError(
-            f"similarity to ImageNet cannot be measured with the weights from {backbone.weights.source} at "
-            f"{backbone.image_size} pixels: the reference was made with others. Declare similar_to_imagenet = true or "
-            "false in the data set's TOML"
+            f"similarity to ImageNet cannot be measured with the weights from {weights.source}: the reference was made "
+            "with others. Declare similar_to_imagenet = true or false in the data set's TOML"
         )
-    return compare(block5_averages(images, cache), images.labels, reference)
+    return compare(block5_averages(images, cache, reference.image_size), images.labels, reference)
 
 
-def block5_averages(images: Images, cache: FeatureCache) -> NDArray[np.float32]:
-    """Return the last block's activations (n, channels), averaged over the image."""
-    activations = cache.get(images, len(cache.backbone.convs))
+def block5_averages(images: Images, cache: FeatureCache, image_size: int) -> NDArray[np.float32]:
+    """Return the last block's activations (n, channels) at ``image_size``, averaged over the image."""
+    activations = cache.get(images, len(cache.backbone.stages), image_size)
     return np.asarray(activations.values.mean(axis=(1, 2)), np.float32)
 
 
-def layer_scores(images: Images, backbone: Backbone) -> list[LayerScore]:
-    """Return LogME and H-score of each convolution's output, 1 to 13.
+def layer_scores(images: Images, backbone: Backbone, image_size: int) -> list[LayerScore]:
+    """Return LogME and H-score of each convolution's output, 1 to 13, at ``image_size``.
 
     They are computed on the first `SCORED` images; a study's split is in random order.
     """
     pixels, labels = images.pixels[:SCORED], images.labels[:SCORED]
-    by_depth = enumerate(averages_by_depth(pixels, backbone), start=1)
+    by_depth = enumerate(averages_by_depth(pixels, backbone, image_size), start=1)
     return [LayerScore(k, logme(found, labels), h_score(found, labels), len(labels)) for k, found in by_depth]
 
 
-def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone) -> list[NDArray[np.float32]]:
-    """Return the output (n, channels) of each convolution, averaged over the image."""
+def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone, image_size: int) -> list[NDArray[np.float32]]:
+    """Return the output (n, channels) of each convolution at ``image_size``, averaged over the image."""
     backbone.load(pretrained=True, seed=0)
-    found: list[list[NDArray[np.float32]]] = [[] for _ in backbone.convs]
-    for rows, weights in batches(len(pixels), backbone.images_at_once):
+    found: list[list[NDArray[np.float32]]] = [[] for _ in backbone.stages]
+    for rows, weights in batches(len(pixels), images_at_once(image_size)):
         values = pixels[rows]
         for k, averages in enumerate(found):
-            values = backbone.forward(values, k, k + 1)
+            values = backbone.forward(values, k, k + 1, image_size)
             averages.append(as_numpy(values).mean(axis=(1, 2))[weights > 0])
     return [np.concatenate(averages) for averages in found]

@@ -6,7 +6,7 @@ from operator import itemgetter
 
 from harness.core.results import Checkpoint
 from harness.core.strategy import Strategy
-from harness.guidance.advice import ADVISED
+from harness.guidance.advice import advised
 from harness.search.pruning import OtherCheckpoints, Rules, leads, should_stop
 from harness.storage.store import Store
 from harness.training.problem import Problem
@@ -24,7 +24,7 @@ class Judge:
     def __init__(self, store: Store, problem: Problem, number: int, strategy: Strategy) -> None:
         """Read the curves of the study's other trials; ``strategy`` is that of the trial ``number``."""
         spec, cost = problem.spec, problem.cost(strategy)
-        self._spared = not spec.pruning.enabled or strategy in ADVISED.values()
+        self._spared = not spec.pruning.enabled or strategy in advised(spec.search, spec.search.advice_size).values()
         self._head_epochs = strategy.head_epochs
         epochs = spec.budget.epochs
         self._flops = [cost.at(len(problem.split.train), epoch) for epoch in range(1, epochs + 1)]

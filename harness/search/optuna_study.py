@@ -83,6 +83,8 @@ def close_trial(
         study._storage.set_trial_user_attr(trial_id, "status", status)
         if reason:
             study._storage.set_trial_user_attr(trial_id, "reason", reason)
+        if status == "over_budget":
+            optuna.Trial(study, trial_id).set_constraint("budget", 1.0)  # more than 0: the sampler looks elsewhere
         if status == "complete":
             assert score is not None
             study.tell(number, [score, train_flops], skip_if_finished=True)

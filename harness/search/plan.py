@@ -12,9 +12,9 @@ import optuna
 from harness.core.results import Origin
 from harness.core.spec import StudySpec
 from harness.core.strategy import Kind, Strategy, depths
-from harness.guidance.advice import ADVISED, RECIPES, Advice
+from harness.guidance.advice import ADVISED, RECIPES, Advice, advised
 from harness.search.optuna_study import planned_kind
-from harness.search.space import as_params, outside
+from harness.search.space import as_params, depth_name, depth_range, outside
 from harness.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -30,18 +30,32 @@ def plan(
     """Add a waiting trial to the storage for each that ``spec.budget.trials`` still lacks.
 
     First come the study's own recommendation, if it has one, and the advice; then the ``others``: the article's two
-    recipes, or an atlas's strategies; then what each strategy lacks of its minimum share, the cheapest first, since
-    these cost next to nothing and give the front by which the expensive ones are judged. The rest are left to the
-    sampler. Waiting trials are claimed one by one by whichever worker is free, so that exactly the number asked for is
-    run. A study that is planned already is left as it is. Two runs that plan at the same time do so one after the
-    other.
+    recipes at the smallest size, or an atlas's strategies; then each frozen backbone at each size; then what each
+    strategy lacks of its minimum share, the cheapest first, since these cost next to nothing and give the front by
+    which the expensive ones are judged. The rest are left to the sampler. Waiting trials are claimed one by one by
+    whichever worker is free, so that exactly the number asked for is run. A study that is planned already is left as it
+    is. Two runs that plan at the same time do so one after the other.
     """
     with store.one_at_a_time():
         recommended: list[tuple[Origin, Strategy]] = []
         if spec.recommendation is not None:  # counts towards its strategy's minimum share
             recommended.append(("quota", spec.recommendation.strategy))
-        _plan(study, spec, [*recommended, ("advice", advice.strategy), *others])
+        space = spec.search
+        small = [(origin, strategy.on(space.advice_backbone, space.image_size[0])) for origin, strategy in others]
+        _plan(study, spec, [*recommended, ("advice", advice.strategy), *small, *_frozen_at_each_size(spec, advice)])
         store.tickets.add(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
+
+
+def _frozen_at_each_size(spec: StudySpec, advice: Advice) -> list[tuple[Origin, Strategy]]:
+    """Return each frozen backbone at each size, the smallest first, where a study has several: they are cheap, and
+    tell what more pixels and another network are worth."""
+    space = spec.search
+    frozen = [
+        ADVISED["feature_extraction"].on(backbone, size) for size in space.image_size for backbone in space.backbones
+    ]
+    if len(frozen) == 1:
+        return []
+    return [("quota", strategy) for strategy in frozen if strategy != advice.strategy]
 
 
 def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> None:
@@ -80,20 +94,30 @@ def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, St
 def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Kind, int], spec: StudySpec) -> list[dict[str, Any]]:
     """Return the parameters of as many trials of each strategy as ``lacking`` says, the cheapest first.
 
-    The first trial of a strategy that has none is what the article would advise for its scenario. Of the others only
-    what decides their cost is fixed, and the sampler draws the rest. Freeze depths k are the middles of equal parts of
-    their range, so that all depths are seen early. Trials of equal cost come in turn.
+    The first trial of a strategy that has none is what the article would advise for its scenario, at the smallest size.
+    Of the others only what decides their cost is fixed, and the sampler draws the rest. Sizes are taken in turn, and
+    freeze depths k are the middles of equal parts of their range, so that all sizes and depths are seen early. Trials
+    of equal cost come in turn.
     """
-    low, high = spec.search.frozen
-    trials: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    space = spec.search
+    smallest = space.image_size[0]
+    places = [(size, backbone.name) for size in space.image_size for backbone in space.backbones]
+    trials: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
     for kind, count in lacking.items():
-        if counted[kind] == count and kind in ADVISED and not outside(advised := as_params(ADVISED[kind], spec), spec):
-            trials.append(((-ADVISED[kind].frozen, 0), advised))
+        first = advised(space, smallest).get(kind)
+        if first is not None and counted[kind] == count and not outside(params := as_params(first, spec), spec):
+            trials.append(((smallest, -first.frozen, 0), params))
             count -= 1
         for turn in range(count):
-            params: dict[str, Any] = {"strategy": kind}
-            frozen, _ = depths(kind)
+            params = {"strategy": kind}
+            size, backbone = places[turn % len(places)]
+            if len(space.backbones) > 1:
+                params["backbone"] = backbone
+            if len(space.image_size) > 1:
+                params["image_size"] = size
+            frozen, _ = depths(kind, len(space.backbone(backbone).stages))
             if kind == "freeze_first_k":
-                frozen = params["frozen"] = round(high - (turn + 0.5) / count * (high - low))
-            trials.append(((-frozen, turn + 1), params))
+                low, high = depth_range(kind, backbone, spec)
+                frozen = params[depth_name(kind, backbone)] = round(high - (turn + 0.5) / count * (high - low))
+            trials.append(((size, -frozen, turn + 1), params))
     return [params for _, params in sorted(trials, key=itemgetter(0))]

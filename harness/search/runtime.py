@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from harness.backbones.architecture import RGB, VGG16, Architecture, feature_shape
+from harness.backbones.stages import RGB, Architecture
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.training.flops import MLP_HIDDEN, cached_start, prefix_cost, step_cost
@@ -29,12 +29,12 @@ _DEFAULT_RATES = {
     "weight": 2e-9,  # s to update a weight by Adam
     "stored": 5e-12,  # s for a FLOP of activations that are stored
     "forward": 3e-12,  # s for another FLOP without gradients
-    "early": 5e-12,  # s for a FLOP of training in blocks 1 and 2, whose maps are large
+    "early": 5e-12,  # s for a FLOP of training in the first stages, whose maps are large (VGG16: blocks 1 and 2)
     "late": 5e-12,  # s for another FLOP of training
     "image": 1e-4,  # s to evaluate one, in addition to its FLOPs
     "layer": 0.05,  # s to build and trace one
 }
-_EARLY = 4  # convolutions in blocks 1 and 2
+_EARLY_REDUCTION = 4  # of the image's side, by the last of the first stages
 _SGD = 0.5  # of Adam's seconds for a weight: it has one slot, not two
 _RIDGE = 0.03
 """Ridge weight that pulls the fitted rates towards the defaults."""
@@ -47,27 +47,29 @@ Counts = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the trials of a study have in common."""
+    """What the trials of a study have in common. Baselines run at ``baseline_size`` pixels."""
 
     architecture: Architecture
-    image_size: int
     n_classes: int
     n_train: int
     n_validation: int
     batch_size: int
     max_bytes: int
     views: int = 1
+    baseline_size: int = 32
 
     @classmethod
-    def of(cls, spec: StudySpec, data: Mapping[str, Any], architecture: Architecture = VGG16) -> "Setting":
+    def of(cls, spec: StudySpec, data: Mapping[str, Any], architecture: Architecture) -> "Setting":
         """Return the setting of a stored study, from its ``spec`` and ``data``."""
         budget = spec.budget
         sizes = data["classes"], data["n_train"], data["n_validation"]
-        return cls(architecture, spec.data.image_size, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views)
+        return cls(
+            architecture, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views, spec.search.baseline_size
+        )
 
     def counts(self, strategy: Strategy, epochs: int) -> Counts:
         """Count what ``strategy`` does in so many epochs on its own, as it is charged for."""
-        *head, last = strategy.phases
+        *head, last = strategy.phases(len(self.architecture.stages))
         first = min(epochs, strategy.head_epochs)
         total = sum((self._phase(phase, first) for phase in head), start=_counts())
         return total + self._phase(last, epochs - first) if epochs > first else total
@@ -75,7 +77,7 @@ class Setting:
     def baseline(self, row: Mapping[Any, Any]) -> Counts | None:
         """Count what the baseline of a stored result did that a trial does too; None where that is nothing."""
         if row["name"] == "linear_probe":
-            prefix = prefix_cost(self.architecture, self.image_size)
+            prefix = prefix_cost(self.architecture, self.baseline_size)
             return _counts(
                 features={"stored": prefix * self.n_train * self.views},
                 evaluation={"stored": prefix * self.n_validation},
@@ -84,24 +86,24 @@ class Setting:
             return None
         steps = self._steps(int(row["epochs"]))
         updates = (
-            steps * self.image_size**2 * RGB * MLP_HIDDEN[0] if row["name"] == "mlp" else 0
+            steps * self.baseline_size**2 * RGB * MLP_HIDDEN[0] if row["name"] == "mlp" else 0
         )  # of its first layer, most of it
         return _counts(train={"step": steps, "weight": updates, "late": row["train_flops"]})
 
     def _phase(self, phase: Strategy, epochs: int) -> Counts:
-        size, k, architecture = self.image_size, phase.frozen, self.architecture
+        size, k, architecture = phase.image_size, phase.frozen, self.architecture
         n_stored = self.views * self.n_train + self.n_validation
         start = cached_start(architecture, k, size, n_stored, self.max_bytes)
         prefix, whole = prefix_cost(architecture, size, start), prefix_cost(architecture, size)
         frozen = prefix_cost(architecture, size, k) - prefix
-        training = step_cost(architecture, phase, self.n_classes, size, start) - frozen
+        training = step_cost(architecture, phase, self.n_classes, start) - frozen
         # A step is three forward passes, near enough to tell the blocks apart.
-        early = 3 * max(0.0, prefix_cost(architecture, size, _EARLY) - prefix_cost(architecture, size, k))
+        early = 3 * max(0.0, prefix_cost(architecture, size, _early(architecture)) - prefix_cost(architecture, size, k))
         images = self.n_train * epochs
         weights = self._weights(phase) * (1 if phase.optimizer == "adam" else _SGD)
         return _counts(
             features={"stored": prefix * self.n_train * self.views},
-            compile={"layer": len(architecture) - start + len(phase.head) + 1},
+            compile={"layer": len(architecture.stages) - start + len(phase.head) + 1},
             train={
                 "step": self._steps(epochs),
                 "weight": self._steps(epochs) * weights,
@@ -121,9 +123,9 @@ class Setting:
 
     def _weights(self, strategy: Strategy) -> int:
         """Count the trainable weights."""
-        height, width, channels = feature_shape(self.architecture, len(self.architecture), self.image_size)
+        height, width, channels = self.architecture.shape(len(self.architecture.stages), strategy.image_size)
         inputs = channels * (height * width if strategy.pooling == "flatten" else 1)
-        trained = sum(9 * c.in_channels * c.out_channels for c in self.architecture[strategy.frozen :])
+        trained = sum(stage.weights for stage in self.architecture.stages[strategy.frozen :])
         for units in (*strategy.head, self.n_classes):
             trained += inputs * units
             inputs = units
@@ -175,6 +177,11 @@ class Forecast:
     def seconds(self, strategy: Strategy, epochs: int) -> float:
         """Predict the seconds that ``strategy`` takes in so many epochs, all kinds together."""
         return float((self.setting.counts(strategy, epochs) @ self.rates).sum())
+
+
+def _early(architecture: Architecture) -> int:
+    """Return how many stages there are up to the first that has `_EARLY_REDUCTION`."""
+    return next((k for k, stage in enumerate(architecture.stages, 1) if stage.reduction >= _EARLY_REDUCTION), 0)
 
 
 def _counts(**by_kind: Mapping[str, float]) -> Counts:

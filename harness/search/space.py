@@ -6,24 +6,30 @@ from typing import Any, cast
 import optuna
 
 from harness.core.spec import StudySpec
-from harness.core.strategy import Kind, OptimizerName, Pooling, Strategy, depths
+from harness.core.strategy import VGG16, Kind, OptimizerName, Pooling, Strategy, depths
 
 
 def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     """Draw a strategy from the study's space.
 
-    A parameter is asked for only where it means something: k only for ``freeze_first_k`` and ``two_phase``, dropout
-    only after a hidden layer, pooling only where the last feature map is larger than one point.
+    A parameter is asked for only where it means something: the image size only where there are several, k only for
+    ``freeze_first_k`` and ``two_phase``, dropout only after a hidden layer, pooling only where the last feature map is
+    larger than one point.
     """
     space = spec.search
+    backbone = space.backbones[0].name
+    if len(space.backbones) > 1:
+        backbone = trial.suggest_categorical("backbone", [declared.name for declared in space.backbones])
+    size = space.image_size[0]
+    if len(space.image_size) > 1:
+        size = trial.suggest_categorical("image_size", space.image_size)
     kind = cast(Kind, trial.suggest_categorical("strategy", space.strategies))
-    frozen, _ = depths(kind)
-    if kind == "freeze_first_k":
-        frozen = trial.suggest_int("frozen", *space.frozen)
-    if kind == "two_phase":
-        frozen = trial.suggest_int("frozen_two_phase", 0, space.frozen[1])
+    n_stages = len(space.backbone(backbone).stages)
+    frozen, _ = depths(kind, n_stages)
+    if kind in _RANGED:
+        frozen = trial.suggest_int(depth_name(kind, backbone), *depth_range(kind, backbone, spec))
     pooling = space.pooling[0]
-    if _pooling_matters(spec):
+    if _pooling_matters(size):
         pooling = cast(Pooling, trial.suggest_categorical("pooling", space.pooling))
     hidden = trial.suggest_int("hidden_layers", *space.hidden_layers)
     head = tuple(trial.suggest_int(f"width_{i}", *space.head_width, log=True) for i in range(1, hidden + 1))
@@ -31,21 +37,24 @@ def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
     optimizer = cast(OptimizerName, trial.suggest_categorical("optimizer", space.optimizer))
     rate = trial.suggest_float(f"learning_rate_{kind}", *space.learning_rate[kind], log=True)
     if kind != "two_phase":
-        return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate)
+        return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, image_size=size, backbone=backbone)
     epochs = trial.suggest_int("head_epochs", *spec.head_epochs)
     factor = trial.suggest_float("rate_factor", *space.rate_factor, log=True)
-    return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, epochs, factor)
+    return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, epochs, factor, size, backbone)
 
 
 def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
     """Return the parameters from which `suggest` makes ``strategy``."""
     params: dict[str, Any] = {"strategy": strategy.kind}
-    if strategy.kind == "freeze_first_k":
-        params["frozen"] = strategy.frozen
+    if strategy.kind in _RANGED:
+        params[depth_name(strategy.kind, strategy.backbone)] = strategy.frozen
     if strategy.kind == "two_phase":
-        params["frozen_two_phase"] = strategy.frozen
         params |= {"head_epochs": strategy.head_epochs, "rate_factor": strategy.rate_factor}
-    if _pooling_matters(spec):
+    if len(spec.search.backbones) > 1:
+        params["backbone"] = strategy.backbone
+    if len(spec.search.image_size) > 1:
+        params["image_size"] = strategy.image_size
+    if _pooling_matters(strategy.image_size):
         params["pooling"] = strategy.pooling
     params["hidden_layers"] = len(strategy.head)
     params |= {f"width_{i}": width for i, width in enumerate(strategy.head, start=1)}
@@ -64,9 +73,13 @@ def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
     space, problems = spec.search, []
     choices: dict[str, Sequence[Any]] = {
         "strategy": space.strategies, "pooling": space.pooling, "optimizer": space.optimizer,
+        "image_size": space.image_size, "backbone": [backbone.name for backbone in space.backbones],
     }  # fmt: skip
     ranges: dict[str, tuple[float, float]] = {
-        "frozen": space.frozen, "frozen_two_phase": (0, space.frozen[1]),
+        **{
+            depth_name(kind, backbone.name): depth_range(kind, backbone.name, spec)
+            for kind in _RANGED for backbone in space.backbones
+        },
         "hidden_layers": space.hidden_layers, **{f"width_{i}": space.head_width for i in (1, 2, 3)},
         "dropout": space.dropout, "head_epochs": spec.head_epochs, "rate_factor": space.rate_factor,
         **{f"learning_rate_{kind}": range_ for kind, range_ in space.learning_rate.items()},
@@ -82,5 +95,22 @@ def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
     return problems
 
 
-def _pooling_matters(spec: StudySpec) -> bool:
-    return spec.data.image_size >= 64  # below, five halvings leave a single point
+_RANGED: dict[Kind, str] = {"freeze_first_k": "frozen", "two_phase": "frozen_two_phase"}
+"""The strategies with a range of k, and what Optuna calls it."""
+
+
+def depth_name(kind: Kind, backbone: str) -> str:
+    """Return Optuna's name of k. Each backbone has its own: its stages are others."""
+    return _RANGED[kind] if backbone == VGG16 else f"{_RANGED[kind]}_{backbone}"
+
+
+def depth_range(kind: Kind, backbone: str, spec: StudySpec) -> tuple[int, int]:
+    """Return the smallest and largest k of a strategy with a range: the study's for VGG16, all stages of others."""
+    low, high = depths(kind, len(spec.search.backbone(backbone).stages))
+    if backbone != VGG16:
+        return low, high
+    return (spec.search.frozen[0] if kind == "freeze_first_k" else low), spec.search.frozen[1]
+
+
+def _pooling_matters(image_size: int) -> bool:
+    return image_size >= 64  # below, five halvings leave a single point

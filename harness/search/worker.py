@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import optuna
 from optuna.trial import TrialState
 
+from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.errors import StorageError
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.strategy import Strategy
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 MAX_RETRIES = 2
 """How often a trial whose process died is started again before it counts as failed."""
 
+LARGEST_SHARE = 1 / 3
+"""A trial that is predicted to take a larger share of the time limit is not run."""
+
 _IDLE = 1.0  # seconds between looks of a worker that waits for the trials of others
 
 OnTrial = Callable[[int, Strategy, TrialResult], None]
@@ -40,14 +44,24 @@ class Worker:
     """Claims waiting trials of one study one after the other, runs and records them."""
 
     def __init__(
-        self, study: optuna.Study, store: Store, problem: Problem, session: int, advance: Callable[[Checkpoint], None]
+        self,
+        study: optuna.Study,
+        store: Store,
+        problems: Mapping[str, Problem],
+        session: int,
+        advance: Callable[[Checkpoint], None],
+        limit: TimeLimit = NO_LIMIT,
     ) -> None:
-        """``session`` is this process's session in the store; ``advance`` is called with every checkpoint."""
+        """``problems`` are the study on each of its backbones; ``session`` is this process's session in the store;
+        ``advance`` is called with every checkpoint."""
         self._study = study
         self._store = store
-        self._problem = problem
+        self._problems = problems
+        self._spec, self._split = next((problem.spec, problem.split) for problem in problems.values())
         self._session = session
         self._advance = advance
+        self._limit = limit
+        self._too_long: set[int] = set()  # trials that would take more than what is left of the limit
         self._watch = Watch(store, study.study_name)
         self._running: int | None = None
 
@@ -60,21 +74,29 @@ class Worker:
     def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
         """Run trials until all that were asked for are finished, or ``stop`` says so before a new one.
 
+        With a time limit, a trial that is predicted to take more than what is left of it waits for another run, and
+        the next one is looked at.
+
         When no trial is left to claim, it waits for those that others run, and takes over what a lost process leaves.
         When an exception ends it (Ctrl-C, a bug, a storage that fails), the running trial is put back where the storage
         still answers, and nothing recorded is lost.
         """
         try:
             retry_while_unavailable(lambda: recover(self._study, self._store, self._watch))
-            while not stop():
+            while self._limit.left > 0 and not stop():
                 ticket = retry_while_unavailable(self._claim)
                 if ticket is None:
-                    if retry_while_unavailable(self._all_finished):
+                    if bool(self._too_long) or retry_while_unavailable(self._all_finished):
                         return
                     time.sleep(_IDLE)
                     continue
                 try:
-                    on_trial(ticket.number, *self._run(ticket))
+                    ended = self._run(ticket)
+                    if ended is None:
+                        self._release()
+                        self._too_long.add(ticket.number)
+                        continue
+                    on_trial(ticket.number, *ended)
                 except TicketLost as lost:
                     log.warning("%s: this process was taken for dead and its result is dropped", lost)
                     retry_while_unavailable(lambda: self._store.sessions.record_heartbeat(self._session))
@@ -84,26 +106,35 @@ class Worker:
             raise
 
     def _claim(self) -> Ticket | None:
-        ticket = self._store.tickets.claim(self._study.study_name, self._session, self._problem.spec.budget.trials)
+        name, trials = self._study.study_name, self._spec.budget.trials
+        ticket = self._store.tickets.claim(name, self._session, trials, without=self._too_long)
         self._running = None if ticket is None else ticket.number
         return ticket
 
     def _all_finished(self) -> bool:
         recover(self._study, self._store, self._watch)
-        return finished(self._study) >= self._problem.spec.budget.trials
+        return finished(self._study) >= self._spec.budget.trials
 
-    def _run(self, ticket: Ticket) -> tuple[Strategy, TrialResult]:
+    def _run(self, ticket: Ticket) -> tuple[Strategy, TrialResult] | None:
+        """Run the trial and record its result; None where it takes more time than is left."""
         store, name, number = self._store, self._study.study_name, ticket.number
-        seed = trial_seed(self._problem.spec.seed, number)
-        strategy = retry_while_unavailable(lambda: self._begin(number, seed))
-        planned = self._problem.cost(strategy).at(len(self._problem.split.train), self._problem.spec.budget.epochs)
+        seed = trial_seed(self._spec.seed, number)
+        strategy, predicted = retry_while_unavailable(lambda: self._begin(number, seed))
+        limit = self._limit.seconds
+        if predicted is not None and self._limit.left < predicted <= LARGEST_SHARE * limit:
+            return None
+        problem = self._problems[strategy.backbone]
+        planned = problem.cost(strategy).at(len(self._split.train), self._spec.budget.epochs)
         if ticket.retries > MAX_RETRIES:
             died = f"its process died {ticket.retries} times in this trial"
             result = TrialResult("failed", 0.0, planned, reason=died)
         elif too_large := retry_while_unavailable(lambda: self._too_large(strategy)):
             result = TrialResult("over_budget", 0.0, planned, reason=too_large)
+        elif predicted is not None and predicted > LARGEST_SHARE * limit:
+            reason = f"predicted to take {predicted:.0f} s, more than a third of the time limit of {limit:.0f} s"
+            result = TrialResult("over_budget", 0.0, planned, reason=reason)
         else:
-            judge = retry_while_unavailable(lambda: Judge(store, self._problem, number, strategy))
+            judge = retry_while_unavailable(lambda: Judge(store, problem, number, strategy))
 
             def on_checkpoint(curve: Sequence[Checkpoint]) -> str | None:
                 retry_while_unavailable(
@@ -112,19 +143,22 @@ class Worker:
                 self._advance(curve[-1])
                 return judge.verdict(curve)
 
-            result = run_trial(strategy, self._problem, seed=seed, on_checkpoint=on_checkpoint)
+            result = run_trial(strategy, problem, seed=seed, on_checkpoint=on_checkpoint)
 
         def end() -> None:
             store.trials.end(name, number, result, session=self._session)
-            score = result.score(self._problem.spec.metric)
+            score = result.score(self._spec.metric)
             close_trial(self._study, number, result.status, result.reason, score, result.train_flops)
 
         retry_while_unavailable(end)
         return strategy, result
 
-    def _begin(self, number: int, seed: int) -> Strategy:
-        """Draw the trial's strategy and record that it starts. Parameters of an earlier attempt are kept."""
-        spec = self._problem.spec
+    def _begin(self, number: int, seed: int) -> tuple[Strategy, float | None]:
+        """Draw the trial's strategy and record that it starts; return it with the seconds it is predicted to take.
+
+        Parameters of an earlier attempt are kept.
+        """
+        spec = self._spec
         trial_id = set_state(self._study, number, TrialState.RUNNING)
         self._study.sampler = sampler(spec.seed, number)
         storage = self._study._storage
@@ -136,18 +170,23 @@ class Worker:
         predicted = self._predicted(strategy)
         if predicted is not None:
             trial.set_user_attr("predicted_seconds", predicted)
-        planned = self._problem.cost(strategy).at(len(self._problem.split.train), spec.budget.epochs)
+        planned = self._problems[strategy.backbone].cost(strategy).at(len(self._split.train), spec.budget.epochs)
         start = TrialStart(strategy, trial.user_attrs["origin"], seed, planned, predicted)
         self._store.trials.begin(self._study.study_name, number, start, session=self._session)
-        return strategy
+        return strategy, predicted
 
     def _predicted(self, strategy: Strategy) -> float | None:
         """Predict the seconds of a whole trial here, from what trials and baselines on such a device took."""
-        store, name, spec, split = self._store, self._study.study_name, self._problem.spec, self._problem.split
+        store, name, spec, split = self._store, self._study.study_name, self._spec, self._split
         sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
-        setting = Setting.of(spec, sizes, self._problem.backbone.architecture)
-        trials = store.trials.recent(name, self._device, RECENT)
-        forecast = Forecast.fit(setting, trials, store.baselines.measured_on(name, self._device))
+        setting = Setting.of(spec, sizes, self._problems[strategy.backbone].backbone.architecture)
+        trials = [
+            row for row in store.trials.recent(name, self._device, RECENT) if row["backbone"] == strategy.backbone
+        ]
+        baselines = store.baselines.measured_on(name, self._device)
+        if strategy.backbone != spec.search.backbones[0].name:
+            baselines = [row for row in baselines if row["name"] != "linear_probe"]  # which is on the first backbone
+        forecast = Forecast.fit(setting, trials, baselines)
         return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
 
     def _too_large(self, strategy: Strategy) -> str:

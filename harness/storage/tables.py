@@ -75,6 +75,8 @@ def _strategy(*, nullable: bool) -> list[sa.Column[Any]]:
         sa.Column("learning_rate", Real, nullable=nullable),
         sa.Column("head_epochs", sa.Integer, nullable=nullable),
         sa.Column("rate_factor", Real, nullable=nullable),
+        sa.Column("image_size", sa.Integer, nullable=nullable),
+        sa.Column("backbone", sa.Text, nullable=nullable),
     ]
 
 

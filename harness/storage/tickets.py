@@ -1,6 +1,6 @@
 """The tickets: who may run which trial."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -40,8 +40,8 @@ class Tickets:
             if rows:
                 connection.execute(_ticket.insert(), rows)
 
-    def claim(self, study: str, session: int, below: int) -> Ticket | None:
-        """Claim the first free trial with a number under ``below`` for the session.
+    def claim(self, study: str, session: int, below: int, without: Collection[int] = ()) -> Ticket | None:
+        """Claim the first free trial with a number under ``below`` for the session, ``without`` those of some numbers.
 
         A session that holds an unfinished trial gets that one again, so that a claim can be repeated when its answer
         was lost with the connection.
@@ -51,7 +51,8 @@ class Tickets:
         """
         of_study = sa.and_(_ticket.c.study == study, _ticket.c.number < below)
         mine = sa.select(_ticket).where(of_study, _ticket.c.session == session, ~_finished)
-        free = sa.select(_ticket).where(of_study, _ticket.c.session.is_(None)).order_by(_ticket.c.number).limit(1)
+        is_free = sa.and_(of_study, _ticket.c.session.is_(None), _ticket.c.number.not_in(without))
+        free = sa.select(_ticket).where(is_free).order_by(_ticket.c.number).limit(1)
         with self._engine.begin() as connection:
             row = connection.execute(mine).first()
             if row is None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import keras
 
-from harness.backbones.architecture import RGB
-from harness.backbones.preprocessing import Scaled
-from harness.backbones.vgg16 import CHANNELS_LAST, Backbone
+from harness.backbones.devices import images_at_once
+from harness.backbones.preprocessing import CHANNELS_LAST, Scaled
+from harness.backbones.stages import RGB
 from harness.training.flops import CNN_FILTERS, CNN_KERNEL, CNN_MODULES, CNN_WIDTH, MLP_HIDDEN
 from harness.training.layers import Dropout
 from harness.training.networks import Network, give_variables, logits_layer
@@ -14,13 +14,13 @@ from harness.training.networks import Network, give_variables, logits_layer
 CNN_DROPOUT = 0.5
 
 
-def mlp(backbone: Backbone, n_classes: int) -> Network:
-    """Build the article's MLP on flattened images of the backbone's size: three hidden layers of 500, ReLU."""
+def mlp(image_size: int, n_classes: int) -> Network:
+    """Build the article's MLP on flattened images: three hidden layers of 500, ReLU."""
     layers = [keras.layers.Flatten(CHANNELS_LAST), *(keras.layers.Dense(width, "relu") for width in MLP_HIDDEN)]
-    return _from_pixels(backbone, [*layers, logits_layer(n_classes)])
+    return _from_pixels(image_size, [*layers, logits_layer(n_classes)])
 
 
-def cnn(backbone: Backbone, n_classes: int) -> Network:
+def cnn(image_size: int, n_classes: int) -> Network:
     """Build the article's CNN: three convolution modules, a hidden layer of 64, dropout.
 
     The listing of a module is lost. By memory of the original it is 32 filters of 5x5, ReLU and 4x4 max-pooling. That
@@ -31,9 +31,9 @@ def cnn(backbone: Backbone, n_classes: int) -> Network:
         layers.append(
             keras.layers.Conv2D(CNN_FILTERS, CNN_KERNEL, padding="same", activation="relu", data_format=CHANNELS_LAST)
         )
-        layers.append(keras.layers.MaxPooling2D(cnn_pool(backbone.image_size), data_format=CHANNELS_LAST))
+        layers.append(keras.layers.MaxPooling2D(cnn_pool(image_size), data_format=CHANNELS_LAST))
     layers += [keras.layers.Flatten(CHANNELS_LAST), keras.layers.Dense(CNN_WIDTH, "relu"), Dropout("dropout")]
-    return _from_pixels(backbone, [*layers, logits_layer(n_classes)])
+    return _from_pixels(image_size, [*layers, logits_layer(n_classes)])
 
 
 def cnn_pool(image_size: int) -> int:
@@ -41,7 +41,7 @@ def cnn_pool(image_size: int) -> int:
     return 4 if image_size >= 4**CNN_MODULES else 2
 
 
-def _from_pixels(backbone: Backbone, layers: Sequence[keras.layers.Layer]) -> Network:
-    scaled = Scaled(backbone.image_size)
-    give_variables(layers, (None, backbone.image_size, backbone.image_size, RGB))
-    return Network([scaled], [], layers, layers, scaled, backbone.images_at_once)
+def _from_pixels(image_size: int, layers: Sequence[keras.layers.Layer]) -> Network:
+    scaled = Scaled(image_size)
+    give_variables(layers, (None, image_size, image_size, RGB))
+    return Network([scaled], [], layers, layers, scaled, images_at_once(image_size), image_size)

@@ -39,12 +39,10 @@ def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
         return _majority(problem)
     if name == "linear_probe":
         return _linear_probe(problem, seed)
-    size, n_classes = problem.spec.data.image_size, problem.split.n_classes
+    size, n_classes = problem.spec.search.baseline_size, problem.split.n_classes
     if name == "mlp":
-        return _trained(mlp(problem.backbone, n_classes), mlp_cost(size, n_classes), 0.0, problem, seed)
-    return _trained(
-        cnn(problem.backbone, n_classes), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed
-    )
+        return _trained(mlp(size, n_classes), mlp_cost(size, n_classes), 0.0, problem, seed)
+    return _trained(cnn(size, n_classes), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed)
 
 
 def _majority(problem: Problem) -> TrialResult:
@@ -58,7 +56,7 @@ def _majority(problem: Problem) -> TrialResult:
 def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
     """Train a network on raw images with Adam at 1e-3 and the search's own schedule."""
     epochs, clock = problem.spec.baselines.epochs, Clock()
-    train, validation, _ = problem.parts(0, clock)
+    train, validation, _ = problem.parts(0, network.image_size, clock)
     schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)
     step = compile_step(problem.steps, network, train, validation, schedule, clock)
     network.reset(seed=seed, dropout=dropout)
@@ -95,7 +93,8 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
     FLOPs: the forward pass over the training part's views, and two products of features and weights for each iteration.
     """
     clock = Clock()
-    train, validation, cached = problem.parts(len(problem.backbone.convs), clock)
+    size = problem.spec.search.baseline_size
+    train, validation, cached = problem.parts(problem.n_stages, size, clock)
     with clock("train"):
         averages = np.concatenate([_averages(inputs) for inputs in train.views])
         labels = np.tile(train.labels, len(train.views))
@@ -110,7 +109,7 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
         scores = Scores.of(validation.labels, probe.classes_[probabilities.argmax(axis=1)])
     features, classes = probe.coef_.shape[1], problem.split.n_classes
     iterations = int(np.max(probe.n_iter_))
-    flops = len(labels) * (prefix_cost(problem.backbone.architecture, problem.spec.data.image_size))
+    flops = len(labels) * prefix_cost(problem.backbone.architecture, size)
     flops += 4.0 * len(labels) * features * classes * iterations
     return TrialResult(
         "complete",

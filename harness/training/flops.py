@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from harness.backbones.architecture import KERNEL, POOL, RGB, Architecture, feature_shape
+from harness.backbones.stages import RGB, Architecture, LayerCost
 from harness.core.strategy import Pooling, Strategy
 
 MIN_FLOPS_PER_BYTE = 100.0
@@ -24,19 +24,7 @@ CNN_WIDTH = 64
 """The article's MLP and CNN, the baselines: widths of the hidden layers, and the convolutions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """FLOPs per image of one layer with weights, together with the pools around it.
-
-    ``weight_gradient`` leads from the layer's output back to its weights, ``input_gradient`` on to its input.
-    """
-
-    forward: float
-    weight_gradient: float
-    input_gradient: float
-
-
-def training_flops(layers: Sequence[Layer], frozen: int = 0) -> float:
+def training_flops(layers: Sequence[LayerCost], frozen: int = 0) -> float:
     """Return the FLOPs per image of a training step through ``layers``, the first ``frozen`` of which do not train.
 
     All go forward. Gradients of the weights are taken in every layer that trains; none is passed on to the layers
@@ -48,8 +36,8 @@ def training_flops(layers: Sequence[Layer], frozen: int = 0) -> float:
 
 
 def prefix_cost(architecture: Architecture, image_size: int, frozen: int | None = None) -> float:
-    """Return the FLOPs per image of the forward pass through the first ``frozen`` convolutions, by default all."""
-    return _forward(_backbone(architecture, image_size)[:frozen])
+    """Return the FLOPs per image of the forward pass through the first ``frozen`` stages, by default all."""
+    return _forward(architecture.costs(image_size)[:frozen])
 
 
 def cached_start(
@@ -60,13 +48,13 @@ def cached_start(
     max_bytes: int,
     bytes_per_value: int = 4,
 ) -> int:
-    """Return the convolution b <= ``frozen`` whose output is best stored for ``n_images`` images.
+    """Return the stage b <= ``frozen`` whose output is best stored for ``n_images`` images.
 
     The deepest whose activations take ``max_bytes`` at most and save `MIN_FLOPS_PER_BYTE`; 0 where there is none, and
     training starts from the images themselves.
     """
     for start in range(frozen, 0, -1):
-        height, width, channels = feature_shape(architecture, start, image_size)
+        height, width, channels = architecture.shape(start, image_size)
         image_bytes = height * width * channels * bytes_per_value
         saved = prefix_cost(architecture, image_size, start)
         if n_images * image_bytes <= max_bytes and saved >= MIN_FLOPS_PER_BYTE * image_bytes:
@@ -99,7 +87,6 @@ def trial_cost(
     architecture: Architecture,
     strategy: Strategy,
     n_classes: int,
-    image_size: int,
     n_images: int,
     max_bytes: int,
     views: int = 1,
@@ -112,21 +99,21 @@ def trial_cost(
     """
 
     def phase(part: Strategy) -> Cost:
-        start = cached_start(architecture, part.frozen, image_size, n_images, max_bytes)
+        start = cached_start(architecture, part.frozen, part.image_size, n_images, max_bytes)
         return Cost(
-            prefix=views * prefix_cost(architecture, image_size, start),
-            per_image=step_cost(architecture, part, n_classes, image_size, start),
+            prefix=views * prefix_cost(architecture, part.image_size, start),
+            per_image=step_cost(architecture, part, n_classes, start),
         )
 
-    first, *second = map(phase, strategy.phases)
+    first, *second = map(phase, strategy.phases(len(architecture.stages)))
     return replace(first, epochs=strategy.head_epochs, then=second[0]) if second else first
 
 
-def step_cost(architecture: Architecture, strategy: Strategy, n_classes: int, image_size: int, start: int = 0) -> float:
-    """Return the FLOPs per image of a training step of ``strategy`` that starts from the output of convolution
+def step_cost(architecture: Architecture, strategy: Strategy, n_classes: int, start: int = 0) -> float:
+    """Return the FLOPs per image of a training step of ``strategy`` that starts from the output of stage
     ``start`` <= k."""
-    shape = feature_shape(architecture, len(architecture), image_size)
-    layers = _backbone(architecture, image_size)[start:]
+    shape = architecture.shape(len(architecture.stages), strategy.image_size)
+    layers = architecture.costs(strategy.image_size)[start:]
     layers += _head(shape, strategy.pooling, (*strategy.head, n_classes))
     return training_flops(layers, strategy.frozen - start)
 
@@ -139,7 +126,7 @@ def mlp_cost(image_size: int, n_classes: int) -> float:
 def cnn_cost(image_size: int, n_classes: int, pool: int) -> float:
     """Return the FLOPs per image of a training step of the article's CNN: its modules, 'same' and with ``pool`` x
     ``pool`` max-pooling; its hidden layer; softmax."""
-    layers: list[Layer] = []
+    layers: list[LayerCost] = []
     side, channels = image_size, RGB
     for _ in range(CNN_MODULES):
         layers.append(_convolution(side, channels, CNN_FILTERS, kernel=CNN_KERNEL, pool=pool))
@@ -147,21 +134,11 @@ def cnn_cost(image_size: int, n_classes: int, pool: int) -> float:
     return training_flops(layers + _dense_stack(side**2 * channels, (CNN_WIDTH, n_classes)))
 
 
-def _forward(layers: Iterable[Layer]) -> float:
+def _forward(layers: Iterable[LayerCost]) -> float:
     return float(sum(layer.forward for layer in layers))
 
 
-def _backbone(architecture: Architecture, image_size: int) -> list[Layer]:
-    layers = []
-    side = image_size
-    for conv in architecture:
-        pool = POOL if conv.pool_after else 1
-        layers.append(_convolution(side, conv.in_channels, conv.out_channels, kernel=KERNEL, pool=pool))
-        side //= pool
-    return layers
-
-
-def _head(shape: tuple[int, int, int], pooling: Pooling, widths: Sequence[int]) -> list[Layer]:
+def _head(shape: tuple[int, int, int], pooling: Pooling, widths: Sequence[int]) -> list[LayerCost]:
     height, width, channels = shape
     values = height * width * channels
     if pooling == "flatten":
@@ -171,23 +148,23 @@ def _head(shape: tuple[int, int, int], pooling: Pooling, widths: Sequence[int]) 
     return [pooled, *rest]
 
 
-def _convolution(side: int, in_channels: int, out_channels: int, *, kernel: int, pool: int) -> Layer:
+def _convolution(side: int, in_channels: int, out_channels: int, *, kernel: int, pool: int) -> LayerCost:
     """Return a 'same' convolution of stride 1 on a square map, and ``pool`` x ``pool`` max-pooling after it (1 for
     none)."""
     values = side**2 * out_channels
     product = 2 * kernel**2 * in_channels * values
     pooled = (side // pool) ** 2 * out_channels if pool > 1 else 0
-    return Layer(
+    return LayerCost(
         forward=product + values + pool**2 * pooled,
         weight_gradient=product + values + (pool**2 + 1) * pooled,  # the pool finds its maxima again
         input_gradient=product,
     )
 
 
-def _dense_stack(inputs: int, widths: Sequence[int]) -> list[Layer]:
+def _dense_stack(inputs: int, widths: Sequence[int]) -> list[LayerCost]:
     layers = []
     for width in widths:
         product = 2 * inputs * width
-        layers.append(Layer(forward=product + width, weight_gradient=product + width, input_gradient=product))
+        layers.append(LayerCost(forward=product + width, weight_gradient=product + width, input_gradient=product))
         inputs = width
     return layers

@@ -1,4 +1,4 @@
-"""Networks that trials train: a slice of VGG16 with a head on it.
+"""Networks that trials train: a slice of the backbone with a head on it.
 
 Layers and variables of a head are named, the same in every network: TensorFlow keeps 35 kB for each name and shape of a
 variable that it has ever seen, and Keras would number the names on through the process.
@@ -13,8 +13,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backbones.devices import as_numpy
-from harness.backbones.vgg16 import CHANNELS_LAST, Backbone, in_turn, uniform
+from harness.backbones.backbone import Backbone, in_turn, uniform
+from harness.backbones.devices import as_numpy, images_at_once
+from harness.backbones.preprocessing import CHANNELS_LAST
 from harness.core.strategy import Pooling, Strategy
 from harness.training.layers import Dropout, Scale
 
@@ -30,7 +31,8 @@ class Network:
         template: Layers like those of ``head``, but with hidden layers of one unit. All heads of a kind share them.
         forward: Runs the slice in inference mode on a batch of any length.
         images_at_once: The batch size of passes without gradients.
-        load_backbone: Sets the convolutions before a trial. None where the slice has none.
+        image_size: Side of the square images that it is given, in pixels.
+        load_backbone: Sets the stages before a trial. None where the slice has none.
     """
 
     frozen_layers: Sequence[keras.layers.Layer]
@@ -39,6 +41,7 @@ class Network:
     template: Sequence[keras.layers.Layer]
     forward: Callable[[Any], Any]
     images_at_once: int
+    image_size: int
     load_backbone: Callable[[bool, int], None] | None = None
 
     def reset(self, *, seed: int, dropout: float, pretrained: bool = True) -> None:
@@ -124,11 +127,11 @@ class Networks:
         self._dropped = 0
 
     def for_strategy(self, strategy: Strategy, start: int) -> Network:
-        """Return the network that trains ``strategy`` from activations after convolution ``start`` <= k.
+        """Return the network that trains ``strategy`` from activations after stage ``start`` <= k.
 
         With ``start`` 0 it trains from raw images.
         """
-        key = (start, strategy.frozen, strategy.pooling, strategy.head)
+        key = (start, strategy.frozen, strategy.pooling, strategy.head, strategy.image_size)
         network = self._kept.pop(key, None) or self._build(strategy, start)
         self._kept[key] = network
         while len(self._kept) > self.KEPT or (
@@ -142,27 +145,27 @@ class Networks:
         return network
 
     def _build(self, strategy: Strategy, start: int) -> Network:
-        backbone, end = self._backbone, len(self._backbone.convs)
-        trainable = backbone.after(strategy.frozen)
-        frozen = [layer for layer in backbone.after(start) if layer not in trainable]
+        backbone, end, size = self._backbone, len(self._backbone.stages), strategy.image_size
+        frozen = backbone.stages[start : strategy.frozen]
         return Network(
-            frozen if start else [backbone.prepare, *frozen],
-            trainable,
-            self._new_head(strategy.pooling, strategy.head),
-            self._template(strategy.pooling, (1,) * len(strategy.head)),
-            partial(backbone.forward, start=start, end=end),
-            backbone.images_at_once,
+            frozen if start else [backbone.prepare(size), *frozen],
+            backbone.stages[strategy.frozen :],
+            self._new_head(strategy.pooling, strategy.head, size),
+            self._template(strategy.pooling, (1,) * len(strategy.head), size),
+            partial(backbone.forward, start=start, end=end, image_size=size),
+            images_at_once(size),
+            size,
             None if start == end else self._load,
         )
 
     def _load(self, pretrained: bool, seed: int) -> None:
         self._backbone.load(pretrained=pretrained, seed=seed)
 
-    def _new_head(self, pooling: Pooling, widths: Sequence[int]) -> list[keras.layers.Layer]:
+    def _new_head(self, pooling: Pooling, widths: Sequence[int], image_size: int) -> list[keras.layers.Layer]:
         """Return the layers of a head, with their variables."""
-        last = self._backbone.layers[-1]
+        architecture = self._backbone.architecture
         layers = _head(pooling, widths, self._n_classes)
-        give_variables(layers, last.output.shape)
+        give_variables(layers, (None, *architecture.shape(len(architecture.stages), image_size)))
         return layers
 
 

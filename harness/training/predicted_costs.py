@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from harness.backbones.architecture import VGG16
+from harness.backbones.described import architecture_of
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.data.dataset import draw
@@ -28,12 +29,11 @@ def predict_costs(spec: StudySpec, dataset: DatasetSpec) -> tuple[int, list[Pred
     n_train, n_classes = len(drawn.parts.train), len(drawn.listing.class_names)
     n_stored = spec.data.views * n_train + len(drawn.parts.validation)
 
-    def predict(strategy: Strategy) -> PredictedCost:
-        size, most = spec.data.image_size, spec.budget.cache_bytes
-        cost = trial_cost(VGG16, strategy, n_classes, size, n_stored, most, spec.data.views)
-        k = f" k={strategy.frozen}" if strategy.kind in ("freeze_first_k", "two_phase") else ""
+    def predict(strategy: Strategy, backbone: BackboneSpec) -> PredictedCost:
+        architecture = architecture_of(backbone)
+        cost = trial_cost(architecture, strategy, n_classes, n_stored, spec.budget.cache_bytes, spec.data.views)
         frozen = cost.prefix + (cost.then.prefix if cost.then else 0)
-        return PredictedCost(strategy.kind + k, frozen * n_train, cost.at(n_train, spec.budget.epochs))
+        return PredictedCost(strategy.place(), frozen * n_train, cost.at(n_train, spec.budget.epochs))
 
     strategies = [
         Strategy("feature_extraction", N_CONVS, "average", (), 0.0, "adam", 1e-3),
@@ -42,4 +42,10 @@ def predict_costs(spec: StudySpec, dataset: DatasetSpec) -> tuple[int, list[Pred
         Strategy("from_scratch", 0, "average", (), 0.0, "adam", 1e-4),
         *(Strategy("two_phase", k, "average", (), 0.0, "adam", 1e-2, spec.head_epochs[0], 0.1) for k in (10, 7, 5, 0)),
     ]
-    return n_train, [predict(strategy) for strategy in strategies if strategy.kind in spec.search.strategies]
+    searched = [strategy for strategy in strategies if strategy.kind in spec.search.strategies]
+    return n_train, [
+        predict(strategy.on(backbone, size), backbone)
+        for backbone in spec.search.backbones
+        for size in spec.search.image_size
+        for strategy in searched
+    ]

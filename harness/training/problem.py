@@ -1,5 +1,6 @@
-"""Everything the trials of one study share: its images, the backbone, cached activations, networks and steps."""
+"""Everything the trials of a study on one backbone share: images, backbone, cached activations, networks and steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.backbone import Backbone
 from harness.backbones.devices import on_gpu
-from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import Weights
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
@@ -23,7 +25,7 @@ from harness.training.networks import Networks
 
 @dataclass(frozen=True)
 class Problem:
-    """One study, ready to run trials on."""
+    """A study on one of its backbones, ready to run trials on."""
 
     spec: StudySpec
     split: Split
@@ -33,26 +35,31 @@ class Problem:
     steps: Steps = field(default_factory=steps)
 
     @classmethod
-    def vgg16(cls, spec: StudySpec, split: Split, weights: Weights, cache: Path) -> "Problem":
-        """Return the study on real VGG16, which keeps activations in the folder ``cache``.
+    def of(cls, declared: BackboneSpec, spec: StudySpec, split: Split, weights: Weights, cache: Path) -> "Problem":
+        """Return the study on the backbone that is ``declared``, with activations kept in the folder ``cache``.
 
         Sets Keras's precision for the process.
         """
         set_precision(spec)
-        return cls.on(Backbone.vgg16(weights, spec.data.image_size), spec, split, cache)
+        return cls.on(Backbone.of(declared, weights), spec, split, cache)
 
     @classmethod
     def on(cls, backbone: Backbone, spec: StudySpec, split: Split, cache: Path) -> "Problem":
-        """Return the study on any ``backbone`` of VGG16's kind."""
+        """Return the study on a ``backbone`` that is built."""
         networks = Networks(backbone, split.n_classes)
         return cls(spec, split, backbone, FeatureCache(cache, backbone, spec.budget.cache_bytes), networks)
 
+    @property
+    def n_stages(self) -> int:
+        """The number of stages of the backbone."""
+        return len(self.backbone.stages)
+
     def start(self, strategy: Strategy) -> int:
-        """Return the convolution whose stored activations ``strategy`` trains from; 0 for the images themselves."""
+        """Return the stage whose stored activations ``strategy`` trains from; 0 for the images themselves."""
         return cached_start(
             self.backbone.architecture,
             strategy.frozen,
-            self.spec.data.image_size,
+            strategy.image_size,
             self._n_stored(),
             self.spec.budget.cache_bytes,
         )
@@ -63,21 +70,23 @@ class Problem:
             self.backbone.architecture,
             strategy,
             self.split.n_classes,
-            self.spec.data.image_size,
             self._n_stored(),
             self.spec.budget.cache_bytes,
             self.spec.data.views,
         )
 
-    def parts(self, start: int, clock: Clock) -> tuple[Part, Part, bool]:
-        """Return the training and validation set after convolution ``start``, and whether both were in the cache.
+    def parts(self, start: int, image_size: int, clock: Clock) -> tuple[Part, Part, bool]:
+        """Return the training and validation set after stage ``start`` at ``image_size``, and whether both were
+        in the cache.
 
         ``clock`` is charged what computing them takes, whether or not that was done now: the training set's as
         features, the validation set's as evaluation.
         """
         data = self.spec.data
-        views = [self.features.get(view(self.split.train, i, flip=data.flip), start) for i in range(data.views)]
-        validation = self.features.get(self.split.validation, start)
+        views = [
+            self.features.get(view(self.split.train, i, flip=data.flip), start, image_size) for i in range(data.views)
+        ]
+        validation = self.features.get(self.split.validation, start, image_size)
         clock.add("features", sum(found.seconds for found in views))
         clock.add("evaluation", validation.seconds)
         return (
@@ -100,6 +109,14 @@ class Problem:
         labels = self.split.train.labels
         counts = np.bincount(labels, minlength=self.split.n_classes)
         return (len(labels) / (len(counts) * counts[labels])).astype(np.float32)
+
+
+def on_each_backbone(spec: StudySpec, split: Split, weights: Mapping[str, Weights], cache: Path) -> dict[str, Problem]:
+    """Return the study on each of its backbones, by name."""
+    return {
+        declared.name: Problem.of(declared, spec, split, weights[declared.name], cache)
+        for declared in spec.search.backbones
+    }
 
 
 def set_precision(spec: StudySpec) -> None:

@@ -1,4 +1,4 @@
-"""The training step on TensorFlow: a graph for each start, freeze depth, kind of head and optimizer.
+"""The training step on TensorFlow: a graph for each image size, start, freeze depth, kind of head and optimizer.
 
 To trace and optimize a graph takes up to a second, and hardly a head comes twice. So the head's variables are arguments
 whose shapes leave its widths open: a graph serves all heads with the same layers.
@@ -36,7 +36,7 @@ class TensorFlowSteps:
     def of(self, network: Network, optimizer: OptimizerName) -> "TensorFlowStep":
         """Return the step that trains ``network``."""
         layers = tuple(network.frozen_layers), tuple(network.trainable_layers), tuple(network.template)
-        graph = self._graph(*layers, optimizer)
+        graph = self._graph(*layers, optimizer, network.image_size)
         return TensorFlowStep(network, optimizer, graph, self._shared(layers[1], optimizer))
 
     def _shared(self, layers: Layers, optimizer: OptimizerName) -> list[State]:
@@ -47,7 +47,10 @@ class TensorFlowSteps:
                 self._slots[id(variable)] = [tf.Variable(tf.zeros_like(variable), trainable=False) for _ in range(2)]
         return [(variable, *self._slots[id(variable)][: _SLOTS[optimizer]]) for variable in variables]
 
-    def _trace(self, frozen: Layers, trainable: Layers, template: Layers, optimizer: OptimizerName) -> Any:
+    def _trace(
+        self, frozen: Layers, trainable: Layers, template: Layers, optimizer: OptimizerName, image_size: int
+    ) -> Any:
+        """Return the graph of a step. Those of two ``image_size`` have nothing in common but the layers."""
         shared = self._shared(trainable, optimizer)
         own = variables_of(template)
         trains = [variable.trainable for variable in own]

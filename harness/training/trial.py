@@ -90,10 +90,10 @@ def _train(
     budget = problem.spec.budget
     before: Network | None = None
     done = 0
-    phases = strategy.phases
+    phases = strategy.phases(problem.n_stages)
     for number, phase in enumerate(phases, start=1):
         start = problem.start(phase)
-        train, validation, found = problem.parts(start, clock)
+        train, validation, found = problem.parts(start, phase.image_size, clock)
         cached.append(found)
         with clock("compile"):
             network = problem.networks.for_strategy(phase, start)

@@ -1,14 +1,14 @@
 """The small searches of an atlas: the same search on nested subsets of several data sets, in one process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from harness.backbones.backbone import Backbone
 from harness.backbones.devices import fast_precision
-from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
 from harness.core.paths import user_cache
 from harness.core.spec import BaselinesSpec, Budget, DatasetSpec, DataSpec, Pruning, SearchSpace, StudySpec
@@ -62,9 +62,8 @@ class Atlas:
                 dataset=dataset.name,
                 train_size=size,
                 validation_size=self.validation_size,
-                image_size=self.image_size,
             ),
-            search=SearchSpace(learning_rate=rates),
+            search=SearchSpace(image_size=(self.image_size,), learning_rate=rates),
             budget=Budget(trials=len(STRATEGIES), epochs=epochs(size)),
             pruning=Pruning(enabled=False),
             baselines=BaselinesSpec(names=("majority", "linear_probe")),
@@ -86,7 +85,7 @@ def nested(drawn: Drawn, size: int) -> Drawn:
     return replace(drawn, parts=replace(drawn.parts, train=train[np.argsort(place, kind="stable")[:size]]))
 
 
-def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) -> None:
+def run_atlas(atlas: Atlas, storage: str, weights: Mapping[str, Path], command: str) -> None:
     """Run every cell that is not finished yet, in one process: they share the backbone, compiled networks, activations.
 
     Seed by seed, so that what there is at any time covers the whole map. Sizes that a set has too few images for are
@@ -112,7 +111,7 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
                 if _finished(store, spec):
                     continue
                 drawn = nested(whole, size)
-                split = drawn.load()
+                split = drawn.load(atlas.image_size)
                 _begin(
                     store,
                     atlas,
@@ -120,11 +119,12 @@ def run_atlas(atlas: Atlas, storage: str, weights: Path | None, command: str) ->
                     spec,
                     drawn,
                     split,
-                    partial(_similarity, whole, weights, spec.budget.cache_bytes),
+                    partial(_similarity, whole, weights.get("vgg16"), spec.budget.cache_bytes),
                 )
                 if network is None:
                     set_precision(spec)
-                    network = Backbone.vgg16(load_weights(weights), atlas.image_size)
+                    declared = spec.search.advice_backbone
+                    network = Backbone.of(declared, load_weights(declared, weights.get(declared.name)))
                 if dataset.name not in problems:
                     problems[dataset.name] = Problem.on(network, spec, split, user_cache() / "features")
                 _run_cell(store, replace(problems[dataset.name], spec=spec, split=split), command)
@@ -147,7 +147,8 @@ def _begin(
         measured = dataset.model_copy(update={"similar_to_imagenet": None})  # the map wants a place, not a side
         found = profile(split, measured, similarity, spec.advice)
         where = {"name": atlas.name, "size": spec.data.train_size, "seed": spec.seed}
-        begin_study(store, spec, dataset, drawn, split, found, advise(found, spec.advice.large_at), atlas=where)
+        advice = advise(found, spec.advice.large_at, spec.search)
+        begin_study(store, spec, dataset, drawn, split, found, advice, atlas=where)
     row = store.studies.get(spec.name)
     check_same_problem(row.spec, spec)
     check_same_images(row, split)
@@ -172,10 +173,11 @@ def _run_cell(store: Store, problem: Problem, command: str) -> None:
     study = open_study(store, spec.name)
     recover(study, store, Watch(store, spec.name))
     row = store.studies.get(spec.name)
-    advice = Advice.of(row.advice["scenario"], row.advice["reason"])
-    others = [strategy for strategy in STRATEGIES if strategy != advice.strategy]
+    size = spec.search.advice_size
+    advice = Advice.of(row.advice["scenario"], row.advice["reason"], spec.search)
+    others = [tried for strategy in STRATEGIES if (tried := replace(strategy, image_size=size)) != advice.strategy]
     plan(study, store, spec, advice, [("quota", strategy) for strategy in others])
-    run_study_trials(problem, store, command, baselines=True)
+    run_study_trials({problem.backbone.spec.name: problem}, store, command, baselines=True)
     trials = store.trials.frame(spec.name).sort_values("val_accuracy", ascending=False)
     reached = ", ".join(f"{row['strategy']} {row['val_accuracy']:.3f}" for row in trials.to_dict("records"))
     print(f"{spec.name}: {reached} ({trials['seconds_total'].sum():.0f} s)", flush=True)

@@ -1,22 +1,23 @@
 """What a worker is asked to do. It imports no framework, so that a new process can be handed it before it loads one."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.spec import DatasetSpec
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know that the storage does not say. ``deadline`` is on this machine's `time.monotonic`;
-    processes that are started for it write to the ``log``."""
+    """What a worker needs to know that the storage does not say. ``weights`` are given files by backbone; processes
+    that are started for it write to the ``log``."""
 
     study: str
     storage: str
     dataset: DatasetSpec
     command: str
-    weights: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
     baselines: bool = False
-    deadline: float = math.inf
+    limit: TimeLimit = NO_LIMIT
     log: Path | None = None

@@ -35,11 +35,11 @@ class RayWorker:
         self._stopped = threading.Event()
 
     def run(self, job: Job) -> None:
-        """Do `harness.workers.work.work`, until `stop`. The job's deadline is in seconds from now: each node has a
-        clock of its own."""
+        """Do `harness.workers.work.work`, until `stop`. The job's limit ends in so many seconds from now:
+        each node has a clock of its own."""
         try:
             work(
-                replace(job, deadline=time.monotonic() + job.deadline),
+                replace(job, limit=replace(job.limit, ends=time.monotonic() + job.limit.ends)),
                 on_checkpoint=self._interrupt_if_stopped,
                 stop=self._stopped.is_set,
             )
@@ -75,8 +75,8 @@ class RayPool:
     def start(self, index: int) -> None:
         """Have Ray place an actor where there is room."""
         self._actors[index] = actor = self._actor.remote()
-        left = self._job.deadline - time.monotonic()
-        job = replace(self._job, baselines=self._job.baselines and index == 0, deadline=left)
+        limit = replace(self._job.limit, ends=self._job.limit.left)
+        job = replace(self._job, baselines=self._job.baselines and index == 0, limit=limit)
         self._running[actor.run.remote(job)] = index
 
     def wait(self) -> Sequence[Ended]:

@@ -1,9 +1,7 @@
 """One call of the main job: open everything, then run the baselines and the trials that are missing."""
 
 import logging
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -14,7 +12,8 @@ import optuna
 
 from harness.analysis.rows import Rows
 from harness.backbones.devices import fast_precision
-from harness.backbones.weights import load_weights
+from harness.backbones.weights import load_all
+from harness.core.clock import TimeLimit
 from harness.core.errors import SpecError
 from harness.core.results import TrialResult
 from harness.core.spec import DatasetSpec, Precision, StudySpec
@@ -48,7 +47,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``log`` is the file that workers log to; ``weights`` is an explicit path or None;
+    """What the user asked for. ``log`` is the file that workers log to; ``weights`` are given files by backbone;
     ``fresh`` drops results from before the command was ``started`` and ``must_exist`` refuses to begin a new study;
     with a ``placement`` the workers are Ray's; ``command`` is recorded."""
 
@@ -56,7 +55,7 @@ class Request:
     dataset: DatasetSpec
     storage: str
     log: Path | None = None
-    weights: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
     workers: int = 1
     placement: Placement | None = None
     fresh: bool = False
@@ -78,7 +77,7 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
         HarnessError: a user error, such as other images than the study was begun with.
     """
     drawn = draw(request.dataset, request.spec.data, request.spec.seed)
-    split = drawn.load()
+    split = drawn.load(request.spec.search.image_size[-1])
     store = Store(request.storage, must_exist=request.must_exist)
     spec, advice = _open(request, store, drawn, split)
     request = replace(request, spec=spec)
@@ -110,13 +109,14 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> tuple[S
         )
     fresh = request.fresh and (before is None or before.created_at < request.started)
     if fresh:
-        load_weights(request.weights)  # without them the old results would be dropped for nothing
+        # Without weights the old results would be dropped for nothing.
+        load_all(request.spec.search.backbones, request.weights)
         if before is not None:
             nobody_works_on(store, name)
     if before is None or fresh:
         spec = resolve_precision(request.spec, None, fastest)
         found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
-        advice = advise(found, spec.advice.large_at)
+        advice = advise(found, spec.advice.large_at, spec.search)
         begin_study(store, spec, request.dataset, drawn, split, found, advice, fresh=fresh, before=before)
     row = store.studies.get(name)
     spec = resolve_precision(request.spec, row, fastest)
@@ -124,7 +124,7 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> tuple[S
     check_same_images(row, split)
     store.studies.revise(name, spec.model_dump(mode="json"))
     store.studies.add_to_data(name, declared=request.dataset.model_dump(mode="json"))  # the images may have moved
-    return spec, Advice.of(row.advice["scenario"], row.advice["reason"])
+    return spec, Advice.of(row.advice["scenario"], row.advice["reason"], spec.search)
 
 
 def begin_study(
@@ -160,7 +160,6 @@ def begin_study(
         "n_train": len(split.train),
         "n_validation": len(split.validation),
         "n_test": len(split.test),
-        "image_size": spec.data.image_size,
         "majority": split.majority_share(),
         "profile": asdict(found),
         "check": report.as_dict(most=20),
@@ -184,7 +183,7 @@ def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
         return None
     some = drawn.some(SAMPLE, load_reference().image_size)
     cache_bytes = request.spec.budget.cache_bytes
-    return _call_without_keeping_gpu(request, measure_similarity, some, request.weights, cache_bytes)
+    return _call_without_keeping_gpu(request, measure_similarity, some, request.weights.get("vgg16"), cache_bytes)
 
 
 def _call_without_keeping_gpu(request: Request, function: Callable[..., Result], *given: Any) -> Result:
@@ -203,7 +202,6 @@ def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:
 def _work_together(request: Request, store: Store, study: optuna.Study, split: Split) -> None:
     """Run the baselines and the trials: in this process, or in ``workers`` processes or Ray actors."""
     spec = request.spec
-    limit = spec.budget.time_limit
     job = Job(
         study=spec.name,
         storage=request.storage,
@@ -212,7 +210,7 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
         weights=request.weights,
         baselines=True,
         log=request.log,
-        deadline=math.inf if limit is None else time.monotonic() + limit,
+        limit=TimeLimit.start(spec.budget.time_limit),
     )
     progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study))
     try:

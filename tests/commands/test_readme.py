@@ -15,7 +15,7 @@ from tests.helpers.drawn_shapes import write_shapes
 
 # Appended to searches, which would take minutes otherwise.
 SMALL = {
-    "harness.run": "--trials 3 --train-size 40 --validation-size 20 --epochs 1",
+    "harness.run": "--trials 3 --train-size 40 --validation-size 20 --epochs 1 --image-size 64",
     "harness.confirm": "--finalists 1 --seeds 2",
 }
 

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from harness import run
+from harness.backbones.backbone import Backbone
 from harness.backbones.devices import as_numpy
-from harness.backbones.vgg16 import Backbone
 from harness.backbones.weights import load_weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.data.dataset import draw
 from harness.storage.store import Store
 from tests.helpers.exported import export
 
 pytestmark = pytest.mark.large
+VGG16 = BackboneSpec.load("vgg16")
 
 
 @pytest.fixture
@@ -26,13 +28,13 @@ def weights_file(shared: Path) -> Path:
 
 def test_the_backbone_is_keras_vgg16(weights_file: Path) -> None:
     keras.config.set_dtype_policy("float32")
-    backbone = Backbone.vgg16(load_weights(weights_file), 64)
+    backbone = Backbone.of(VGG16, load_weights(VGG16, weights_file))
     backbone.load(pretrained=False, seed=1)
     backbone.load(pretrained=True, seed=0)
     pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
-    values = backbone.prepare(pixels)
-    for layer in backbone.layers:
-        values = layer(values)
+    values = backbone.prepare(64)(pixels)
+    for stage in backbone.stages:
+        values = stage(values)
     model = keras.applications.VGG16(weights=str(weights_file), include_top=False, input_shape=(64, 64, 3))
     expected = model.predict(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)), verbose=0)
     assert np.allclose(as_numpy(values), expected, rtol=1e-3, atol=1e-3)
@@ -64,8 +66,8 @@ def test_class_weights_and_macro_f1_on_unbalanced_x_rays(
     Path("xray.toml").write_text(f'name = "xray"\nfile = "{file}"\nsimilar_to_imagenet = false\n')
     Path("study.toml").write_text(
         'name = "xray"\nmetric = "macro_f1"\nclass_weights = true\n'
-        '[data]\ndataset = "xray.toml"\ntrain_size = 500\nvalidation_size = 300\nimage_size = 32\n'
-        '[search]\nstrategies = ["feature_extraction"]\noptimizer = ["adam"]\n'
+        '[data]\ndataset = "xray.toml"\ntrain_size = 500\nvalidation_size = 300\n'
+        '[search]\nimage_size = 32\nstrategies = ["feature_extraction"]\noptimizer = ["adam"]\n'
         "learning_rate.feature_extraction = [1e-3, 1e-2]\n[budget]\ntrials = 4\nepochs = 4\n"
     )
     assert run.main(["--study", "study.toml", "--weights", str(weights_file)]) == 0

@@ -170,7 +170,7 @@ def test_fresh_starts_over_unless_the_study_is_in_use_or_input_is_missing(
     fresh = ("--trials", "2", "--epochs", "1", "--fresh")
     store = Store("sqlite:///results/harness.db")
     with monkeypatch.context() as patch:
-        patch.setattr(session, "load_weights", absent)
+        patch.setattr("harness.backbones.weights.load_weights", absent)
         assert call(capsys, *fresh)[0] == 2
     alive = store.sessions.begin(
         "tiny", command="", spec={}, environment={"commit": "", "device": ""}, host=processes.host(), pid=1,
@@ -239,7 +239,7 @@ def interrupted(_: Store) -> Any:
     raise KeyboardInterrupt
 
 
-def absent(_: Path | None) -> Any:
+def absent(*_: object) -> Any:
     raise WeightsError("no weights here")
 
 
@@ -335,7 +335,12 @@ def test_the_plan_and_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> No
     plan = json.loads(out)
     assert code == 0 and plan["study"]["budget"]["trials"] == 7 and plan["n_train"] == 2000
     costs = {row["strategy"]: row["train_flops"] for row in plan["predicted"]}
-    assert 0 < costs["feature_extraction"] < costs["freeze_first_k k=10"] < costs["fine_tune_all"]
+    assert (
+        0
+        < costs["feature_extraction at 32 px"]
+        < costs["freeze_first_k k=10 at 32 px"]
+        < costs["fine_tune_all at 32 px"]
+    )
     assert run.main(["--list", "--json"]) == 0
     listed = {study["study"]: study for study in json.loads(capsys.readouterr().out)}
     assert listed["mnist"]["data"] == "mnist" and listed["images"]["data"] is None
@@ -356,8 +361,9 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
         (["--data", "tiny.toml"], "tiny.toml: "),
         (["--data", "results.txt"], "there is no file or folder 'results.txt'"),
         (["--study", "tiny.toml", "--trials", "0"], "error: --trials 0: "),
+        (["--study", "tiny.toml", "--image-size", "31"], "give sizes of 32 to 512 pixels, but got 31"),
         (["--study", "tiny.toml", "--workers", "0"], "--workers 0: give 1 or more"),
-        (["--study", "tiny.toml", "--resume"], "there is no study 'tiny'"),
+        (["--study", "tiny.toml", "--resume"], "there is no database 'results/harness.db'"),
         (["--study", "tiny.toml", "--storage", "sqlite:////nowhere/at/all.db"], "/nowhere/at"),
         (
             ["--study", "tiny.toml", "--storage", "nonsense"],

@@ -56,7 +56,7 @@ def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
         assert store.tickets.claim(name, session, 3) is not None
         trial = study.ask()
         trial.suggest_float("x", 0, 1)
-        strategy = Strategy("fine_tune_all", 0, "flatten", (8, 4), 0.1, "sgd", 1e-3)
+        strategy = Strategy("fine_tune_all", 0, "flatten", (8, 4), 0.1, "sgd", 1e-3, image_size=32)
         store.trials.begin(
             name,
             number,

@@ -26,7 +26,7 @@ def test_the_tutorial_has_five_commands_of_the_harness() -> None:
 
 @pytest.mark.large
 def test_the_tutorial(shared: Path, tmp_path: Path) -> None:
-    write_shapes(tmp_path / "photos", 90)
+    write_shapes(tmp_path / "photos", 45)
     (tmp_path / "new").mkdir()
     for number, kind in enumerate(CLASSES * 4):
         draw(kind, 1000 + number).save(tmp_path / "new" / f"{number:02}-{kind}.png")

@@ -18,8 +18,8 @@ def test_shipped_studies_are_valid_and_have_data(name: str) -> None:
 
 def test_the_mnist_study_is_small_enough_for_a_laptop() -> None:
     spec, _ = StudySpec.load("mnist")
-    assert (spec.data.image_size, spec.data.train_size, spec.data.validation_size, spec.data.test_size) == (
-        32,
+    assert (spec.search.image_size, spec.data.train_size, spec.data.validation_size, spec.data.test_size) == (
+        (32,),
         2000,
         1000,
         2000,
@@ -35,7 +35,7 @@ def test_the_mnist_study_is_small_enough_for_a_laptop() -> None:
         ("mnist", {"data.train_size": 500}, False),
         ("mnist", {"data.dataset": "fashion_mnist"}, False),
         ("images", {"data.dataset": "mnist", "data.train_size": 500}, True),  # "your own images, at most 2,000"
-        ("images", {"data.dataset": "mnist", "data.image_size": 96}, False),
+        ("images", {"data.dataset": "mnist", "search.image_size": 96}, False),
     ],
 )
 def test_a_description_is_dropped_for_other_images(name: str, overrides: dict[str, object], holds: bool) -> None:
@@ -66,11 +66,18 @@ def test_an_unknown_study_suggests_the_nearest(name: str, message: str) -> None:
     ("key", "value", "message"),
     [
         ("budget.trails", 3, "unknown key 'budget.trails': did you mean 'trials'?"),
+        ("recommendation.figure", {}, "unknown key 'recommendation.figure': did you mean 'figures'?"),
         ("serach", {}, "unknown key 'serach': did you mean 'search'?"),
         ("search.frozen", [0, 12], "frozen must hold 1 <= low <= high <= 12, but got [0, 12]"),
         ("search.frozen", [1, 13], "frozen must hold 1 <= low <= high <= 12, but got [1, 13]"),
         ("search.frozen", [7, 3], "frozen must hold 1 <= low <= high <= 12, but got [7, 3]"),
-        ("data.image_size", 31, "data.image_size = 31: Input should be greater than or equal to 32"),
+        ("search.image_size", 31, "search.image_size: give sizes of 32 to 512 pixels, but got 31"),
+        ("search.image_size", [64, 520], "search.image_size: give sizes of 32 to 512 pixels, but got 520"),
+        ("search.image_size", [96, 64], "give each size once and in ascending order, [64, 96], but got [96, 64]"),
+        ("search.image_size", [64, 64], "give each size once and in ascending order, [64], but got [64, 64]"),
+        ("search.image_size", [], "search.image_size = []: Tuple should have at least 1 item"),
+        ("search.image_size", "large", "search.image_size = 'large'"),
+        ("data.image_size", 64, "image_size is searched: write image_size = 64 under [search]"),
         ("budget.trials", 0, "budget.trials = 0: Input should be greater than or equal to 1"),
         ("search.minimum_share", 0.4, "minimum_share 0.4 times 4 strategies is more than all trials"),
         ("search.learning_rate", {"from_scratch": [1e-3, 1e-2]}, "learning_rate.feature_extraction is missing"),

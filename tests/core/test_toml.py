@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.errors import SpecError
+from harness.core.spec import StudySpec
+from harness.core.strategy import VGG16
 from harness.core.toml import as_toml, read_toml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -60,3 +62,11 @@ def test_what_is_not_toml_is_refused_in_one_line(tmp_path: Path, content: bytes,
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"absent\.toml cannot be read: No such file"):
         read_toml(tmp_path / "absent.toml")
+
+
+def test_a_study_is_written_with_names_of_shipped_backbones_and_others_whole() -> None:
+    spec, _ = StudySpec.load("mnist", {"search.backbones": [VGG16, "efficientnet_lite0"]})
+    assert spec.model_dump(mode="json")["search"]["backbones"] == [VGG16, "efficientnet_lite0"]
+    own = spec.search.backbones[0].model_copy(update={"name": "mine"})
+    changed = spec.model_copy(update={"search": spec.search.model_copy(update={"backbones": (own,)})})
+    assert StudySpec.model_validate(tomllib.loads(as_toml(changed.model_dump(mode="json")))) == changed

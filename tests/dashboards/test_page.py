@@ -146,7 +146,7 @@ def test_a_running_trial_is_left_out(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
     write_study(store, "running", 2)
     session = int(store.trials.frame("running")["session"].iloc[0])
-    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4, image_size=32)
     result = TrialResult("complete", 1e12, 2e12, curve=(Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.999),))
     add_trials(store, "running", session, [(2, strategy, "quota", result)])
     with store.engine.begin() as connection:
@@ -448,7 +448,7 @@ def test_parallel_coordinates_place_each_trial_between_the_ticks_of_its_values(r
     assert len(info.lines) == rows.trials["val_accuracy"].notna().sum()
     by_number = rows.trials.set_index("number")
     names = [name for name, _ in info.scales]
-    at_k = names.index("k, frozen convolutions")
+    at_k = names.index("k, frozen stages")
     depths = sorted((by_number.loc[line.number, "frozen"], line.places[at_k]) for line in info.lines)
     assert [place for _, place in depths] == sorted(place for _, place in depths)
     for line in info.lines:
@@ -523,7 +523,7 @@ def test_the_live_page_has_news_only_where_results_came_in(tmp_path: Path) -> No
     assert status == "200 OK" and version is not None
     assert "connect-src 'self'" in page
     assert ask(app, "/content", f"since={version[1]}") == ("204 No Content", "")
-    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4, image_size=32)
     session = int(store.trials.frame("running")["session"].iloc[0])
     result = TrialResult("complete", 1e12, 1e12, val_accuracy=0.99, curve=(Checkpoint(1, 1e12, 1.0, 0.1, 0.1, 0.99),))
     add_trials(store, "running", session, [(2, strategy, "quota", result)])

@@ -207,7 +207,7 @@ def test_figures_follow_the_colour_scheme_while_open(browser: Any, pages: dict[s
 def test_table_sorts_by_number_with_missing_ones_last(browser: Any, pages: dict[str, str]) -> None:
     visit = Visit(browser, pages["mnist"], WIDE)
     table = visit.page.locator("table").last
-    column = 3
+    column = 4  # a score
     for direction in ("ascending", "descending"):
         table.locator("th button").nth(column).focus()
         visit.page.keyboard.press("Enter")
@@ -455,7 +455,7 @@ def test_the_live_page_takes_in_results_and_keeps_what_the_reader_chose(browser:
         place = "document.getElementById('frozen-layers').getBoundingClientRect().top"
         seen_at = page.evaluate(place)
         session = int(store.trials.frame("running")["session"].iloc[0])
-        strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4)
+        strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4, image_size=32)
         result = TrialResult(
             "complete", 9e12, 9e12, val_accuracy=0.999, curve=(Checkpoint(1, 9e12, 7.0, 0.1, 0.1, 0.999),)
         )

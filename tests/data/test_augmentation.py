@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.backbones.architecture import VGG16
+from harness.backbones.described import architecture_of
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.errors import SpecError
 from harness.core.spec import StudySpec
@@ -17,6 +18,8 @@ from harness.training.fit import Schedule, compile_step, fit
 from harness.training.flops import trial_cost
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
+
+ARCHITECTURE = architecture_of(BackboneSpec.load("vgg16"))
 
 DRAWS = np.random.default_rng(0)
 
@@ -63,7 +66,7 @@ def test_views_are_reproducible_for_any_selection_of_rows() -> None:
 
 def test_every_view_is_cached_and_counted_once(tiny_problem: Problem) -> None:
     problem = with_views(tiny_problem, 2)
-    strategy = Strategy("feature_extraction", 13, "average", (), 0.0, "adam", 1e-3)
+    strategy = Strategy("feature_extraction", 13, "average", (), 0.0, "adam", 1e-3, image_size=32)
     alone = run_trial(strategy, tiny_problem, seed=1, on_checkpoint=lambda _: None)
     first, again = (run_trial(strategy, problem, seed=1, on_checkpoint=lambda _: None) for _ in range(2))
     assert (first.features_cached, again.features_cached) == (False, True)
@@ -73,17 +76,17 @@ def test_every_view_is_cached_and_counted_once(tiny_problem: Problem) -> None:
     assert first.curve[0].train_loss == alone.curve[0].train_loss, "the first epoch sees the images as they are"
     assert first.curve[1].train_loss != alone.curve[1].train_loss
     assert (
-        trial_cost(VGG16, strategy, 10, 32, 1000, 10**12, 3).prefix
-        == 3 * trial_cost(VGG16, strategy, 10, 32, 1000, 10**12).prefix
+        trial_cost(ARCHITECTURE, strategy, 10, 1000, 10**12, 3).prefix
+        == 3 * trial_cost(ARCHITECTURE, strategy, 10, 1000, 10**12).prefix
     )
 
 
 def test_cached_views_and_views_made_on_the_fly_train_equally(tiny_problem: Problem) -> None:
     problem = with_views(tiny_problem, 2, flip=True)
-    strategy = Strategy("freeze_first_k", 10, "average", (), 0.0, "adam", 3e-3)
+    strategy = Strategy("freeze_first_k", 10, "average", (), 0.0, "adam", 3e-3, image_size=32)
     curves = []
     for start in (10, 0):
-        train, validation, _ = problem.parts(start, Clock())
+        train, validation, _ = problem.parts(start, 32, Clock())
         network = problem.networks.for_strategy(strategy, start)
         schedule = Schedule(3, 32, "adam", 3e-3)
         step = compile_step(problem.steps, network, train, validation, schedule, Clock())

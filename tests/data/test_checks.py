@@ -140,7 +140,7 @@ def test_facts_are_cached_until_a_file_changes(root: Path, monkeypatch: pytest.M
 
 
 def test_a_study_stores_the_checks_of_its_own_parts(root: Path) -> None:
-    drawn = draw(DatasetSpec(name="set", file=root), DataSpec(dataset="set", test_size=4, image_size=32), 0)
+    drawn = draw(DatasetSpec(name="set", file=root), DataSpec(dataset="set", test_size=4), 0)
     report = drawn.report()
     totals = {part: sum(parts[part] for parts in report.counts.values()) for part in report.counts["cat"]}
     assert totals == {"train": 13, "validation": 3, "test": 4, "unused": 12}
@@ -318,7 +318,7 @@ _ODD = {
         "no training image of class 'c': no image has its label 2", None,
     ),
     "an archive whose labels begin at 1": (
-        lambda: archive(np.arange(40) % 2 + 1), "no image has its label 0, and labels are numbered from 0", None),
+        lambda: archive(np.arange(40) % 2 + 1), "without class_names they must be 0 to 1", None),
     "an archive without training rows": (
         lambda: archive(np.arange(40) % 2, split=np.array(["val", "test"] * 20)), "has no training image", None),
     "more classes than half of the largest study": (

@@ -10,7 +10,7 @@ import pytest
 
 from harness.core.errors import DataError, SpecError, StorageError
 from harness.core.spec import KERAS_DATASETS, DatasetSpec, DataSpec
-from harness.data.dataset import load_split
+from harness.data.dataset import draw
 from harness.data.sources import read_listing
 
 KERAS = """
@@ -73,7 +73,7 @@ def _fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_keras_data_set_is_downloaded_once(capfd: pytest.CaptureFixture[str]) -> None:
     dataset = DatasetSpec.load("cifar10", Path.cwd())
     for _ in range(2):
-        split = load_split(dataset, DataSpec(dataset="cifar10"), 0)
+        split = draw(dataset, DataSpec(dataset="cifar10"), 0).load(32)
     assert (len(split.train), len(split.validation), len(split.test), split.n_classes) == (48, 12, 12, 3)
     wanted = np.random.default_rng(12).integers(0, 255, (12, 32, 32, 3), dtype=np.uint8)
     assert np.array_equal(split.test.open().pixels, wanted)
@@ -98,7 +98,7 @@ def test_a_tensorflow_data_set_becomes_files() -> None:
     listing = read_listing(dataset)
     assert listing.class_names == ("cat/s", "dog") and len(listing) == 40
     assert listing.path(5).read_bytes().startswith(b"\xff\xd8") and listing.path(6).read_bytes().startswith(b"\x89PNG")
-    split = load_split(dataset, DataSpec(dataset="x", image_size=32), 0)
+    split = draw(dataset, DataSpec(dataset="x"), 0).load(32)
     assert split.train.pixels.shape == (26, 32, 32, 3) and len(split.test) == 8
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from harness.core.errors import DataError, SpecError
 from harness.core.spec import DatasetSpec, DataSpec
 from harness.data import folders
-from harness.data.dataset import draw, load_split
+from harness.data.dataset import draw
 from harness.data.inspection import look
 from harness.data.listing import Listing
 from harness.data.sources import read_listing
@@ -393,8 +393,8 @@ class TestManifests:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_of_an_archive_has_the_same_images(digits: DatasetSpec, tmp_path: Path, layout: str) -> None:
-    data = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15, image_size=32)
-    split = load_split(DatasetSpec(name="x", file=export(digits.file, tmp_path / layout, layout)), data, 0)
+    data = DataSpec(dataset="x", train_size=60, validation_size=30, test_size=15)
+    split = draw(DatasetSpec(name="x", file=export(digits.file, tmp_path / layout, layout)), data, 0).load(32)
     assert split.class_names == ("a", "b", "c")
     assert split.train.pixels.shape == (60, 32, 32) and isinstance(split.train.pixels, np.memmap)
     brightest = split.train.pixels.mean(axis=1).reshape(60, 4, 8).mean(axis=2)[:, :3].argmax(axis=1)
@@ -404,19 +404,19 @@ def test_every_layout_of_an_archive_has_the_same_images(digits: DatasetSpec, tmp
 
 def test_a_file_is_decoded_the_same_on_every_load(root: Path) -> None:
     dataset = DatasetSpec(name="x", file=root)
-    first, again = (load_split(dataset, DataSpec(dataset="x", image_size=32), 0) for _ in range(2))
+    first, again = (draw(dataset, DataSpec(dataset="x"), 0).load(32) for _ in range(2))
     assert first.train.digest() == again.train.digest() == first.train.key
-    assert first.train.digest() != load_split(dataset, DataSpec(dataset="x", image_size=48), 0).train.digest()
+    assert first.train.digest() != draw(dataset, DataSpec(dataset="x"), 0).load(48).train.digest()
 
 
 def test_unreadable_files_are_left_out_of_every_part(root: Path) -> None:
     whole = (root / "cat" / "0.png").read_bytes()
     (root / "cat" / "0.png").write_bytes(whole[: len(whole) // 2])
     (root / "dog" / "0.png").write_text("these are words")
-    drawn = draw(DatasetSpec(name="x", file=root), DataSpec(dataset="x", image_size=32), 0)
+    drawn = draw(DatasetSpec(name="x", file=root), DataSpec(dataset="x"), 0)
     rows = np.concatenate([drawn.parts.train, drawn.parts.validation, drawn.parts.test])
     assert len(rows) == 10 and not {"cat/0.png", "dog/0.png"} & {drawn.listing.row_name(row) for row in rows}
-    drawn.load()
+    drawn.load(32)
 
 
 def test_a_set_without_a_readable_file_is_refused(root: Path) -> None:

@@ -160,7 +160,5 @@ def test_a_smaller_test_set_may_leave_out_fewer_images_than_there_are_classes() 
     given = listing([*[0, 1, 2] * 20, *[0] * 5, 1, 1, 2], ["train"] * 60 + ["test"] * 8)
     parts = drawn(given, test_size=7)
     assert np.bincount(given.labels[parts.test]).tolist() == [4, 2, 1] and parts.test.min() >= 60
-    with pytest.raises(
-        DataError, match=r"--test-size 2 \(data.test_size\) is fewer than the 3 classes of set: ask for 3"
-    ):
+    with pytest.raises(DataError, match=r"data.test_size 2 is fewer than the 3 classes of set: ask for 3"):
         drawn(given, test_size=2)

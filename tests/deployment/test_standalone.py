@@ -16,15 +16,15 @@ import pytest
 from keras import ops
 from PIL import Image
 
+from harness.backbones.backbone import Backbone
 from harness.backbones.devices import as_numpy
-from harness.backbones.vgg16 import Backbone
 from harness.core.strategy import Kind, Pooling, Strategy
 from harness.data.decoding import decode
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone
 from harness.training.baseline_networks import cnn, mlp
 from harness.training.networks import Network, Networks
-from tests.helpers.tiny import tiny_backbone, tiny_weights
+from tests.helpers.tiny import VGG16, tiny_backbone, tiny_weights
 
 SIGNATURE = Signature(class_names=["a", "b", "ü, ”c”"], height=40, width=24, channels=3)
 
@@ -36,7 +36,7 @@ def images(*shape: int) -> np.ndarray:
 def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape: int) -> tuple[Network, keras.Model]:
     """A network on images of that shape with the state that training leaves, and the model made of it."""
     backbone = tiny_backbone()
-    network = Networks(backbone, 3).for_strategy(Strategy(kind, k, pooling, head, 0.3, "adam", 1e-3), 0)
+    network = Networks(backbone, 3).for_strategy(Strategy(kind, k, pooling, head, 0.3, "adam", 1e-3, image_size=32), 0)
     network.reset(seed=5, dropout=0.3, pretrained=kind != "from_scratch")
     network.calibrate(images(16, *shape))
     draws = np.random.default_rng(1)
@@ -55,8 +55,8 @@ def _channels_first() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_channels_first")
 def test_the_users_default_of_channels_first_changes_nothing() -> None:
-    backbone, raw = Backbone.vgg16(tiny_weights(), 32), images(8, 24, 24)
-    layers = [*backbone.layers, *mlp(backbone, 3).head, *cnn(backbone, 3).head]
+    backbone, raw = Backbone.of(VGG16, tiny_weights()), images(8, 24, 24)
+    layers = [*backbone.model.layers, *mlp(32, 3).head, *cnn(32, 3).head]
     for pooling in get_args(Pooling):
         network, model = trained("fine_tune_all", 0, pooling, (8,), 24, 24)
         layers += [*network.head, *model.layers]

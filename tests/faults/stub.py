@@ -14,16 +14,19 @@ import random
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from dashboards import optuna, page, terminal
 from harness import run, worker
+from harness.backbones import weights as weights_module
 from harness.backbones.activation_cache import FeatureCache
-from harness.backbones.architecture import VGG16, feature_shape
+from harness.backbones.described import architecture_of
 from harness.backbones.weights import Weights
 from harness.core import processes as core_processes
+from harness.core.backbone import BackboneSpec
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
 from harness.search import resume
@@ -34,6 +37,9 @@ from harness.training.problem import Problem
 from harness.training.trial import OnCheckpoint
 from harness.workers import processes, session, work
 
+VGG16 = BackboneSpec.load("vgg16")
+ARCHITECTURE = architecture_of(VGG16)
+
 SECONDS = float(os.environ.get("STUB_SECONDS", "0.5"))
 LOG = os.environ.get("STUB_LOG", os.devnull)
 
@@ -43,21 +49,26 @@ class StubProblem:
 
     def __init__(self, spec: Any, split: Any, weights: Weights, cache: Path) -> None:
         self.spec, self.split = spec, split
-        self.backbone: Any = self
-        self.weights, self.image_size, self.architecture = weights, spec.data.image_size, VGG16
-        self.images_at_once, self.dtype = 128, "float32"
-        self.features = FeatureCache(cache, self, spec.budget.cache_bytes)
+        self.backbone: Any = SimpleNamespace(
+            spec=VGG16,
+            weights=weights,
+            architecture=ARCHITECTURE,
+            dtype="float32",
+            load=self.load,
+            forward=self.forward,
+        )
+        self.features = FeatureCache(cache, self.backbone, spec.budget.cache_bytes)
 
     def load(self, *, pretrained: bool, seed: int) -> None:
         time.sleep(0.05)
 
-    def forward(self, pixels: np.ndarray, start: int, end: int) -> np.ndarray:
+    def forward(self, pixels: np.ndarray, start: int, end: int, image_size: int) -> np.ndarray:
         """Gives every image its mean, as often as the start wants values."""
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
-        return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *feature_shape(VGG16, end, self.image_size)))
+        return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *ARCHITECTURE.shape(end, image_size)))
 
     def cost(self, strategy: Strategy) -> Cost:
-        return trial_cost(VGG16, strategy, self.split.n_classes, self.image_size, len(self.split.train), 10**9)
+        return trial_cost(ARCHITECTURE, strategy, self.split.n_classes, len(self.split.train), 10**9)
 
 
 def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
@@ -65,8 +76,9 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     draw = random.Random(seed)
     cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
     start = max(1, strategy.frozen)
-    values = problem.features.get(problem.split.train, start).values
-    expected = problem.forward(problem.split.train.pixels, 0, start)
+    size = strategy.image_size
+    values = problem.features.get(problem.split.train, start, size).values
+    expected = problem.forward(problem.split.train.pixels, 0, start, size)
     assert np.array_equal(values, expected), "half an entry, or a damaged one"
     curve: list[Checkpoint] = []
     for epoch in range(1, epochs + 1):
@@ -87,8 +99,8 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
 def install() -> None:
     weights = Weights(tensors={}, source="stub", notes=(), digest="stub")
     patches: list[tuple[Any, str, Any]] = [
-        (work, "load_weights", lambda _: weights), (session, "load_weights", lambda _: weights),
-        (Problem, "vgg16", StubProblem), (search_worker, "run_trial", run_trial),
+        (weights_module, "load_weights", lambda *_: weights),
+        (Problem, "of", lambda _, *rest: StubProblem(*rest)), (search_worker, "run_trial", run_trial),
         (work, "_score_layers", lambda *_: None),
         (page, "write_page", lambda *_: None), (optuna, "attach", lambda *_: None),
         (terminal, "print_report", lambda *_: None),

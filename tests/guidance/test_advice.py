@@ -2,8 +2,11 @@
 
 import pytest
 
+from harness.core.spec import StudySpec
 from harness.guidance.advice import RECIPES, advise
 from harness.guidance.profile import Profile
+
+SPACE = StudySpec.load("mnist")[0].search
 
 
 @pytest.mark.parametrize(
@@ -16,15 +19,15 @@ from harness.guidance.profile import Profile
     ],
 )
 def test_size_and_similarity_decide(n_images: int, similar: bool, scenario: int, kind: str) -> None:
-    advice = advise(Profile(n_images, (1, 2), similar, "a source"), large_at=100_000)
+    advice = advise(Profile(n_images, (1, 2), similar, "a source"), large_at=100_000, space=SPACE)
     assert (advice.scenario, advice.strategy.kind) == (scenario, kind)
     assert f"{n_images:,}" in advice.reason and "a source" in advice.reason and kind in advice.reason
 
 
 def test_a_study_sets_the_boundary() -> None:
     profile = Profile(60_000, (1, 2), False, "")
-    assert advise(profile, large_at=100_000).scenario == 2  # the article calls 60,000 MNIST images small
-    assert advise(profile, large_at=60_000).scenario == 3
+    assert advise(profile, large_at=100_000, space=SPACE).scenario == 2  # the article calls 60,000 MNIST images small
+    assert advise(profile, large_at=60_000, space=SPACE).scenario == 3
 
 
 def test_recipes_are_those_of_the_article() -> None:

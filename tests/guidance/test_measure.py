@@ -10,7 +10,7 @@ from tests.helpers.tiny import tiny_weights
 def test_the_reference_is_float32_under_any_policy_and_keeps_the_policy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(measure, "load_weights", lambda path: tiny_weights())
+    monkeypatch.setattr(measure, "load_weights", lambda *_: tiny_weights())
     measure._reference_backbone.cache_clear()
     keras.config.set_dtype_policy("mixed_bfloat16")
     backbone = measure._reference_backbone(None)

@@ -16,10 +16,10 @@ from typing import Any
 
 import harness.workers.session  # noqa: F401  as the three above, imported by `harness run` once it needs them
 from harness import run
+from harness.backbones import weights
 from harness.core.results import TrialResult
 from harness.search import worker
 from harness.training.problem import Problem
-from harness.workers import work
 from tests.helpers.tiny import tiny_problem, tiny_weights
 
 
@@ -54,8 +54,8 @@ def pause_in(trial: int) -> None:
 
 
 # Here, so that the processes that a run starts have it too.
-work.load_weights = lambda _: tiny_weights()
-Problem.vgg16 = lambda spec, split, _, cache: tiny_problem(spec, split, cache)  # type: ignore[method-assign, assignment]
+weights.load_weights = lambda *_: tiny_weights()
+Problem.of = lambda _, spec, split, __, cache: tiny_problem(spec, split, cache)  # type: ignore[method-assign, assignment]
 
 if __name__ == "__main__":
     for line in sys.stdin:

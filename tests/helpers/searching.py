@@ -8,7 +8,7 @@ from harness.guidance.advice import Advice
 from harness.search.resume import begin_session
 from harness.storage.store import Store
 
-ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4), "because")
+ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32), "because")
 
 
 def session(store: Store, spec: StudySpec) -> int:

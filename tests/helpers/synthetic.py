@@ -56,8 +56,12 @@ def write_study(
         process_started=0,
     )
     study = optuna.create_study(study_name=name, storage=store.optuna_storage(), directions=["maximize", "minimize"])
-    draw = random.Random(7)
-    add_trials(store, name, session, [(number, *_trial(draw, number, only)) for number in range(trials)])
+    draw, sizes = random.Random(7), spec.search.image_size
+    found = []
+    for number in range(trials):
+        strategy, *rest = _trial(draw, number, only)
+        found.append((number, replace(strategy, image_size=sizes[number % len(sizes)]), *rest))
+    add_trials(store, name, session, found)
     draw = random.Random(7)
     for number in range(min(trials, 100)):
         strategy, _, result = _trial(draw, number, only)

@@ -8,21 +8,25 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from harness.backbones.vgg16 import CHANNELS_LAST, Backbone
+from harness.backbones.backbone import Backbone
+from harness.backbones.describe import describe
+from harness.backbones.preprocessing import CHANNELS_LAST
 from harness.backbones.weights import Weights
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.data.dataset import Split
 from harness.training.fit import Steps, steps
 from harness.training.networks import Networks
 from harness.training.problem import Problem
 
+VGG16 = BackboneSpec.load("vgg16")
 WIDTHS = (4, 4, 6, 6, 8)
 CONVS = (2, 2, 3, 3, 3)
 
 
-def tiny_model(image_size: int) -> keras.Model:
+def tiny_model() -> keras.Model:
     """The layers of ``keras.applications.VGG16`` with `WIDTHS` channels a block."""
-    inputs = keras.Input((image_size, image_size, 3))
+    inputs = keras.Input((None, None, 3))
     values = inputs
     for block, (width, convs) in enumerate(zip(WIDTHS, CONVS, strict=True), start=1):
         for conv in range(1, convs + 1):
@@ -49,9 +53,10 @@ def tiny_weights() -> Weights:
     return Weights(tensors=tensors, source="tests", notes=(), digest=digest)
 
 
-def tiny_backbone(image_size: int = 32) -> Backbone:
+def tiny_backbone() -> Backbone:
     """`tiny_model` with `tiny_weights`."""
-    return Backbone(tiny_model(image_size), tiny_weights())
+    model = tiny_model()
+    return Backbone(model, VGG16, describe(model, VGG16), tiny_weights())
 
 
 def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.strategy import Strategy
-from harness.guidance.advice import ADVISED
+from harness.guidance.advice import advised
 from harness.search.judge import Judge
 from harness.storage.store import Store
 from harness.storage.trials import TrialStart
@@ -19,8 +19,8 @@ def test_pruning_uses_the_second_phase_alone(tmp_path: Path, tiny_problem: Probl
     store = Store(f"sqlite:///{tmp_path}/study.db")
     store.studies.create("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
     mine = session(store, spec)
-    one_phase = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
-    two_phase = Strategy("two_phase", 5, "average", (), 0.0, "adam", 1e-2, 2, 0.1)
+    one_phase = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32)
+    two_phase = Strategy("two_phase", 5, "average", (), 0.0, "adam", 1e-2, 2, 0.1, image_size=32)
     falls = {one_phase: [0.6, 0.62, 0.64, 0.64, 0.64], two_phase: [0.6, 0.6, 0.6, 0.97, 0.98]}
     store.tickets.add("tiny", range(30))
 
@@ -34,8 +34,8 @@ def test_pruning_uses_the_second_phase_alone(tmp_path: Path, tiny_problem: Probl
             store.trials.record_checkpoint("tiny", number, point, session=mine)
         store.trials.end("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.9), session=mine)
     one, two = Judge(store, problem, 99, one_phase), Judge(store, problem, 99, two_phase)
-    advised = Judge(store, problem, 99, ADVISED["fine_tune_all"])
-    assert advised.verdict(curve([0.6])) is None, "the strategies are compared by it"
+    spared = Judge(store, problem, 99, advised(spec.search, 32)["fine_tune_all"])
+    assert spared.verdict(curve([0.6])) is None, "the strategies are compared by it"
     off = problem.spec.model_copy(update={"pruning": problem.spec.pruning.model_copy(update={"enabled": False})})
     assert Judge(store, replace(problem, spec=off), 99, one_phase).verdict(curve([0.6])) is None, "--no-pruning"
     assert one.verdict(curve([0.6])) is not None, "no trial of one phase has come far from there"

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
-from harness.guidance.advice import ADVISED
+from harness.guidance.advice import advised
 from harness.search.optuna_study import open_study
 from harness.search.plan import plan
 from harness.search.space import as_params
@@ -46,7 +46,7 @@ def test_the_quota_is_cheapest_first_with_spread_depths_and_the_advised_strategi
     ]  # fmt: skip
     assert [params["frozen"] for params in quota[4:7]] == [10, 6, 3]
     for params, kind in [(quota[7], "fine_tune_all"), (quota[8], "from_scratch")]:
-        assert params == as_params(ADVISED[cast(Kind, kind)], spec)
+        assert params == as_params(advised(spec.search, 32)[cast(Kind, kind)], spec)
     assert all(set(params) == {"strategy"} for params in quota[9:])
 
 
@@ -55,7 +55,7 @@ def test_a_continued_plan_repeats_no_advised_strategy(store: Store, spec: StudyS
     for n in (10, 50):
         plan(study, store, trials(spec, n), ADVICE)
     planned = [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
-    assert planned.count(as_params(ADVISED["fine_tune_all"], spec)) == 1
+    assert planned.count(as_params(advised(spec.search, 32)["fine_tune_all"], spec)) == 1
 
 
 def test_an_advised_strategy_outside_the_space_leaves_its_place_to_the_sampler(store: Store, spec: StudySpec) -> None:

@@ -18,7 +18,7 @@ from harness.storage.store import Store
 from harness.storage.trials import TrialStart
 
 NAME = "planned"
-TRIED = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
+TRIED = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32)
 
 
 def planned(folder: Path, n: int) -> tuple[Store, optuna.Study]:

@@ -8,14 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.backbones.architecture import VGG16
+from harness.backbones.described import architecture_of
+from harness.core.backbone import BackboneSpec
 from harness.core.results import Standing
 from harness.core.strategy import N_CONVS, OPTIMIZERS, POOLINGS, Kind, Strategy
 from harness.search.runtime import KINDS, Forecast, Setting
 from harness.training.flops import trial_cost
 from harness.workers.progress import Progress
 
-SETTING = Setting(VGG16, 32, 10, 500, 300, 64, 10**9)
+VGG16 = BackboneSpec.load("vgg16")
+ARCHITECTURE = architecture_of(VGG16)
+
+SETTING = Setting(ARCHITECTURE, 10, 500, 300, 64, 10**9)
 EPOCHS = 3
 SLOW = np.array([2e-2, 1e-9, 2e-11, 1e-11, 1e-10, 4e-11, 5e-4, 0.2])  # unlike any measured machine
 
@@ -28,7 +32,7 @@ def tried(draw: st.DrawFn) -> Strategy:
     return Strategy(
         "two_phase" if two_phase else kinds.get(k, "freeze_first_k"), k, draw(st.sampled_from(POOLINGS)),
         tuple(draw(st.lists(st.integers(32, 4096), max_size=3))), 0.0, draw(st.sampled_from(OPTIMIZERS)), 1e-3,
-        *((1, 0.1) if two_phase else (0, 1.0)),
+        *((1, 0.1) if two_phase else (0, 1.0)), image_size=32,
     )  # fmt: skip
 
 
@@ -41,7 +45,7 @@ def row(strategy: Strategy, epochs: int = EPOCHS, noise: float = 1.0) -> dict[st
 @given(tried(), st.integers(1, EPOCHS))
 def test_the_counted_flops_are_those_of_the_trial_cost(strategy: Strategy, epochs: int) -> None:
     counts = dict(zip(KINDS, SETTING.counts(strategy, epochs), strict=True))
-    charged = trial_cost(VGG16, strategy, 10, 32, 800, SETTING.max_bytes).at(500, epochs)
+    charged = trial_cost(ARCHITECTURE, strategy, 10, 800, SETTING.max_bytes).at(500, epochs)
     assert counts["features"].sum() + counts["train"][3:6].sum() == pytest.approx(charged)
 
 
@@ -52,7 +56,7 @@ def test_the_rates_of_a_machine_are_fitted_from_its_trials(n: int, noise: float,
     def strategy() -> Strategy:
         k = int(draws.integers(1, N_CONVS))
         head = tuple(int(width) for width in draws.integers(32, 1024, draws.integers(3)))
-        return Strategy("freeze_first_k", k, "average", head, 0.0, "adam", 1e-4)
+        return Strategy("freeze_first_k", k, "average", head, 0.0, "adam", 1e-4, image_size=32)
 
     seen = [row(strategy(), noise=draws.uniform(1 - noise, 1 + noise)) for _ in range(n)]
     forecast = Forecast.fit(SETTING, seen)
@@ -64,7 +68,7 @@ def test_the_rates_of_a_machine_are_fitted_from_its_trials(n: int, noise: float,
 
 
 def test_the_fit_follows_a_machine_that_becomes_slower() -> None:
-    strategy = Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4)
+    strategy = Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32)
     seen = [row(strategy, noise=1 + (i >= 20)) for i in range(25)]
     forecast = Forecast.fit(SETTING, seen)
     assert forecast is not None
@@ -72,7 +76,7 @@ def test_the_fit_follows_a_machine_that_becomes_slower() -> None:
 
 
 def test_baselines_are_enough_for_a_fit() -> None:
-    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3)
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32)
     failed = row(strategy) | {"status": "failed"}
     assert Forecast.fit(SETTING, []) is None
     assert Forecast.fit(SETTING, [failed], [{"name": "majority", "epochs": 0, "status": "complete"}]) is None

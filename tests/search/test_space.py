@@ -1,5 +1,6 @@
 """The search space: a strategy as Optuna's parameters and back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from harness.search.space import as_params, outside, suggest
 from tests.helpers.searching import ADVICE
 
 
-@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize("image_size", [(32,), (64,), (32, 64, 224)])
 @pytest.mark.parametrize("strategy", [ADVICE.strategy, *RECIPES.values()])
-def test_suggest_inverts_as_params(spec: StudySpec, strategy: Strategy, image_size: int) -> None:
-    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"image_size": image_size})})
+def test_suggest_inverts_as_params(spec: StudySpec, strategy: Strategy, image_size: tuple[int, ...]) -> None:
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"image_size": image_size})})
+    strategy = replace(strategy, image_size=image_size[-1])
     params = as_params(strategy, spec)
     assert outside(params, spec) == []
     found = suggest(optuna.trial.FixedTrial(params), spec)  # type: ignore[arg-type]
-    if image_size == 32:  # the last map is a single point, so that pooling makes no difference
+    if image_size == (32,):  # the last map is a single point, so that pooling makes no difference
         found = Strategy(**{**_fields(found), "pooling": strategy.pooling})
     assert found == strategy
 

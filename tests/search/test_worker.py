@@ -28,7 +28,7 @@ from tests.helpers.searching import ADVICE, session, trials
 
 def worker(store: Store, problem: Problem) -> Worker:
     """Return a worker of the study "tiny" in this process."""
-    return Worker(open_study(store, "tiny"), store, problem, session(store, problem.spec), lambda _: None)
+    return Worker(open_study(store, "tiny"), store, {"vgg16": problem}, session(store, problem.spec), lambda _: None)
 
 
 class TestWorker:
@@ -176,7 +176,7 @@ class TestWorker:
             "tiny", command="", spec={}, environment={"commit": "c", "device": "d"}, host=host(),
             pid=2**22 + 1, process_started=0.0,
         )  # fmt: skip
-        dying = Worker(study, store, problem, dead, lambda _: None)
+        dying = Worker(study, store, {"vgg16": problem}, dead, lambda _: None)
         ticket = dying._claim()
         assert ticket is not None and ticket.number == 0
         if during != "claim":

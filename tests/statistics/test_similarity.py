@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.backbones.activation_cache import FeatureCache
-from harness.backbones.vgg16 import Backbone
+from harness.backbones.backbone import Backbone
 from harness.core.errors import DataError
 from harness.core.spec import AdviceSpec, DatasetSpec, DataSpec
 from harness.data.dataset import Images, Split, draw
@@ -114,14 +114,14 @@ def noise(n: int) -> Images:
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return tiny_backbone(32)
+    return tiny_backbone()
 
 
 def test_images_of_the_reference_have_distance_zero(
     backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cache = FeatureCache(tmp_path_factory.mktemp("cache"), backbone, max_bytes=10**9)
-    reference = Reference(block5_averages(noise(120), cache), 32, backbone.weights.digest)
+    reference = Reference(block5_averages(noise(120), cache, 32), 32, backbone.weights.digest)
     found = similarity_of(noise(60), cache, reference)
     assert found.interval[0] < 0 < found.interval[1] and found.n_images == 60
     bright = Images(noise(60).pixels // 8, np.arange(60) % 3)
@@ -139,9 +139,9 @@ def test_pooled_activations_by_depth_end_in_the_cached_ones(
     backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     images = noise(12)
-    by_depth = averages_by_depth(images.pixels, backbone)
-    assert [found.shape for found in by_depth] == [(12, conv.out_channels) for conv in backbone.architecture]
-    last = block5_averages(images, FeatureCache(tmp_path_factory.mktemp("cache"), backbone, max_bytes=10**9))
+    by_depth = averages_by_depth(images.pixels, backbone, 32)
+    assert [found.shape for found in by_depth] == [(12, stage.channels) for stage in backbone.architecture.stages]
+    last = block5_averages(images, FeatureCache(tmp_path_factory.mktemp("cache"), backbone, max_bytes=10**9), 32)
     assert np.allclose(by_depth[-1], last, rtol=1e-4, atol=1e-5)
 
 

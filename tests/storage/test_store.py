@@ -40,7 +40,7 @@ TERA = 1e12
 def strategy(kind: str = "freeze_first_k", head: tuple[int, ...] = (512, 256)) -> Strategy:
     frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5}.get(kind, 0)
     phases = (2, 0.125) if kind == "two_phase" else (0, 1.0)
-    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4, *phases)  # type: ignore[arg-type]
+    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4, *phases, image_size=32)  # type: ignore[arg-type]
 
 
 def checkpoint(epoch: int, accuracy: float = 0.5) -> Checkpoint:
@@ -229,6 +229,8 @@ class StoreContract:
             "learning_rate": 3e-4,
             "head_epochs": 0,
             "rate_factor": 1.0,
+            "image_size": 32,
+            "backbone": "vgg16",
             "origin": "sampler",
             "status": "pruned",
             "reason": "cannot reach the front",
@@ -549,7 +551,7 @@ class StoreContract:
         with opened.engine.begin() as connection:
             connection.execute(sa.text("update harness_schema_version set version_num = '0003'"))
         with pytest.raises(
-            StorageError, match=r"schema version '0003', this harness wants '0001_initial': use the version"
+            StorageError, match=r"schema version '0003', this harness wants '0001_initial_2': use the version"
         ):
             Store(url)
 

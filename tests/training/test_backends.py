@@ -26,20 +26,20 @@ from harness.training.trial import run_trial
 from tests.helpers.tiny import tiny_backbone
 
 spec, dataset = StudySpec.load(sys.argv[1])
-problem = Problem.on(tiny_backbone(), spec, load_split(dataset, spec.data, 0), Path(sys.argv[2]))
+problem = Problem.on(tiny_backbone(), spec, load_split(dataset, spec), Path(sys.argv[2]))
 curves = []
 for strategy in [
-    Strategy("feature_extraction", 13, "average", (16,), 0.0, "adam", 3e-3),
-    Strategy("freeze_first_k", 5, "max", (), 0.0, "sgd", 1e-3),
-    Strategy("fine_tune_all", 0, "flatten", (), 0.0, "adam", 1e-3),
-    Strategy("feature_extraction", 13, "average", (16,), 0.0, "adam", 3e-3),
-    Strategy("from_scratch", 0, "average", (8,), 0.0, "adam", 1e-3),
+    Strategy("feature_extraction", 13, "average", (16,), 0.0, "adam", 3e-3, image_size=32),
+    Strategy("freeze_first_k", 5, "max", (), 0.0, "sgd", 1e-3, image_size=32),
+    Strategy("fine_tune_all", 0, "flatten", (), 0.0, "adam", 1e-3, image_size=32),
+    Strategy("feature_extraction", 13, "average", (16,), 0.0, "adam", 3e-3, image_size=32),
+    Strategy("from_scratch", 0, "average", (8,), 0.0, "adam", 1e-3, image_size=32),
 ]:
     result = run_trial(strategy, problem, seed=1, on_checkpoint=lambda curve: None)
     assert result.status == "complete", result
     curves.append([[point.train_loss, point.val_loss, point.val_accuracy] for point in result.curve])
-broken = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e30)
-sound = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e-3)
+broken = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e30, image_size=32)
+sound = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e-3, image_size=32)
 after = [run_trial(strategy, problem, seed=1, on_checkpoint=lambda curve: None) for strategy in (sound, broken, sound)]
 assert after[0].val_loss == after[2].val_loss is not None, "one trial poisons the next"
 print(json.dumps(curves))

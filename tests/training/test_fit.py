@@ -32,13 +32,13 @@ from tests.helpers.tiny import tiny_backbone
 
 def strategy(k: int, *, head: tuple[int, ...] = (), rate: float = 3e-3, optimizer: OptimizerName = "adam") -> Strategy:
     kind = "feature_extraction" if k == N_CONVS else "freeze_first_k" if k else "fine_tune_all"
-    return Strategy(kind, k, "average", head, 0.0, optimizer, rate)
+    return Strategy(kind, k, "average", head, 0.0, optimizer, rate, image_size=32)
 
 
 def trained(
     problem: Problem, tried: Strategy, start: int, *, seed: int = 1, epochs: int = 2, dropout: float = 0.0
 ) -> tuple[Network, list[EpochEnd]]:
-    train, validation, _ = problem.parts(start, Clock())
+    train, validation, _ = problem.parts(start, 32, Clock())
     network = problem.networks.for_strategy(tried, start)
     schedule = Schedule(epochs, 32, tried.optimizer, tried.learning_rate)
     step = compile_step(problem.steps, network, train, validation, schedule, Clock())
@@ -57,7 +57,7 @@ def plain(network: Network, part: Part) -> keras.Model:
 @pytest.mark.parametrize("k", range(N_CONVS + 1))
 def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -> None:
     trained(tiny_problem, strategy(k), tiny_problem.start(strategy(k)), epochs=1)
-    for index, conv in enumerate(tiny_problem.backbone.convs):
+    for index, conv in enumerate(tiny_problem.backbone.layers):
         kernel, bias = tiny_problem.backbone.weights.tensors[conv.name]
         moved = not np.array_equal(as_numpy(conv.kernel), kernel), not np.array_equal(as_numpy(conv.bias), bias)
         assert moved == ((False, False) if index < k else (True, True)), conv.name
@@ -100,7 +100,7 @@ def test_dropout_is_a_run_time_value(tiny_problem: Problem) -> None:
 @pytest.mark.parametrize("k", [0, 10, 13])
 def test_the_head_starts_at_unit_scale(tiny_problem: Problem, k: int) -> None:
     network, _ = trained(tiny_problem, strategy(k), k, epochs=1)
-    train, _, _ = tiny_problem.parts(k, Clock())
+    train, _, _ = tiny_problem.parts(k, 32, Clock())
     network.reset(seed=3, dropout=0.0)
     network.calibrate(train.inputs)
     values = train.inputs
@@ -116,7 +116,7 @@ def test_training_learns(tiny_problem: Problem) -> None:
 
 
 def test_divergence_is_raised_at_once(tiny_problem: Problem) -> None:
-    train, validation, _ = tiny_problem.parts(13, Clock())
+    train, validation, _ = tiny_problem.parts(13, 32, Clock())
     broken = Part(np.full_like(train.inputs, np.nan), train.labels)
     network = tiny_problem.networks.for_strategy(strategy(13), 13)
     schedule = Schedule(8, 4, "adam", 1e-3)
@@ -170,7 +170,7 @@ def test_heads_of_any_width_share_a_graph_and_none_is_left_behind(tiny_problem: 
                 fitted(*depth, *head)
     assert graphs.cache_info().misses == len(depths) * len(kinds)
     network = problem.networks.for_strategy(strategy(10, head=(16, 3)), 10)
-    train, _, _ = problem.parts(10, Clock())
+    train, _, _ = problem.parts(10, 32, Clock())
     for compiled, is_new in ((problem.steps, False), (steps(), True)):
         step = compiled.of(network, "adam")
         assert step.is_new == is_new
@@ -243,7 +243,7 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
 def test_a_compiled_step_is_keras_own(
     tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, k: int, start: int, rate: float, optimizer: OptimizerName
 ) -> None:
-    train, validation, _ = tiny_problem.parts(start, Clock())
+    train, validation, _ = tiny_problem.parts(start, 32, Clock())
     for width in (9, 5):  # of which the second takes the first one's step
         network = tiny_problem.networks.for_strategy(strategy(k, head=(width,), optimizer=optimizer), start)
         schedule = Schedule(1, 32, optimizer, rate)
@@ -258,7 +258,7 @@ def test_a_compiled_step_is_keras_own(
     ours = [as_numpy(variable) for variable in network.trainable_variables()]
     network.reset(seed=2, dropout=0.0)
     initial = [as_numpy(variable) for variable in network.trainable_variables()]
-    for conv in tiny_problem.backbone.convs[:k]:
+    for conv in tiny_problem.backbone.layers[:k]:
         monkeypatch.setattr(conv, "trainable", False)
     rules = {"adam": keras.optimizers.Adam(rate), "sgd": keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)}
     model = plain(network, train)
@@ -276,7 +276,7 @@ def test_a_compiled_step_is_keras_own(
 
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
-    _, validation, _ = tiny_problem.parts(5, Clock())
+    _, validation, _ = tiny_problem.parts(5, 32, Clock())
     loss, scores, constant = evaluate(network, validation)
     logits = plain(network, validation).predict(validation.inputs, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
@@ -287,7 +287,7 @@ def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
 
 def test_a_network_whose_units_are_dead_is_known_by_its_logits(tiny_problem: Problem) -> None:
     network, ends = trained(tiny_problem, strategy(5, head=(16,)), 5)
-    _, validation, _ = tiny_problem.parts(5, Clock())
+    _, validation, _ = tiny_problem.parts(5, 32, Clock())
     assert not any(end.constant for end in ends)
     one = Part(validation.inputs[:1], validation.labels[:1])
     assert not evaluate(network, one)[2], "one image tells nothing"
@@ -317,7 +317,7 @@ def test_the_rate_warms_up_to_its_peak_and_falls(steps: int, rate: float) -> Non
 
 
 def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
-    _, validation, _ = tiny_problem.parts(13, Clock())
+    _, validation, _ = tiny_problem.parts(13, 32, Clock())
     network = tiny_problem.networks.for_strategy(strategy(13), 13)
     network.reset(seed=0, dropout=0.0)
     part = Part(validation.inputs[:7], validation.labels[:7])
@@ -329,7 +329,7 @@ def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
 
 
 def test_a_weight_counts_as_so_many_images(tiny_problem: Problem) -> None:
-    train, validation, _ = tiny_problem.parts(13, Clock())
+    train, validation, _ = tiny_problem.parts(13, 32, Clock())
     once = Part(train.inputs[:8], train.labels[:8], np.repeat(np.float32([1.5, 0.5]), 4))
     thrice = np.repeat(np.arange(8), [3] * 4 + [1] * 4)
     as_many = Part(train.inputs[thrice], train.labels[thrice])
@@ -366,10 +366,10 @@ def test_passes_from_stored_activations_and_from_images_go_together(tiny_problem
     for backbone in (first, second):
         backbone.load(pretrained=True, seed=0)
     pixels = tiny_problem.split.train.pixels[:4]
-    stored = as_numpy(first.forward(pixels, 0, 5))
+    stored = as_numpy(first.forward(pixels, 0, 5, 32))
     assert stored.dtype == np.float32
-    features = as_numpy(second.forward(stored, 5, N_CONVS))  # a later study begins so: compiled for what is stored
-    assert np.array_equal(as_numpy(second.forward(pixels, 0, N_CONVS)), features)
+    features = as_numpy(second.forward(stored, 5, N_CONVS, 32))  # a later study begins so: compiled for what is stored
+    assert np.array_equal(as_numpy(second.forward(pixels, 0, N_CONVS, 32)), features)
     assert np.abs(features).max() > 0
 
 
@@ -392,7 +392,7 @@ def test_a_step_knows_nothing_of_vgg16_and_keeps_the_state_of_normalization() ->
     for layer in frozen:
         layer.trainable = True
     model.set_weights(start)
-    step = steps().of(Network(frozen, trainable, head, head, lambda values: values, 8), "sgd")
+    step = steps().of(Network(frozen, trainable, head, head, lambda values: values, 8, 9), "sgd")
     step.start()
     for number in range(1, 4):
         step.run(inputs, labels, np.ones(8, np.float32), 1e-2, number)

@@ -18,8 +18,8 @@ TRIALS = 70
 def _megabytes(study_file: Path, cache: Path) -> list[float]:
     """The benchmark's curve on the tiny network."""
     spec, dataset = StudySpec.load(str(study_file), {"budget.epochs": 1})
-    split = load_split(dataset, spec.data, 0)
-    problem = Problem.on(tiny_backbone(spec.data.image_size), spec, split, cache)
+    split = load_split(dataset, spec)
+    problem = Problem.on(tiny_backbone(), spec, split, cache)
     return list(resident(problem, TRIALS))
 
 

@@ -21,7 +21,7 @@ from harness.training.trial import run_trial
 def strategy(kind: Kind = "feature_extraction", rate: float = 3e-3) -> Strategy:
     frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5, "two_phase": 5}.get(kind, 0)
     phases = (1, 0.3) if kind == "two_phase" else (0, 1.0)
-    return Strategy(kind, frozen, "average", (16,), 0.2, "adam", rate, *phases)
+    return Strategy(kind, frozen, "average", (16,), 0.2, "adam", rate, *phases, image_size=32)
 
 
 def go_on(_: Sequence[Checkpoint]) -> None:
@@ -131,13 +131,13 @@ def test_a_diverged_trial_is_charged_for_what_it_ran(tiny_problem: Problem, monk
 class TestTwoPhases:
     def test_the_first_is_feature_extraction_and_the_second_goes_on_from_it(self, tiny_problem: Problem) -> None:
         problem = with_budget(tiny_problem, epochs=4)
-        two = Strategy("two_phase", 10, "average", (16,), 0.2, "adam", 3e-3, 3, 1e-4)
+        two = Strategy("two_phase", 10, "average", (16,), 0.2, "adam", 3e-3, 3, 1e-4, image_size=32)
         result = run_trial(two, problem, seed=1, on_checkpoint=go_on)
         alone = run_trial(strategy(), with_budget(tiny_problem, epochs=3), seed=1, on_checkpoint=go_on)
         assert [point.val_loss for point in result.curve[:3]] == [point.val_loss for point in alone.curve]
         assert [point.train_flops for point in result.curve[:3]] == [point.train_flops for point in alone.curve]
         assert result.curve[3].val_loss == pytest.approx(result.curve[2].val_loss, rel=1e-2), "the head was lost"
-        second = run_trial(two.phases[1], with_budget(tiny_problem, epochs=1), seed=1, on_checkpoint=go_on)
+        second = run_trial(two.phases(13)[1], with_budget(tiny_problem, epochs=1), seed=1, on_checkpoint=go_on)
         assert result.curve[3].train_flops - result.curve[2].train_flops == pytest.approx(second.train_flops)
 
     def test_the_convolutions_behind_k_move_in_the_second_only(self, tiny_problem: Problem) -> None:
@@ -165,7 +165,7 @@ class TestTwoPhases:
 
 def moved(problem: Problem) -> list[bool]:
     tensors = problem.backbone.weights.tensors
-    return [not np.array_equal(as_numpy(conv.kernel), tensors[conv.name][0]) for conv in problem.backbone.convs]
+    return [not np.array_equal(as_numpy(conv.kernel), tensors[conv.name][0]) for conv in problem.backbone.layers]
 
 
 @pytest.mark.parametrize("name", BASELINES)

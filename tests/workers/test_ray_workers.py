@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.clock import TimeLimit
 from harness.core.errors import SpecError
 from harness.core.spec import DatasetSpec
 from harness.workers import ray_workers
@@ -18,9 +19,9 @@ def test_a_deadline_is_sent_as_remaining_seconds(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray_workers, "work", lambda job, **_: jobs.append(job))
     monkeypatch.setattr(time, "monotonic", lambda: 5000.0)
     dataset = DatasetSpec(name="x", file=Path("x"), similar_to_imagenet=False)
-    ray_workers.RayWorker().run(Job("tiny", "", dataset, "test", deadline=60.0))
+    ray_workers.RayWorker().run(Job("tiny", "", dataset, "test", limit=TimeLimit(900.0, 60.0)))
     ray_workers.RayWorker().run(Job("tiny", "", dataset, "test"))
-    assert [job.deadline for job in jobs] == [5060.0, math.inf]
+    assert [job.limit.ends for job in jobs] == [5060.0, math.inf]
 
 
 def test_ray_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:

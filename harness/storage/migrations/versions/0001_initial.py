@@ -7,7 +7,7 @@ from alembic import op
 
 from harness.storage import tables
 
-revision = "0001_initial"
+revision = "0001_initial_2"
 down_revision = None
 
 

@@ -1,0 +1,91 @@
+"""Planning for a time limit: what takes too much of it is not run, and the sampler looks elsewhere."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from harness.core.clock import TimeLimit
+from harness.core.results import TrialResult
+from harness.guidance.advice import Advice
+from harness.search import worker as search_worker
+from harness.search.optuna_study import open_study
+from harness.search.plan import plan
+from harness.search.resume import begin_session
+from harness.search.worker import Worker
+from harness.storage.store import Store
+from harness.training.problem import Problem
+
+PREDICTED = [10.0, 200.0, 299.0, 301.0, 20.0]
+"""Seconds of the trials, in the order in which they are drawn."""
+
+
+class Search:
+    """A study of five trials whose seconds are predicted as `PREDICTED` and pass in no time, or as told."""
+
+    def __init__(self, problem: Problem, folder: Path) -> None:
+        self.problem = problem
+        self.store = Store(f"sqlite:///{folder}/study.db")
+        spec = problem.spec
+        self.store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
+        self.study = open_study(self.store, spec.name)
+        plan(self.study, self.store, spec, Advice.of(2, "", spec.search))
+
+    def run(self, limit: TimeLimit) -> dict[int, str]:
+        environment = {"commit": "c", "device": "d"}
+        session = begin_session(self.store, self.problem.spec, command="test", environment=environment)
+        Worker(self.study, self.store, {"vgg16": self.problem}, session, lambda _: None, limit).run(
+            lambda *_: None, stop=lambda: False
+        )
+        trials = self.store.trials.frame("tiny")
+        return dict(zip(trials["number"], trials["status"], strict=True))
+
+
+@pytest.fixture
+def search(tiny_problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
+    budget = tiny_problem.spec.budget.model_copy(update={"trials": len(PREDICTED)})
+    problem = Problem(tiny_problem.spec.model_copy(update={"budget": budget}), *list(vars(tiny_problem).values())[1:])
+    found = Search(problem, tmp_path)
+
+    def run_trial(*_: Any, **__: Any) -> TrialResult:
+        return TrialResult("complete", 1e6, 1e6, val_accuracy=0.5)
+
+    def predicted(self: Worker, _: Any) -> float:
+        assert self._running is not None
+        return PREDICTED[self._running]
+
+    monkeypatch.setattr(search_worker, "run_trial", run_trial)
+    monkeypatch.setattr(Worker, "_predicted", predicted)
+    return found
+
+
+def test_a_trial_that_takes_a_third_of_the_limit_is_over_budget(search: Search) -> None:
+    assert search.run(TimeLimit.start(900)) == {
+        0: "complete",
+        1: "complete",
+        2: "complete",
+        3: "over_budget",
+        4: "complete",
+    }
+    reasons = search.store.trials.frame("tiny").set_index("number")["reason"]
+    assert reasons[3] == "predicted to take 301 s, more than a third of the time limit of 900 s"
+    infeasible = [trial.number for trial in search.study.get_trials() if trial.constraints]
+    assert infeasible == [3], "the sampler knows"
+
+
+def test_a_trial_that_takes_more_than_is_left_waits_for_another_run(search: Search) -> None:
+    almost_over = TimeLimit(900, time.monotonic() + 100)
+    assert search.run(almost_over) == {0: "complete", 3: "over_budget", 4: "complete"}
+    waiting = search.study.get_trials(states=(optuna.trial.TrialState.WAITING,))
+    assert [trial.number for trial in waiting] == [1, 2]
+    drawn = [trial.params for trial in waiting]
+    assert search.run(TimeLimit.start(900)) == {
+        0: "complete", 1: "complete", 2: "complete", 3: "over_budget", 4: "complete",
+    }  # fmt: skip
+    assert [search.study.get_trials()[number].params for number in (1, 2)] == drawn, "with the parameters it had"
+
+
+def test_without_a_limit_everything_runs(search: Search) -> None:
+    assert set(search.run(TimeLimit.start(None)).values()) == {"complete"}
