@@ -19,7 +19,8 @@ from harness.arguments import Parser
 from harness.core.errors import SpecError
 from harness.core.framework import loading
 from harness.core.paths import RESULTS, expand
-from harness.core.spec import IMAGE_SIZES, AdviceSpec, DatasetSpec
+from harness.core.search_space import IMAGE_SIZES
+from harness.core.spec import AdviceSpec, DatasetSpec
 from harness.core.strict_json import dumps
 from harness.storage.store import Store
 

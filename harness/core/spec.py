@@ -7,32 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from harness.core.backbone import BackboneSpec
+from harness.core.backbone import Declared
 from harness.core.clock import seconds_of
 from harness.core.errors import SpecError
 from harness.core.paths import UserPath, expand
 from harness.core.results import BaselineName, Metric
-from harness.core.strategy import (
-    ARTICLE_KINDS,
-    MOST_HIDDEN_LAYERS,
-    N_CONVS,
-    VGG16,
-    Kind,
-    OptimizerName,
-    Pooling,
-    Strategy,
-)
+from harness.core.search_space import SearchSpace
+from harness.core.strategy import Strategy, depths
 from harness.core.toml import read_toml
 from harness.core.toml_files import find
 from harness.core.toml_files import shipped as shipped
@@ -43,12 +26,6 @@ ANY_IMAGES = "images"
 """The shipped study that names no data set: what `harness run --data PATH` runs."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
-Range = tuple[float, float]
-IMAGE_SIZES = (32, 512)
-"""The smallest and the largest side of an image in pixels. VGG16 halves it five times."""
-ADVICE_SIZE = 224
-"""Side of the images that VGG16 was trained on, in pixels."""
-_BASELINE_SIZE = 64
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 """How many of something: a 32-bit integer in the database."""
 
@@ -62,11 +39,7 @@ def _one_line(name: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DatasetSpec(_Declared):
+class DatasetSpec(Declared):
     """A data set: where its images are, their source and licence, and whether they are similar to ImageNet.
 
     Attributes:
@@ -140,7 +113,7 @@ KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 """The image data sets in keras.datasets."""
 
 
-class DataSpec(_Declared):
+class DataSpec(Declared):
     """Which images a study uses. Sizes are numbers of images.
 
     Attributes:
@@ -169,126 +142,11 @@ class DataSpec(_Declared):
         return declared
 
 
-class SearchSpace(_Declared):
-    """What the sampler may choose. Ranges include both ends.
-
-    Attributes:
-        backbones: The pretrained networks, by name or by the path of a TOML file.
-        image_size: Sides in pixels of the square images that the network is given, ascending; also above the images'
-            own size. One number is a list of one.
-        strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
-        minimum_share: Share of all trials that each strategy gets before the sampler is free.
-        learning_rate: The range for each strategy.
-        head_share: ``two_phase`` only: share of the epochs in which the head alone trains.
-        rate_factor: ``two_phase`` only: factor on the learning rate after that.
-    """
-
-    backbones: Annotated[tuple[BackboneSpec, ...], Field(min_length=1)] = (BackboneSpec.load(VGG16),)
-    image_size: Annotated[tuple[int, ...], Field(min_length=1)] = (ADVICE_SIZE,)
-    strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
-    minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    frozen: tuple[int, int] = (1, N_CONVS - 1)
-    pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("average", "max", "flatten")
-    hidden_layers: tuple[int, int] = (0, 3)
-    head_width: tuple[int, int] = (32, 4096)
-    dropout: Range = (0.0, 0.6)
-    optimizer: Annotated[tuple[OptimizerName, ...], Field(min_length=1)] = ("adam", "sgd")
-    learning_rate: dict[Kind, Range]
-    head_share: Range = (0.2, 0.6)
-    rate_factor: Range = (0.003, 0.3)
-
-    @property
-    def advice_size(self) -> int:
-        """Return the size at which the article's advice is tried: the largest up to VGG16's own, else the smallest."""
-        return max((size for size in self.image_size if size <= ADVICE_SIZE), default=self.image_size[0])
-
-    @property
-    def baseline_size(self) -> int:
-        """Return the size at which the baselines run, which must not take the search's time: the largest up to 64
-        pixels, which the article's CNN needs, else the smallest."""
-        return max((size for size in self.image_size if size <= _BASELINE_SIZE), default=self.image_size[0])
-
-    @property
-    def advice_backbone(self) -> BackboneSpec:
-        """Return the backbone with which the article's advice is tried: VGG16, or else the first one."""
-        return next((backbone for backbone in self.backbones if backbone.name == VGG16), self.backbones[0])
-
-    def backbone(self, name: str) -> BackboneSpec:
-        """Return the backbone of that name, which is one of the study's."""
-        return next(backbone for backbone in self.backbones if backbone.name == name)
-
-    @field_validator("backbones", mode="before")
-    @classmethod
-    def _by_name(cls, declared: Any) -> Any:
-        if isinstance(declared, str):
-            declared = [declared]
-        if isinstance(declared, list | tuple):
-            declared = [BackboneSpec.load(item) if isinstance(item, str) else item for item in declared]
-        return declared
-
-    @field_serializer("backbones")
-    def _names(self, backbones: tuple[BackboneSpec, ...]) -> list[Any]:
-        """Return those that come with the harness as names, others whole: their files may not be found again."""
-        known = shipped("backbones")
-        return [
-            backbone.name if backbone.name in known and backbone == BackboneSpec.load(backbone.name)
-            else backbone.model_dump(mode="json")
-            for backbone in backbones
-        ]  # fmt: skip
-
-    @field_validator("backbones")
-    @classmethod
-    def _different(cls, backbones: tuple[BackboneSpec, ...]) -> tuple[BackboneSpec, ...]:
-        names = [backbone.name for backbone in backbones]
-        if len(set(names)) < len(names):
-            raise ValueError(f"give each backbone once, but got {names}")
-        return backbones
-
-    @field_validator("image_size", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, declared: Any) -> Any:
-        return [declared] if isinstance(declared, int) else declared
-
-    @field_validator("image_size")
-    @classmethod
-    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        least, most = IMAGE_SIZES
-        for size in sizes:
-            if not least <= size <= most:
-                raise ValueError(f"give sizes of {least} to {most} pixels, but got {size}")
-        if list(sizes) != sorted(set(sizes)):
-            raise ValueError(f"give each size once and in ascending order, {sorted(set(sizes))}, but got {list(sizes)}")
-        return sizes
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        ranges: dict[str, tuple[Range, Range]] = {
-            "frozen": (self.frozen, (1, N_CONVS - 1)),
-            "hidden_layers": (self.hidden_layers, (0, MOST_HIDDEN_LAYERS)),
-            "head_width": (self.head_width, (1, 8192)),
-            "dropout": (self.dropout, (0.0, 0.95)),
-            "head_share": (self.head_share, (0.0, 1.0)),
-            "rate_factor": (self.rate_factor, (1e-6, 1.0)),
-        }
-        for kind in self.strategies:
-            if kind not in self.learning_rate:
-                raise ValueError(f"learning_rate.{kind} is missing: give its range, e.g. [1e-4, 1e-2]")
-            ranges[f"learning_rate.{kind}"] = (self.learning_rate[kind], (1e-8, 10.0))
-        for name, ((low, high), (least, most)) in ranges.items():
-            if not least <= low <= high <= most:
-                raise ValueError(f"{name} must hold {least} <= low <= high <= {most}, but got [{low}, {high}]")
-        if self.minimum_share * len(self.strategies) > 1:
-            raise ValueError(
-                f"minimum_share {self.minimum_share} times {len(self.strategies)} strategies is more than all trials"
-            )
-        return self
-
-
 def _seconds(declared: Any) -> Any:
     return seconds_of(declared) if isinstance(declared, str) else declared
 
 
-class Budget(_Declared):
+class Budget(Declared):
     """How much a study may spend.
 
     Attributes:
@@ -314,7 +172,7 @@ class Budget(_Declared):
         return int(self.cache_size * 1e9)
 
 
-class Pruning(_Declared):
+class Pruning(Declared):
     """When a running trial is stopped early.
 
     A trial stops if its network is dead, or if even the optimistic forecast plus ``margin`` stays below the front. The
@@ -325,14 +183,14 @@ class Pruning(_Declared):
     margin: Annotated[float, Field(ge=0, le=1)] = 0.005
 
 
-class BaselinesSpec(_Declared):
+class BaselinesSpec(Declared):
     """Which baselines run, and for how many epochs the trained ones are trained."""
 
     names: tuple[BaselineName, ...] = ("majority", "mlp", "cnn", "linear_probe")
     epochs: Count = 20
 
 
-class AdviceSpec(_Declared):
+class AdviceSpec(Declared):
     """The boundaries of the four scenarios.
 
     Attributes:
@@ -347,17 +205,17 @@ class AdviceSpec(_Declared):
     similar_below: Annotated[float, Field(gt=0)] = 0.15
 
 
-class Recommendation(_Declared):
+class Recommendation(Declared):
     """What `harness confirm` recommends, in a study file that it has written.
 
     ``strategy`` is the study's first trial. ``figures`` tell the reader what to expect of it.
     """
 
     strategy: Strategy
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = Field(default_factory=dict)
 
 
-class StudySpec(_Declared):
+class StudySpec(Declared):
     """A study: what is searched, on which images, with which budget.
 
     Attributes:
@@ -383,6 +241,17 @@ class StudySpec(_Declared):
     def _check(self) -> Self:
         if "two_phase" in self.search.strategies and self.budget.epochs < 2:
             raise ValueError(f"two_phase needs budget.epochs of 2 or more, but got {self.budget.epochs}")
+        if self.recommendation is not None:
+            strategy = self.recommendation.strategy
+            names = [backbone.name for backbone in self.search.backbones]
+            if strategy.backbone not in names:
+                raise ValueError(f"recommendation.strategy is of {strategy.backbone}, but search.backbones are {names}")
+            low, high = depths(strategy.kind, len(self.search.backbone(strategy.backbone).stages))
+            if not low <= strategy.frozen <= high:
+                raise ValueError(
+                    f"recommendation.strategy.frozen is {strategy.frozen}, but {strategy.kind} of {strategy.backbone} "
+                    f"needs {low} to {high}"
+                )
         if self.data.views > self.budget.epochs:
             raise ValueError(f"data.views {self.data.views} are more than the {self.budget.epochs} of budget.epochs")
         return self

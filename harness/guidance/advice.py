@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.core.spec import SearchSpace
+from harness.core.search_space import SearchSpace
 from harness.core.strategy import N_CONVS, Kind, Strategy
 
 if TYPE_CHECKING:  # it imports scikit-learn to read images, which takes seconds that a page does not need

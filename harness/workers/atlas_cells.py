@@ -11,7 +11,8 @@ from harness.backbones.backbone import Backbone
 from harness.backbones.devices import fast_precision
 from harness.backbones.weights import load_weights
 from harness.core.paths import user_cache
-from harness.core.spec import BaselinesSpec, Budget, DatasetSpec, DataSpec, Pruning, SearchSpace, StudySpec
+from harness.core.search_space import SearchSpace
+from harness.core.spec import BaselinesSpec, Budget, DatasetSpec, DataSpec, Pruning, StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
 from harness.data.dataset import Drawn, Split, draw
 from harness.guidance.advice import ADVISED, Advice, advise

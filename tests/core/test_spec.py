@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.backbone import BackboneSpec
 from harness.core.errors import SpecError
 from harness.core.spec import DatasetSpec, StudySpec, shipped
+
+_VGG16 = BackboneSpec.load("vgg16")
+LIKE_VGG16 = _VGG16.model_copy(update={"least_size": 75}).model_dump()
+LARGE = LIKE_VGG16 | {"name": "large"}
+RECOMMENDED = {
+    "kind": "feature_extraction", "frozen": 9, "pooling": "average", "head": [], "dropout": 0.0, "optimizer": "adam",
+    "learning_rate": 1e-3,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name in shipped("studies") if name != "images"])
@@ -77,6 +86,17 @@ def test_an_unknown_study_suggests_the_nearest(name: str, message: str) -> None:
         ("search.image_size", [64, 64], "give each size once and in ascending order, [64], but got [64, 64]"),
         ("search.image_size", [], "search.image_size = []: Tuple should have at least 1 item"),
         ("search.image_size", "large", "search.image_size = 'large'"),
+        ("search.backbones", ["vgg61"], "unknown backbone 'vgg61': did you mean 'vgg16'?"),
+        ("search.backbones", ["vgg16", "vgg16"], "give each backbone once, but got ['vgg16', 'vgg16']"),
+        ("search.backbones", [], "search.backbones = []: Tuple should have at least 1 item"),
+        ("search.backbones", 16, "search.backbones = 16"),
+        ("search.backbones", [LIKE_VGG16], "'vgg16' is the name of a shipped backbone: give yours another in its file"),
+        ("search.backbones", [LARGE], "image_size 32 is too small for large: give 75 or more"),
+        (
+            "recommendation.strategy",
+            RECOMMENDED | {"backbone": "efficientnet_lite0"},
+            "recommendation.strategy is of efficientnet_lite0, but search.backbones are ['vgg16']",
+        ),
         ("data.image_size", 64, "image_size is searched: write image_size = 64 under [search]"),
         ("budget.trials", 0, "budget.trials = 0: Input should be greater than or equal to 1"),
         ("search.minimum_share", 0.4, "minimum_share 0.4 times 4 strategies is more than all trials"),
