@@ -110,7 +110,7 @@ def listed(path: Path) -> Listing | None:
     return None
 
 
-@fuzzed(40, 3000, drawn=manifests())
+@fuzzed(40, 500, drawn=manifests())
 def test_a_written_manifest_is_read_rightly(drawn: tuple[list[tuple[str, str, str]], Any, bytes, str]) -> None:
     true, written, content, folder = drawn
     with tempfile.TemporaryDirectory() as home:
@@ -159,7 +159,7 @@ RECODED: dict[str, Callable[[bytes], bytes]] = {
 
 @fuzzed(
     25,
-    2000,
+    300,
     drawn=manifests(),
     edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.sampled_from(EDITS)), max_size=4),
     recoded=st.sampled_from(sorted(RECODED)),
@@ -217,7 +217,7 @@ def plant(folder: Path, tree: dict[str, Any]) -> None:
             plant(path, inner)
 
 
-@fuzzed(60, 5000, tree=TREES)
+@fuzzed(60, 500, tree=TREES)
 def test_a_folder_is_read_rightly_or_refused(tree: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as home:
         root = Path(home, "set")
