@@ -43,7 +43,7 @@ class Backbone:
     def __init__(self, model: keras.Model, spec: BackboneSpec, architecture: Architecture, weights: Weights) -> None:
         self.spec, self.architecture, self.weights, self.model = spec, architecture, weights, model
         self.stages: list[keras.Model] = split(model, spec.stages)
-        self.layers: list[keras.layers.Layer] = [layer for layer in model.layers if layer.variables]
+        self.layers: list[keras.layers.Layer] = [layer for layer in model.layers if layer.weights]
         self.dtype: str = self.layers[0].compute_dtype
         if keras.backend.backend() == "jax":
             self._take_jax_layers()

@@ -130,9 +130,14 @@ def part_names_in(word: str) -> set[PartName]:
     return {part for piece in re.findall(r"[^\W\d_]+", word) if (part := part_name(piece)) is not None}
 
 
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates other than those that stand for a byte of a file name."""
+
+
 def printable(name: str) -> str:
     """Return a name from data as text that every database accepts, with invalid Unicode and NUL escaped."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
+    whole = _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", name)
+    return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
 
 
 def shown(name: str) -> str:

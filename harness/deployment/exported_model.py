@@ -20,8 +20,10 @@ MEMBER = "harness.json"
 """Member of the ``.keras`` file, which is a zip, with what its reader must know. Keras overlooks it."""
 
 _CLASSES = {
-    "Functional", "InputLayer", "Rescaling", "Resizing", "Conv2D", "MaxPooling2D", "GlobalAveragePooling2D",
-    "GlobalMaxPooling2D", "Flatten", "Dense", "Dropout", "DTypePolicy", "GlorotUniform", "Zeros", "__keras_tensor__",
+    "Functional", "Sequential", "InputLayer", "Rescaling", "Resizing", "Normalization", "ZeroPadding2D", "Reshape",
+    "Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "LayerNormalization", "LayerScale",
+    "Activation", "ReLU", "Add", "Multiply", "MaxPooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D",
+    "Flatten", "Dropout", "DTypePolicy", "GlorotUniform", "VarianceScaling", "Ones", "Zeros", "__keras_tensor__",
 }  # fmt: skip
 """All that `harness.deployment.standalone` builds of. Nothing else is loaded, even if Keras's safe mode would let it
 pass."""

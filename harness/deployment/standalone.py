@@ -78,7 +78,7 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> 
     for layer in layers:
         values = layer(values)
     for source, target in trained:
-        target.set_weights([as_numpy(variable) for variable in source.variables])
+        target.set_weights([as_numpy(variable) for variable in source.weights])
     return keras.Model(images, values, name=f"{backbone.spec.name}_transfer")
 
 
@@ -117,7 +117,9 @@ def _copy_of_backbone(network: Network, backbone: Backbone, images: Any, prepare
     return copy.output
 
 
-def _copy_of_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+def _copy_of_layer(layer: Any) -> Any:
+    if not isinstance(layer, keras.layers.Layer):  # an operation, such as the sum of two branches
+        return layer
     activation = getattr(layer, "activation", None)
     ours = activation is not None and activation.__module__.startswith("harness.")  # on JAX
     return _copy(layer, layer.name, **({"activation": "relu"} if ours else {}))

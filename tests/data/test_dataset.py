@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.core.errors import DataError
 from harness.core.spec import DatasetSpec, DataSpec, StudySpec
 from harness.data.dataset import SealedTest, draw, join, load_split
+from harness.data.listing import printable
 from harness.data.sources import read_listing
 
 MNIST_ROWS = "5e6538086465628605c286fadd905d2ceb41798e7b86be4ce8278ec82d2df634"
@@ -172,3 +173,12 @@ def test_joined_parts_keep_each_image_with_its_label(digits: DatasetSpec) -> Non
     for start, part in ((0, split.train), (60, split.validation)):
         assert np.array_equal(both.pixels[start : start + len(part)], part.pixels)
         assert np.array_equal(both.labels[start : start + len(part)], part.labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("\u00fc", "\u00fc"), ("a\udcff", "a\\xff"), ("a\0", "a\\0"), ("\ud800b\udfff", "\\ud800b\\udfff")],
+)
+def test_a_name_of_invalid_unicode_is_escaped(name: str, text: str) -> None:
+    assert printable(name) == text
+    text.encode()
