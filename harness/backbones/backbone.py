@@ -44,6 +44,8 @@ class Backbone:
         self.spec, self.architecture, self.weights, self.model = spec, architecture, weights, model
         self.stages: list[keras.Model] = split(model, spec.stages)
         self.layers: list[keras.layers.Layer] = [layer for layer in model.layers if layer.weights]
+        tensors = {id(variable) for variable in model.weights}
+        self._random_states = [variable for variable in model.variables if id(variable) not in tensors]
         self.dtype: str = self.layers[0].compute_dtype
         if keras.backend.backend() == "jax":
             self._take_jax_layers()
@@ -84,6 +86,9 @@ class Backbone:
             tensors = self.weights.tensors[layer.name] if pretrained else self._drawn(layer, draws)
             for variable, tensor in zip(layer.weights, tensors, strict=True):
                 variable.assign(tensor)
+        states = np.random.default_rng([seed, 1])  # of dropped branches (stochastic depth): a seed and a counter each
+        for variable in self._random_states:
+            variable.assign(np.array([states.integers(2**31), 0], np.uint32))
 
     def _drawn(self, layer: keras.layers.Layer, draws: np.random.Generator) -> list[NDArray[np.float32]]:
         """Return random kernels, and what Keras begins the other variables of a layer with."""

@@ -17,17 +17,14 @@ from keras import ops
 from PIL import Image
 
 from harness.backbones.backbone import Backbone
-from harness.backbones.describe import build
 from harness.backbones.devices import as_numpy
-from harness.backbones.weights import Weights
-from harness.core.backbone import BackboneSpec
 from harness.core.strategy import Kind, Pooling, Strategy
 from harness.data.decoding import decode
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone
 from harness.training.baseline_networks import cnn, mlp
 from harness.training.networks import Network, Networks
-from tests.helpers.tiny import VGG16, tiny_backbone, tiny_weights
+from tests.helpers.tiny import OTHERS, VGG16, tiny_backbone, tiny_weights, untrained
 
 SIGNATURE = Signature(class_names=["a", "b", "ü, ”c”"], height=40, width=24, channels=3)
 
@@ -89,17 +86,9 @@ def test_it_gives_the_probabilities_of_the_network(
     assert np.abs(found - expected).max() < 1e-5
 
 
-SHIPPED = ["convnext_tiny", "efficientnet_lite0", "efficientnetv2b0", "mobilenetv3large", "resnet50"]
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "efficientnet_lite0" else pytest.mark.large) for name in SHIPPED]
-)
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_backbone_with_branches_and_statistics_is_exported_and_loaded(name: str, tmp_path: Path) -> None:
-    spec = BackboneSpec.load(name)
-    layers = build(spec).layers
-    tensors = {layer.name: tuple(map(as_numpy, layer.weights)) for layer in layers if layer.weights}
-    backbone = Backbone.of(spec, Weights(tensors=tensors, source="tests", notes=(), digest=name))
+    backbone = untrained(name)
     strategy = Strategy("fine_tune_all", 0, "average", (8,), 0.3, "adam", 1e-3, image_size=64, backbone=name)
     network = Networks(backbone, 3).for_strategy(strategy, 0)
     network.reset(seed=5, dropout=0.3, pretrained=True)

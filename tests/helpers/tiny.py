@@ -7,19 +7,28 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from harness.backbones.backbone import Backbone
-from harness.backbones.describe import describe
+from harness.backbones.describe import build, describe
+from harness.backbones.devices import as_numpy
 from harness.backbones.preprocessing import CHANNELS_LAST
 from harness.backbones.weights import Weights
 from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
+from harness.core.toml_files import shipped
 from harness.data.dataset import Split
 from harness.training.fit import Steps, steps
 from harness.training.networks import Networks
 from harness.training.problem import Problem
 
 VGG16 = BackboneSpec.load("vgg16")
+OTHERS = [
+    pytest.param(name, marks=[] if name == "efficientnet_lite0" else pytest.mark.large)
+    for name in shipped("backbones")
+    if name != "vgg16"
+]
+"""The other shipped backbones, as parameters of a test: all but the smallest are marked large."""
 WIDTHS = (4, 4, 6, 6, 8)
 CONVS = (2, 2, 3, 3, 3)
 
@@ -57,6 +66,14 @@ def tiny_backbone() -> Backbone:
     """`tiny_model` with `tiny_weights`."""
     model = tiny_model()
     return Backbone(model, VGG16, describe(model, VGG16), tiny_weights())
+
+
+def untrained(name: str) -> Backbone:
+    """A shipped backbone with what Keras begins with instead of ImageNet's weights."""
+    spec = BackboneSpec.load(name)
+    layers = build(spec).layers
+    tensors = {layer.name: tuple(map(as_numpy, layer.weights)) for layer in layers if layer.weights}
+    return Backbone.of(spec, Weights(tensors=tensors, source="tests", notes=(), digest=name))
 
 
 def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:

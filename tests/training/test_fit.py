@@ -3,6 +3,7 @@
 import gc
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from harness.backbones.batches import batches
 from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
+from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, OptimizerName, Strategy
+from harness.data.dataset import load_split
 from harness.training.fit import (
     Diverged,
     EpochEnd,
@@ -27,7 +30,7 @@ from harness.training.fit import (
 from harness.training.networks import Network, Networks
 from harness.training.objective import adam, sgd
 from harness.training.problem import Problem
-from tests.helpers.tiny import tiny_backbone
+from tests.helpers.tiny import OTHERS, tiny_backbone, untrained
 
 
 def strategy(k: int, *, head: tuple[int, ...] = (), rate: float = 3e-3, optimizer: OptimizerName = "adam") -> Strategy:
@@ -68,6 +71,33 @@ def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, start
     # From the tiny network's first convolutions on, nothing is worth storing: the start is asked for by hand.
     _, cached = trained(tiny_problem, strategy(k), start)
     _, uncached = trained(tiny_problem, strategy(k), 0)
+    for a, b in zip(cached, uncached, strict=True):
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
+        assert a.val_loss == pytest.approx(b.val_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_backbone_is_frozen_cached_and_reset(name: str, study_file: Path, tmp_path: Path) -> None:
+    spec, dataset = StudySpec.load(str(study_file))
+    backbone = untrained(name)
+    problem = Problem.on(backbone, spec, load_split(dataset, spec), tmp_path)
+    k = len(backbone.stages) // 2
+    tried = Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-3, image_size=32, backbone=name)
+    _, cached = trained(problem, tried, k)
+    moved = [
+        {
+            (layer.name, variable.name): not np.array_equal(as_numpy(variable), tensor)
+            for layer in backbone.layers
+            if any(layer is inner for inner in stage.layers)
+            for variable, tensor in zip(layer.weights, backbone.weights.tensors[layer.name], strict=True)
+        }
+        for stage in backbone.stages
+    ]
+    assert not any(any(stage.values()) for stage in moved[:k])
+    assert {name for stage in moved[k:] for name, does in stage.items() if not does} == set()
+    _, uncached = trained(problem, tried, 0)
+    _, again = trained(problem, tried, k)
+    assert again == cached
     for a, b in zip(cached, uncached, strict=True):
         assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
         assert a.val_loss == pytest.approx(b.val_loss, rel=1e-5)
