@@ -36,7 +36,7 @@ class Backbone:
         model: The network, for images of any size.
         stages: The parts of ``model`` that are frozen and cached, first to last. They share its layers.
         architecture: Shapes and FLOPs of the stages.
-        layers: The layers of ``model`` that have variables.
+        layers: The layers of ``model`` that have weights.
         dtype: What they compute in.
     """
 

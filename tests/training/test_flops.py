@@ -186,34 +186,21 @@ def profiled() -> Profiler:
         pytest.skip("the profiler reads TensorFlow's graphs")
     import tensorflow as tf
 
-    profiler = tf.compat.v1.profiler
+    from tests.helpers import profiler
 
     def count(layers: Sequence[Any], frozen: int) -> float:
         model = keras.Sequential(layers)
         weights = [variable.value for layer in model.layers[frozen:] for variable in layer.trainable_variables]
 
-        def step(images: Any, labels: Any) -> Any:
+        def step(images: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(weights)
                 logits = model(images, training=True)
+                labels = tf.zeros(BATCH, tf.int64)
                 loss = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
             return tape.gradient(loss, weights)
 
-        shape = (BATCH, *model.input_shape[1:])
-        traced = tf.function(step).get_concrete_function(tf.TensorSpec(shape), tf.TensorSpec((BATCH,), tf.int64)).graph
-        # The trace also holds the input gradient of the first layer that trains, which nobody asks for and TensorFlow
-        # drops before it runs.
-        used = tf.compat.v1.graph_util.extract_sub_graph(traced.as_graph_def(), [o.op.name for o in traced.outputs])
-        for node in used.node:
-            if node.op == "ReadVariableOp":  # without the variable at hand, its shape is lost
-                node.op, node.input[:] = "Placeholder", []
-                node.attr["shape"].shape.CopyFrom(traced.get_operation_by_name(node.name).outputs[0].shape.as_proto())
-        graph = tf.Graph()
-        with graph.as_default():
-            tf.import_graph_def(used, name="")
-        options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
-        options = options.with_empty_output().build()
-        return float(profiler.profile(graph, options=options).total_float_ops) / BATCH
+        return profiler.profiled(step, (BATCH, *model.input_shape[1:])) / BATCH
 
     return count
 
