@@ -38,7 +38,7 @@ def build(spec: BackboneSpec) -> keras.Model:
         raise SpecError(f"backbone {spec.name!r}: arguments.{taken[0]} is set by the harness: remove it")
     try:
         call = inspect.signature(builder).bind(**given, **spec.arguments)
-        with _as_in_a_new_process():
+        with as_in_a_new_process():
             model = builder(*call.args, **call.kwargs)
     except (TypeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -112,7 +112,7 @@ def describe(model: keras.Model, spec: BackboneSpec) -> Architecture:
 
 
 @contextmanager
-def _as_in_a_new_process() -> Iterator[None]:
+def as_in_a_new_process() -> Iterator[None]:
     """Have Keras number the layers without a name from 0, whatever was built before, since stages refer to them; and
     have channels last, whatever the user's settings are."""
     numbers = global_state.get_global_attribute("object_name_uids")

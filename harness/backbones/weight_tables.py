@@ -65,13 +65,16 @@ def network_table(spec: BackboneSpec) -> Table:
 
     Raises SpecError if its builder does not exist or does not build it.
     """
+    from harness.backbones.describe import as_in_a_new_process  # not above: it imports Keras
+
     module, _, name = spec.builder.rpartition(".")
     try:
         build = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SpecError(f"backbone {spec.name!r}: there is no builder {spec.builder} ({error})") from None
     try:
-        network = build(input_shape=(None, None, 3), weights=None, include_top=False, **spec.arguments)
+        with as_in_a_new_process():  # the backbone that takes the tensors has its layers' names from there
+            network = build(input_shape=(None, None, 3), weights=None, include_top=False, **spec.arguments)
     except (TypeError, ValueError) as error:  # what Keras raises for arguments that it does not take
         raise SpecError(f"backbone {spec.name!r}: {spec.builder} cannot build it ({error})") from None
     table = {layer.name: tuple(_expected(layer, path)) for layer, path in _located(network.layers, "layers")}

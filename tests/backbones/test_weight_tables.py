@@ -14,6 +14,7 @@ import pytest
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from harness.backbones import weight_sources
+from harness.backbones.describe import build
 from harness.backbones.weight_files import read_hdf5
 from harness.backbones.weight_tables import Tensors, digest, network_table, table_of
 from harness.backbones.weights import load_weights
@@ -71,6 +72,20 @@ def test_the_table_lists_the_layers_of_the_network_with_names_and_shapes() -> No
         "dw_bn": [(name, (4,)) for name in ("gamma", "beta", "moving_mean", "moving_variance")],
         "down": [("gamma", (4,)), ("beta", (4,)), ("kernel", (1, 1, 4, 8)), ("bias", (8,))],
     }
+
+
+def without_names(input_shape: tuple[Any, ...], weights: None, include_top: bool) -> keras.Model:
+    """A convolution that Keras names: by how many it has named before."""
+    images = keras.Input(input_shape)
+    return keras.Model(images, keras.layers.Conv2D(2, 3)(images))
+
+
+def test_layers_without_a_name_are_called_as_in_the_backbone_whatever_was_built_before() -> None:
+    spec = SPEC.model_copy(update={"builder": f"{__name__}.without_names"})
+    names = [layer.name for layer in build(spec).layers if layer.weights]
+    assert names == ["conv2d"]
+    keras.layers.Conv2D(2, 3)
+    assert list(network_table(spec)) == names
 
 
 @pytest.mark.parametrize(
