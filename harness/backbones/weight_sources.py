@@ -22,7 +22,7 @@ from harness.backbones.torch_files import in_keras_layout, read_torch
 from harness.backbones.weight_files import is_legacy, read_hdf5, write_hdf5
 from harness.backbones.weight_tables import Table, Tensors, checked, shipped_table
 from harness.core.backbone import BackboneSpec, WheelSource
-from harness.core.errors import StorageError, WeightsError
+from harness.core.errors import SpecError, StorageError, WeightsError
 from harness.core.paths import user_cache, user_path
 
 Found = tuple[Tensors, str, tuple[str, ...]]
@@ -149,7 +149,9 @@ DOWNLOAD_SECONDS = 1800
 
 # Keras's download has no time limit. The alarm ends the process unless a first answer arrives; each packet after it has
 # the socket's time limit.
-_BUILD_AND_SAVE = """
+_NO_BUILDER = 3
+_BUILD_AND_SAVE = f"""
+NO_BUILDER = {_NO_BUILDER}
 import importlib, json, signal, socket, sys, urllib.request
 
 class Answered(urllib.request.BaseHandler):
@@ -162,10 +164,14 @@ class Answered(urllib.request.BaseHandler):
         return response
     https_request, https_response = http_request, http_response
 
-seconds, path, (module, name), options = json.loads(sys.argv[1])
+seconds, path, (module, name), options, sys.path[:] = json.loads(sys.argv[1])
 urllib.request.install_opener(urllib.request.build_opener(Answered))
 socket.setdefaulttimeout(seconds)
-build = getattr(importlib.import_module(module), name)
+try:
+    build = getattr(importlib.import_module(module), name)
+except (ImportError, AttributeError) as error:
+    print(error, file=sys.stderr)
+    raise SystemExit(NO_BUILDER)
 build(input_shape=(None, None, 3), include_top=False, **options).save_weights(path)
 """
 
@@ -173,15 +179,25 @@ build(input_shape=(None, None, 3), include_top=False, **options).save_weights(pa
 def _from_builder(spec: BackboneSpec, table: Table, weights: str) -> Tensors:
     """Return what the builder loads: with "imagenet" what it downloads or has in its own cache, else a file's path.
 
-    It runs in a subprocess, which can be ended and whose output does not mix with ours.
+    It runs in a subprocess, which can be ended and whose output does not mix with ours. Modules are looked for where
+    this process looks: a builder of one's own may lie in the current folder.
+
+    Raises:
+        SpecError: If the subprocess cannot import the builder.
+        WeightsError: If it does not load the weights.
     """
     module, _, name = spec.builder.rpartition(".")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "keras.weights.h5"
-        call = ANSWER_SECONDS, str(path), (module, name), {**spec.arguments, "weights": weights}
+        call = ANSWER_SECONDS, str(path), (module, name), {**spec.arguments, "weights": weights}, sys.path
         outcome = _python("-c", _BUILD_AND_SAVE, json.dumps(call))
         if outcome.returncode == -signal.SIGALRM:
             raise WeightsError(f"no answer within {ANSWER_SECONDS} seconds")
+        if outcome.returncode == _NO_BUILDER:
+            raise SpecError(
+                f"backbone {spec.name!r}: builder {spec.builder!r} cannot be imported in a process of its own "
+                f"({_last_line(outcome.stderr)}): add the folder of its module to PYTHONPATH"
+            )
         if outcome.returncode:
             raise WeightsError(_last_line(outcome.stderr))
         return read_hdf5(path, spec, table)

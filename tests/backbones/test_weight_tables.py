@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,19 @@ def test_legacy_tensors_of_equal_shape_are_left_to_the_builder(
     monkeypatch.setattr(weight_sources, "_from_builder", lambda *given: asked.append(given[2]) or {})
     load_weights(SPEC, path)
     assert asked == [str(path)]
+
+
+def test_a_builder_that_only_this_process_can_import_is_no_fault_of_the_file(
+    network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "only_here", sys.modules[small_network.__module__])
+    spec = SPEC.model_copy(update={"builder": "only_here.small_network"})
+    message = (
+        r"^backbone 'small': builder 'only_here\.small_network' cannot be imported in a process of its own \(No module "
+        r"named 'only_here'\): add the folder of its module to PYTHONPATH$"
+    )
+    with pytest.raises(SpecError, match=message):
+        load_weights(spec, legacy(network, tmp_path / "old.h5"))
 
 
 @pytest.mark.large
