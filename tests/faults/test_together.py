@@ -3,22 +3,27 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.storage.store import Store
-from tests.conftest import ROOT
+from tests.conftest import ROOT, postgres_database
 
 
-@pytest.mark.parametrize(
-    "kind", ["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.large])]
-)
-def test_the_second_joins_as_a_worker(
-    request: pytest.FixtureRequest, tmp_path: Path, study_file: Path, kind: str
-) -> None:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.large])])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables, which the two commands create."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/study.db"
+        return
+    with postgres_database(request.getfixturevalue("postgres")) as database:
+        yield database
+
+
+def test_the_second_joins_as_a_worker(url: str, tmp_path: Path, study_file: Path) -> None:
     study_file.write_text(study_file.read_text().replace("[baselines]", '[baselines]\nnames = ["majority"]'))
-    url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else request.getfixturevalue("empty_postgres")
     ended = subprocess.run(
         [
             sys.executable,
