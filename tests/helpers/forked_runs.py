@@ -14,7 +14,11 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-import harness.workers.session  # noqa: F401  as the three above, imported by `harness run` once it needs them
+# Imported by `harness run` once it needs them.
+import dashboards.optuna
+import dashboards.page
+import dashboards.terminal  # noqa: F401
+import harness.workers.session  # noqa: F401
 from harness import run
 from harness.backbones import weights
 from harness.core.results import TrialResult
