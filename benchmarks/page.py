@@ -48,7 +48,7 @@ SCROLL = """() => new Promise(done => {
 ACTIONS = {
     "search": "const s = document.getElementById('search'); s.value = 'adam'; s.dispatchEvent(new Event('input'))",
     "sort": "document.querySelector('th[data-name=val_accuracy] button').click()",
-    "hide a strategy": "document.querySelector('button[data-kind=freeze_first_k]').click()",
+    "hide a strategy": "document.querySelector('button[data-filter=freeze_first_k]').click()",
     "switch to seconds": "document.querySelector('button[data-unit][aria-pressed=false]').click()",
 }
 

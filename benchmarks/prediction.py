@@ -14,10 +14,12 @@ import argparse
 from statistics import median
 
 from benchmarks.record import machine, write
+from harness.backbones.described import architecture_of
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.search.runtime import Forecast, Setting
+from harness.search.runtime import Forecast
 from harness.storage.store import Store
+from harness.training.counts import Setting
 
 AFTER = (0, 1, 2, 3, 5, 8, 12)
 
@@ -32,7 +34,7 @@ def main() -> None:
     study = store.studies.find(arguments.study)
     assert study is not None, f"no study {arguments.study!r}"
     spec = StudySpec.model_validate(study.spec)
-    setting = Setting.of(spec, study.data)
+    setting = Setting.of(spec, study.data, architecture_of(spec.search.backbones[0]))
     trials, baselines = (
         store.trials.frame(study.name).to_dict("records"),
         store.baselines.frame(study.name).to_dict("records"),

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from benchmarks import record
 from harness.backbones.described import architecture_of
 from harness.core.backbone import BackboneSpec
+from harness.core.cost import Spent
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
@@ -36,7 +37,8 @@ from harness.search.resume import begin_session
 from harness.search.worker import Worker
 from harness.storage.heartbeat import Heartbeat
 from harness.storage.store import Store
-from harness.training.flops import Cost, trial_cost
+from harness.training.counts import Setting
+from harness.training.flops import trial_cost
 from harness.training.trial import OnCheckpoint
 
 VGG16 = BackboneSpec.load("vgg16")
@@ -55,19 +57,19 @@ class Waiting:
         self.spec, self.seconds, self.waited = spec, seconds, 0.0
         self.split = SimpleNamespace(train=range(IMAGES), validation=range(IMAGES), n_classes=CLASSES)
         self.backbone = SimpleNamespace(architecture=ARCHITECTURE)
+        self.setting = Setting(ARCHITECTURE, CLASSES, IMAGES, IMAGES, spec.budget.batch_size, 10**9)
 
-    def cost(self, strategy: Strategy) -> Cost:
-        return trial_cost(ARCHITECTURE, strategy, CLASSES, IMAGES, 10**9)
+    def spent(self, strategy: Strategy, epochs: float) -> Spent:
+        return Spent(trial_cost(ARCHITECTURE, strategy, CLASSES, IMAGES, 10**9).at(IMAGES, epochs))
 
     def run_trial(self, strategy: Strategy, _: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
-        cost = self.cost(strategy)
         curve: list[Checkpoint] = []
         for epoch in range(1, EPOCHS + 1):
             start = time.monotonic()
             time.sleep(self.seconds / EPOCHS)
             self.waited += time.monotonic() - start
             accuracy = 0.9 + 0.03 * epoch - (seed % 997) / 1e5
-            curve.append(Checkpoint(epoch, cost.at(IMAGES, epoch), epoch, 1.0, 1.0, accuracy))
+            curve.append(Checkpoint(epoch, self.spent(strategy, epoch).train_flops, epoch, 1.0, 1.0, accuracy))
             on_checkpoint(tuple(curve))
         flops = curve[-1].train_flops
         return TrialResult(

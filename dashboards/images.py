@@ -43,7 +43,7 @@ def write_pngs(studies: Sequence[Rows], folder: Path) -> list[Path]:
     for i, rows in enumerate(studies, start=1):
         prefix = f"{i}-" if len(studies) > 1 else ""
         for drawing in draw(rows, MOST_POINTS):
-            figure = drawing.views["TFLOP"].figure
+            figure = drawing.views[rows.cost.unit].figure
             if figure is not None:
                 figure.update_layout(
                     title={"text": drawing.title, "automargin": True, "yref": "container"}, margin={"l": 24, "r": 24}

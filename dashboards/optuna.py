@@ -29,7 +29,7 @@ def attach(store: Store, study_name: str) -> None:
             f"Optuna's part of the database has no study {study_name!r}: run the study again with --fresh"
         ) from None
     for drawing in draw(rows, MOST_POINTS):
-        figure = drawing.views["TFLOP"].figure
+        figure = drawing.views[rows.cost.unit].figure
         if figure is not None:
             # optuna-dashboard shows only the id of a figure, so the title goes into the figure.
             figure.update_layout(title={"text": drawing.title, "automargin": True, "yref": "container"})

@@ -120,6 +120,7 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
     if comparison is not None:
         figures[comparison.id] = _views(comparison)
     return TEMPLATES.get_template("page.html.j2").render(
+        unit=studies[0].cost.unit,
         title=" against ".join(rows.name for rows in studies),
         studies=shown,
         comparison=comparison,
@@ -132,6 +133,7 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
             for kind, colour in COLOURS.items()
             if any(kind in rows.spec["search"]["strategies"] for rows in studies)
         },
+        backbones=list(dict.fromkeys(name for rows in studies for name in rows.backbones)),
         sizes={drawing.id: _SIZES.get(drawing.id, "") for study in shown for drawing in study.drawings}
         | {"comparison": ""},
         version=version,

@@ -9,6 +9,7 @@ import pandas as pd
 from harness.analysis import formatting
 from harness.analysis.confirmed import Confirmation, interval
 from harness.analysis.rows import Rows
+from harness.core.cost import FLOPS
 from harness.core.results import METRIC_NAMES
 from harness.statistics.comparison import Difference
 
@@ -31,6 +32,8 @@ _SHOWN = (
     *(Column(f"val_{metric}", f"validation {name}", "accuracy") for metric, name in METRIC_NAMES.items()),
     Column("train_flops", "training TFLOP", "tflop"),
     Column("saved_flops", "unspent TFLOP", "tflop"),
+    Column("rated_seconds", "training s, predicted", "number"),
+    Column("saved_seconds", "unspent s, predicted", "number"),
     Column("seconds_total", "total s", "number"),
     Column("epochs", "epochs", "integer"),
     Column("status", "status", "text"),
@@ -60,6 +63,8 @@ def trials_table(studies: Sequence[Rows]) -> dict[str, Any]:
         hidden |= {"head_epochs", "rate_factor"}
     if frame["backbone"].nunique() <= 1:
         hidden.add("backbone")
+    if all(rows.cost is FLOPS for rows in studies):
+        hidden |= {"rated_seconds", "saved_seconds"}
     known = {c.name: replace(c, title="") if c.name in hidden else c for c in (study, *_SHOWN)}
     rest = [Column(name, "", _format(frame[name])) for name in frame.columns if name not in known]
     columns = [*known.values(), *rest]

@@ -17,6 +17,7 @@ from harness.analysis.confirmed import Confirmation
 from harness.analysis.recommendation import recommend
 from harness.analysis.rows import Rows
 from harness.analysis.summary import summarise
+from harness.core.cost import CostName
 from harness.core.paths import recommendation_path
 from harness.core.results import METRIC_NAMES, METRICS
 from harness.core.spec import StudySpec
@@ -25,25 +26,30 @@ from harness.core.strict_json import dumps
 from harness.statistics.pareto import front
 from harness.storage import database
 
+_COMPUTE: dict[CostName, str] = {
+    "flops": "training FLOPs",
+    "seconds": "training seconds, predicted at rates measured when the study began",
+}
+
 
 def print_report(rows: Rows, storage: str, page: Path) -> None:
     """Print the strategies, the baselines, the front, the summary, and where database and page are."""
     console, name = Console(width=None if Console().is_terminal else 120, highlight=False), METRIC_NAMES[rows.metric]
     console.print(_table(
-        f"Strategies ({rows.score_name}; compute is training FLOPs)",
+        f"Strategies ({rows.score_name}; compute is {_COMPUTE[rows.cost.name]})",
         ("strategy", "trials", "complete", f"best {name}", "its compute", "its seconds", "all compute", "all seconds"),
         (_strategy_row(rows, kind) for kind in KINDS if kind in set(rows.trials["strategy"])),
     ))  # fmt: skip
     console.print(_table(
         "Baselines",
         ("baseline", "status", name, "compute", "seconds"),
-        ((row["name"], row["status"], formatting.accuracy(row[rows.score]), formatting.tflop(row["train_flops"]),
+        ((row["name"], row["status"], formatting.accuracy(row[rows.score]), rows.cost.in_words(row[rows.cost.spent]),
           formatting.seconds(row["seconds_total"])) for row in rows.baselines.to_dict("records")),
     ))  # fmt: skip
     console.print(_table(
         f"{name[0].upper()}{name[1:]}-versus-compute front (each checkpoint counts)",
         ("compute", name, "trial", "epoch", "strategy"),
-        ((formatting.tflop(point["train_flops"]), formatting.accuracy(point[rows.score]), str(point["number"]),
+        ((rows.cost.in_words(point[rows.cost.spent]), formatting.accuracy(point[rows.score]), str(point["number"]),
           str(point["epoch"]), point["label"]) for point in _front(rows).to_dict("records")),
     ))  # fmt: skip
     advised = recommend(rows)
@@ -75,10 +81,11 @@ def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
         "page": str(page),
         "data": rows.data,
         "advice": rows.advice,
+        "cost": rows.cost.name,
         "best": records(rows.trials[rows.trials["number"] == best["number"]])[0] if (best := rows.best()) else None,
         "trials": records(rows.trials),
         "baselines": records(rows.baselines),
-        "front": records(_front(rows)[["number", "epoch", "train_flops", *scores, "label"]]),
+        "front": records(_front(rows)[["number", "epoch", "train_flops", "rated_seconds", *scores, "label"]]),
         "summary": list(summarise(rows).sentences),
         "confirmation": confirmation_as_json(rows),
     }
@@ -132,6 +139,10 @@ def print_plan(spec: StudySpec, n_train: int, costs: Iterable[tuple[str, float, 
         ("strategy", "of it frozen, once", "training compute"),
         ((strategy, formatting.tflop(frozen), formatting.tflop(total)) for strategy, frozen, total in costs),
     ))  # fmt: skip
+    if spec.search.cost == "seconds":
+        console.print(
+            "The search trades accuracy against seconds of training, at rates that it measures when it begins."
+        )
 
 
 def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
@@ -143,9 +154,9 @@ def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
         str(len(trials)),
         str(int((trials["status"] == "complete").sum())),
         "–" if best is None else formatting.accuracy(best[rows.score]),
-        "–" if best is None else formatting.tflop(best["train_flops"]),
+        "–" if best is None else rows.cost.in_words(best[rows.cost.spent]),
         "–" if best is None else formatting.seconds(best["seconds_total"]),
-        formatting.tflop(trials["train_flops"].sum()),
+        rows.cost.in_words(trials[rows.cost.spent].sum()),
         formatting.seconds(trials["seconds_total"].sum()),
     )
 
@@ -153,7 +164,7 @@ def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
 def _front(rows: Rows) -> pd.DataFrame:
     """Return the checkpoints on the front, the cheapest first, each with its trial's label."""
     points = rows.checkpoints.merge(rows.trials[["number", "label"]], on="number")
-    return points.iloc[front(points["train_flops"].tolist(), points[rows.score].tolist())]
+    return points.iloc[front(points[rows.cost.spent].tolist(), points[rows.score].tolist())]
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

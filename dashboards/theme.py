@@ -29,6 +29,9 @@ MARKERS: dict[Kind, str] = {
     "two_phase": "cross",
 }
 
+BACKBONE_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
+"""Where a study has several backbones, these tell them apart, in its order."""
+
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},

@@ -247,7 +247,13 @@ def _list_studies(as_json: bool) -> None:
     for name, path in shipped("studies").items():
         spec, dataset = StudySpec.load(name, {"data.dataset": "mnist"} if name == ANY_IMAGES else None)
         data = None if name == ANY_IMAGES else dataset.name
-        listed = {"study": name, "description": spec.description, "data": data, "trials": spec.budget.trials}
+        listed = {
+            "study": name,
+            "description": spec.description,
+            "data": data,
+            "trials": spec.budget.trials,
+            "cost": spec.search.cost,
+        }
         found.append({**listed, "file": path.name})
     if as_json:
         print(dumps(found, indent=2))

@@ -47,6 +47,7 @@ LIGHT = {
     "harness.guidance.profile",
     "harness.search.pruning",
     "harness.search.runtime",
+    "harness.training.counts",
     "harness.training.flops",
     "harness.training.predicted_costs",
 }

@@ -102,7 +102,7 @@ def _row(rows: Rows) -> tuple[str, ...]:
         METRIC_NAMES[rows.metric],
         *(("–",) * 3 if best is None else (
             formatting.accuracy(best[rows.score]),
-            f"{formatting.tflop(best['train_flops'])}, {formatting.seconds(best['seconds_total'])}",
+            f"{rows.cost.in_words(best[rows.cost.spent])}, {formatting.seconds(best['seconds_total'])}",
             best["label"],
         )),
         "–" if outcome.best is None or outcome.advised is None else formatting.points(outcome.regret),

@@ -7,7 +7,7 @@ from statistics import median
 import plotly.graph_objects as go
 
 from dashboards.figures.drawing import Drawing, Numbers, View
-from dashboards.figures.points import UNITS, Trial, Unit, drawn_of, markers, rounded, thinned, trials
+from dashboards.figures.points import UNITS, Trial, Unit, drawn_of, filtered_by, markers, rounded, thinned, trials
 from dashboards.theme import MUTED, log_axis, themed_figure
 from harness.analysis import formatting
 from harness.analysis.rows import Rows, stopped
@@ -219,7 +219,8 @@ def cost_figure(info: CostInfo, most: int) -> go.Figure:
                 mode="markers",
                 name=kind,
                 legendgroup=kind,
-                marker=markers(kind, [s.trial.status for s in mine], 8),
+                marker=markers(kind, [s.trial for s in mine], 8),
+                customdata=filtered_by(s.trial for s in mine),
                 hovertext=list(_hovers(mine, unit)),
                 hoverinfo="text",
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from dashboards.figures.drawing import Drawing, Numbers, View
-from dashboards.figures.points import UNITS, Point, drawn_of, points, thinned
+from dashboards.figures.points import UNITS, Point, drawn_of, filtered_by, points, thinned
 from dashboards.theme import COLOURS, INK, MARKERS, AccuracyAxis, themed_figure
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
@@ -88,6 +88,7 @@ def _draw_curves(figure: go.Figure, drawn: Sequence[Curve], axis: AccuracyAxis) 
                 marker={"symbol": MARKERS[kind], "size": 5},
                 opacity=0.75,
                 hovertext=[text for curve in mine for text in (*(p.hover for p in curve), "")],
+                customdata=filtered_by(curve[0].trial for curve in mine for _ in range(len(curve) + 1)),
                 hoverinfo="text",
             )
 
@@ -107,6 +108,7 @@ def _draw_stops(figure: go.Figure, drawn: Sequence[Curve], axis: AccuracyAxis) -
             showlegend=kind == kinds[0],  # one entry in the legend is enough
             marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": INK}},
             hovertext=[p.hover for p in mine],
+            customdata=filtered_by(p.trial for p in mine),
             hoverinfo="text",
         )
 

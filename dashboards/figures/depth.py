@@ -9,7 +9,18 @@ from statistics import quantiles
 import plotly.graph_objects as go
 
 from dashboards.figures.drawing import Drawing, Numbers, View
-from dashboards.figures.points import COST_TITLES, UNITS, Point, Unit, cost_in_words, markers, points, rounded, thinned
+from dashboards.figures.points import (
+    COST_TITLES,
+    UNITS,
+    Point,
+    Unit,
+    cost_in_words,
+    filtered_by,
+    markers,
+    points,
+    rounded,
+    thinned,
+)
 from dashboards.theme import INK, LINE, MUTED, PAPER, AccuracyAxis, log_axis, themed_figure
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
@@ -172,7 +183,8 @@ def _draw_trials(figure: go.Figure, ends: Sequence[Point], axis: AccuracyAxis, u
                 legendgroup=kind,
                 showlegend=above,
                 opacity=0.85 if above else 0.5,
-                marker=markers(kind, [p.trial.status for p in mine], 9 if above else 6),
+                marker=markers(kind, [p.trial for p in mine], 9 if above else 6),
+                customdata=filtered_by(p.trial for p in mine),
                 hovertext=[p.hover for p in mine],
                 hoverinfo="text",
             )

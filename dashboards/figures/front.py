@@ -14,15 +14,18 @@ from dashboards.figures.points import (
     Unit,
     cost_in_words,
     drawn_of,
+    filtered_by,
     markers,
     points,
     rounded,
+    symbol_of,
     thinned,
 )
 from dashboards.theme import INK, MUTED, SHADE, AccuracyAxis, log_axis, themed_figure
 from harness.analysis import formatting
 from harness.analysis.confirmed import confirmation, interval
-from harness.analysis.rows import Rows
+from harness.analysis.rows import Rows, training_seconds
+from harness.core.cost import SECONDS
 from harness.core.strategy import KINDS
 from harness.statistics.comparison import Estimate
 from harness.statistics.pareto import front
@@ -87,9 +90,8 @@ def front_info(rows: Rows, unit: Unit = "TFLOP") -> FrontInfo:
     all_points = points(rows)
     best = front([p.cost(unit) for p in all_points], [p.score for p in all_points])
     lines = rows.baselines.dropna(subset=rows.score).sort_values(rows.score)
-    # As for a checkpoint: the seconds of features and training, without evaluation.
-    seconds = lines["seconds_features"] + lines["seconds_train"]
-    costs = lines["train_flops"] / 1e12 if unit == "TFLOP" else seconds.where(lines["train_flops"] > 0, 0.0)
+    seconds = training_seconds(lines).where(lines["train_flops"] > 0, 0.0)
+    costs = lines["train_flops"] / 1e12 if unit == "TFLOP" else seconds
     baselines = map(BaselineLine, lines["name"], costs, lines[rows.score])
     ends = {point.trial.number: point for point in all_points if point.last}
     special = {origin: rows.trial_of(origin) for origin in MARKS}
@@ -106,7 +108,8 @@ def _confirmed(rows: Rows, unit: Unit) -> tuple[ConfirmedMark, ...]:
     if found is None or rows.metric != "accuracy":
         return ()
     tested = [(c, c.test) for c in found.candidates if c.candidate.strategy is not None and c.test is not None]
-    costs = rounded(c.train_flops / 1e12 if unit == "TFLOP" else c.seconds for c, _ in tested)
+    rated = rows.cost is SECONDS
+    costs = rounded(c.train_flops / 1e12 if unit == "TFLOP" else c.cost if rated else c.seconds for c, _ in tested)
     return tuple(
         ConfirmedMark(
             cost, test, f"{formatting.plotly_text(c.label)}<br>confirmed on the held-out test set: {interval(c)}"
@@ -129,6 +132,7 @@ def front_figure(info: FrontInfo, most: int) -> go.Figure:
     low, high = min(costs, default=0.1) / 1.3, max(costs, default=10.0) * 1.3
     _draw_front(figure, info, axis, high)
     _draw_checkpoints(figure, _drawn(info, most), axis, unit)
+    _draw_backbones(figure, info)
     _draw_baselines(figure, info, axis, low, high)
     _draw_marks(figure, info, axis)
     _draw_confirmed(figure, info.confirmed, axis)
@@ -177,10 +181,20 @@ def _draw_checkpoints(figure: go.Figure, drawn: Sequence[Point], axis: AccuracyA
                     legendgroup=kind,
                     showlegend=last or not any(p.last for p in mine),
                     opacity=1 if last else 0.4,
-                    marker=markers(kind, [p.trial.status for p in shown], 10 if last else 6),
+                    marker=markers(kind, [p.trial for p in shown], 10 if last else 6),
+                    customdata=filtered_by(p.trial for p in shown),
                     hovertext=[p.hover for p in shown],
                     hoverinfo="text",
                 )
+
+
+def _draw_backbones(figure: go.Figure, info: FrontInfo) -> None:
+    """Name the marker of each backbone in the legend, where the study has several."""
+    one_of_each = {point.trial.backbone: point.trial for point in info.points}
+    for name in info.points[0].trial.backbones if info.points else ():
+        if name in one_of_each and len(one_of_each[name].backbones) > 1:
+            marker = {"symbol": symbol_of(one_of_each[name]), "size": 10, "color": MUTED}
+            figure.add_scatter(x=[None], y=[None], mode="markers", name=name, legendgroup=name, marker=marker)
 
 
 def _draw_baselines(figure: go.Figure, info: FrontInfo, axis: AccuracyAxis, left: float, right: float) -> None:
@@ -249,7 +263,9 @@ def front_drawing(rows: Rows, most: int) -> Drawing:
     return Drawing(
         "accuracy-versus-compute",
         "Accuracy versus compute",
-        "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early). The line is the "
+        "Pale marks are checkpoints, large marks are where a trial ended (hollow: stopped early)"
+        + (", in the shape of its backbone" if len(rows.backbones) > 1 else "")
+        + ". The line is the "
         f"Pareto front: the best {rows.score_name} reached for that cost. Points in the shaded area are dominated. A "
         "baseline's line starts at its own cost. Crosses with bars, if any, are test accuracies of confirmed "
         "strategies, with confidence intervals. The vertical axis is logarithmic in the error, so that the difference "

@@ -11,7 +11,7 @@ from dashboards.figures.drawing import Drawing, View
 from dashboards.figures.points import UNITS, Unit, cost_in_words, drawn_of, thinned
 from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
 from harness.analysis import formatting
-from harness.analysis.rows import Rows
+from harness.analysis.rows import Rows, training_seconds
 from harness.core.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
 
 N_SCALES = 11  # at most: strategy, eight hyperparameters, cost, score
@@ -20,10 +20,14 @@ Ticks = tuple[tuple[float, str], ...]
 
 @dataclass(frozen=True)
 class Line:
-    """A trial: where it crosses each scale (0 to 1), and its strategy and result in words (``label``)."""
+    """A trial: where it crosses each scale (0 to 1), and its strategy and result in words (``label``).
+
+    ``backbone`` is empty where the study has only one.
+    """
 
     number: int
     kind: Kind
+    backbone: str
     score: float
     places: tuple[float, ...]
     label: str
@@ -53,8 +57,8 @@ class ParallelInfo:
 
 def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
     """Return the hyperparameters, cost (in ``unit``) and score of all trials with a score."""
-    seconds = rows.trials["seconds_features"] + rows.trials["seconds_train"]
-    frame = rows.trials.assign(cost=rows.trials["train_flops"] / 1e12 if unit == "TFLOP" else seconds)
+    cost = rows.trials["train_flops"] / 1e12 if unit == "TFLOP" else training_seconds(rows.trials)
+    frame = rows.trials.assign(cost=cost)
     frame = frame[frame[rows.score].notna() & (frame["cost"] > 0)]  # a log scale has no 0
     if len(frame) < 2:
         return ParallelInfo((), (), rows.score_name)
@@ -79,7 +83,8 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
     # A scale with one tick shows nothing.
     scales = {name: scale for name, scale in scales.items() if len(set(scale[1])) > 1}
     places = zip(*(places for places, _ in scales.values()), strict=True)
-    columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), scores, places, strict=True)
+    backbones = frame["backbone"].tolist() if len(rows.backbones) > 1 else [""] * len(frame)
+    columns = zip(frame["number"].tolist(), frame["strategy"].tolist(), backbones, scores, places, strict=True)
     labels = (
         f"{label}<br>{rows.score_name} {formatting.accuracy(score)} for {cost_in_words(cost, unit)}"
         for label, score, cost in zip(frame["label"], scores, costs, strict=True)
@@ -140,6 +145,9 @@ def _draw_lines(figure: go.Figure, info: ParallelInfo, drawn: Sequence[Line]) ->
                     line={"color": COLOURS[kind], "width": 2 if bold else 0.8},
                     marker={"size": 4 if bold else 2, "color": COLOURS[kind]},
                     hovertext=[text for line in mine for text in _hovers(line, len(heights), info.score_name)],
+                    customdata=[line.backbone for line in mine for _ in range(len(heights) + 1)]
+                    if mine[0].backbone
+                    else None,
                     hoverinfo="text",
                 )
 

@@ -4,14 +4,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from dashboards.theme import COLOURS, MARKERS
+from dashboards.theme import BACKBONE_MARKERS, COLOURS, MARKERS
 from harness.analysis import formatting
-from harness.analysis.rows import Rows
+from harness.analysis.rows import Rows, training_seconds
 from harness.core.strategy import Kind
 from harness.statistics.intervals import wilson_interval
 
 Unit = Literal["TFLOP", "seconds"]
-"""The unit of compute: analytic training FLOPs, or wall-clock seconds of features and training."""
+"""The unit of compute: analytic training FLOPs, or seconds of features and training, at the study's rates where it has
+them, else as measured."""
 UNITS: tuple[Unit, ...] = ("TFLOP", "seconds")
 COST_TITLES: dict[Unit, str] = {"TFLOP": "training TFLOP", "seconds": "seconds of features and training"}
 
@@ -20,7 +21,10 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A finished trial as figures show it: its strategy in words (``label``), its planned epochs, how it ended."""
+    """A finished trial as figures show it: its strategy in words (``label``), its planned epochs, how it ended.
+
+    ``backbones`` are those of its study.
+    """
 
     number: int
     kind: Kind
@@ -34,6 +38,7 @@ class Trial:
     score_name: str
     image_size: int
     backbone: str
+    backbones: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Point:
             formatting.plotly_text(trial.label),
             f"k = {trial.k}, dropout {trial.dropout:.2g}",
             f"{trial.score_name} {formatting.accuracy(self.score)}{interval}",
-            f"{formatting.tflop(self.flops)}, {formatting.seconds(self.seconds)} of features and training",
+            f"{formatting.tflop(self.flops)}, {formatting.seconds_of_training(self.seconds)} of features and training",
         ]
         if self.last and trial.status != "complete":
             lines.append(formatting.plotly_text(f"{trial.status}: {trial.reason or 'no reason recorded'}"))
@@ -77,11 +82,13 @@ class Point:
 
 def trials(rows: Rows) -> dict[int, Trial]:
     """Return the finished trials by number."""
-    n, epochs = int(rows.data["n_validation"]), int(rows.spec["budget"]["epochs"])
+    n, epochs, backbones = int(rows.data["n_validation"]), int(rows.spec["budget"]["epochs"]), rows.backbones
     columns = ["number", "strategy", "frozen", "label", "dropout", "status", "reason", "image_size", "backbone"]
     values = zip(*(rows.trials[name].tolist() for name in columns), strict=True)
     return {
-        number: Trial(number, kind, k, label, dropout, status, reason, epochs, n, rows.score_name, size, backbone)
+        number: Trial(
+            number, kind, k, label, dropout, status, reason, epochs, n, rows.score_name, size, backbone, backbones
+        )
         for number, kind, k, label, dropout, status, reason, size, backbone in values
     }
 
@@ -90,9 +97,10 @@ def points(rows: Rows) -> tuple[Point, ...]:
     """Return the checkpoints of the finished trials, in order, without those that lack a finite score or any cost."""
     of = trials(rows)
     frame = rows.checkpoints
-    usable = frame[frame[rows.score].notna() & (frame["train_flops"] > 0) & (frame["train_seconds"] > 0)]
+    frame = frame.assign(seconds=training_seconds(frame))
+    usable = frame[frame[rows.score].notna() & (frame["train_flops"] > 0) & (frame["seconds"] > 0)]
     last = ~usable["number"].duplicated(keep="last")
-    columns = ["number", "epoch", "train_flops", "train_seconds", rows.score]
+    columns = ["number", "epoch", "train_flops", "seconds", rows.score]
     values = zip(*(usable[name].tolist() for name in columns), last.tolist(), strict=True)
     return tuple(Point(of[number], *rest) for number, *rest in values)
 
@@ -113,9 +121,22 @@ def drawn_of(drawn: int, there: int, noun: str) -> str:
     return "" if drawn == there else f" Drawn: {drawn:,} of {formatting.count(there, noun)}."
 
 
-def markers(kind: Kind, statuses: Iterable[str], size: int) -> dict[str, Any]:
-    """Return the strategy's marker, hollow where a trial did not complete."""
-    symbols = [MARKERS[kind] if status == "complete" else f"{MARKERS[kind]}-open" for status in statuses]
+def filtered_by(trials: Iterable[Trial]) -> list[str] | None:
+    """Return the backbone of each point of a trace, for the page's filter; None where the study has only one."""
+    found = list(trials)
+    return [trial.backbone for trial in found] if found and len(found[0].backbones) > 1 else None
+
+
+def symbol_of(trial: Trial) -> str:
+    """Return the marker of a trial: its strategy's, or its backbone's where the study has several."""
+    if len(trial.backbones) == 1:
+        return MARKERS[trial.kind]
+    return BACKBONE_MARKERS[trial.backbones.index(trial.backbone) % len(BACKBONE_MARKERS)]
+
+
+def markers(kind: Kind, trials: Iterable[Trial], size: int) -> dict[str, Any]:
+    """Return the strategy's marker (see `symbol_of`), hollow where a trial did not complete."""
+    symbols = [symbol_of(trial) if trial.status == "complete" else f"{symbol_of(trial)}-open" for trial in trials]
     return {"symbol": symbols, "size": size, "color": COLOURS[kind], "line": {"width": 1.5, "color": COLOURS[kind]}}
 
 
@@ -126,4 +147,4 @@ def rounded(values: Iterable[float]) -> list[float]:
 
 def cost_in_words(cost: float, unit: Unit) -> str:
     """Return ``3.21 TFLOP`` or ``1 min 20 s``."""
-    return formatting.tflop(cost * 1e12) if unit == "TFLOP" else formatting.seconds(cost)
+    return formatting.tflop(cost * 1e12) if unit == "TFLOP" else formatting.seconds_of_training(cost)

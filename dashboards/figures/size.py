@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from dashboards.figures.drawing import Drawing, Numbers, View
-from dashboards.figures.points import UNITS, Point, Unit, markers, points, thinned
+from dashboards.figures.points import UNITS, Point, Unit, filtered_by, markers, points, thinned
 from dashboards.theme import COLOURS, AccuracyAxis, themed_figure
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
@@ -84,7 +84,8 @@ def _draw(figure: go.Figure, kind: Kind, trials: Sequence[Point], best: Sequence
         mode="markers",
         name=kind,
         legendgroup=kind,
-        marker=markers(kind, [p.trial.status for p in trials], 9),
+        marker=markers(kind, [p.trial for p in trials], 9),
+        customdata=filtered_by(p.trial for p in trials),
         hovertext=[p.hover for p in trials],
         hoverinfo="text",
     )

@@ -1,6 +1,6 @@
 "use strict";
 // The reader's choices. They are kept when the data are updated.
-const state = {unit: "TFLOP", hidden: new Set(), query: "", sort: "number", up: true, page: 0};
+const state = {unit: document.body.dataset.unit, hidden: new Set(), query: "", sort: "number", up: true, page: 0};
 const PER_PAGE = 50;
 const DARK = JSON.parse(document.getElementById("dark").textContent);
 const scheme = window.matchMedia("(prefers-color-scheme: dark)");
@@ -13,25 +13,35 @@ function readFigures() {
   figures = JSON.parse($("figures").textContent, scheme.matches ? (key, value) => DARK[value] ?? value : undefined);
 }
 
-const kindButtons = () => Array.from(document.querySelectorAll("button[data-kind]"));
+// Buttons that show and hide strategies and backbones; the latter only where there are several.
+const filters = () => Array.from(document.querySelectorAll("button[data-filter]"));
 
-function toggle(kind) {
-  if (!state.hidden.delete(kind)) state.hidden.add(kind);
+function toggle(value) {
+  if (!state.hidden.delete(value)) state.hidden.add(value);
   filtered();
 }
 
-function only(kind) {
-  const others = kindButtons().map(button => button.dataset.kind).filter(other => other !== kind);
-  const alone = others.every(other => state.hidden.has(other)) && !state.hidden.has(kind);
-  state.hidden = new Set(alone ? [] : others);
+function only(value) {
+  const group = filters().find(button => button.dataset.filter === value).parentElement;
+  const others = filters().filter(button => group.contains(button)).map(button => button.dataset.filter).filter(other => other !== value);
+  const alone = others.every(other => state.hidden.has(other)) && !state.hidden.has(value);
+  state.hidden.delete(value);
+  for (const other of others) if (alone) state.hidden.delete(other); else state.hidden.add(other);
   filtered();
 }
 
 function filtered() {
-  for (const button of kindButtons()) button.setAttribute("aria-pressed", String(!state.hidden.has(button.dataset.kind)));
+  for (const button of filters()) button.setAttribute("aria-pressed", String(!state.hidden.has(button.dataset.filter)));
   state.page = 0;
   drawAll();
   showTrials();
+}
+
+// Leave out the points of hidden backbones: customdata has the backbone of each.
+function dropHidden(trace) {
+  const kept = trace.customdata.map(backbone => !state.hidden.has(backbone));
+  for (const [owner, key] of [[trace, "x"], [trace, "y"], [trace, "hovertext"], [trace, "customdata"], [trace.marker, "symbol"]])
+    if (owner[key] instanceof Array) owner[key] = owner[key].filter((_, i) => kept[i]);
 }
 
 function draw(id) {
@@ -40,14 +50,17 @@ function draw(id) {
   if (!view) return;
   // A copy each time: Plotly changes its arguments.
   const {data, layout} = structuredClone(view);
-  for (const trace of data) if (state.hidden.has(trace.legendgroup)) trace.visible = "legendonly";
+  for (const trace of data) {
+    if (state.hidden.has(trace.legendgroup)) trace.visible = "legendonly";
+    if (trace.customdata) dropHidden(trace);
+  }
   layout.uirevision = state.unit;  // zoom stays while data come in
   const first = !plot.data;
   Plotly.react(plot, data, layout, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]});
   if (!first) return;
-  const kind = event => { const group = event.data[event.curveNumber].legendgroup; return kindButtons().some(button => button.dataset.kind === group) && group; };
-  plot.on("plotly_legendclick", event => { if (kind(event)) { toggle(kind(event)); return false; } });
-  plot.on("plotly_legenddoubleclick", event => { if (kind(event)) { only(kind(event)); return false; } });
+  const value = event => { const group = event.data[event.curveNumber].legendgroup; return filters().some(button => button.dataset.filter === group) && group; };
+  plot.on("plotly_legendclick", event => { if (value(event)) { toggle(value(event)); return false; } });
+  plot.on("plotly_legenddoubleclick", event => { if (value(event)) { only(value(event)); return false; } });
 }
 
 // One figure in each task, those in the window first: the page stays responsive while the rest are drawn.
@@ -110,11 +123,11 @@ function readTrials() {
 
 function selectTrials() {
   const wanted = state.query.toLowerCase().split(/\s+/).filter(Boolean);
-  const kinds = trials.values[trials.at("strategy")], keys = trials.values[trials.at(state.sort)];
+  const kinds = trials.values[trials.at("strategy")], backbones = trials.values[trials.at("backbone")], keys = trials.values[trials.at(state.sort)];
   const rows = [];
   if (wanted.length) trials.texts ??= Array.from({length: trials.count}, (_, row) => trials.text(row));  // for the first search
   for (let row = 0; row < trials.count; row++)
-    if (!state.hidden.has(kinds[row]) && wanted.every(word => trials.texts[row].includes(word))) rows.push(row);
+    if (!state.hidden.has(kinds[row]) && !state.hidden.has(backbones[row]) && wanted.every(word => trials.texts[row].includes(word))) rows.push(row);
   const sign = state.up ? 1 : -1;
   const missing = value => value === null || value === "";
   rows.sort((a, b) => {
@@ -154,7 +167,7 @@ function showTrials() {
     if (cell.dataset.name === state.sort) cell.setAttribute("aria-sort", state.up ? "ascending" : "descending");
     else cell.removeAttribute("aria-sort");
   }
-  const colours = Object.fromEntries(kindButtons().map(button => [button.dataset.kind, button.dataset.colour]));
+  const colours = Object.fromEntries(filters().map(button => [button.dataset.filter, button.dataset.colour]));
   const body = document.createElement("tbody");
   for (const row of shown.slice(state.page * PER_PAGE, (state.page + 1) * PER_PAGE)) {
     const line = body.insertRow();
@@ -227,7 +240,7 @@ function readAll() {
   showTrials();
 }
 
-for (const button of kindButtons()) button.addEventListener("click", () => toggle(button.dataset.kind));
+for (const button of filters()) button.addEventListener("click", () => toggle(button.dataset.filter));
 for (const button of document.querySelectorAll("button[data-unit]")) button.addEventListener("click", () => {
   state.unit = document.body.dataset.unit = button.dataset.unit;
   for (const other of document.querySelectorAll("button[data-unit]")) other.setAttribute("aria-pressed", String(other === button));

@@ -16,19 +16,20 @@ from harness.statistics.intervals import gap, wilson_interval
 
 @dataclass(frozen=True)
 class Confirmed:
-    """The results of a candidate: ``val_accuracy`` and ``search_flops`` are from the search, the rest from its seeds.
+    """The results of a candidate: ``val_accuracy`` and ``search_cost`` are from the search, the rest from its seeds.
 
     ``test`` is None where a seed has no accuracy; ``trouble`` then says why. ``test_score``, in the study's metric,
-    FLOPs and seconds of training are means over the seeds. The differences are those to the advice and to the best
-    baseline, None where there is nothing to compare with.
+    ``cost``, in its measure, FLOPs and measured seconds of training are means over the seeds. The differences are those
+    to the advice and to the best baseline, None where there is nothing to compare with.
     """
 
     candidate: Candidate
     val_accuracy: float
-    search_flops: float
+    search_cost: float
     test: Estimate | None
     trouble: str
     test_score: float
+    cost: float
     train_flops: float
     seconds: float
     against_advice: Difference | None = None
@@ -154,10 +155,11 @@ def _confirmed(
     return Confirmed(
         candidate=candidate,
         val_accuracy=float(searched["val_accuracy"].iloc[0]) if len(searched) else math.nan,
-        search_flops=float(searched["train_flops"].iloc[0]) if len(searched) else math.nan,
+        search_cost=float(searched[rows.cost.spent].iloc[0]) if len(searched) else math.nan,
         test=None if correct is None else estimate(correct),
         trouble=trouble,
         test_score=float(measured[f"test_{rows.metric}"].mean()),
+        cost=float(measured[rows.cost.spent].mean()),
         train_flops=float(measured["train_flops"].mean()),
         seconds=float(measured[["seconds_features", "seconds_train"]].sum(axis=1).mean()),
         against_advice=against_advice,

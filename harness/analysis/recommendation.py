@@ -22,12 +22,12 @@ BASELINE_WORDS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """The best for another budget: the study's ``score``, on the validation set, for ``flops``.
+    """The best for another budget: the study's ``score``, on the validation set, for ``cost``, in its measure.
 
     It was measured by ``trial``, or is a forecast where that is None.
     """
 
-    flops: float
+    cost: float
     score: float
     trial: int | None
 
@@ -78,7 +78,7 @@ def _use(rows: Rows, found: Confirmation, better: bool) -> str:
         return f"Use {name}: {measured}."
     known = BASELINE_WORDS.get(baseline.candidate.name, baseline.candidate.name)
     difference = versus(pick.against_baseline)
-    its = f"{interval(baseline)}, {formatting.tflop(baseline.train_flops)}"
+    its = f"{interval(baseline)}, {rows.cost.in_words(baseline.cost)}"
     if better:
         return f"Use {name}: {measured}. Compared with the best baseline, {known} ({its}): {difference}."
     return f"Use {known} ({its}): the search's pick is no better. {name}: {measured}, {difference}."
@@ -92,7 +92,7 @@ def _against_advice(found: Confirmation) -> list[str]:
         return ["This is what the advice says."]
     if advice.test is None or pick.against_advice is None:
         return [f"The advice ({advice.label}) {advice.trouble or 'cannot be compared'}."]
-    ratio = pick.train_flops / advice.train_flops
+    ratio = pick.cost / advice.cost
     return [
         f"Compared with the advice ({advice.label}, {interval(advice)}): {versus(pick.against_advice)}, for "
         f"{formatting.percent(ratio) + ' of' if ratio < 1 else f'{formatting.number(ratio)} times'} its compute."
@@ -103,7 +103,7 @@ def _cheaper(found: Confirmation) -> list[str]:
     cheaper = [c for c in found.finalists[1:] if c.test is not None]
     text = "; ".join(
         f"{c.label} ({c.candidate.name}) {interval(c)} for "
-        f"{formatting.percent(c.train_flops / found.pick.train_flops)} of the compute"
+        f"{formatting.percent(c.cost / found.pick.cost)} of the compute"
         for c in cheaper
     )
     return [f"Cheaper finalists: {text}."] if text else []
@@ -137,12 +137,12 @@ def _budgets(rows: Rows, half: Budget | None, double: Budget | None) -> list[str
     if half is not None:
         parts.append(
             f"half the compute gave a {rows.score_name} of {formatting.accuracy(half.score)} at best "
-            f"(trial {half.trial}, {formatting.tflop(half.flops)})"
+            f"(trial {half.trial}, {rows.cost.in_words(half.cost)})"
         )
     if double is not None and double.trial is not None:
         parts.append(
             f"of the trials that cost more, up to double, the best reached {formatting.accuracy(double.score)} "
-            f"(trial {double.trial}, {formatting.tflop(double.flops)})"
+            f"(trial {double.trial}, {rows.cost.in_words(double.cost)})"
         )
     elif double is not None:
         parts.append(
@@ -179,8 +179,8 @@ def _range(low: float, high: float) -> str:
 
 def _half(rows: Rows, pick: Confirmed) -> Budget | None:
     """Return the best of all checkpoints within half the compute that the pick took in the search."""
-    within = rows.checkpoints[rows.checkpoints["train_flops"] <= pick.search_flops / 2]
-    return _best(within.dropna(subset=rows.score), rows.score)
+    within = rows.checkpoints[rows.checkpoints[rows.cost.spent] <= pick.search_cost / 2]
+    return _best(rows, within.dropna(subset=rows.score))
 
 
 def _double(rows: Rows, pick: Confirmed) -> Budget | None:
@@ -189,21 +189,19 @@ def _double(rows: Rows, pick: Confirmed) -> Budget | None:
     Where the search had none, forecast it: the error falls again by the factor by which it fell from half the compute
     to this (a power law, as in Hestness et al. 2017).
     """
-    trials = rows.trials[rows.trials["status"] == "complete"]
-    more_expensive = trials[
-        (trials["train_flops"] > pick.search_flops) & (trials["train_flops"] <= 2 * pick.search_flops)
-    ]
+    trials, cost = rows.trials[rows.trials["status"] == "complete"], pick.search_cost
+    more_expensive = trials[(trials[rows.cost.spent] > cost) & (trials[rows.cost.spent] <= 2 * cost)]
     if len(more_expensive):
-        return _best(more_expensive, rows.score)
-    costs, scores = rows.checkpoints["train_flops"].tolist(), rows.checkpoints[rows.score].tolist()
-    before, now = (best_at(costs, scores, flops) for flops in (pick.search_flops / 2, pick.search_flops))
+        return _best(rows, more_expensive)
+    costs, scores = rows.checkpoints[rows.cost.spent].tolist(), rows.checkpoints[rows.score].tolist()
+    before, now = (best_at(costs, scores, within) for within in (cost / 2, cost))
     if not 0 <= before < 1:
         return None
-    return Budget(2 * pick.search_flops, 1 - (1 - now) ** 2 / (1 - before), None)
+    return Budget(2 * cost, 1 - (1 - now) ** 2 / (1 - before), None)
 
 
-def _best(frame: pd.DataFrame, score: str) -> Budget | None:
+def _best(rows: Rows, frame: pd.DataFrame) -> Budget | None:
     if frame.empty:
         return None
-    best = frame.sort_values([score, "train_flops"], ascending=[False, True]).iloc[0]
-    return Budget(float(best["train_flops"]), float(best[score]), int(best["number"]))
+    best = frame.sort_values([rows.score, rows.cost.spent], ascending=[False, True]).iloc[0]
+    return Budget(float(best[rows.cost.spent]), float(best[rows.score]), int(best["number"]))

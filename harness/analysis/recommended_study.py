@@ -5,6 +5,7 @@ from typing import Any
 
 from harness.analysis.recommendation import Recommendation
 from harness.analysis.rows import Rows
+from harness.core.cost import FLOPS
 
 
 def recommended_study(rows: Rows, advised: Recommendation) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def recommended_study(rows: Rows, advised: Recommendation) -> dict[str, Any]:
         "train_images": advised.confirmed.n_train,
         "train_tflop": pick.train_flops / 1e12,
         "train_seconds": pick.seconds,
+        **({} if rows.cost is FLOPS else {"rated_seconds": pick.cost}),
         "better_than_best_baseline": advised.better_than_baseline,
     }
     if pick.test is not None:
@@ -36,7 +38,8 @@ def recommended_study(rows: Rows, advised: Recommendation) -> dict[str, Any]:
     for name, budget in (("half_budget", advised.half), ("double_budget", advised.double)):
         if budget is not None:
             kind = "forecast" if budget.trial is None else "measured"
-            figures[name] = {"tflop": budget.flops / 1e12, rows.score: budget.score, "by": kind}
+            cost = {"tflop": budget.cost / 1e12} if rows.cost is FLOPS else {"rated_seconds": budget.cost}
+            figures[name] = {**cost, rows.score: budget.score, "by": kind}
     return rows.spec | {
         "name": f"{rows.name[:180]}-recommended",
         "description": f"what the search {rows.name} recommends",

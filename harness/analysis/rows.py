@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.verdicts import Found
+from harness.core.cost import FLOPS, CostMeasure
 from harness.core.results import METRIC_NAMES, Candidate, Metric
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import Strategy
@@ -61,8 +62,8 @@ class Outcome:
             boundaries.large_at,
             boundaries.similar_below,
             study.advice["scenario"],
-            _best(trials, score),
-            _best(trials[trials["origin"] == "advice"], score),
+            _best(trials, score, study.cost),
+            _best(trials[trials["origin"] == "advice"], score, study.cost),
             score,
         )
 
@@ -71,11 +72,11 @@ class Outcome:
 class Rows:
     """One study as stored.
 
-    ``spec``, ``data``, ``advice`` and ``metric`` are as in ``StudyRow``. ``trials`` are the finished ones, with
-    ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
-    ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` the results of
-    the small searches of an atlas in it. ``openings`` are all openings of the held-out test set; ``candidates`` and
-    ``confirmations`` are those of the last finished one.
+    ``spec``, ``data``, ``advice``, ``metric`` and ``cost`` are as in ``StudyRow``. ``trials`` are the finished ones,
+    with ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not
+    TFLOP. ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` the
+    results of the small searches of an atlas in it. ``openings`` are all openings of the held-out test set;
+    ``candidates`` and ``confirmations`` are those of the last finished one.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Rows:
     data: dict[str, Any]
     advice: dict[str, Any]
     metric: Metric
+    cost: CostMeasure
     trials: pd.DataFrame
     checkpoints: pd.DataFrame
     baselines: pd.DataFrame
@@ -114,6 +116,7 @@ class Rows:
             study.data,
             study.advice,
             study.metric,
+            study.cost,
             trials.assign(label=[Strategy.from_row(row).label() for row in trials.to_dict("records")]),
             checkpoints[checkpoints["number"].isin(trials["number"])],
             store.baselines.frame(study_name),
@@ -136,6 +139,25 @@ class Rows:
         return f"validation {METRIC_NAMES[self.metric]}"
 
     @property
+    def cost_in_words(self) -> str:
+        """What the study trades its score against, in a sentence."""
+        if self.cost is FLOPS:
+            return "Compute is the floating-point operations of training."
+        rates = self.data.get("rates")
+        if rates is None:
+            return "Compute is seconds of training at rates of this machine that have not been measured yet."
+        backbones = " and ".join(rates["backbones"])
+        return (
+            f"Compute is seconds of training, predicted from how fast {rates['device']} ran {backbones} in "
+            f"{rates['precision']} when the study began: FLOPs do not compare different networks."
+        )
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The names of the backbones that were searched."""
+        return tuple(b if isinstance(b, str) else b["name"] for b in self.spec["search"]["backbones"])
+
+    @property
     def sizes(self) -> str:
         """The image sizes that were searched, in words: ``64 px``, ``64 to 224 px``."""
         declared = self.spec["search"]["image_size"]
@@ -144,11 +166,11 @@ class Rows:
 
     def best(self) -> dict[str, Any] | None:
         """Return the trial with the highest score, the cheapest of equals; None where no trial has one."""
-        return _best(self.trials, self.score)
+        return _best(self.trials, self.score, self.cost)
 
     def best_baseline(self) -> dict[str, Any] | None:
         """Return the baseline with the highest score, if any has one."""
-        return _best(self.baselines, self.score)
+        return _best(self.baselines, self.score, self.cost)
 
     def trial_of(self, origin: str) -> dict[str, Any] | None:
         """Return the finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
@@ -196,9 +218,20 @@ def stopped(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["status"].isin(["pruned", "over_budget"])]
 
 
-def _best(frame: pd.DataFrame, score: str) -> dict[str, Any] | None:
+def training_seconds(frame: pd.DataFrame) -> pd.Series:
+    """Return the seconds of features and training of each row: at the study's rates where it has them, else measured.
+
+    ``frame`` are trials, checkpoints, baselines or confirmations.
+    """
+    measured = (
+        frame["train_seconds"] if "train_seconds" in frame else frame["seconds_features"] + frame["seconds_train"]
+    )
+    return frame["rated_seconds"].fillna(measured)
+
+
+def _best(frame: pd.DataFrame, score: str, cost: CostMeasure) -> dict[str, Any] | None:
     scored = frame.dropna(subset=score)
-    return _first(scored.sort_values([score, "train_flops"], ascending=[False, True]))
+    return _first(scored.sort_values([score, cost.spent], ascending=[False, True]))
 
 
 def _first(frame: pd.DataFrame) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
         Fact(f"Best {rows.score_name}", formatting.accuracy(best[rows.score]), f"trial {best['number']}"),
         Fact(
             "Its training cost",
-            formatting.tflop(best["train_flops"]),
+            rows.cost.in_words(best[rows.cost.spent]),
             f"{formatting.seconds(best['seconds_total'])} in all",
         ),
     ]
@@ -107,11 +107,11 @@ def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:
 
 def _cheaper(rows: Rows, best: dict[str, Any]) -> list[str]:
     scored = rows.trials.dropna(subset=rows.score).reset_index(drop=True)
-    on_front = scored.iloc[front(scored["train_flops"].tolist(), scored[rows.score].tolist())]
+    on_front = scored.iloc[front(scored[rows.cost.spent].tolist(), scored[rows.score].tolist())]
     cheapest = on_front[on_front[rows.score] >= best[rows.score] - NEARLY].iloc[0]
     if cheapest["number"] == best["number"]:
         return []
-    share = cheapest["train_flops"] / best["train_flops"]
+    share = cheapest[rows.cost.spent] / best[rows.cost.spent]
     return [
         f"Nearly as good for less: {cheapest['label']} (trial {cheapest['number']}) reached "
         f"{_reached(rows, cheapest)}, {formatting.percent(share)} of the compute."
@@ -129,7 +129,7 @@ def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
         return f"{advice} did best: no trial of the search beat it."
     gain = best[rows.score] - trial[rows.score]
     found = f"{formatting.points(gain)} more{_interval(rows, best, trial)}" if gain else "the same"
-    ratio = best["train_flops"] / trial["train_flops"]
+    ratio = best[rows.cost.spent] / trial[rows.cost.spent]
     compute = f"{formatting.percent(ratio)} of" if ratio < 1 else f"{formatting.number(ratio)} times"
     return f"{advice} reached {_reached(rows, trial)}: the search found {found} for {compute} its compute."
 
@@ -175,9 +175,9 @@ def _how_many(rows: Rows) -> str:
         return "No trial has ended."
     counts = trials["status"].value_counts()
     split = ", ".join(f"{counts[status]:,} {_spaced(status)}" for status in STATUSES if status in counts)
-    saved = stopped(trials)["saved_flops"].sum()
-    early = f"; stopping early saved {formatting.tflop(saved)}" if saved else ""
-    spent = formatting.tflop(trials["train_flops"].sum())
+    saved = stopped(trials)[rows.cost.saved].sum()
+    early = f"; stopping early saved {rows.cost.in_words(saved)}" if saved else ""
+    spent = rows.cost.in_words(trials[rows.cost.spent].sum())
     return f"{formatting.count(len(trials), 'trial')} ended ({split}) for {spent} of training{early}."
 
 
@@ -189,12 +189,12 @@ def _reasons(rows: Rows) -> list[str]:
 
 
 def _reached(rows: Rows, row: Any) -> str:
-    return f"{formatting.accuracy(row[rows.score])} for {formatting.tflop(row['train_flops'])}"
+    return f"{formatting.accuracy(row[rows.score])} for {rows.cost.in_words(row[rows.cost.spent])}"
 
 
 def _cost_or_status(rows: Rows, trial: dict[str, Any]) -> str:
     if not math.isnan(trial[rows.score]):
-        return formatting.tflop(trial["train_flops"])
+        return rows.cost.in_words(trial[rows.cost.spent])
     return f"ended as {_spaced(trial['status'])}" + (f" ({trial['reason']})" if trial["reason"] else "")
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from harness.core.cost import CostMeasure
 from harness.core.errors import SpecError
 from harness.core.results import Candidate, Metric
 from harness.core.strategy import Strategy
@@ -15,11 +16,16 @@ SPECIAL = ("advice", "recipe_extractor", "recipe_partial")
 
 
 def candidates(
-    trials: pd.DataFrame, baselines: pd.DataFrame, metric: Metric, n_validation: int, finalists: int
+    trials: pd.DataFrame,
+    baselines: pd.DataFrame,
+    metric: Metric,
+    cost: CostMeasure,
+    n_validation: int,
+    finalists: int,
 ) -> list[Candidate]:
     """Return the finalists, the best first, then the advice, the article's recipes and every baseline of the search.
 
-    Finalists are complete trials on the front of validation ``metric`` and compute: the best one, and the next ones
+    Finalists are complete trials on the front of validation ``metric`` and ``cost``: the best one, and the next ones
     whose score lies in its 95 % interval on ``n_validation`` images, ``finalists`` in all at most. A strategy that has
     several of these roles is listed once, with all of them.
 
@@ -30,7 +36,7 @@ def candidates(
     complete = trials[trials["status"] == "complete"].dropna(subset=score)
     if complete.empty:
         raise SpecError("no trial of the study is complete: there is nothing to confirm, run more trials first")
-    best_first = complete.iloc[front(complete["train_flops"].tolist(), complete[score].tolist())[::-1]]
+    best_first = complete.iloc[front(complete[cost.spent].tolist(), complete[score].tolist())[::-1]]
     best = best_first[score].iloc[0]
     least, _ = wilson_interval(round(best * n_validation), n_validation)
     chosen = best_first[best_first[score] >= least][:finalists]

@@ -31,7 +31,7 @@ from harness.storage.store import Store
 from harness.training.baselines import run_baseline
 from harness.training.problem import Problem, on_each_backbone
 from harness.training.trial import run_trial
-from harness.workers.work import check_same_images, recorded_session
+from harness.workers.work import check_same_images, recorded_session, with_rates
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,8 @@ def _measure(
     note: Callable[[str], None],
 ) -> None:
     opening = _open(request, store, spec, split, session)
-    problems = on_each_backbone(*_retraining(spec, split), weights, user_cache() / "features")
+    retrained = on_each_backbone(*_retraining(spec, split), weights, user_cache() / "features")
+    problems = with_rates(store, retrained)
     first, *_ = problems.values()
     for candidate in opening.candidates:
         for seed in opening.seeds:
@@ -181,6 +182,7 @@ def _open(request: Request, store: Store, spec: StudySpec, split: Split, session
         store.trials.frame(spec.name),
         store.baselines.frame(spec.name),
         spec.metric,
+        spec.search.cost_measure,
         len(split.validation),
         request.finalists,
     )

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from harness.core.cost import Spent
 from harness.core.strategy import Strategy
 
 Status = Literal["complete", "pruned", "over_budget", "diverged", "out_of_memory", "failed"]
@@ -48,8 +49,8 @@ class Seconds:
 class Checkpoint:
     """One point of a learning curve: the validation scores after ``epoch`` epochs (1, 2, …).
 
-    ``train_flops`` and ``train_seconds`` are cumulative and include the frozen layers. A score is NaN if it was not
-    recorded when the trial ran.
+    ``train_flops``, ``train_seconds`` (measured) and ``rated_seconds`` (at the study's rates, NaN where it has none)
+    are cumulative and include the frozen layers. A score is NaN if it was not recorded when the trial ran.
     """
 
     epoch: int
@@ -60,6 +61,7 @@ class Checkpoint:
     val_accuracy: float
     val_balanced_accuracy: float = math.nan
     val_macro_f1: float = math.nan
+    rated_seconds: float = math.nan
 
     def score(self, metric: Metric) -> float:
         """Return the validation score by ``metric``."""
@@ -75,6 +77,8 @@ class TrialResult:
         status: Why it ended.
         train_flops: FLOPs that were spent (1 multiply-add = 2 FLOPs).
         planned_flops: FLOPs of the whole budget of epochs.
+        rated_seconds: Seconds of training at the study's rates, NaN where it has none: not what was measured.
+        planned_seconds: The same of the whole budget of epochs.
         val_accuracy: The last checkpoint's, on the validation set (never the test set), as all ``val_`` figures; None
             without a checkpoint.
         features_cached: Whether the activations were in the cache.
@@ -96,6 +100,20 @@ class TrialResult:
     val_balanced_accuracy: float | None = None
     val_macro_f1: float | None = None
     correct: tuple[bool, ...] = field(default=(), repr=False)
+    rated_seconds: float = math.nan
+    planned_seconds: float = math.nan
+
+    @classmethod
+    def not_run(cls, status: Status, reason: str, planned: Spent) -> "TrialResult":
+        """Return the result of a trial that would have cost what is ``planned`` and did not begin."""
+        return cls(
+            status,
+            train_flops=0.0,
+            planned_flops=planned.train_flops,
+            reason=reason,
+            rated_seconds=0.0 * planned.rated_seconds,  # NaN without rates
+            planned_seconds=planned.rated_seconds,
+        )
 
     def score(self, metric: Metric) -> float | None:
         """Return the validation score by ``metric``."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from harness.core.backbone import BackboneSpec, Declared
+from harness.core.cost import COSTS, CostMeasure, CostName
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, VGG16, Kind, OptimizerName, Pooling
 from harness.core.toml_files import shipped
 
@@ -16,6 +17,10 @@ ADVICE_SIZE = 224
 _BASELINE_SIZE = 64
 
 
+def _default_cost(declared: dict[str, Any]) -> CostName:
+    return "seconds" if len(declared.get("backbones", ())) > 1 else "flops"
+
+
 class SearchSpace(Declared):
     """What the sampler may choose. Ranges include both ends.
 
@@ -23,6 +28,9 @@ class SearchSpace(Declared):
         backbones: The pretrained networks, by name or by the path of a TOML file.
         image_size: Sides in pixels of the square images that the network is given, ascending; also above the images'
             own size. One number is a list of one.
+        cost: What accuracy is traded against: ``flops`` of training, the default with one backbone, or ``seconds`` of
+            training at rates that are measured when the study begins, the default with several. FLOPs do not compare
+            different networks.
         strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
         minimum_share: Share of all trials that each strategy gets before the sampler is free.
         learning_rate: The range for each strategy.
@@ -32,6 +40,7 @@ class SearchSpace(Declared):
 
     backbones: Annotated[tuple[BackboneSpec, ...], Field(min_length=1)] = (BackboneSpec.load(VGG16),)
     image_size: Annotated[tuple[int, ...], Field(min_length=1)] = (ADVICE_SIZE,)
+    cost: CostName = Field(default_factory=_default_cost)
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     frozen: tuple[int, int] = (1, N_CONVS - 1)
@@ -59,6 +68,11 @@ class SearchSpace(Declared):
     def advice_backbone(self) -> BackboneSpec:
         """Return the backbone with which the article's advice is tried: VGG16, or else the first one."""
         return next((backbone for backbone in self.backbones if backbone.name == VGG16), self.backbones[0])
+
+    @property
+    def cost_measure(self) -> CostMeasure:
+        """Return what accuracy is traded against."""
+        return COSTS[self.cost]
 
     def backbone(self, name: str) -> BackboneSpec:
         """Return the backbone of that name, which is one of the study's."""

@@ -72,7 +72,7 @@ class Winner:
         score = f"val_{study.metric}"
         if number is None:
             complete = trials[trials["status"] == "complete"].dropna(subset=score)
-            chosen = complete.sort_values([score, "train_flops"], ascending=[False, True])
+            chosen = complete.sort_values([score, study.cost.spent], ascending=[False, True])
         else:
             chosen = trials[trials["number"] == number]
         if chosen.empty:

@@ -23,17 +23,17 @@ class Judge:
 
     def __init__(self, store: Store, problem: Problem, number: int, strategy: Strategy) -> None:
         """Read the curves of the study's other trials; ``strategy`` is that of the trial ``number``."""
-        spec, cost = problem.spec, problem.cost(strategy)
+        spec, cost = problem.spec, problem.spec.search.cost_measure
         self._spared = not spec.pruning.enabled or strategy in advised(spec.search, spec.search.advice_size).values()
         self._head_epochs = strategy.head_epochs
         epochs = spec.budget.epochs
-        self._flops = [cost.at(len(problem.split.train), epoch) for epoch in range(1, epochs + 1)]
-        self._rules = Rules(epochs - self._head_epochs, problem.split.n_classes, spec.metric, spec.pruning.margin)
+        self._costs = [cost.of(problem.spent(strategy, epoch)) for epoch in range(1, epochs + 1)]
+        self._rules = Rules(epochs - self._head_epochs, problem.split.n_classes, spec.metric, spec.pruning.margin, cost)
         if self._spared:
             return
         curves = store.trials.checkpoints(spec.name)
         curves = curves[curves["number"] != number]
-        columns = (curves[name].to_numpy() for name in ("epoch", "train_flops", f"val_{spec.metric}"))
+        columns = (curves[name].to_numpy() for name in ("epoch", cost.spent, f"val_{spec.metric}"))
         self._others = OtherCheckpoints(*columns)
         self._front = self._others.front()
         ended = store.trials.ended(spec.name, strategy.head_epochs)
@@ -47,4 +47,4 @@ class Judge:
         if self._spared or len(curve) <= self._head_epochs or leads(curve, self._others, self._rules):
             return None
         last_phase = curve[self._head_epochs :]
-        return should_stop(last_phase, self._flops[len(curve) :], self._front, self._history, self._rules)
+        return should_stop(last_phase, self._costs[len(curve) :], self._front, self._history, self._rules)

@@ -23,13 +23,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
 
 
 def open_study(store: Store, name: str) -> optuna.Study:
-    """Open the Optuna study of that name, or create it: the study's metric is maximized, training FLOPs minimized."""
+    """Open the Optuna study of that name, or create it: the study's metric is maximized, its compute minimized."""
     row = store.studies.get(name)
     study = optuna.create_study(
         storage=PlannedStorage(store, name), study_name=name, directions=["maximize", "minimize"], load_if_exists=True
     )
     with experimental():
-        study.set_metric_names([f"val_{row.metric}", "train_flops"])
+        study.set_metric_names([f"val_{row.metric}", row.cost.spent])
     return study
 
 
@@ -58,7 +58,7 @@ def recover(study: optuna.Study, store: Store, watch: Watch) -> int:
         for trial in unfinished:
             if (row := rows.get(trial.number)) is not None:
                 score = row[f"val_{begun.metric}"]
-                close_trial(study, trial.number, row["status"], row["reason"], score, row["train_flops"])
+                close_trial(study, trial.number, row["status"], row["reason"], score, row[begun.cost.spent])
     return len(taken)
 
 
@@ -72,7 +72,7 @@ def set_state(study: optuna.Study, number: int, state: TrialState) -> int:
 
 
 def close_trial(
-    study: optuna.Study, number: int, status: Status, reason: str, score: float | None, train_flops: float
+    study: optuna.Study, number: int, status: Status, reason: str, score: float | None, cost: float
 ) -> None:
     """Finish the trial in Optuna. A trial that was stopped early is PRUNED there, so that it has no values to compare.
 
@@ -87,7 +87,7 @@ def close_trial(
             optuna.Trial(study, trial_id).set_constraint("budget", 1.0)  # more than 0: the sampler looks elsewhere
         if status == "complete":
             assert score is not None
-            study.tell(number, [score, train_flops], skip_if_finished=True)
+            study.tell(number, [score, cost], skip_if_finished=True)
         else:
             state = TrialState.FAIL if status in ("failed", "out_of_memory") else TrialState.PRUNED
             study.tell(number, state=state, skip_if_finished=True)

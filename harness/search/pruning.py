@@ -13,6 +13,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.cost import FLOPS, CostMeasure
 from harness.core.results import METRIC_NAMES, Checkpoint, Metric
 from harness.statistics.pareto import best_at, front
 
@@ -31,13 +32,14 @@ that gives every image the same class has that balanced accuracy, and no more ma
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the trials of a study are judged by: ``epochs`` of a whole trial, number of classes, metric, and the
-    ``margin`` (in the metric) by which a forecast may stay under the front."""
+    """What the trials of a study are judged by: ``epochs`` of a whole trial, number of classes, metric, the ``margin``
+    (in the metric) by which a forecast may stay under the front, and the measure of compute."""
 
     epochs: int
     n_classes: int
     metric: Metric = "accuracy"
     margin: float = 0.0
+    cost: CostMeasure = FLOPS
 
     @property
     def chance_error(self) -> float:
@@ -47,7 +49,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class OtherCheckpoints:
-    """The checkpoints of a study's other trials: arrays (n,) of epochs, costs (FLOPs) and scores."""
+    """The checkpoints of a study's other trials: arrays (n,) of epochs, costs and scores."""
 
     epochs: NDArray[np.int64]
     costs: NDArray[np.float64]
@@ -139,36 +141,36 @@ def leads(curve: Sequence[Checkpoint], others: OtherCheckpoints, rules: Rules) -
     finished, and cheap ones say little of what a slow start can lead to. docs/notes/pruning.md has what this costs.
     """
     last = curve[-1]
-    score, flops = last.score(rules.metric), last.train_flops
-    alike = (others.epochs == last.epoch) & (others.costs >= flops / 2) & (others.costs <= 2 * flops)
+    score, cost = last.score(rules.metric), rules.cost.of(last)
+    alike = (others.epochs == last.epoch) & (others.costs >= cost / 2) & (others.costs <= 2 * cost)
     return bool(1 - score < rules.chance_error and not np.any(others.scores[alike] >= score))
 
 
 def should_stop(
     curve: Sequence[Checkpoint],
-    future_flops: Sequence[float],
+    future_costs: Sequence[float],
     others: OtherCheckpoints,
     history: Sequence[Sequence[Checkpoint]],
     rules: Rules,
 ) -> str | None:
     """Return a reason in words to stop the trial with this ``curve`` (one checkpoint at least), or None to go on.
 
-    A trial stops when after none of its remaining epochs, which bring its compute to ``future_flops``, the forecast
+    A trial stops when after none of its remaining epochs, which bring its compute to ``future_costs``, the forecast
     plus the margin exceeds what the ``others`` reach for as much. It goes on after its last epoch, and where no other
     trial is as cheap.
     """
     bounds = upper_bounds(curve, history, rules)
-    rivals = [best_at(others.costs, others.scores, flops) for flops in future_flops]
+    rivals = [best_at(others.costs, others.scores, cost) for cost in future_costs]
     chances = [
-        (bound - rival, bound, rival, flops) for bound, rival, flops in zip(bounds, rivals, future_flops, strict=True)
+        (bound - rival, bound, rival, cost) for bound, rival, cost in zip(bounds, rivals, future_costs, strict=True)
     ]
     if not chances or any(bound + rules.margin > rival for _, bound, rival, _ in chances):
         return None
-    _, bound, rival, flops = max(chances)
-    score, flops_so_far = curve[-1].score(rules.metric), curve[-1].train_flops
+    _, bound, rival, cost = max(chances)
+    score, so_far = curve[-1].score(rules.metric), rules.cost.of(curve[-1])
     return (
-        f"{METRIC_NAMES[rules.metric]} {score:.3f} at {flops_so_far / 1e12:.3g} TFLOP; "
-        f"even the optimistic forecast of {bound:.3f} at {flops / 1e12:.3g} TFLOP stays under the front's {rival:.3f}"
+        f"{METRIC_NAMES[rules.metric]} {score:.3f} at {rules.cost.in_words(so_far)}; even the optimistic forecast of "
+        f"{bound:.3f} at {rules.cost.in_words(cost)} stays under the front's {rival:.3f}"
     )
 
 

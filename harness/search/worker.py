@@ -15,7 +15,7 @@ from harness.core.strategy import Strategy
 from harness.search.judge import Judge
 from harness.search.optuna_study import close_trial, finished, recover, set_state
 from harness.search.planned import PlannedStorage
-from harness.search.runtime import RECENT, Forecast, Setting
+from harness.search.runtime import RECENT, Forecast
 from harness.search.sampler import sampler, trial_seed
 from harness.search.space import suggest
 from harness.storage.database import retry_while_unavailable
@@ -57,7 +57,7 @@ class Worker:
         self._study = study
         self._store = store
         self._problems = problems
-        self._spec, self._split = next((problem.spec, problem.split) for problem in problems.values())
+        self._spec = next(problem.spec for problem in problems.values())
         self._session = session
         self._advance = advance
         self._limit = limit
@@ -124,15 +124,15 @@ class Worker:
         if predicted is not None and self._limit.left < predicted <= LARGEST_SHARE * limit:
             return None
         problem = self._problems[strategy.backbone]
-        planned = problem.cost(strategy).at(len(self._split.train), self._spec.budget.epochs)
+        planned = problem.spent(strategy, self._spec.budget.epochs)
         if ticket.retries > MAX_RETRIES:
             died = f"its process died {ticket.retries} times in this trial"
-            result = TrialResult("failed", 0.0, planned, reason=died)
+            result = TrialResult.not_run("failed", died, planned)
         elif too_large := retry_while_unavailable(lambda: self._too_large(strategy)):
-            result = TrialResult("over_budget", 0.0, planned, reason=too_large)
+            result = TrialResult.not_run("over_budget", too_large, planned)
         elif predicted is not None and predicted > LARGEST_SHARE * limit:
             reason = f"predicted to take {predicted:.0f} s, more than a third of the time limit of {limit:.0f} s"
-            result = TrialResult("over_budget", 0.0, planned, reason=reason)
+            result = TrialResult.not_run("over_budget", reason, planned)
         else:
             judge = retry_while_unavailable(lambda: Judge(store, problem, number, strategy))
 
@@ -148,7 +148,8 @@ class Worker:
         def end() -> None:
             store.trials.end(name, number, result, session=self._session)
             score = result.score(self._spec.metric)
-            close_trial(self._study, number, result.status, result.reason, score, result.train_flops)
+            cost = self._spec.search.cost_measure.of(result)
+            close_trial(self._study, number, result.status, result.reason, score, cost)
 
         retry_while_unavailable(end)
         return strategy, result
@@ -170,23 +171,22 @@ class Worker:
         predicted = self._predicted(strategy)
         if predicted is not None:
             trial.set_user_attr("predicted_seconds", predicted)
-        planned = self._problems[strategy.backbone].cost(strategy).at(len(self._split.train), spec.budget.epochs)
-        start = TrialStart(strategy, trial.user_attrs["origin"], seed, planned, predicted)
+        planned = self._problems[strategy.backbone].spent(strategy, spec.budget.epochs)
+        origin = trial.user_attrs["origin"]
+        start = TrialStart(strategy, origin, seed, planned.train_flops, predicted, planned.rated_seconds)
         self._store.trials.begin(self._study.study_name, number, start, session=self._session)
         return strategy, predicted
 
     def _predicted(self, strategy: Strategy) -> float | None:
         """Predict the seconds of a whole trial here, from what trials and baselines on such a device took."""
-        store, name, spec, split = self._store, self._study.study_name, self._spec, self._split
-        sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
-        setting = Setting.of(spec, sizes, self._problems[strategy.backbone].backbone.architecture)
+        store, name, spec = self._store, self._study.study_name, self._spec
         trials = [
             row for row in store.trials.recent(name, self._device, RECENT) if row["backbone"] == strategy.backbone
         ]
         baselines = store.baselines.measured_on(name, self._device)
         if strategy.backbone != spec.search.backbones[0].name:
             baselines = [row for row in baselines if row["name"] != "linear_probe"]  # which is on the first backbone
-        forecast = Forecast.fit(setting, trials, baselines)
+        forecast = Forecast.fit(self._problems[strategy.backbone].setting, trials, baselines)
         return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
 
     def _too_large(self, strategy: Strategy) -> str:

@@ -14,6 +14,7 @@ from harness.core.strategy import Strategy
 from harness.storage import tables
 from harness.storage.queries import ending, frame, now, of_study, read, with_session, write
 
+_ENDING = ("status", "reason", "train_flops", "rated_seconds", *tables.SECONDS, "finished_at")
 _opening, _candidate, _confirmation = tables.opening, tables.candidate, tables.confirmation
 
 
@@ -94,7 +95,7 @@ class Confirmations:
             **key, "session": session, "n_train": confirmation.n_train,
             **{f"test_{metric}": result.score(metric) for metric in METRICS}, "test_loss": result.val_loss,
             "correct": np.packbits(result.correct).tobytes() if result.correct else None,
-            **{name: ended[name] for name in ("status", "reason", "train_flops", *tables.SECONDS, "finished_at")},
+            **{name: ended[name] for name in _ENDING},
         }  # fmt: skip
         earlier = _confirmation.delete().where(*(_confirmation.c[name] == value for name, value in key.items()))
         write(self._engine, earlier, _confirmation.insert().values(row))

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from harness.core.cost import COSTS, CostMeasure
 from harness.core.errors import SpecError, StorageError
 from harness.core.results import Metric
 from harness.storage import tables
@@ -33,6 +34,11 @@ class StudyRow:
         """The metric that the study is judged by."""
         found: Metric = self.spec.get("metric", "accuracy")
         return found
+
+    @property
+    def cost(self) -> CostMeasure:
+        """What the study trades that for."""
+        return COSTS[self.spec.get("search", {}).get("cost", "flops")]
 
 
 class Studies:

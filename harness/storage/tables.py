@@ -41,7 +41,7 @@ SECONDS = ("seconds_features", "seconds_compile", "seconds_train", "seconds_eval
 
 OUTCOME = (
     "status", "reason", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_loss", "train_loss",
-    "train_flops", "planned_flops",
+    "train_flops", "planned_flops", "rated_seconds", "planned_seconds",
 )  # fmt: skip
 """The columns that hold fields of `harness.core.results.TrialResult` under their own names."""
 
@@ -94,6 +94,7 @@ def _ending(*, nullable: bool) -> list[sa.Column[Any]]:
         sa.Column("status", sa.Text, nullable=nullable),
         sa.Column("reason", sa.Text, nullable=nullable),
         sa.Column("train_flops", Real, nullable=nullable),
+        sa.Column("rated_seconds", Real),
         *(sa.Column(name, Real, nullable=nullable) for name in SECONDS),
         sa.Column("finished_at", Utc, nullable=nullable),
     ]
@@ -154,6 +155,7 @@ trial = sa.Table(
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("started_at", Utc, nullable=False),
     sa.Column("planned_flops", Real, nullable=False),
+    sa.Column("planned_seconds", Real),
     sa.Column("predicted_seconds", Real),
     *_ending(nullable=True),
     *_scores("val"),
@@ -169,6 +171,7 @@ checkpoint = sa.Table(
     _number("number"),
     _number("epoch"),
     sa.Column("train_flops", Real, nullable=False),
+    sa.Column("rated_seconds", Real),
     sa.Column("train_seconds", Real, nullable=False),
     sa.Column("train_loss", Real),
     sa.Column("val_loss", Real),
@@ -186,6 +189,7 @@ baseline = sa.Table(
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("epochs", sa.Integer, nullable=False),
     sa.Column("planned_flops", Real, nullable=False),
+    sa.Column("planned_seconds", Real),
     *_ending(nullable=False),
     *_scores("val"),
     sa.Column("train_loss", Real),
@@ -244,7 +248,12 @@ def seconds_total(table: sa.Table) -> sa.Label[float]:
     return sa.type_coerce(sum(others, first), Real).label("seconds_total")
 
 
-_unspent = trial.c.planned_flops - trial.c.train_flops
+def _saved(planned: sa.Column[float], spent: sa.Column[float], name: str) -> sa.Label[float]:
+    """Return what was not spent, as ``name``; null where one is not known."""
+    unspent = planned - spent
+    return sa.type_coerce(sa.case((unspent > 0, unspent), (unspent <= 0, 0.0)), Real).label(name)
+
+
 _reached = (
     sa.select(sa.func.count())
     .where(checkpoint.c.study == trial.c.study, checkpoint.c.number == trial.c.number)
@@ -257,7 +266,8 @@ _summary = (
         *(trial.c[name] for name in STRATEGY),
         trial.c.origin,
         *(trial.c[name] for name in OUTCOME),
-        sa.type_coerce(sa.case((_unspent > 0, _unspent), else_=0.0), Real).label("saved_flops"),
+        _saved(trial.c.planned_flops, trial.c.train_flops, "saved_flops"),
+        _saved(trial.c.planned_seconds, trial.c.rated_seconds, "saved_seconds"),
         _reached.label("epochs"),
         *(trial.c[name] for name in SECONDS),
         seconds_total(trial),

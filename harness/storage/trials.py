@@ -1,5 +1,6 @@
 """The trials and their learning curves."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -19,8 +20,9 @@ _trial, _checkpoint, _summary, _session = tables.trial, tables.checkpoint, table
 class TrialStart:
     """What is known of a trial before it runs.
 
-    ``planned_flops`` is what its whole budget of epochs costs, ``predicted_seconds`` what the whole trial is predicted
-    to take, None where there is nothing yet to predict from.
+    ``planned_flops`` and ``planned_seconds`` (NaN without rates) are what its whole budget of epochs costs.
+    ``predicted_seconds`` is what the whole trial is predicted to take here, None where there is nothing yet to predict
+    from.
     """
 
     strategy: Strategy
@@ -28,6 +30,7 @@ class TrialStart:
     seed: int
     planned_flops: float
     predicted_seconds: float | None = None
+    planned_seconds: float = math.nan
 
 
 class Trials:
@@ -49,7 +52,7 @@ class Trials:
         row = {
             "study": study, "number": number, "session": session, "started_at": now(), **start.strategy.as_row(),
             "origin": start.origin, "seed": start.seed, "planned_flops": start.planned_flops,
-            "predicted_seconds": start.predicted_seconds,
+            "planned_seconds": start.planned_seconds, "predicted_seconds": start.predicted_seconds,
         }  # fmt: skip
         with self._engine.begin() as connection:
             hold(connection, study, number, session)
@@ -113,7 +116,7 @@ class Trials:
     def checkpoints(self, study: str) -> pd.DataFrame:
         """Return every point of every learning curve, of running trials too, by trial number and epoch.
 
-        Columns: study, number, epoch, train_flops and train_seconds (both cumulative), train_loss, val_loss,
-        val_accuracy, val_balanced_accuracy, val_macro_f1.
+        Columns: study, number, epoch, train_flops, rated_seconds and train_seconds (all cumulative), train_loss,
+        val_loss, val_accuracy, val_balanced_accuracy, val_macro_f1.
         """
         return frame(self._engine, of_study(_checkpoint, study).order_by("number", "epoch"))

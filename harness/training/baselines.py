@@ -11,8 +11,9 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from harness.core.clock import Clock
+from harness.core.cost import Spent
 from harness.core.metrics import Scores
-from harness.core.results import BaselineName, Checkpoint, TrialResult
+from harness.core.results import BaselineName, Checkpoint, Status, TrialResult
 from harness.training.baseline_networks import CNN_DROPOUT, cnn, cnn_pool, mlp
 from harness.training.fit import Diverged, Schedule, compile_step, fit, out_of_memory
 from harness.training.flops import cnn_cost, mlp_cost, prefix_cost
@@ -31,7 +32,7 @@ def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialRes
     except Exception as error:
         if (ran_out := out_of_memory(error)) is None:
             raise
-        return TrialResult("out_of_memory", 0.0, 0.0, reason=ran_out)
+        return TrialResult.not_run("out_of_memory", ran_out, problem.spent_by_baseline(name, 0, 0.0))
 
 
 def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
@@ -41,8 +42,9 @@ def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
         return _linear_probe(problem, seed)
     size, n_classes = problem.spec.search.baseline_size, problem.split.n_classes
     if name == "mlp":
-        return _trained(mlp(size, n_classes), mlp_cost(size, n_classes), 0.0, problem, seed)
-    return _trained(cnn(size, n_classes), cnn_cost(size, n_classes, cnn_pool(size)), CNN_DROPOUT, problem, seed)
+        return _trained(name, mlp(size, n_classes), mlp_cost(size, n_classes), 0.0, problem, seed)
+    flops = cnn_cost(size, n_classes, cnn_pool(size))
+    return _trained(name, cnn(size, n_classes), flops, CNN_DROPOUT, problem, seed)
 
 
 def _majority(problem: Problem) -> TrialResult:
@@ -50,34 +52,39 @@ def _majority(problem: Problem) -> TrialResult:
     split = problem.split
     commonest = np.bincount(split.train.labels).argmax()
     scores = Scores.of(split.validation.labels, np.full(len(split.validation), commonest))
-    return TrialResult("complete", 0.0, 0.0, **scores.columns(), correct=scores.correct)
+    spent = problem.spent_by_baseline("majority", 0, 0.0)
+    return _result("complete", spent, **scores.columns(), correct=scores.correct)
 
 
-def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
+def _trained(
+    name: BaselineName, network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int
+) -> TrialResult:
     """Train a network on raw images with Adam at 1e-3 and the search's own schedule."""
     epochs, clock = problem.spec.baselines.epochs, Clock()
     train, validation, _ = problem.parts(0, network.image_size, clock)
     schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)
     step = compile_step(problem.steps, network, train, validation, schedule, clock)
     network.reset(seed=seed, dropout=dropout)
-    flops = flops_per_image * len(train) * epochs
+
+    def spent_after(epochs: float) -> Spent:
+        return problem.spent_by_baseline(name, epochs, flops_per_image * len(train) * epochs)
+
+    whole = spent_after(epochs)
     try:
         (end,) = fit(network, step, train, validation, schedule, clock, seed=seed, first_look=epochs)
     except Diverged as error:
-        spent = flops * error.epochs / epochs
-        return TrialResult("diverged", spent, flops, reason=str(error), seconds=clock.seconds())
+        return _result("diverged", spent_after(error.epochs), whole, reason=str(error), seconds=clock.seconds())
     last = Checkpoint(
         epoch=epochs,
-        train_flops=flops,
+        **whole._asdict(),
         train_seconds=clock.seconds().train,
         train_loss=end.train_loss,
         val_loss=end.val_loss,
         **end.scores.columns(),
     )
-    return TrialResult(
+    return _result(
         "complete",
-        flops,
-        flops,
+        whole,
         **end.scores.columns(),
         val_loss=end.val_loss,
         train_loss=end.train_loss,
@@ -111,15 +118,28 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
     iterations = int(np.max(probe.n_iter_))
     flops = len(labels) * prefix_cost(problem.backbone.architecture, size)
     flops += 4.0 * len(labels) * features * classes * iterations
-    return TrialResult(
+    return _result(
         "complete",
-        flops,
-        flops,
+        problem.spent_by_baseline("linear_probe", 0, flops),
         **scores.columns(),
         val_loss=float(log_loss(validation.labels, probabilities, labels=probe.classes_)),
         seconds=clock.seconds(),
         features_cached=cached,
         correct=scores.correct,
+    )
+
+
+def _result(status: Status, spent: Spent, planned: Spent | None = None, **others: Any) -> TrialResult:
+    """Return the result of a baseline that has ``spent`` what was ``planned``, or less; ``others`` are its other
+    fields."""
+    planned = planned or spent
+    return TrialResult(
+        status,
+        train_flops=spent.train_flops,
+        planned_flops=planned.train_flops,
+        rated_seconds=spent.rated_seconds,
+        planned_seconds=planned.rated_seconds,
+        **others,
     )
 
 

@@ -14,10 +14,13 @@ from harness.backbones.devices import on_gpu
 from harness.backbones.weights import Weights
 from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
+from harness.core.cost import Spent
+from harness.core.results import BaselineName
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.augmentation import view
 from harness.data.dataset import Split
+from harness.training.counts import Setting, training_seconds
 from harness.training.fit import Part, Steps, steps
 from harness.training.flops import Cost, cached_start, trial_cost
 from harness.training.networks import Networks
@@ -25,7 +28,11 @@ from harness.training.networks import Networks
 
 @dataclass(frozen=True)
 class Problem:
-    """A study on one of its backbones, ready to run trials on."""
+    """A study on one of its backbones, ready to run trials on.
+
+    ``rates`` are the study's for this backbone: seconds by operation (`harness.training.counts.OPERATIONS`), None where
+    it has none.
+    """
 
     spec: StudySpec
     split: Split
@@ -33,6 +40,7 @@ class Problem:
     features: FeatureCache
     networks: Networks
     steps: Steps = field(default_factory=steps)
+    rates: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, declared: BackboneSpec, spec: StudySpec, split: Split, weights: Weights, cache: Path) -> "Problem":
@@ -74,6 +82,28 @@ class Problem:
             self.spec.budget.cache_bytes,
             self.spec.data.views,
         )
+
+    @property
+    def setting(self) -> Setting:
+        """What the trials on this backbone have in common."""
+        split = self.split
+        sizes = {"classes": split.n_classes, "n_train": len(split.train), "n_validation": len(split.validation)}
+        return Setting.of(self.spec, sizes, self.backbone.architecture)
+
+    def spent(self, strategy: Strategy, epochs: float) -> Spent:
+        """Return what training ``strategy`` for so many epochs costs on its own."""
+        flops = self.cost(strategy).at(len(self.split.train), epochs)
+        if self.rates is None:
+            return Spent(flops)
+        return Spent(flops, training_seconds(self.setting.counts(strategy, epochs), self.rates))
+
+    def spent_by_baseline(self, name: BaselineName, epochs: float, flops: float) -> Spent:
+        """Return the same for a baseline whose training takes so many ``flops``. Of the linear probe only the network
+        in front of it is timed."""
+        if self.rates is None:
+            return Spent(flops)
+        counts = self.setting.baseline({"name": name, "epochs": epochs, "train_flops": flops})
+        return Spent(flops, 0.0 if counts is None else training_seconds(counts, self.rates))
 
     def parts(self, start: int, image_size: int, clock: Clock) -> tuple[Part, Part, bool]:
         """Return the training and validation set after stage ``start`` at ``image_size``, and whether both were

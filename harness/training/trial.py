@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.core.clock import Clock
+from harness.core.cost import Spent
 from harness.core.results import METRICS, Checkpoint, Status, TrialResult
 from harness.core.strategy import Strategy
 from harness.training.fit import Diverged, EpochEnd, Schedule, compile_step, fit, out_of_memory
@@ -26,12 +27,11 @@ def run_trial(
     Anything else that goes wrong is a bug and is raised.
     """
     budget = problem.spec.budget
-    cost = problem.cost(strategy)
-    n_train = len(problem.split.train)
-    planned = cost.at(n_train, budget.epochs)
-    if budget.max_trial_cost is not None and planned > budget.max_trial_cost * 1e12:
-        reason = f"predicted cost {planned / 1e12:.3g} TFLOP exceeds max_trial_cost {budget.max_trial_cost:.3g} TFLOP"
-        return TrialResult("over_budget", 0.0, planned, reason=reason)
+    planned = problem.spent(strategy, budget.epochs)
+    if budget.max_trial_cost is not None and planned.train_flops > budget.max_trial_cost * 1e12:
+        predicted = f"predicted cost {planned.train_flops / 1e12:.3g} TFLOP"
+        reason = f"{predicted} exceeds max_trial_cost {budget.max_trial_cost:.3g} TFLOP"
+        return TrialResult.not_run("over_budget", reason, planned)
 
     clock = Clock()
     curve: list[Checkpoint] = []
@@ -47,7 +47,7 @@ def run_trial(
             curve.append(
                 Checkpoint(
                     epoch=end.epoch,
-                    train_flops=cost.at(n_train, end.epoch),
+                    **problem.spent(strategy, end.epoch)._asdict(),
                     train_seconds=seconds.features + seconds.train,
                     train_loss=end.train_loss,
                     val_loss=end.val_loss,
@@ -68,11 +68,14 @@ def run_trial(
         status, reason = "out_of_memory", ran_out
 
     last = curve[-1] if curve else None
+    spent = problem.spent(strategy, epochs) if epochs else Spent(0.0, 0.0 * planned.rated_seconds)
     return TrialResult(
         status=status,
         reason=reason,
-        train_flops=cost.at(n_train, epochs) if epochs else 0.0,
-        planned_flops=planned,
+        train_flops=spent.train_flops,
+        planned_flops=planned.train_flops,
+        rated_seconds=spent.rated_seconds,
+        planned_seconds=planned.rated_seconds,
         **{f"val_{metric}": last.score(metric) if last else None for metric in METRICS},
         val_loss=last.val_loss if last else None,
         train_loss=last.train_loss if last else None,

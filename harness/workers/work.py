@@ -1,15 +1,17 @@
 """What one worker does, in whatever process: the baselines, then trials until none is left."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from harness.backbones import devices
 from harness.backbones.weights import load_all
 from harness.core import environment
 from harness.core.clock import NO_LIMIT, TimeLimit
-from harness.core.errors import DataError
+from harness.core.errors import DataError, SpecError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
@@ -25,6 +27,7 @@ from harness.storage.studies import StudyRow
 from harness.training.baselines import run_baseline
 from harness.training.fit import out_of_memory
 from harness.training.problem import Problem, on_each_backbone
+from harness.training.timing import measure_rates
 from harness.workers.job import Job
 from harness.workers.progress import outcome
 
@@ -95,11 +98,55 @@ def run_study_trials(
     first, *_ = problems.values()
     sources = {name: problem.backbone.weights.source for name, problem in problems.items()}
     with recorded_session(store, first.spec, sources, command) as session:
+        problems = with_rates(store, problems, note)
+        first, *_ = problems.values()
         if baselines:
             _score_layers(store, first)
             _run_baselines(store, first, session, note)
         study = retry_while_unavailable(lambda: open_study(store, first.spec.name))
         Worker(study, store, problems, session, on_checkpoint, limit).run(on_trial, stop=stop)
+
+
+def with_rates(
+    store: Store, problems: Mapping[str, Problem], note: Callable[[str], None] = log.info
+) -> Mapping[str, Problem]:
+    """Return the study on each backbone with its rates, where it trades accuracy against seconds.
+
+    The first worker measures them, alone: others wait for it. All take what is stored with the study, on whatever
+    machine they run, so that their costs can be compared.
+
+    Raises:
+        SpecError: Memory runs out.
+    """
+    spec = next(problem.spec for problem in problems.values())
+    if spec.search.cost != "seconds":
+        return problems
+
+    def stored() -> dict[str, Any] | None:
+        return retry_while_unavailable(lambda: store.studies.get(spec.name)).data.get("rates")
+
+    if (rates := stored()) is None:
+        with store.one_at_a_time():
+            if (rates := stored()) is None:
+                rates = _measured_rates(problems, note)
+                store.studies.add_to_data(spec.name, rates=rates)
+    return {name: replace(problem, rates=rates["backbones"][name]) for name, problem in problems.items()}
+
+
+def _measured_rates(problems: Mapping[str, Problem], note: Callable[[str], None]) -> dict[str, Any]:
+    spec = next(problem.spec for problem in problems.values())
+    begun = time.monotonic()
+    try:
+        rates = {name: measure_rates(problem) for name, problem in problems.items()}
+    except Exception as error:
+        if (reason := out_of_memory(error)) is None:
+            raise
+        raise SpecError(
+            f"memory ran out while {', '.join(problems)} were timed ({reason}): give a smaller --batch-size, or "
+            'search.cost = "flops" in the study, which needs no timing'
+        ) from None
+    note(f"timed {' and '.join(problems)} in {time.monotonic() - begun:.1f} s: costs are seconds at these rates")
+    return {"device": devices.device(), "precision": spec.budget.precision, "backbones": rates}
 
 
 def check_same_images(row: StudyRow, split: Split) -> None:

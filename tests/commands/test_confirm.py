@@ -13,6 +13,7 @@ import pytest
 from harness import confirm, run, studies
 from harness.confirmation import opening
 from harness.confirmation.finalists import candidates
+from harness.core.cost import FLOPS
 from harness.core.errors import SpecError
 from harness.core.results import Metric
 from harness.core.strategy import Strategy
@@ -226,7 +227,7 @@ def test_finalists_are_the_best_and_cheaper_ones_within_its_interval(metric: Met
     baselines = pd.DataFrame({"name": ["majority"]})
 
     def chosen(n_validation: int, finalists: int) -> dict[str, tuple[str, ...]]:
-        found = candidates(pd.DataFrame(rows), baselines, metric, n_validation, finalists)
+        found = candidates(pd.DataFrame(rows), baselines, metric, FLOPS, n_validation, finalists)
         return {candidate.name: candidate.roles for candidate in found}
 
     fixed = {"trial 2": ("advice",), "majority": ("baseline",)}

@@ -299,7 +299,7 @@ def test_a_hidden_strategy_is_hidden_everywhere(visit: Visit, by: str) -> None:
     page = visit.page
     strategies = {row["strategy"] for row in shown_trials(page)}
     assert "feature_extraction" in strategies
-    toggle = page.locator("button[data-kind=feature_extraction]")
+    toggle = page.locator("button[data-filter=feature_extraction]")
     if by == "legend":
         entry = page.locator("#accuracy-versus-compute .legend .traces", has_text="feature_extraction")
         entry.locator(".legendtoggle").click()
@@ -384,7 +384,7 @@ def test_every_control_is_reached_by_tab_and_every_figure_says_what_it_shows(
         assert plot.get_attribute("role") == "img" and plot.get_attribute("aria-label")
         assert len(page.locator(f"#{plot.get_attribute('aria-describedby')}").inner_text()) > 40
     assert "search" in reached
-    assert sum("data-unit" in it for it in reached) == 2 and sum("data-kind" in it for it in reached) == 5
+    assert sum("data-unit" in it for it in reached) == 2 and sum("data-filter" in it for it in reached) == 5
     assert sum("data-download" in it for it in reached) == 3
     page.close()
 
@@ -449,7 +449,7 @@ def test_the_live_page_takes_in_results_and_keeps_what_the_reader_chose(browser:
         page = visit.page
         page.wait_for_selector("body[data-drawn=true]")
         page.locator("button[data-unit=seconds]").click()
-        page.locator("button[data-kind=from_scratch]").click()
+        page.locator("button[data-filter=from_scratch]").click()
         page.get_by_role("searchbox").fill("trial-less words")
         page.get_by_role("searchbox").fill("quota")
         page.locator("section:has(#frozen-layers) summary").click()
@@ -516,3 +516,26 @@ def test_optuna_dashboard_shows_the_figures_and_the_note(browser: Any, store: St
             assert [url for url in opened.requests if not url.startswith((address, "data:", "blob:"))] == []
             assert opened.page.locator("img[src=x]").count() == 0
             opened.page.close()
+
+
+def test_a_backbone_is_hidden_in_figures_and_table(browser: Any, store: Store, tmp_path: Path) -> None:
+    two = ["vgg16", "efficientnet_lite0"]
+    write_study(store, "two", 40, **{"search.backbones": two})
+    file = tmp_path / "two.html"
+    write_page(store, "two", file)
+    visit = Visit(browser, file.as_uri(), WIDE)
+    page = visit.page
+    shown = (
+        "Array.from(document.querySelectorAll('.plot')).map(p => (p.data ?? []).filter(t => t.customdata)"
+        ".flatMap(t => t.customdata)).flat()"
+    )
+    assert set(page.evaluate(shown)) == set(two)
+    page.locator("button[data-filter=vgg16]").click()
+    page.wait_for_function("document.body.dataset.drawn === 'true'")
+    assert set(page.evaluate(shown)) == {"efficientnet_lite0"}
+    table = page.locator("#trials-table td[data-name=backbone]").all_inner_texts()
+    assert table and set(table) == {"efficientnet_lite0"}
+    page.locator("button[data-filter=vgg16]").click()
+    page.wait_for_function("document.body.dataset.drawn === 'true'")
+    assert set(page.evaluate(shown)) == set(two)
+    page.close()

@@ -27,12 +27,14 @@ from harness.backbones.described import architecture_of
 from harness.backbones.weights import Weights
 from harness.core import processes as core_processes
 from harness.core.backbone import BackboneSpec
+from harness.core.cost import Spent
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.strategy import Strategy
 from harness.search import resume
 from harness.search import worker as search_worker
 from harness.storage import heartbeat
-from harness.training.flops import Cost, trial_cost
+from harness.training.counts import Setting
+from harness.training.flops import trial_cost
 from harness.training.problem import Problem
 from harness.training.trial import OnCheckpoint
 from harness.workers import processes, session, work
@@ -67,14 +69,19 @@ class StubProblem:
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *ARCHITECTURE.shape(end, image_size)))
 
-    def cost(self, strategy: Strategy) -> Cost:
-        return trial_cost(ARCHITECTURE, strategy, self.split.n_classes, len(self.split.train), 10**9)
+    def spent(self, strategy: Strategy, epochs: float) -> Spent:
+        cost = trial_cost(ARCHITECTURE, strategy, self.split.n_classes, len(self.split.train), 10**9)
+        return Spent(cost.at(len(self.split.train), epochs))
+
+    @property
+    def setting(self) -> Setting:
+        return Setting(ARCHITECTURE, self.split.n_classes, len(self.split.train), len(self.split.validation), 32, 10**9)
 
 
 def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
     """The accuracy is made up from the seed, so that whoever runs the trial gets the same."""
     draw = random.Random(seed)
-    cost, epochs, n_train = problem.cost(strategy), problem.spec.budget.epochs, len(problem.split.train)
+    epochs = problem.spec.budget.epochs
     start = max(1, strategy.frozen)
     size = strategy.image_size
     values = problem.features.get(problem.split.train, start, size).values
@@ -84,14 +91,16 @@ def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnC
     for epoch in range(1, epochs + 1):
         time.sleep(SECONDS / epochs * random.uniform(0.5, 1.5))
         accuracy = min(0.99, 0.5 + 0.1 * epoch + draw.uniform(0, 0.2))
-        curve.append(Checkpoint(epoch, cost.at(n_train, epoch), epoch, 1 / epoch, 1 / epoch, accuracy))
+        curve.append(
+            Checkpoint(epoch, problem.spent(strategy, epoch).train_flops, epoch, 1 / epoch, 1 / epoch, accuracy)
+        )
         on_checkpoint(tuple(curve))
     with open(LOG, "a") as log:  # noqa: PTH123
         log.write(f"{os.getpid()}\n")
     status = "diverged" if draw.random() < 0.1 else "complete"
     last = curve[-1]
     return TrialResult(
-        status, last.train_flops, cost.at(n_train, epochs), last.val_accuracy, last.val_loss, last.train_loss,
+        status, last.train_flops, last.train_flops, last.val_accuracy, last.val_loss, last.train_loss,
         Seconds(train=SECONDS), reason="" if status == "complete" else "made up", curve=tuple(curve),
     )  # fmt: skip
 

@@ -40,6 +40,10 @@ def write_study(
     data["class_names"] = [f"{HOSTILE}{label}" for label in range(10)]
     profile = {"n_images": 2000, "class_sizes": [180, *[200] * 8, 220], "similar": False, "similarity": None}
     data["profile"] = profile | {"similarity_source": f"declared {HOSTILE}"}
+    in_seconds = spec.search.cost == "seconds"
+    if in_seconds:
+        rates: dict[str, Any] = {backbone.name: {} for backbone in spec.search.backbones}
+        data["rates"] = {"device": f"cpu {HOSTILE}", "precision": "float32", "backbones": rates}
     advice = {
         "scenario": 2,
         "strategy": "freeze_first_k k=7, average",
@@ -56,11 +60,13 @@ def write_study(
         process_started=0,
     )
     study = optuna.create_study(study_name=name, storage=store.optuna_storage(), directions=["maximize", "minimize"])
-    draw, sizes = random.Random(7), spec.search.image_size
+    draw, sizes, backbones = random.Random(7), spec.search.image_size, spec.search.backbones
     found = []
     for number in range(trials):
-        strategy, *rest = _trial(draw, number, only)
-        found.append((number, replace(strategy, image_size=sizes[number % len(sizes)]), *rest))
+        strategy, origin, result = _trial(draw, number, only)
+        place = number // len(sizes) % len(backbones)
+        strategy = strategy.on(backbones[place], sizes[number % len(sizes)])
+        found.append((number, strategy, origin, _rated(result, (place + 1) * 1e-11) if in_seconds else result))
     add_trials(store, name, session, found)
     draw = random.Random(7)
     for number in range(min(trials, 100)):
@@ -75,6 +81,7 @@ def write_study(
                 "complete", flops, flops, val_accuracy=accuracy, val_loss=0.3, seconds=seconds,
                 val_balanced_accuracy=accuracy, val_macro_f1=accuracy - 0.1,
             )  # fmt: skip
+            result = _rated(result, 1e-11) if in_seconds else result
             store.baselines.record(name, session=session, name=baseline, seed=0, result=result)
 
 
@@ -82,7 +89,7 @@ def confirm_study(store: Store, name: str) -> None:
     """Add a finished confirmation with three seeds, the best trial, the advice and the baselines, to a study."""
     trials, baselines = store.trials.frame(name), store.baselines.frame(name)
     session, n_test, seeds = int(store.sessions.frame(name)["id"].iloc[0]), 500, (1, 2, 3)
-    chosen = candidates(trials, baselines, "accuracy", 1000, 1)
+    chosen = candidates(trials, baselines, "accuracy", store.studies.get(name).cost, 1000, 1)
     number = store.confirmations.record_test_opening(
         name, Opening(command="test", finalists=1, seeds=seeds, n_test=n_test, candidates=chosen), session=session
     )
@@ -96,6 +103,7 @@ def confirm_study(store: Store, name: str) -> None:
             correct = tuple(draw.random() < good for _ in range(n_test))
             result = TrialResult(
                 "complete", float(row["train_flops"]) * 1.5, 0.0, val_accuracy=sum(correct) / n_test,
+                rated_seconds=float(row["rated_seconds"]) * 1.5,
                 seconds=Seconds(train=3.0), correct=correct,
             )  # fmt: skip
             store.confirmations.record(
@@ -120,6 +128,7 @@ def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, St
             "val_accuracy": result.val_accuracy, "val_balanced_accuracy": result.val_balanced_accuracy,
             "val_macro_f1": result.val_macro_f1, "val_loss": result.val_loss, "train_loss": result.train_loss,
             "train_flops": result.train_flops, "planned_flops": result.planned_flops,
+            "rated_seconds": result.rated_seconds, "planned_seconds": result.planned_seconds,
             "features_cached": result.features_cached,
             "predicted_seconds": 1.2 * result.planned_flops / 1.5e11 if number else None,
             **{f"seconds_{kind}": value for kind, value in asdict(result.seconds).items()},
@@ -134,6 +143,13 @@ def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, St
 def _trial(draw: random.Random, number: int, only: Status | None) -> tuple[Strategy, str, TrialResult]:
     strategy, origin = _strategy(draw, number)
     return strategy, origin, _result(draw, strategy, only)
+
+
+def _rated(result: TrialResult, rate: float) -> TrialResult:
+    """Return the result with its seconds, so many for each FLOP."""
+    curve = tuple(replace(point, rated_seconds=rate * point.train_flops) for point in result.curve)
+    seconds = rate * result.train_flops, rate * result.planned_flops
+    return replace(result, rated_seconds=seconds[0], planned_seconds=seconds[1], curve=curve)
 
 
 def _strategy(draw: random.Random, number: int) -> tuple[Strategy, Any]:

@@ -216,7 +216,8 @@ def test_a_trial_that_never_improves_is_stopped() -> None:
 def test_a_slow_trial_is_stopped_with_a_reason() -> None:
     reason = verdict([0.30, 0.412, 0.45], [(1.0, 0.962), (7.0, 0.99)])
     assert reason == (
-        "accuracy 0.450 at 3 TFLOP; even the optimistic forecast of 0.901 at 5 TFLOP stays under the front's 0.962"
+        "accuracy 0.450 at 3.00 TFLOP; even the optimistic forecast of 0.901 at 5.00 TFLOP stays under the front's "
+        "0.962"
     )
 
 

@@ -12,7 +12,8 @@ from harness.backbones.described import architecture_of
 from harness.core.backbone import BackboneSpec
 from harness.core.results import Standing
 from harness.core.strategy import N_CONVS, OPTIMIZERS, POOLINGS, Kind, Strategy
-from harness.search.runtime import KINDS, Forecast, Setting
+from harness.search.runtime import Forecast
+from harness.training.counts import KINDS, Setting
 from harness.training.flops import trial_cost
 from harness.workers.progress import Progress
 
