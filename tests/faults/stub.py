@@ -67,6 +67,9 @@ class StubProblem:
         means = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         return np.broadcast_to(means.reshape(-1, 1, 1, 1), (len(pixels), *ARCHITECTURE.shape(end, image_size)))
 
+    def expect(self, frozen: int, image_size: int) -> None:
+        pass
+
     def cost(self, strategy: Strategy) -> Cost:
         return trial_cost(ARCHITECTURE, strategy, self.split.n_classes, len(self.split.train), 10**9)
 
