@@ -8,11 +8,11 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -58,9 +58,11 @@ class FeatureCache:
                 f"the cache folder {root} cannot be made ({error}): set HARNESS_CACHE to another"
             ) from None
 
-    def get(self, images: Images, start: int, image_size: int) -> Features:
+    def get(self, images: Images, start: int, image_size: int, also: Collection[int] = ()) -> Features:
         """Return the output of stage ``start`` for ``images`` at ``image_size``; with start 0 the images as they
         are.
+
+        If it has to be computed, the pass also stores the outputs of those stages ``also`` that it goes through.
 
         Processes that ask for the same entry at the same time, on one machine or on several that share the folder,
         compute it once; none ever sees half an entry. A damaged entry is computed again. A folder that cannot be
@@ -69,19 +71,22 @@ class FeatureCache:
         if start == 0:
             return Features(images.pixels, 0.0, True)
         folder, shape = self._entry(images, start, image_size)
-        found = self._open(folder, shape) or self._build(images, start, image_size)
+        found = self._open(folder, shape) or self._build(images, start, image_size, also)
         with suppress(OSError):  # read-only, or another process has just made room
             os.utime(folder)
         return found
 
-    def _build(self, images: Images, start: int, image_size: int) -> Features:
+    def _build(self, images: Images, start: int, image_size: int, also: Collection[int]) -> Features:
         folder, shape = self._entry(images, start, image_size)
+        stages = sorted({start, *(stage for stage in also if 0 < stage < start)})
         try:
-            with FileLock(_lock_of(folder)):
+            with ExitStack() as locks:
+                for stage in stages:  # in ascending order everywhere, so that no two processes wait for each other
+                    locks.enter_context(FileLock(_lock_of(self._entry(images, stage, image_size)[0])))
                 found = self._open(folder, shape)  # another process may have computed it meanwhile
                 if found is not None:
                     return found
-                self._compute(images, start, image_size)
+                self._compute(images, stages, image_size)
                 found = self._open(folder, shape)
                 if found is None:
                     raise OSError("what was just written reads back otherwise")
@@ -133,24 +138,29 @@ class FeatureCache:
                 return before, found
         return 0, Features(images.pixels, 0.0, True)
 
-    def _compute(self, images: Images, start: int, image_size: int) -> None:
-        folder, shape = self._entry(images, start, image_size)
-        before, inputs = self._deepest_before(images, start, image_size)
+    def _compute(self, images: Images, stages: list[int], image_size: int) -> None:
+        """Store the outputs of ``stages``, ascending, in one pass, which begins after the deepest stage that is stored.
+
+        What is recorded as the seconds of each is what it takes alone. Called with the locks of all of them held.
+        """
+        before, inputs = self._deepest_before(images, stages[-1], image_size)
         self.backbone.load(pretrained=True, seed=0)
-        began = time.perf_counter()
-        with _new_folder(folder) as building:
-            checksum = 0
-            with (building / "values.npy").open("wb") as file:  # a mapped file that outgrows the disk ends the process
-                dtype = np.dtype(np.float32).str
-                np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
-                for rows, weights in batches(len(images), images_at_once(image_size)):
-                    batch = as_numpy(self.backbone.forward(inputs.values[rows], before, start, image_size))
-                    values = np.ascontiguousarray(batch[weights > 0], np.float32).data
-                    file.write(values)
-                    checksum = zlib.crc32(values, checksum)
+        with ExitStack() as open_entries:
+            entries = {
+                stage: open_entries.enter_context(_new_entry(*self._entry(images, stage, image_size), inputs.seconds))
+                for stage in stages
+                if stage > before
+            }
+            for rows, weights in batches(len(images), images_at_once(image_size)):
+                began = time.perf_counter()
+                values, last, seconds = inputs.values[rows], before, 0.0
+                for stage, entry in entries.items():
+                    values, last = self.backbone.forward(values, last, stage, image_size), stage
+                    batch = as_numpy(values)[weights > 0]
+                    seconds += time.perf_counter() - began
+                    entry.add(batch, seconds)
+                    began = time.perf_counter()
             drop_pages(inputs.values)
-            entry = {"seconds": inputs.seconds + time.perf_counter() - began, "crc32": checksum}
-            (building / "entry.json").write_text(json.dumps(entry))
 
     def _entries(self) -> list[Path]:
         folders = (file.parent for file in self.root.glob("*/entry.json"))
@@ -170,6 +180,23 @@ class FeatureCache:
                 with suppress(Timeout), FileLock(_lock_of(path), timeout=0):  # one that is being built is no longer old
                     _remove(path)
                     excess -= sizes[path]
+
+
+class _NewEntry:
+    """The values of an entry that is being written, their checksum and the ``seconds`` that they took."""
+
+    def __init__(self, file: BinaryIO, shape: tuple[int, ...], seconds: float) -> None:
+        self._file, self.checksum, self.seconds = file, 0, seconds
+        header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+
+    def add(self, batch: NDArray[np.float32], seconds: float) -> None:
+        """Write the values of the next images, which took ``seconds`` to compute."""
+        began = time.perf_counter()
+        values = np.ascontiguousarray(batch, np.float32).data
+        self._file.write(values)  # a mapped file that outgrows the disk ends the process
+        self.checksum = zlib.crc32(values, self.checksum)
+        self.seconds += seconds + time.perf_counter() - began
 
 
 def _lock_of(folder: Path) -> str:
@@ -214,3 +241,13 @@ def _new_folder(target: Path) -> Iterator[Path]:
         building.replace(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def _new_entry(folder: Path, shape: tuple[int, ...], seconds: float) -> Iterator[_NewEntry]:
+    """Yield an entry to write, which appears as ``folder`` with values of that ``shape``, whole or not at all."""
+    with _new_folder(folder) as building:
+        with (building / "values.npy").open("wb") as file:
+            entry = _NewEntry(file, shape, seconds)
+            yield entry
+        (building / "entry.json").write_text(json.dumps({"seconds": entry.seconds, "crc32": entry.checksum}))

@@ -3,11 +3,12 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from harness.core.results import Origin
 from harness.core.spec import StudySpec
@@ -44,6 +45,21 @@ def plan(
         small = [(origin, strategy.on(space.advice_backbone, space.image_size[0])) for origin, strategy in others]
         _plan(study, spec, [*recommended, ("advice", advice.strategy), *small, *_frozen_at_each_size(spec, advice)])
         store.tickets.add(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
+
+
+def planned_depths(study: optuna.Study, spec: StudySpec) -> Iterator[tuple[str, int, int]]:
+    """Yield backbone, image size and freeze depth k of the trials that are planned and have not finished, where the
+    plan says all three."""
+    space = spec.search
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        params = trial.system_attrs.get("fixed_params", {}) | trial.params
+        kind = params.get("strategy")
+        backbone = params.get("backbone", space.backbones[0].name)
+        if kind is not None:
+            shallowest, deepest = depths(kind, len(space.backbone(backbone).stages))
+            frozen = shallowest if shallowest == deepest else params.get(depth_name(kind, backbone))
+            if frozen is not None:
+                yield backbone, params.get("image_size", space.image_size[0]), frozen
 
 
 def _frozen_at_each_size(spec: StudySpec, advice: Advice) -> list[tuple[Origin, Strategy]]:

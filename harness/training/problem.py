@@ -1,6 +1,6 @@
 """Everything the trials of a study on one backbone share: images, backbone, cached activations, networks and steps."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,8 @@ class Problem:
     """A study on one of its backbones, ready to run trials on.
 
     ``rates`` are the study's for this backbone: seconds by operation (`harness.training.counts.OPERATIONS`), None where
-    it has none.
+    it has none. ``planned`` are the stages whose stored output waiting trials start from, by image size: a pass that
+    goes through them stores their output too, see `expect`.
     """
 
     spec: StudySpec
@@ -41,6 +42,7 @@ class Problem:
     networks: Networks
     steps: Steps = field(default_factory=steps)
     rates: Mapping[str, float] | None = None
+    planned: dict[int, set[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, declared: BackboneSpec, spec: StudySpec, split: Split, weights: Weights, cache: Path) -> "Problem":
@@ -64,13 +66,11 @@ class Problem:
 
     def start(self, strategy: Strategy) -> int:
         """Return the stage whose stored activations ``strategy`` trains from; 0 for the images themselves."""
-        return cached_start(
-            self.backbone.architecture,
-            strategy.frozen,
-            strategy.image_size,
-            self._n_stored(),
-            self.spec.budget.cache_bytes,
-        )
+        return self._start(strategy.frozen, strategy.image_size)
+
+    def expect(self, frozen: int, image_size: int) -> None:
+        """Note that a trial is planned that freezes ``frozen`` stages at ``image_size``."""
+        self.planned.setdefault(image_size, set()).add(self._start(frozen, image_size))
 
     def cost(self, strategy: Strategy) -> Cost:
         """Return the FLOPs of training ``strategy`` on its own."""
@@ -105,18 +105,18 @@ class Problem:
         counts = self.setting.baseline({"name": name, "epochs": epochs, "train_flops": flops})
         return Spent(flops, 0.0 if counts is None else training_seconds(counts, self.rates))
 
-    def parts(self, start: int, image_size: int, clock: Clock) -> tuple[Part, Part, bool]:
+    def parts(self, start: int, image_size: int, clock: Clock, also: Collection[int] = ()) -> tuple[Part, Part, bool]:
         """Return the training and validation set after stage ``start`` at ``image_size``, and whether both were
         in the cache.
 
+        What has to be computed is computed in one pass for the stages ``also`` and for those of planned trials too.
         ``clock`` is charged what computing them takes, whether or not that was done now: the training set's as
         features, the validation set's as evaluation.
         """
         data = self.spec.data
-        views = [
-            self.features.get(view(self.split.train, i, flip=data.flip), start, image_size) for i in range(data.views)
-        ]
-        validation = self.features.get(self.split.validation, start, image_size)
+        images = [view(self.split.train, i, flip=data.flip) for i in range(data.views)] + [self.split.validation]
+        stages = self.planned.get(image_size, set()).union(also)
+        *views, validation = [self.features.get(part, start, image_size, stages) for part in images]
         clock.add("features", sum(found.seconds for found in views))
         clock.add("evaluation", validation.seconds)
         return (
@@ -124,6 +124,10 @@ class Problem:
             Part(validation.values, self.split.validation.labels),
             all(found.cached for found in (*views, validation)),
         )
+
+    def _start(self, frozen: int, image_size: int) -> int:
+        max_bytes = self.spec.budget.cache_bytes
+        return cached_start(self.backbone.architecture, frozen, image_size, self._n_stored(), max_bytes)
 
     def _n_stored(self) -> int:
         """Return how many images have their activations stored; each view counts."""

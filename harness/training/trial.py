@@ -94,9 +94,9 @@ def _train(
     before: Network | None = None
     done = 0
     phases = strategy.phases(problem.n_stages)
-    for number, phase in enumerate(phases, start=1):
-        start = problem.start(phase)
-        train, validation, found = problem.parts(start, phase.image_size, clock)
+    starts = [problem.start(phase) for phase in phases]
+    for number, (phase, start) in enumerate(zip(phases, starts, strict=True), start=1):
+        train, validation, found = problem.parts(start, phase.image_size, clock, starts)
         cached.append(found)
         with clock("compile"):
             network = problem.networks.for_strategy(phase, start)

@@ -18,6 +18,7 @@ from harness.core.spec import StudySpec
 from harness.data.dataset import Split, load_split
 from harness.guidance.measure import layer_scores
 from harness.search.optuna_study import open_study
+from harness.search.plan import planned_depths
 from harness.search.resume import begin_session
 from harness.search.worker import OnTrial, Worker
 from harness.storage.database import retry_while_unavailable
@@ -100,10 +101,12 @@ def run_study_trials(
     with recorded_session(store, first.spec, sources, command) as session:
         problems = with_rates(store, problems, note)
         first, *_ = problems.values()
+        study = retry_while_unavailable(lambda: open_study(store, first.spec.name))
+        for backbone, image_size, frozen in retry_while_unavailable(lambda: list(planned_depths(study, first.spec))):
+            problems[backbone].expect(frozen, image_size)
         if baselines:
             _score_layers(store, first)
             _run_baselines(store, first, session, note)
-        study = retry_while_unavailable(lambda: open_study(store, first.spec.name))
         Worker(study, store, problems, session, on_checkpoint, limit).run(on_trial, stop=stop)
 
 

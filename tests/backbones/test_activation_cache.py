@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from filelock import FileLock
 from harness.backbones import activation_cache
 from harness.backbones.activation_cache import FeatureCache, drop_pages
 from harness.backbones.devices import as_numpy
+from harness.core.clock import Clock
 from harness.core.errors import StorageError
 from harness.data.dataset import Images
 from harness.training.problem import Problem
@@ -169,6 +171,56 @@ def test_what_killed_builders_of_other_entries_left_goes_when_room_is_made(tiny_
         assert not left.exists() and being_built.exists()
 
 
+@pytest.fixture
+def passes(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The stages (start, end) that the network runs, once for each time that all images go through it."""
+    run, found = tiny_problem.backbone.forward, list[tuple[int, int]]()
+
+    def forward(values: Any, start: int, end: int, image_size: int) -> Any:
+        found.append((start, end))
+        return run(values, start, end, image_size)
+
+    monkeypatch.setattr(tiny_problem.backbone, "forward", forward)
+    return found
+
+
+def test_one_pass_stores_all_stages_that_are_asked_for(
+    tiny_problem: Problem, passes: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    train, alone = tiny_problem.split.train, FeatureCache(tmp_path / "alone", tiny_problem.backbone, 10**9)
+    expected = {stage: np.array(alone.get(train, stage, 32).values) for stage in (13, 10, 5)}
+    passes.clear()
+    assert not tiny_problem.features.get(train, 10, 32, also=(13, 10, 5, 0)).cached
+    assert passes == [(0, 5), (5, 10)], "and none that lies behind"
+    found = {stage: tiny_problem.features.get(train, stage, 32) for stage in (5, 10, 13)}
+    assert [entry.cached for entry in found.values()] == [True, True, False]
+    assert passes[2:] == [(10, 13)], "a later pass goes on where that one ended"
+    assert all(np.array_equal(found[stage].values, values) for stage, values in expected.items())
+    assert 0 < found[5].seconds < found[10].seconds < found[13].seconds, "what each takes alone"
+
+
+def test_a_pass_that_fails_leaves_none_of_its_entries(tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_problem.backbone.forward
+
+    def forward(values: Any, start: int, end: int, image_size: int) -> Any:
+        if end == 13:
+            raise KeyboardInterrupt
+        return run(values, start, end, image_size)
+
+    monkeypatch.setattr(tiny_problem.backbone, "forward", forward)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_problem.features.get(tiny_problem.split.train, 13, 32, also=(5, 10))
+    assert not [path for path in tiny_problem.features.root.iterdir() if path.is_dir()]
+
+
+def test_planned_trials_of_a_size_cost_one_pass(tiny_problem: Problem, passes: list[tuple[int, int]]) -> None:
+    for frozen, image_size in [(7, 32), (4, 32), (0, 32), (2, 48)]:
+        tiny_problem.expect(frozen, image_size)
+    for start in (13, 7, 4):
+        tiny_problem.parts(start, 32, Clock())
+    assert passes == [(0, 4), (4, 7), (7, 13)] * 2, "the training and the validation set"
+
+
 @pytest.mark.large
 def test_two_processes_compute_an_entry_once(tmp_path: Path) -> None:
     script = """
@@ -180,7 +232,7 @@ from harness.backbones.activation_cache import FeatureCache
 from tests.conftest import ROOT
 from tests.helpers.tiny import tiny_backbone
 images = Images(np.arange(64 * 32 * 32, dtype=np.uint32).astype(np.uint8).reshape(64, 32, 32), np.zeros(64, np.int64))
-found = FeatureCache(Path(sys.argv[1]), tiny_backbone(), 10**9).get(images, 13, 32)
+found = FeatureCache(Path(sys.argv[1]), tiny_backbone(), 10**9).get(images, 13, 32, also=(5, 10))
 print(found.cached, float(found.values.sum()))
 """
     processes = [

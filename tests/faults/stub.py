@@ -77,6 +77,9 @@ class StubProblem:
     def setting(self) -> Setting:
         return Setting(ARCHITECTURE, self.split.n_classes, len(self.split.train), len(self.split.validation), 32, 10**9)
 
+    def expect(self, frozen: int, image_size: int) -> None:
+        pass
+
 
 def run_trial(strategy: Strategy, problem: Any, *, seed: int, on_checkpoint: OnCheckpoint) -> TrialResult:
     """The accuracy is made up from the seed, so that whoever runs the trial gets the same."""

@@ -14,7 +14,7 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
 from harness.guidance.advice import advised
 from harness.search.optuna_study import open_study
-from harness.search.plan import plan
+from harness.search.plan import plan, planned_depths
 from harness.search.space import as_params
 from harness.storage.store import Store
 from tests.conftest import ROOT
@@ -48,6 +48,21 @@ def test_the_quota_is_cheapest_first_with_spread_depths_and_the_advised_strategi
     for params, kind in [(quota[7], "fine_tune_all"), (quota[8], "from_scratch")]:
         assert params == as_params(advised(spec.search, 32)[cast(Kind, kind)], spec)
     assert all(set(params) == {"strategy"} for params in quota[9:])
+
+
+def test_the_depths_of_trials_that_have_not_finished_are_known(store: Store, study_file: Path) -> None:
+    backbones, sizes = ["vgg16", "efficientnet_lite0"], [32, 64]
+    changes = {"search.image_size": sizes, "search.backbones": backbones, "budget.trials": 40}
+    spec = StudySpec.load(str(study_file), changes)[0]
+    study = open_study(store, spec.name)
+    plan(study, store, spec, ADVICE)
+    planned = [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
+    found = list(planned_depths(study, spec))
+    assert len(found) == sum(map(bool, planned)) < 40
+    assert {(name, size, k) for name, k in zip(backbones, (13, 9), strict=True) for size in sizes} < set(found)
+    assert found[0] == ("vgg16", 32, 7), "the advice"
+    study.tell(0, state=TrialState.FAIL)
+    assert list(planned_depths(study, spec)) == found[1:]
 
 
 def test_a_continued_plan_repeats_no_advised_strategy(store: Store, spec: StudySpec) -> None:

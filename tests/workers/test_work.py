@@ -3,9 +3,12 @@
 import pytest
 
 from harness.core.errors import DataError
+from harness.search.optuna_study import open_study
+from harness.search.plan import plan
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.workers import work
+from tests.helpers.searching import ADVICE, trials
 
 
 def test_layers_that_exceed_memory_get_no_score(
@@ -24,3 +27,13 @@ def test_other_images_are_refused(store: Store, tiny_problem: Problem) -> None:
     assert row is not None
     with pytest.raises(DataError, match="are not those that study 'tiny' was begun with"):
         work.check_same_images(row, tiny_problem.split)
+
+
+def test_the_first_pass_through_the_network_serves_all_planned_trials(
+    store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(open_study(store, "tiny"), store, trials(tiny_problem.spec, 12), ADVICE)
+    monkeypatch.setattr(work, "_score_layers", lambda *_: None)
+    monkeypatch.setattr(work, "_run_baselines", lambda *_: None)
+    work.run_study_trials({"vgg16": tiny_problem}, store, "test", baselines=True, stop=lambda: True)
+    assert tiny_problem.planned == {32: {0, 5, 7, 10, 13}}, "a recipe's, the advice's, the minimum share's"
