@@ -14,12 +14,13 @@ from harness.storage import database
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors show no password. ``type=Path`` is read with `user_path`."""
+    """An argument parser whose errors show no password. ``type=Path`` is read with `user_path`, and not empty: an empty
+    path would be the current folder."""
 
     def __init__(self, **options: Any) -> None:
         """Create the parser with the ``options`` of the base class."""
         super().__init__(**options)
-        self.register("type", Path, user_path)
+        self.register("type", Path, _path)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as the base class does, and keep the arguments for `error`."""
@@ -32,6 +33,12 @@ class Parser(argparse.ArgumentParser):
             if url:
                 message = message.replace(url, database.shown(url))
         super().error(message)
+
+
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty: give one, or . for this folder")
+    return user_path(text)
 
 
 def recorded_command(name: str, argv: Sequence[str] | None) -> str:

@@ -67,6 +67,8 @@ class DatasetSpec(Declared):
         if isinstance(declared, dict) and "path" in declared and "file" not in declared:
             declared = {**declared, "file": declared["path"]}
             del declared["path"]
+        if isinstance(declared, dict) and declared.get("file") == "":
+            raise ValueError("the path in file is empty: give a folder or file, or . for this folder")
         return declared
 
     @model_validator(mode="after")
@@ -91,6 +93,8 @@ class DatasetSpec(Declared):
         Raises:
             SpecError: If there is no such data set, or its file cannot be read as one.
         """
+        if not name.strip():
+            raise SpecError("the path of the images is empty: give a folder or file, or . for this folder")
         if not name.isprintable():
             raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
         path = folder / expand(name)
@@ -305,6 +309,8 @@ class StudySpec(Declared):
 
 def _not_there(name: str, folder: Path) -> str:
     """Return the message that there is no data set ``name``, with what is spelled most like it."""
+    if url := re.match(r"\w[\w+.-]*://", name):  # what follows may hold a password
+        return f"{url[0]}…: images are not read from a URL: download and unpack them, and give the path of their folder"
     path, known = folder / name, shipped("datasets")
     beside = sorted(os.listdir(path.parent)) if os.path.isdir(path.parent) else []  # noqa: PTH112, PTH208 - as above
     close = difflib.get_close_matches(path.name, [*beside, *known], n=1, cutoff=0.6)

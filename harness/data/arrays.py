@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
@@ -52,26 +53,39 @@ def read_headers(path: Path, names: Collection[str]) -> dict[str, Header]:
 
 
 def read_array(path: Path, name: str) -> NDArray[Any]:
-    """Return an array after its header was read. Raises DataError if it is damaged."""
+    """Return an array after its header was read. Raises DataError if it is damaged or does not fit into memory."""
 
     def read(archive: zipfile.ZipFile) -> NDArray[Any]:
-        with archive.open(f"{name}.npy") as file:
+        member = archive.getinfo(f"{name}.npy")
+        _check_memory(name, member.file_size)
+        with archive.open(member) as file:
             values: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         return values
 
     return _reading(path, read)
 
 
-class _NotPlain(Exception):
+class _Refused(Exception):
     """Raised for an array that is not read. The message says why and what to give."""
+
+
+def _check_memory(name: str, size: int) -> None:
+    """Raise _Refused where an array of ``size`` bytes would not fit: the system would end the process without a
+    word."""
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise _Refused(
+            f"{name} take {size / 1e9:,.1f} GB in memory, of which {free / 1e9:,.1f} GB are free: give fewer, or image "
+            "files, which are not all held there"
+        )
 
 
 def _header(file: IO[bytes], name: str, size: int) -> Header:
     shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
     if dtype.hasobject:
-        raise _NotPlain(f"{name} holds Python objects: give plain numbers or texts")
+        raise _Refused(f"{name} holds Python objects: give plain numbers or texts")
     if dtype.names or dtype.subdtype:
-        raise _NotPlain(f"{name} holds records: give plain numbers or texts")
+        raise _Refused(f"{name} holds records: give plain numbers or texts")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - file.tell():
         raise ValueError  # its header is wrong: NumPy would allocate what it claims
     return Header(tuple(shape), dtype)
@@ -81,7 +95,7 @@ def _reading(path: Path, read: Callable[[zipfile.ZipFile], _Result]) -> _Result:
     try:
         with zipfile.ZipFile(path) as archive:
             return read(archive)
-    except _NotPlain as error:
+    except _Refused as error:
         raise DataError(f"{path}: {error}") from None
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.strerror and error.filename:

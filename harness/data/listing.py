@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +26,8 @@ _PARTS: dict[PartName, re.Pattern[str]] = {
 }
 _WHOLE = re.compile(r"\d+(\.0*)?")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d{1,2}")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}([,.'’_ ]\d{3})+")
 _PIECES = re.compile(r"\d+|[^\d\s!-/:-@\[-`{-~]+")  # numbers, and text between blanks, punctuation and numbers
 
 
@@ -155,14 +157,14 @@ def examples(names: Sequence[str], most: int = 3) -> str:
 def twin_notes(class_names: Sequence[str]) -> list[str]:
     """Return a sentence for each set of classes that differ in spelling only."""
     notes = []
-    for twins in _spellings(class_names).values():
+    for twins in [*_spellings(class_names).values(), *_spellings(class_names, _number).values()]:
         if len(twins) > 1:
             how = "upper and lower case" if len({word.casefold() for word in twins}) == 1 else "spelling"
             notes.append(
                 f"the classes {', '.join(map(shown, twins))} differ in {how} only: they are kept apart; if they are "
                 "one class, merge them"
             )
-    return notes
+    return list(dict.fromkeys(notes))
 
 
 def numbered(groups: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
@@ -178,8 +180,9 @@ def numbered(groups: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
     several = [words for words in spellings.values() if len(words) > 1]
     bare: dict[tuple[str, ...], list[str]] = {}
     for reading, words in spellings.items():
-        pieces = [] if _NUMBER.fullmatch(reading) else _PIECES.findall(reading)
-        bare.setdefault(tuple(piece.lstrip("0") for piece in pieces) or (reading,), []).append(words[0])
+        number = _number(words[0])
+        pieces = [] if _NUMBER.fullmatch(number) else _PIECES.findall(reading)
+        bare.setdefault(tuple(piece.lstrip("0") for piece in pieces) or (number,), []).append(words[0])
     alike = [words for words in bare.values() if len(words) > 1]
     notes = []
     if several:
@@ -202,20 +205,34 @@ def _equal(groups: Sequence[Sequence[str]]) -> str:
     return f"{len(groups):,} ({' = '.join(map(shown, groups[0][:3]))}{more})"
 
 
-def _spellings(words: Iterable[str]) -> dict[str, list[str]]:
-    """Map each reading of ``words`` to its spellings."""
-    found: dict[str, list[str]] = {}
-    for word in words:
-        found.setdefault(reading(word), []).append(word)
-    return found
-
-
 def reading(word: str) -> str:
     """Return a normalized form of ``word``: whitespace, case, Unicode form and invisible characters do not matter, and
     a number is normalized to its value."""
+    found = _text(word)
+    return _value(found) if _NUMBER.fullmatch(found) else found
+
+
+def _number(word: str) -> str:
+    """Return the reading of ``word``, of a number also where it has thousands separators or an exponent."""
+    found = _text(word)
+    if _THOUSANDS.fullmatch(found):
+        return re.sub(r"[^\d+-]", "", found)
+    return _value(found) if _EXPONENT.fullmatch(found) else reading(word)
+
+
+def _spellings(words: Iterable[str], form: Callable[[str], str] = reading) -> dict[str, list[str]]:
+    """Map each reading of ``words`` to its spellings."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        found.setdefault(form(word), []).append(word)
+    return found
+
+
+def _text(word: str) -> str:
     visible = "".join(sign for sign in word if unicodedata.category(sign) != "Cf")
-    found = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
-    if not _NUMBER.fullmatch(found):
-        return found
-    value = f"{Decimal(found):f}"
+    return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+
+
+def _value(number: str) -> str:
+    value = f"{Decimal(number):f}"
     return value.rstrip("0").rstrip(".") if "." in value else value

@@ -49,19 +49,23 @@ def _csv(path: Path, key: str) -> pd.DataFrame:
                     f"holds {separator!r} in quotation marks"
                 )
             rows.append([*row, *[""] * (len(header) - len(row))][: len(header)])
-    except csv.Error:
-        raise _unreadable(
-            path,
-            f"line {reader.line_num}: a quotation mark is not closed, or closed within a cell",
-            "put such a cell in quotation marks and double those within it",
-        ) from None
+    except csv.Error as error:
+        where, fix = f"line {reader.line_num}", "put such a cell in quotation marks and double those within it"
+        if "field limit" in str(error):  # most likely a quotation mark opened it, and none closes it
+            why = f"{where}: a cell of more than {csv.field_size_limit():,} characters"
+            raise _unreadable(path, why, "shorten it, or close its quotation marks") from None
+        why = f"{where}: a quotation mark is not closed, or closed within a cell"
+        raise _unreadable(path, why, fix) from None
     if not header:
         raise _unreadable(path, "it is empty", "give it a line of column names, such as filename,label")
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
 def _columns(line: str, separator: str) -> list[str]:
-    return [name.strip().casefold() for name in next(csv.reader([line], delimiter=separator), [])]
+    try:
+        return [name.strip().casefold() for name in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:  # who reads the whole table says where
+        return []
 
 
 def _text(path: Path) -> str:

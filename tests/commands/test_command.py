@@ -66,6 +66,15 @@ def test_an_option_is_named_as_it_was_typed(
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
+@pytest.mark.parametrize("given", [["--study", "mnist", "--out", ""], ["--data", "", "--out", "x"]])
+def test_an_empty_path_is_not_the_current_folder(capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
+    try:
+        code = run.main([*given, "--dry-run"])
+    except SystemExit as ended:  # argparse
+        code = ended.code
+    assert code == 2 and "empty: give" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_key_of_the_file_is_named_with_the_file(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study_file.write_text(study_file.read_text().replace("epochs = 2", "epochs = 0"))
     assert run.main(["--study", str(study_file), "--trials", "3"]) == 2

@@ -154,3 +154,9 @@ def test_home_folders_in_files(study_file: Path, tmp_path: Path, monkeypatch: py
 def test_a_name_that_is_too_long_for_a_file_is_unknown() -> None:
     with pytest.raises(SpecError, match="there is no study file"):
         StudySpec.load(f"{'x' * 300}.toml")
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "set.toml").write_text('name = "set"\nfile = ""\n')
+    with pytest.raises(SpecError, match=r"set\.toml: the path in file is empty: give a folder or file, or \. for this"):
+        DatasetSpec.load("set.toml", tmp_path)

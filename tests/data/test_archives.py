@@ -12,6 +12,7 @@ import pytest
 
 from harness.core.errors import DataError
 from harness.core.spec import DatasetSpec
+from harness.data.archives import read_images
 from harness.data.arrays import read_headers
 from harness.data.listing import Listing
 from harness.data.sources import read_listing
@@ -170,3 +171,15 @@ def test_an_archive_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) 
     os.mkdir(tmp_path / "set.npz")  # noqa: PTH102
     with pytest.raises(DataError, match=r"set\.npz cannot be opened \(Is a directory\): make it readable"):
         read_headers(tmp_path / "set.npz", ["images"])
+
+
+def test_an_array_that_does_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
+    images = io.BytesIO()
+    np.lib.format.write_array_header_1_0(images, {"descr": "|u1", "fortran_order": False, "shape": (N, 10**6, 10**6)})
+    np.savez(tmp_path / "set.npz", labels=LABELS)
+    with zipfile.ZipFile(tmp_path / "set.npz", "a") as archive:
+        archive.writestr("images.npy", images.getvalue())
+        archive.getinfo("images.npy").file_size += N * 10**12  # as of an archive that holds them
+    listing = read_listing(DatasetSpec(name="set", file=tmp_path / "set.npz"))
+    with pytest.raises(DataError, match=r"set\.npz: images take 6,000\.0 GB in memory, of which .* GB are free: give"):
+        read_images(listing.home)

@@ -327,6 +327,22 @@ class TestManifests:
         )
         assert listing.notes[1].startswith("the classes '0', '0.0' differ in spelling only: they are kept apart; if")
 
+    @pytest.mark.parametrize(
+        "spellings",
+        [("1,000", "1000"), ("1 000", "1'000"), ("1.000", "1000"), ("1e3", "1000"), ("1,000", "1e3", "1_000")],
+    )
+    def test_numbers_that_are_written_differently_are_noted(self, root: Path, spellings: tuple[str, ...]) -> None:
+        files = [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3)]
+        rows = [f'{file},"{word}"' for file, word in zip(files, [*spellings, "2,00", "7"], strict=False)]
+        listing = listed(self.manifest(root, "\n".join(["filename,label", *rows])))
+        assert len(listing.class_names) == len(spellings) + 2 and len(listing.notes) == 1
+        found = ", ".join(map(repr, sorted(spellings)))
+        assert listing.notes[0].startswith(f"the classes {found} differ in spelling only: they are kept apart")
+        rows = [f'{file},{file[:3]},"{word}"' for file, word in zip(files, [*spellings, "2,00", "7"], strict=False)]
+        listing = listed(self.manifest(root, "\n".join(["filename,label,group", *rows[1:], rows[0]])))
+        assert len(listing.notes) == 1
+        assert listing.notes[0].startswith("groups that differ in punctuation or zeros only, kept apart: 1 (")
+
     def test_a_parquet_manifest(self, root: Path) -> None:
         frame = pd.DataFrame({"filename": ["cat/0.png", "dog/0.png", "dog/1.png"], "label": [0, 1, 1]})
         for labels in (frame["label"], frame["label"].astype(str).astype("category")):
@@ -450,6 +466,12 @@ def test_a_data_set_is_found_by_path_name_or_toml(root: Path, tmp_path: Path) ->
         ("tfds:../up", "download"),
         ("keras:imdb", "keras.datasets has no images 'imdb', but mnist"),
         ("x" * 5000, "there is no file or folder 'x{200}' in"),
+        ("", "the path of the images is empty: give a folder or file, or . for this folder$"),
+        (" ", "the path of the images is empty"),
+        (
+            "https://u:s3cret@h/set.zip",
+            r"^https://…: images are not read from a URL: download and unpack them, and give",
+        ),
     ):
         with pytest.raises(SpecError, match=message):
             DatasetSpec.load(name, tmp_path)

@@ -55,6 +55,11 @@ def test_cells_are_read_as_they_are_written(tmp_path: Path, text: str, rows: lis
         (b"filename;label\na;b;c\n", "t.csv, line 2: 3 cells, but 2 columns: put a cell that holds ';' in quotation"),
         (b'filename,label\na,"b\nc,d\n', "(line 3: a quotation mark is not closed, or closed within a cell): put such"),
         (b'filename,label\na,"b"c\n', "(line 2: a quotation mark is not closed, or closed within a cell): put such"),
+        (
+            b"filename,label\na,b\nc," + b"d" * 200_000,
+            "(line 3: a cell of more than 131,072 characters): shorten it, or close its quotation marks",
+        ),
+        (b"d" * 200_000, "(line 1: a cell of more than 131,072 characters)"),
         (b"filename,label\na,b\n\xe9,d\n", "(line 3 is not UTF-8): save it as UTF-8"),
         (b"\xff\xfe", "(it is empty)"),
         ("filename,label\na,b".encode("utf-32"), "(it holds zero bytes): save it as UTF-8"),
