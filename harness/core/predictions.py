@@ -64,7 +64,8 @@ class Predictions:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which images are recognised (n,)."""
-        return self.predicted == self.labels
+        found: NDArray[np.bool_] = self.predicted == self.labels
+        return found
 
     def log_loss(self) -> float:
         """Return the mean cross-entropy in nats."""

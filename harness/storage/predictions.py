@@ -95,7 +95,7 @@ def statements(
 
 
 def _encoded(values: NDArray[Any]) -> bytes:
-    return np.rint(values).astype(_ENCODED).tobytes()
+    return bytes(np.rint(values).astype(_ENCODED).data)
 
 
 def _decoded(stored: pd.Series) -> NDArray[np.int64]:

@@ -23,5 +23,5 @@ def upgrade() -> None:
             if column.name not in there:
                 op.add_column(table.name, sa.Column(column.name, column.type))
     tables.prediction.create(bind)
-    op.execute(sa.text("drop view trial_summary"))
+    op.execute(sa.text("drop view if exists trial_summary"))
     op.execute(tables.create_trial_summary)
