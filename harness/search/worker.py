@@ -86,7 +86,7 @@ class Worker:
             while self._limit.left > 0 and not stop():
                 ticket = retry_while_unavailable(self._claim)
                 if ticket is None:
-                    if self._too_long or retry_while_unavailable(self._all_finished):
+                    if len(self._too_long) > 0 or retry_while_unavailable(self._all_finished):
                         return
                     time.sleep(_IDLE)
                     continue
