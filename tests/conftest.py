@@ -42,8 +42,8 @@ _ROWS = (
 
 class Rows(LoadScopeScheduling):  # type: ignore[misc]
     """Tests that share something expensive stay in one process: those of a file in `_ROWS` what its fixtures make,
-    those of databases a PostgreSQL server, those that train the compiled steps of the tiny network. These long rows are
-    begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no groups.
+    those of databases a PostgreSQL server, those that train the compiled steps of the tiny network; others share
+    nothing with them. These long rows are begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no groups.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -52,7 +52,8 @@ class Rows(LoadScopeScheduling):  # type: ignore[misc]
             return name
         if name == "test_store" or "[postgresql" in nodeid:
             return "databases"
-        return "training" if name in ("test_fit", "test_trial") else nodeid
+        tiny = name in ("test_fit", "test_trial") and "every_backbone" not in nodeid
+        return "training" if tiny else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -61,12 +62,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rows:
     return Rows(config, log)
 
 
-_LONG = ("test_readme", "test_tutorial", "test_campaign", "test_run")
+_LONG = (
+    "test_readme", "test_tutorial", "test_campaign", "every_backbone", "run_interrupted", "test_together",
+    "test_backends",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests are begun first, so that no process is left with one of them at the end."""
-    items.sort(key=lambda item: item.path.stem not in _LONG)
+    items.sort(key=lambda item: not any(long in item.nodeid for long in _LONG))
 
 
 def pytest_collection_finish() -> None:

@@ -67,4 +67,5 @@ def fast_precision() -> Precision:
 
 def as_numpy(tensor: Any) -> NDArray[Any]:
     """Return a backend tensor as a NumPy array, float32 where it was bfloat16."""
-    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+    # Keras's own convert_to_numpy asks for a copy by a keyword that TensorFlow's tensors do not take: NumPy warns.
+    return np.array(np.asarray(ops.cast(tensor, "float32")))

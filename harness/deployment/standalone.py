@@ -112,7 +112,7 @@ def _copy_of_backbone(network: Network, backbone: Backbone, images: Any, prepare
         copy.get_layer(layer.name).set_weights([as_numpy(variable) for variable in layer.weights])
     if backbone.spec.preprocessing.channels == "bgr":  # the first kernel is turned here, once for all
         first = copy.get_layer(backbone.layers[0].name)
-        kernel, *others = first.get_weights()
+        kernel, *others = map(as_numpy, first.weights)
         first.set_weights([np.ascontiguousarray(kernel[:, :, ::-1]), *others])
     return copy.output
 

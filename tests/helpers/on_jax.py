@@ -12,7 +12,7 @@ from harness.backbones.jax_kernels import max_pool, options, relu
 from harness.training import jax_step
 
 
-@settings(max_examples=20)  # JAX compiles each shape
+@settings(max_examples=8)  # JAX compiles each shape
 @given(seed=st.integers(0, 2**31), height=st.integers(1, 3), width=st.integers(1, 3))
 def test_max_pool_is_jaxs_own_with_ties_too(seed: int, height: int, width: int) -> None:
     draws = np.random.default_rng(seed)
@@ -27,7 +27,7 @@ def test_max_pool_is_jaxs_own_with_ties_too(seed: int, height: int, width: int) 
     assert (our_gradient(upstream)[0] == own_gradient(upstream)[0]).all()
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(n=st.integers(1, 30), piece=st.integers(1, 40), images=st.booleans())
 def test_what_is_held_on_a_device_is_what_was_given(n: int, piece: int, images: bool) -> None:
     draws = np.random.default_rng(n)

@@ -69,8 +69,8 @@ def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -
 @pytest.mark.parametrize(("k", "start"), [(1, 1), (2, 2), (5, 5), (7, 6), (10, 10), (13, 13), (13, 7)])
 def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, start: int) -> None:
     # From the tiny network's first convolutions on, nothing is worth storing: the start is asked for by hand.
-    _, cached = trained(tiny_problem, strategy(k), start)
-    _, uncached = trained(tiny_problem, strategy(k), 0)
+    _, cached = trained(tiny_problem, strategy(k), start, epochs=1)
+    _, uncached = trained(tiny_problem, strategy(k), 0, epochs=1)
     for a, b in zip(cached, uncached, strict=True):
         assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
         assert a.val_loss == pytest.approx(b.val_loss, rel=1e-5)
@@ -83,7 +83,7 @@ def test_every_backbone_is_frozen_cached_and_reset(name: str, study_file: Path, 
     problem = Problem.on(backbone, spec, load_split(dataset, spec), tmp_path)
     k = len(backbone.stages) // 2
     tried = Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-3, image_size=32, backbone=name)
-    _, cached = trained(problem, tried, k)
+    _, cached = trained(problem, tried, k, epochs=1)
     moved = [
         {
             (layer.name, variable.name): not np.array_equal(as_numpy(variable), tensor)
@@ -95,8 +95,8 @@ def test_every_backbone_is_frozen_cached_and_reset(name: str, study_file: Path, 
     ]
     assert not any(any(stage.values()) for stage in moved[:k])
     assert {name for stage in moved[k:] for name, does in stage.items() if not does} == set()
-    _, uncached = trained(problem, tried, 0)
-    _, again = trained(problem, tried, k)
+    _, uncached = trained(problem, tried, 0, epochs=1)
+    _, again = trained(problem, tried, k, epochs=1)
     assert again == cached
     for a, b in zip(cached, uncached, strict=True):
         assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
@@ -193,13 +193,13 @@ def test_heads_of_any_width_share_a_graph_and_none_is_left_behind(tiny_problem: 
 
     problem = replace(tiny_problem, networks=Networks(tiny_problem.backbone, 3), steps=steps())
     graphs = problem.steps._graph  # type: ignore[attr-defined]
-    depths, kinds = [(13, 13), (5, 3), (10, 10)], [[(7, 5), (16, 3), (64, 9)], [()], [(1,), (3,)]]
+    depths, kinds = [(13, 13), (11, 10)], [[(7, 5), (16, 3), (64, 9)], [()], [(1,), (3,)]]
     for depth in depths:
         for heads in kinds:
             for head in heads:
                 fitted(*depth, *head)
     assert graphs.cache_info().misses == len(depths) * len(kinds)
-    network = problem.networks.for_strategy(strategy(10, head=(16, 3)), 10)
+    network = problem.networks.for_strategy(strategy(11, head=(16, 3)), 10)
     train, _, _ = problem.parts(10, 32, Clock())
     for compiled, is_new in ((problem.steps, False), (steps(), True)):
         step = compiled.of(network, "adam")
