@@ -208,7 +208,12 @@ class StoreContract:
         opened.trials.record_checkpoint("mnist", 3, checkpoint(2), session=run)
         assert opened.trials.frame("mnist").empty
         opened.trials.end(
-            "mnist", 3, result("pruned", reason="cannot reach the front", features_cached=True), session=run
+            "mnist",
+            3,
+            result(
+                "pruned", reason="cannot reach the front", features_cached=True, rated_seconds=5.0, planned_seconds=20.0
+            ),
+            session=run,
         )
         frame = opened.trials.frame("mnist")
         assert len(frame) == 1
@@ -242,6 +247,9 @@ class StoreContract:
             "train_flops": TERA,
             "planned_flops": 4 * TERA,
             "saved_flops": 3 * TERA,
+            "rated_seconds": 5.0,
+            "planned_seconds": 20.0,
+            "saved_seconds": 15.0,
             "epochs": 2,
             "seconds_features": 1.0,
             "seconds_compile": 2.0,
