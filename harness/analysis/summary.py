@@ -60,7 +60,7 @@ def _facts(rows: Rows, best: dict[str, Any] | None) -> tuple[Fact, ...]:
         Fact(
             "Its training cost",
             rows.cost.in_words(best[rows.cost.spent]),
-            f"{formatting.seconds(best['seconds_total'])} in all",
+            f"{_took(rows, best)} in all",
         ),
     ]
     advice, baseline = rows.trial_of("advice"), rows.best_baseline()
@@ -91,7 +91,7 @@ def _best(rows: Rows, best: dict[str, Any]) -> tuple[str, str]:
     early = "" if best["status"] == "complete" else f", although it ended as {_spaced(best['status'])}"
     trial = (
         f"{best['label']} (trial {best['number']}): {rows.score_name} {_reached(rows, best)} of training and "
-        f"{formatting.seconds(best['seconds_total'])}{early}."
+        f"{_took(rows, best)}{early}."
     )
     baseline = rows.best_baseline()
     use = f"Use {trial}"
@@ -190,6 +190,12 @@ def _reasons(rows: Rows) -> list[str]:
 
 def _reached(rows: Rows, row: Any) -> str:
     return f"{formatting.accuracy(row[rows.score])} for {rows.cost.in_words(row[rows.cost.spent])}"
+
+
+def _took(rows: Rows, trial: dict[str, Any]) -> str:
+    """Return the measured seconds of a trial, called so where its cost is in seconds too."""
+    measured = formatting.seconds(trial["seconds_total"])
+    return f"{measured} measured" if rows.cost.unit == "seconds" else measured
 
 
 def _cost_or_status(rows: Rows, trial: dict[str, Any]) -> str:

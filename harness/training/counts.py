@@ -16,7 +16,7 @@ from scipy.optimize import nnls
 from harness.backbones.stages import RGB, Architecture
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.training.flops import MLP_HIDDEN, cached_start, prefix_cost, step_cost
+from harness.training.flops import MLP_HIDDEN, cached_start, head_cost, prefix_cost, step_cost
 
 KINDS = ("features", "compile", "train", "evaluation")
 
@@ -26,7 +26,8 @@ _DEFAULT_RATES = {
     "stored": 5e-12,  # s for a FLOP of activations that are stored
     "forward": 3e-12,  # s for another FLOP without gradients
     "early": 5e-12,  # s for a FLOP of training in the first stages, whose maps are large (VGG16: blocks 1 and 2)
-    "late": 5e-12,  # s for another FLOP of training
+    "late": 5e-12,  # s for another FLOP of training the backbone
+    "head": 5e-12,  # s for a FLOP of training the head: its products are fast, depthwise convolutions are slow
     "image": 1e-4,  # s to evaluate one, in addition to its FLOPs
     "layer": 0.05,  # s to build and trace one
 }
@@ -38,9 +39,9 @@ _RIDGE = 0.03
 """Ridge weight that pulls the fitted rates towards the defaults."""
 
 Counts = NDArray[np.float64]
-"""(4, 8): how often each of `OPERATIONS` is done in each of `KINDS`."""
+"""(4, 9): how often each of `OPERATIONS` is done in each of `KINDS`."""
 Rates = NDArray[np.float64]
-"""(8,): a machine's seconds for one of each of `OPERATIONS`."""
+"""(9,): a machine's seconds for one of each of `OPERATIONS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,10 @@ class Setting:
         if row["name"] not in ("mlp", "cnn"):
             return None
         steps = self._steps(row["epochs"])
-        updates = (
-            steps * self.baseline_size**2 * RGB * MLP_HIDDEN[0] if row["name"] == "mlp" else 0
-        )  # of its first layer, most of it
-        return _counts(train={"step": steps, "weight": updates, "late": row["train_flops"]})
+        if row["name"] == "cnn":
+            return _counts(train={"step": steps, "late": row["train_flops"]})
+        first = self.baseline_size**2 * RGB * MLP_HIDDEN[0]  # weights of its first layer, most of them
+        return _counts(train={"step": steps, "weight": steps * first, "head": row["train_flops"]})
 
     def _phase(self, phase: Strategy, epochs: float) -> Counts:
         size, k, architecture = phase.image_size, phase.frozen, self.architecture
@@ -94,7 +95,8 @@ class Setting:
         start = cached_start(architecture, k, size, n_stored, self.max_bytes)
         prefix, whole = prefix_cost(architecture, size, start), prefix_cost(architecture, size)
         frozen = prefix_cost(architecture, size, k) - prefix
-        training = step_cost(architecture, phase, self.n_classes, start) - frozen
+        head = head_cost(architecture, phase, self.n_classes)
+        training = step_cost(architecture, phase, self.n_classes, start) - frozen - head
         # A step is three forward passes, near enough to tell the blocks apart.
         early = 3 * max(0.0, prefix_cost(architecture, size, _early(architecture)) - prefix_cost(architecture, size, k))
         images = self.n_train * epochs
@@ -108,6 +110,7 @@ class Setting:
                 "forward": frozen * images,
                 "early": early * images,
                 "late": (training - early) * images,
+                "head": head * images,
             },
             evaluation={
                 "stored": self.n_validation * prefix,

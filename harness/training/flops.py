@@ -118,6 +118,12 @@ def step_cost(architecture: Architecture, strategy: Strategy, n_classes: int, st
     return training_flops(layers, strategy.frozen - start)
 
 
+def head_cost(architecture: Architecture, strategy: Strategy, n_classes: int) -> float:
+    """Return what of `step_cost` is spent in the head. The gradient that it passes on counts with what comes before."""
+    shape = architecture.shape(len(architecture.stages), strategy.image_size)
+    return training_flops(_head(shape, strategy.pooling, (*strategy.head, n_classes)))
+
+
 def mlp_cost(image_size: int, n_classes: int) -> float:
     """Return the FLOPs per image of a training step of the article's MLP: RGB pixels, three hidden layers, softmax."""
     return training_flops(_dense_stack(image_size**2 * RGB, (*MLP_HIDDEN, n_classes)))

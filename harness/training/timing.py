@@ -23,10 +23,11 @@ _ALL_FIT = 2**62  # bytes
 def measure_rates(problem: Problem) -> dict[str, float]:
     """Time one batch on the problem's backbone, and return the seconds of each of `counts.OPERATIONS`.
 
-    Timed are the forward pass and three training steps: of a linear head and of a wide one on stored activations, and
-    of the whole network. Each is run once before, to compile it, and the fastest of three counts: what else the machine
-    does only ever slows it down. The batch is of random images at the size of the baselines. What none of these does
-    gets the rate of a usual processor, scaled to this machine. Networks are to be reset before they are trained.
+    Timed are the forward pass and four training steps: of a linear head and of a wide one on stored activations, of the
+    network's second half and of all of it. Each is run once before, to compile it, and the fastest of three counts:
+    what else the machine does only ever slows it down. The batch is of random images at the size of the baselines. What
+    none of these does gets the rate of a usual processor, scaled to this machine. Networks are to be reset before they
+    are trained.
     """
     backbone, size, batch = problem.backbone, problem.spec.search.baseline_size, problem.spec.budget.batch_size
     setting = replace(
@@ -43,24 +44,25 @@ def measure_rates(problem: Problem) -> dict[str, float]:
         "feature_extraction", problem.n_stages, "average", (), 0.0, "adam", 1e-3, image_size=size,
         backbone=backbone.spec.name,
     )  # fmt: skip
-    start = cached_start(backbone.architecture, head.frozen, size, batch, _ALL_FIT)
+    steps = [head, replace(head, head=_WIDE_HEAD), replace(head, kind="fine_tune_all", frozen=0)]
+    if problem.n_stages > 1:
+        steps.append(replace(head, kind="freeze_first_k", frozen=problem.n_stages // 2))
     backbone.load(pretrained=True, seed=0)
-
-    def forward() -> Any:
-        return as_numpy(backbone.forward(pixels, 0, start, size))
-
-    stored = pixels
     counted: list[Counts] = []
     measured: list[NDArray[np.float64]] = []
-    if start:
-        stored = np.asarray(forward(), np.float32)
-        counted.append(_only("features", setting.counts(head, 1)))
-        measured.append(_of("features", _fastest(forward)))
-    whole = replace(head, kind="fine_tune_all", frozen=0)
-    steps = (head, start, stored), (replace(head, head=_WIDE_HEAD), start, stored), (whole, 0, pixels)
-    for strategy, begin, inputs in steps:
+
+    def stored(stage: int) -> NDArray[Any]:
+        return np.asarray(as_numpy(backbone.forward(pixels, 0, stage, size)), np.float32) if stage else pixels
+
+    features = _only("features", setting.counts(head, 1))
+    if features.any():  # else no stage is worth storing
+        start = cached_start(backbone.architecture, head.frozen, size, batch, _ALL_FIT)
+        counted.append(features)
+        measured.append(_of("features", _fastest(lambda: stored(start))))
+    for strategy in steps:
+        start = cached_start(backbone.architecture, strategy.frozen, size, batch, _ALL_FIT)
         counted.append(_only("train", setting.counts(strategy, 1)))
-        measured.append(_of("train", _fastest_step(problem, strategy, begin, inputs)))
+        measured.append(_of("train", _fastest_step(problem, strategy, start, stored(start))))
     rates = fit_rates(counted, measured, [1.0] * len(counted))
     assert rates is not None  # nothing takes no time
     return dict(zip(OPERATIONS, rates.tolist(), strict=True))

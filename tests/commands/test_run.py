@@ -344,6 +344,7 @@ def test_the_plan_and_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> No
     assert run.main(["--list", "--json"]) == 0
     listed = {study["study"]: study for study in json.loads(capsys.readouterr().out)}
     assert listed["mnist"]["data"] == "mnist" and listed["images"]["data"] is None
+    assert (listed["mnist"]["cost"], listed["images"]["cost"]) == ("flops", "seconds")
 
 
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:

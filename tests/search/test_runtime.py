@@ -22,7 +22,7 @@ ARCHITECTURE = architecture_of(VGG16)
 
 SETTING = Setting(ARCHITECTURE, 10, 500, 300, 64, 10**9)
 EPOCHS = 3
-SLOW = np.array([2e-2, 1e-9, 2e-11, 1e-11, 1e-10, 4e-11, 5e-4, 0.2])  # unlike any measured machine
+SLOW = np.array([2e-2, 1e-9, 2e-11, 1e-11, 1e-10, 4e-11, 4e-11, 5e-4, 0.2])  # unlike any measured machine
 
 
 @st.composite
@@ -47,7 +47,7 @@ def row(strategy: Strategy, epochs: int = EPOCHS, noise: float = 1.0) -> dict[st
 def test_the_counted_flops_are_those_of_the_trial_cost(strategy: Strategy, epochs: int) -> None:
     counts = dict(zip(KINDS, SETTING.counts(strategy, epochs), strict=True))
     charged = trial_cost(ARCHITECTURE, strategy, 10, 800, SETTING.max_bytes).at(500, epochs)
-    assert counts["features"].sum() + counts["train"][3:6].sum() == pytest.approx(charged)
+    assert counts["features"].sum() + counts["train"][3:7].sum() == pytest.approx(charged)
 
 
 @pytest.mark.parametrize(("n", "noise", "error"), [(5, 0.1, 0.15), (40, 0.0, 0.05)])

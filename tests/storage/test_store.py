@@ -210,7 +210,7 @@ class StoreContract:
         opened.trials.record_checkpoint("mnist", 3, checkpoint(1), session=run)
         opened.trials.record_checkpoint("mnist", 3, checkpoint(2), session=run)
         assert opened.trials.frame("mnist").empty
-        scores = {"val_top5_accuracy": 0.95, "val_auroc": 0.99}
+        scores = {"val_top5_accuracy": 0.95, "val_auroc": 0.99, "rated_seconds": 5.0, "planned_seconds": 20.0}
         stopped = result("pruned", reason="cannot reach the front", features_cached=True, **scores)
         opened.trials.end("mnist", 3, stopped, session=run)
         frame = opened.trials.frame("mnist")
@@ -247,6 +247,9 @@ class StoreContract:
             "train_flops": TERA,
             "planned_flops": 4 * TERA,
             "saved_flops": 3 * TERA,
+            "rated_seconds": 5.0,
+            "planned_seconds": 20.0,
+            "saved_seconds": 15.0,
             "epochs": 2,
             "seconds_features": 1.0,
             "seconds_compile": 2.0,

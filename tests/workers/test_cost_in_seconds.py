@@ -133,7 +133,7 @@ def test_a_trial_is_stopped_by_seconds(problems: dict[str, Problem], begun: Stor
     for number in range(10):
         begun.tickets.claim("tiny", mine, 10)
         begun.trials.begin("tiny", number, TrialStart(strategy, "quota", seed=1, planned_flops=1.0), session=mine)
-        for point in curve([0.9, 0.91, 0.92, 0.92, 0.92], flops=100, seconds=0.1):
+        for point in curve([0.9, 0.91, 0.92, 0.92, 0.92], flops=100, seconds=0.6):
             begun.trials.record_checkpoint("tiny", number, point, session=mine)
         begun.trials.end("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.92), session=mine)
     so_far = curve([0.5], flops=1, seconds=1)
