@@ -1,6 +1,7 @@
 """Command lines: no database password is recorded or shown, and ``~`` is the home folder in every path."""
 
 import argparse
+import errno
 import re
 import shlex
 import sys
@@ -11,6 +12,8 @@ from typing import Any, NoReturn
 
 from harness.core.paths import user_path
 from harness.storage import database
+
+_WANTED = {"int": "a whole number", "float": "a number"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,17 +31,26 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, and exit with code 2."""
+        """Print the message as one line, as all commands print errors, and exit with code 2."""
         for _, url in _urls(self._given):
             if url:
                 message = message.replace(url, database.shown(url))
-        super().error(message)
+        for kind, wanted in _WANTED.items():
+            message = message.replace(f"invalid {kind} value: ", f"give {wanted}, not ")
+        message = " ".join(message.removeprefix("argument ").split())
+        self.exit(2, f"error: {message}. `{self.prog} --help` lists the options\n")
 
 
 def _path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty: give one, or . for this folder")
-    return user_path(text)
+    path = user_path(text)
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"{text[:60]!r}… is too long for a path: give a shorter one") from None
+    return path
 
 
 def recorded_command(name: str, argv: Sequence[str] | None) -> str:

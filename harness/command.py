@@ -49,6 +49,7 @@ def main(
     def call() -> int:
         try:
             arguments = parser.parse_args(argv)
+            _check_current_folder()
             with interrupts(), database.closing():
                 return run(arguments, recorded_command(parser.prog.rpartition(".")[2], argv)) or 0
         except HarnessError as error:
@@ -59,6 +60,13 @@ def main(
             return INTERRUPTED
 
     return printing(call)
+
+
+def _check_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise StorageError("the current folder has been deleted: change to another") from None
 
 
 def say(text: str) -> None:

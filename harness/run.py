@@ -1,6 +1,7 @@
 """Search transfer-learning strategies: `python -m harness.run --study mnist --trials 50`."""
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -211,7 +212,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise SpecError(
             f"--engine ray: its workers cannot reach {shown(arguments.storage)}: give a PostgreSQL --storage"
         )
-    if arguments.worker_cpus <= 0 or arguments.worker_gpus < 0:
+    if not (0 < arguments.worker_cpus < math.inf and 0 <= arguments.worker_gpus < math.inf):  # not a NaN either
         given = f"--worker-cpus {arguments.worker_cpus} --worker-gpus {arguments.worker_gpus}"
         raise SpecError(f"{given}: give more than 0 processors, and 0 or more GPUs")
 
@@ -219,11 +220,11 @@ def _check(arguments: argparse.Namespace) -> None:
 def _study(study: str | None, data: str | None, overrides: dict[str, object]) -> tuple[StudySpec, DatasetSpec]:
     """Load the study. If ``data`` is given, use these images and name the study after them."""
     if data is None:
-        return StudySpec.load(study or ANY_IMAGES, overrides)
+        return StudySpec.load(ANY_IMAGES if study is None else study, overrides)
     where = command.data_given(data)
     dataset = DatasetSpec.load(where, Path.cwd())
     own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
-    return StudySpec.load(study or ANY_IMAGES, {"name": own, **overrides, "data.dataset": where})
+    return StudySpec.load(ANY_IMAGES if study is None else study, {"name": own, **overrides, "data.dataset": where})
 
 
 def _confirm(searched: "Request", study: str | None, file: Path, on_end: Callable[[Store], None]) -> "Rows":

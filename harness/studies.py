@@ -56,7 +56,10 @@ def _parser() -> Parser:
 
 
 def _run(arguments: argparse.Namespace, _: str) -> None:
-    arguments.run(Store(arguments.storage, must_exist=arguments.run is not _import), arguments)
+    if arguments.run is _import:
+        _import(arguments)
+    else:
+        arguments.run(Store(arguments.storage, must_exist=True), arguments)
 
 
 def _list(store: Store, _: argparse.Namespace) -> None:
@@ -74,7 +77,7 @@ def _list(store: Store, _: argparse.Namespace) -> None:
             METRIC_NAMES[row.metric],
             f"{trials['finished_at'].max():%Y-%m-%d %H:%M}" if len(trials) else "",
         )
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 400, highlight=False, markup=False).print(table)
 
 
 def _show(store: Store, arguments: argparse.Namespace) -> None:
@@ -118,13 +121,14 @@ def _export(store: Store, arguments: argparse.Namespace) -> None:
     print(f"study {arguments.study!r} is in {arguments.file}")
 
 
-def _import(store: Store, arguments: argparse.Namespace) -> None:
+def _import(arguments: argparse.Namespace) -> None:
     if not arguments.file.is_file():
         raise StorageError(f"there is no file {arguments.file}: give one that `harness studies export` wrote")
     source = Store(url_of(arguments.file), must_exist=True)
     names = source.studies.names()
     if len(names) != 1:
         raise StorageError(f"{arguments.file} holds {len(names)} studies: export the one you want from it first")
+    store = Store(arguments.storage)  # not before: a wrong file must not leave an empty database
     _copying().copy_study(source, store, names[0], arguments.new_name)
     print(f"study {arguments.new_name or names[0]!r} is in the database")
 

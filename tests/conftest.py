@@ -171,7 +171,7 @@ def _databases_are_copied(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
     def copy(self: Store, url: str, *, must_exist: bool = False) -> None:
         for file in files_of(url)[:1]:
-            if file.parent.is_dir() and not file.exists() and not must_exist:
+            if not must_exist and file.parent.is_dir() and not file.exists():
                 shutil.copyfile(empty, file)
         create(self, url, must_exist=must_exist)
 

@@ -103,5 +103,5 @@ class BackboneSpec(Declared):
         Raises:
             SpecError: For an unknown backbone (naming the nearest one), an unknown key or a value out of range.
         """
-        path = find("backbone", name, "backbones", Path.cwd())
+        path = find("backbone", name, "backbones", Path())  # which may have been deleted
         return validated(cls, read_toml(path), path)

@@ -98,7 +98,7 @@ class DatasetSpec(Declared):
         if not name.isprintable():
             raise SpecError(f"the path {name!r} of a data set cannot be stored with a study: rename it, or link to it")
         path = folder / expand(name)
-        if name in shipped("datasets") or path.suffix == ".toml":
+        if name in shipped("datasets") or path.suffix.lower() == ".toml":
             path = find("data set", name, "datasets", folder)
             spec = validated(cls, read_toml(path), path)
             return spec if spec.file is None else spec.model_copy(update={"file": (path.parent / spec.file).absolute()})

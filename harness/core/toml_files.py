@@ -33,7 +33,7 @@ def find(what: str, name: str, kind: Folder, folder: Path) -> Path:
     if name in known:
         return known[name]
     path = folder / expand(name)
-    if path.suffix == ".toml":
+    if path.suffix.lower() == ".toml":
         if os.path.isfile(path):  # noqa: PTH113 - a name that is too long for a path is no error here
             return path
         raise SpecError(f"there is no {what} file {str(path)!r}: give the path of a .toml file that exists")

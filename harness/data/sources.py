@@ -1,6 +1,7 @@
 """List a data set of any kind: folder, manifest, ``.npz`` or download."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from harness.core.errors import DataError
@@ -16,8 +17,10 @@ from harness.data.manifests import list_manifests, manifests_beside
 def read_listing(dataset: DatasetSpec) -> Listing:
     """List ``dataset``, downloaded first if necessary. Raises DataError if it is missing or invalid."""
     path = dataset.file if dataset.file is not None else fetch(dataset.download or "")
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - a name that is too long for a path is no error here
         raise DataError(f"there is no file or folder {shown(str(path))}: check the path of data set {dataset.name}")
+    if not path.is_dir() and not path.is_file():  # to read a pipe would wait for ever
+        raise DataError(f"{shown(str(path))} is neither a file nor a folder: give one that holds images")
     _check_digest(dataset, path)
     if path.is_dir():
         manifest = path / "train.csv"

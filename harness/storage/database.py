@@ -139,10 +139,11 @@ def _check_file(url: str, parsed: URL) -> None:
             "name of a file as %3F"
         )
     literal = url.partition(":///")[2]
-    if Path(literal).is_file() and not Path(database).is_file():
+    # Not `Path.is_file`: a name that is too long for a path is no error here, but when it is opened.
+    if os.path.isfile(literal) and not os.path.isfile(database):  # noqa: PTH113
         raise StorageError(f"the SQLite database {database!r} is not the file {literal!r}: write % in its name as %25")
     folder = Path(database).parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112
         raise StorageError(f"the folder {str(folder)!r} of the database {database!r} does not exist: create it first")
 
 

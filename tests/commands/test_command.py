@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness import command, run, studies
+from harness import command, export, predict, run, studies
 from harness.core.errors import StorageError
 from harness.core.paths import DEFAULT_STORAGE
+from harness.data import __main__ as data
 from harness.storage.store import Store
 from tests.conftest import ROOT
 
@@ -73,6 +75,64 @@ def test_an_empty_path_is_not_the_current_folder(capsys: pytest.CaptureFixture[s
     except SystemExit as ended:  # argparse
         code = ended.code
     assert code == 2 and "empty: give" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_current_folder_that_was_deleted_is_one_line(tmp_path: Path) -> None:
+    lines = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')",
+        "from harness import studies; sys.exit(studies.main(['list']))",
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (outcome.returncode, outcome.stderr) == (
+        2,
+        "error: the current folder has been deleted: change to another\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--trials", "1e3"], "--trials: give a whole number, not '1e3'"),
+        (["--max-trial-cost", "1,5"], "--max-trial-cost: give a number, not '1,5'"),
+        (["--metric", "f1"], "--metric: invalid choice: 'f1' (choose from "),
+        (["--trial", "5", "--tirals", "5"], "unrecognized arguments: --tirals 5"),
+        (["--out"], "--out: expected one argument"),
+        (["--time-limt\n", "5"], "unrecognized arguments: --time-limt 5"),
+    ],
+)
+def test_a_wrong_option_is_one_line(capsys: pytest.CaptureFixture[str], given: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run.main(["--study", "mnist", *given])
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
+    assert error.endswith(". `python -m harness.run --help` lists the options\n")
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("main", "given"),
+    [
+        (run.main, ["--study", "mnist", "--dry-run", "--out", LONG]),
+        (studies.main, ["list", "--storage", f"sqlite:///{LONG}"]),
+        (studies.main, ["import", LONG]),
+        (data.main, ["check", LONG]),
+        (predict.main, [LONG, LONG]),
+        (export.main, ["--study", "mnist", "--out", f"{LONG}/model"]),
+    ],
+)
+def test_a_path_that_is_too_long_is_one_line(
+    main: Callable[[list[str]], int], given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(given)
+    except SystemExit as ended:  # argparse
+        code = ended.code
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and "error: " in error and "xxx" in error
 
 
 def test_a_key_of_the_file_is_named_with_the_file(study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -357,6 +357,8 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--study", "mnits"], "unknown study 'mnits': did you mean 'mnist'?"),
         ([], "no study given: add --study NAME"),
+        (["--study", "", "--data", "digits.npz"], "unknown study ''"),
+        (["--study", "tiny.toml", "--worker-cpus", "nan"], "give more than 0 processors, and 0 or more GPUs"),
         (["--study", "images"], "study 'images' names no images: give yours with --data PATH"),
         (["--data", "nowhere"], "there is no file or folder 'nowhere'"),
         (["--data", "tiny.toml"], "tiny.toml: "),

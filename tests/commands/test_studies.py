@@ -201,6 +201,14 @@ def test_bad_input(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("file", ["absent.db", "text.db", "."])
+def test_a_wrong_file_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.db").write_text("no database " * 200)
+    assert studies.main(["import", file, "--storage", "sqlite:///new.db"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
+
+
 def test_the_split_is_printed_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(f"sqlite:///{tmp_path}/source.db")
     fill(store, "one")

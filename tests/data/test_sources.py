@@ -478,6 +478,12 @@ def test_a_data_set_is_found_by_path_name_or_toml(root: Path, tmp_path: Path) ->
     (tmp_path / "both.toml").write_text('name = "own"\npath = "set"\ndownload = "keras:mnist"\n')
     with pytest.raises(SpecError, match=r"give either file \(or path\) or download"):
         DatasetSpec.load("both.toml", tmp_path)
+    (tmp_path / "LONG.TOML").write_text(f'name = "long"\nfile = "{"x" * 300}"\n')
+    with pytest.raises(DataError, match=r"there is no file or folder '.*xxx': check the path of data set long"):
+        read_listing(DatasetSpec.load("LONG.TOML", tmp_path))
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv' is neither a file nor a folder: give one that holds images"):
+        listed(tmp_path / "pipe.csv")
     (tmp_path / "words.txt").write_text("x")
     with pytest.raises(DataError, match=r"words\.txt' is not a data set: give a folder"):
         listed(tmp_path / "words.txt")

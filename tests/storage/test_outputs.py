@@ -1,5 +1,6 @@
 """What a command writes takes the place of nothing but what an earlier one wrote."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -48,6 +49,17 @@ COMMANDS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "atlas": (atlas, ("--data", "mnist")),
     "dashboard": (dashboard, ("--study", "mnist")),
 }
+
+
+@pytest.mark.parametrize("kind", ["page", "PDF", "PNG", "recommendation", "table of rows"])
+def test_no_device_or_pipe_is_replaced(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match=f"--out: .*pipe is a device or a pipe, a {kind} is a file: give the name"):
+        check_output(tmp_path / "pipe", kind)
+    check_output(tmp_path / "pipe", "CSV of predictions")  # is opened
+    with pytest.raises(StorageError, match="is a device or a pipe"):
+        save("<html>", tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)
