@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     limit = TimeLimit.start(arguments.time_limit)
     job = Job(arguments.study, arguments.storage, dataset, recorded, arguments.weights, limit=limit)
     study, row = open_study(store, arguments.study), store.studies.get(arguments.study)
-    progress = Progress(len(study.get_trials(deepcopy=False)), row.metric, lambda: standing(study))
+    progress = Progress(len(study.get_trials(deepcopy=False)), row.metric, lambda: standing(study), limit)
     try:
         pool = ProcessPool(job, arguments.workers)
         supervise(pool, arguments.workers, count_finished=follow(store, study, progress))

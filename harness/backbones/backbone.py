@@ -124,7 +124,7 @@ class Backbone:
     def _pass(self, layer: keras.layers.Layer, values: Any) -> Any:
         key = layer.name, tuple(values.shape[1:])
         if key not in self._passes:
-            self._passes[key] = _compiled([layer], values)
+            self._passes[key] = _compiled(layer, values)
         return self._passes[key](values)
 
     def _take_jax_layers(self) -> None:
@@ -152,9 +152,9 @@ def in_turn(layers: Sequence[keras.layers.Layer]) -> Callable[[Any], Any]:
     return run
 
 
-def _compiled(layers: Sequence[keras.layers.Layer], values: Any) -> Callable[[Any], Any]:
-    """Compile ``layers`` `in_turn` for batches of any length like ``values``."""
-    run = in_turn(layers)
+def _compiled(layer: keras.layers.Layer, values: Any) -> Callable[[Any], Any]:
+    """Compile ``layer`` in inference mode for batches of any length like ``values``."""
+    run = in_turn([layer])
     if keras.backend.backend() == "jax":
         return run
     import tensorflow as tf

@@ -1,7 +1,6 @@
 """What the tensors of a backbone must be, layer by layer, and the check of what was found against it."""
 
 import hashlib
-import importlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.backbone import BackboneSpec
-from harness.core.errors import SpecError, WeightsError
+from harness.core.errors import WeightsError
 
 Tensors = dict[str, tuple[NDArray[np.float32], ...]]
 """Layer -> its tensors in the order of Keras's ``layer.weights``: kernel (height, width, in, out) and bias (out,) of a
@@ -63,21 +62,11 @@ def shipped_table(name: str) -> Table:
 def network_table(spec: BackboneSpec) -> Table:
     """Build the network with random weights and return what its tensors are.
 
-    Raises SpecError if its builder does not exist or does not build it.
+    Raises SpecError as `harness.backbones.describe.build`.
     """
-    from harness.backbones.describe import as_in_a_new_process  # not above: it imports Keras
+    from harness.backbones.describe import build  # not above: it imports Keras
 
-    module, _, name = spec.builder.rpartition(".")
-    try:
-        build = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"backbone {spec.name!r}: there is no builder {spec.builder} ({error})") from None
-    try:
-        with as_in_a_new_process():  # the backbone that takes the tensors has its layers' names from there
-            network = build(input_shape=(None, None, 3), weights=None, include_top=False, **spec.arguments)
-    except (TypeError, ValueError) as error:  # what Keras raises for arguments that it does not take
-        raise SpecError(f"backbone {spec.name!r}: {spec.builder} cannot build it ({error})") from None
-    table = {layer.name: tuple(_expected(layer, path)) for layer, path in _located(network.layers, "layers")}
+    table = {layer.name: tuple(_expected(layer, path)) for layer, path in _located(build(spec).layers, "layers")}
     return {layer: parts for layer, parts in table.items() if parts}
 
 

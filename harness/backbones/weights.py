@@ -35,6 +35,11 @@ def load_all(backbones: Iterable[BackboneSpec], paths: Mapping[str, Path]) -> di
     return {spec.name: load_weights(spec, paths.get(spec.name)) for spec in backbones}
 
 
+def check_all(backbones: Iterable[BackboneSpec], paths: Mapping[str, Path]) -> None:
+    """Raise what `load_all` would raise."""
+    load_all(backbones, paths)
+
+
 def load_weights(spec: BackboneSpec, path: Path | None = None) -> Weights:
     """Return a backbone's ImageNet weights from the first source that has them.
 

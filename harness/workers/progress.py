@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.analysis import formatting
+from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.results import METRIC_NAMES, Checkpoint, Metric, Standing
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,12 @@ log = logging.getLogger(__name__)
 class Progress:
     """Shows the progress of a study on stderr."""
 
-    def __init__(self, total: int, metric: Metric, standing: Callable[[], Standing]) -> None:
-        """``total`` trials are asked for; ``standing`` returns the progress over all processes each time it is
-        called."""
-        self._total, self._metric = total, metric
+    def __init__(
+        self, total: int, metric: Metric, standing: Callable[[], Standing], limit: TimeLimit = NO_LIMIT
+    ) -> None:
+        """``total`` trials are asked for, within the time ``limit``; ``standing`` returns the progress over all
+        processes each time it is called."""
+        self._total, self._metric, self._limit = total, metric, limit
         self._standing = standing
         self._stream: TextIO = sys.stderr
         self._terminal = self._stream.isatty()
@@ -71,14 +74,19 @@ class Progress:
     def _left(self, now: Standing) -> float | None:
         """Return the seconds left, from the work left and the rate of the work done here; None while that is unknown.
 
+        No more than what is left of the time limit, after which no trial begins.
         The rate makes up for what predictions leave out: trials that are stopped, activations that are cached, several
         workers.
         """
         done = now.work_done - self._before
         since = time.monotonic() - (self._last or self._start)
         if self._last is not None and done > 0:
-            return max(0.0, (self._last - self._start) / done * now.work_left - since)
-        return max(0.0, now.work_left / max(1, now.running) - since) if now.predicted else None
+            left = (self._last - self._start) / done * now.work_left
+        elif now.predicted:
+            left = now.work_left / max(1, now.running)
+        else:
+            return None
+        return max(0.0, min(left - since, self._limit.left))
 
     def _rewrite(self, line: str) -> None:
         self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")  # a line that wraps stays

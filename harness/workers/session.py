@@ -12,7 +12,7 @@ import optuna
 
 from harness.analysis.rows import Rows
 from harness.backbones.devices import fast_precision
-from harness.backbones.weights import load_all
+from harness.backbones.weights import check_all
 from harness.core.clock import TimeLimit
 from harness.core.errors import SpecError
 from harness.core.results import TrialResult
@@ -99,7 +99,7 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> tuple[S
     """
 
     def fastest() -> Precision:
-        return _call_without_keeping_gpu(request, fast_precision)
+        return _call_without_keeping_memory(request, fast_precision)
 
     name = request.spec.name
     before = store.studies.find(name)
@@ -108,11 +108,10 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> tuple[S
             f"there is no study {name!r} in {shown(request.storage)} to resume: leave out --resume to begin it"
         )
     fresh = request.fresh and (before is None or before.created_at < request.started)
-    if fresh:
+    if fresh and before is not None:
         # Without weights the old results would be dropped for nothing.
-        load_all(request.spec.search.backbones, request.weights)
-        if before is not None:
-            nobody_works_on(store, name)
+        _call_without_keeping_memory(request, check_all, request.spec.search.backbones, request.weights)
+        nobody_works_on(store, name)
     if before is None or fresh:
         spec = resolve_precision(request.spec, None, fastest)
         found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
@@ -183,11 +182,11 @@ def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
         return None
     some = drawn.some(SAMPLE, load_reference().image_size)
     cache_bytes = request.spec.budget.cache_bytes
-    return _call_without_keeping_gpu(request, measure_similarity, some, request.weights.get("vgg16"), cache_bytes)
+    return _call_without_keeping_memory(request, measure_similarity, some, request.weights.get("vgg16"), cache_bytes)
 
 
-def _call_without_keeping_gpu(request: Request, function: Callable[..., Result], *given: Any) -> Result:
-    """Call ``function``; in a process of its own if other workers will need this GPU's memory."""
+def _call_without_keeping_memory(request: Request, function: Callable[..., Result], *given: Any) -> Result:
+    """Call ``function``; in a process of its own if other processes will train and need the memory, also a GPU's."""
     if request.workers == 1 and not request.placement:
         return function(*given)
     with ProcessPoolExecutor(1, mp_context=SPAWN, initializer=load_keras) as process:
@@ -212,7 +211,7 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
         log=request.log,
         limit=TimeLimit.start(spec.budget.time_limit),
     )
-    progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study))
+    progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study), job.limit)
     try:
         if request.placement or request.workers > 1:
             pool = RayPool(job, request.placement) if request.placement else ProcessPool(job, request.workers)

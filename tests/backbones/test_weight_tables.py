@@ -92,9 +92,9 @@ def test_layers_without_a_name_are_called_as_in_the_backbone_whatever_was_built_
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"builder": "keras.applications.VGG61"}, "there is no builder keras.applications.VGG61"),
-        ({"builder": "no_such_package.network"}, "there is no builder no_such_package.network"),
-        ({"arguments": {"wdith": 3}}, "small_network cannot build it .*wdith"),
+        ({"builder": "keras.applications.VGG61"}, "'keras.applications.VGG61' cannot be imported"),
+        ({"builder": "no_such_package.network"}, "'no_such_package.network' cannot be imported"),
+        ({"arguments": {"wdith": 3}}, "small_network' cannot be called: .*wdith"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_a_user_error(declared: dict[str, Any], message: str) -> None:

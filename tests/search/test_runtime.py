@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.backbones.described import architecture_of
 from harness.core.backbone import BackboneSpec
+from harness.core.clock import TimeLimit
 from harness.core.results import Standing
 from harness.core.strategy import N_CONVS, OPTIMIZERS, POOLINGS, Kind, Strategy
 from harness.search.runtime import Forecast
@@ -108,5 +109,9 @@ def test_time_left_is_remaining_work_at_the_current_rate(
     assert "about 3 min 00 s left" in capsys.readouterr().err  # it takes twice as long as predicted
     now += 30
     assert progress._left(stands[-1]) == 150
+    limited = Progress(4, "accuracy", lambda: stands[0], TimeLimit(120, now + 70))
+    assert limited._left(stands[0]) == 70, "no trial begins after the time limit"
+    now += 80
+    assert limited._left(stands[0]) == 0
     unknown = Standing(0, 0, 0, None, work_done=0.0, work_left=4.0, predicted=False)
     assert Progress(4, "accuracy", lambda: unknown)._left(unknown) is None
