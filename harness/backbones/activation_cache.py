@@ -1,14 +1,16 @@
 """Activations after a stage: computed once, kept on disk, shared by trials, workers and later studies."""
 
+import errno
 import hashlib
 import json
+import math
 import mmap
 import os
 import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,16 @@ _PIECE = 2**20  # bytes that a checksum reads in one call
 _PREPROCESSING = "bilinear; v3"
 """Part of every key. Change it with `harness.backbones.preprocessing.Prepare`."""
 
+_MAPPED_BYTES = 32 * 2**20  # what may stay in memory of mapped values that were read
+
+_SPARE_BYTES = 32 * 2**20  # left on the disk for the database and the page, which may be there too
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 _BUILDING = "building-"  # how folders are called that are not entries yet, or no longer
+
+
+class DiskFull(StorageError):
+    """The disk has no room for the activations that a trial needs. Those of another stage or size may fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,8 @@ class FeatureCache:
 
         Processes that ask for the same entry at the same time, on one machine or on several that share the folder,
         compute it once; none ever sees half an entry. A damaged entry is computed again. A folder that cannot be
-        written serves what it holds. Raises StorageError where something must be written and cannot be.
+        written serves what it holds. Raises DiskFull, or another StorageError where something must be written and
+        cannot be.
         """
         if start == 0:
             return Features(images.pixels, 0.0, True)
@@ -75,6 +87,22 @@ class FeatureCache:
         with suppress(OSError):  # read-only, or another process has just made room
             os.utime(folder)
         return found
+
+    def reserve(self, parts: Sequence[Images], start: int, image_size: int) -> None:
+        """Make room for what is not stored yet of the output of stage ``start`` for all ``parts``.
+
+        Raises DiskFull where the disk does not have it, before anything is computed.
+        """
+        needed = 0
+        for images in parts if start else ():
+            folder, shape = self._entry(images, start, image_size)
+            if (folder / "entry.json").exists():
+                with suppress(OSError):  # read-only
+                    os.utime(folder)
+            else:
+                needed += _bytes_of(shape)
+        if needed:
+            self._make_room(needed, self._what(sum(map(len, parts)), start, image_size))
 
     def _build(self, images: Images, start: int, image_size: int, also: Collection[int]) -> Features:
         folder, shape = self._entry(images, start, image_size)
@@ -91,12 +119,11 @@ class FeatureCache:
                 if found is None:
                     raise OSError("what was just written reads back otherwise")
         except OSError as error:
-            raise StorageError(
-                f"activations cannot be written to {self.root} ({error}): "
+            kind = DiskFull if error.errno in _FULL else StorageError
+            raise kind(
+                f"{self._what(len(images), start, image_size)} cannot be written to {self.root} ({error}): "
                 "free space, or set HARNESS_CACHE to another folder"
             ) from None
-        with suppress(OSError):  # another process makes room as well, or the entry is somebody else's
-            self._evict(keep=folder)
         return Features(found.values, found.seconds, cached=False)
 
     def _entry(self, images: Images, start: int, image_size: int) -> tuple[Path, tuple[int, ...]]:
@@ -144,6 +171,10 @@ class FeatureCache:
         What is recorded as the seconds of each is what it takes alone. Called with the locks of all of them held.
         """
         before, inputs = self._deepest_before(images, stages[-1], image_size)
+        sizes = [_bytes_of(self._entry(images, stage, image_size)[1]) for stage in stages if stage > before]
+        if sum(sizes) > self._most_bytes():
+            stages, sizes = stages[-1:], sizes[-1:]
+        self._make_room(sum(sizes), self._what(len(images), stages[-1], image_size))
         self.backbone.load(pretrained=True, seed=0)
         with ExitStack() as open_entries:
             entries = {
@@ -151,35 +182,64 @@ class FeatureCache:
                 for stage in stages
                 if stage > before
             }
+            reader = Reader(inputs.values)
             for rows, weights in batches(len(images), images_at_once(image_size)):
                 began = time.perf_counter()
-                values, last, seconds = inputs.values[rows], before, 0.0
+                values, last, seconds = reader[rows], before, 0.0
                 for stage, entry in entries.items():
                     values, last = self.backbone.forward(values, last, stage, image_size), stage
                     batch = as_numpy(values)[weights > 0]
                     seconds += time.perf_counter() - began
                     entry.add(batch, seconds)
                     began = time.perf_counter()
-            drop_pages(inputs.values)
 
     def _entries(self) -> list[Path]:
         folders = (file.parent for file in self.root.glob("*/entry.json"))
         return [folder for folder in folders if not folder.name.startswith(_BUILDING)]
 
-    def _evict(self, keep: Path) -> None:
+    def _sizes(self) -> dict[Path, int]:
+        """Return the bytes of each entry, that used longest ago first. One that another process drops has none."""
+        found = {}
+        for path in self._entries():
+            with suppress(FileNotFoundError):
+                used = path.stat().st_mtime
+                found[path] = used, sum(file.stat().st_size for file in path.iterdir())
+        return {path: size for path, (_, size) in sorted(found.items(), key=lambda entry: entry[1][0])}
+
+    def _most_bytes(self) -> int:
+        """Return how many bytes all entries may have: `max_bytes`, or what the disk has for them."""
+        free = shutil.disk_usage(self.root).free - _SPARE_BYTES
+        return min(self.max_bytes, sum(self._sizes().values()) + free)
+
+    def _make_room(self, needed: int, what: str) -> None:
+        """Drop the entries used longest ago until ``needed`` bytes more are allowed. Raises DiskFull where the disk
+        does not have them even so, for ``what`` needs them."""
         for left in self.root.glob(f"{_BUILDING}*"):  # by a process that was killed, unless its lock is held
             entry = left.name.removeprefix(_BUILDING).rpartition("-")[0]
-            with suppress(Timeout), FileLock(_lock_of(self.root / entry), timeout=0):
+            with suppress(Timeout, OSError), FileLock(_lock_of(self.root / entry), timeout=0):
                 shutil.rmtree(left, ignore_errors=True)
-        sizes: dict[Path, int] = {}
-        for path in sorted(self._entries(), key=lambda path: path.stat().st_mtime):
-            sizes[path] = sum(file.stat().st_size for file in path.iterdir())
-        excess = sum(sizes.values()) - self.max_bytes
-        for path in sizes:
-            if excess > 0 and path != keep:
-                with suppress(Timeout), FileLock(_lock_of(path), timeout=0):  # one that is being built is no longer old
+        sizes = self._sizes()
+        excess = sum(sizes.values()) + needed - self._most_bytes()
+        for path, size in sizes.items():
+            if excess > 0:
+                with suppress(Timeout, OSError), FileLock(_lock_of(path), timeout=0):  # in use, or somebody else's
                     _remove(path)
-                    excess -= sizes[path]
+                    excess -= size
+        free = shutil.disk_usage(self.root).free - _SPARE_BYTES
+        if needed > free:
+            raise DiskFull(
+                f"{what} need {needed / 1e9:.3g} GB, and {self.root} has {max(0, free) / 1e9:.3g} GB free: "
+                "free space, or set HARNESS_CACHE to another folder"
+            )
+
+    def _what(self, n_images: int, start: int, image_size: int) -> str:
+        stage = list(self.backbone.spec.stages)[start - 1]
+        return f"activations of {n_images} images at {image_size} px after {stage} of {self.backbone.spec.label}"
+
+
+def _bytes_of(shape: tuple[int, ...]) -> int:
+    """Return the size of an entry's values of that shape, as float32 without the file's header."""
+    return 4 * math.prod(shape)
 
 
 class _NewEntry:
@@ -211,6 +271,23 @@ def _checksum(path: Path, values: np.memmap[Any, Any]) -> int:
         while piece := file.read(_PIECE):
             found = zlib.crc32(piece, found)
     return found
+
+
+class Reader:
+    """Takes batches of ``values``, which may be memory-mapped: ``reader[rows]``. Of what it has read little stays in
+    memory, see `drop_pages`; to drop the pages of each small batch would take time."""
+
+    def __init__(self, values: Any) -> None:
+        self._values, self._read = values, 0
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Return the values of ``rows``."""
+        batch = self._values[rows]
+        self._read += batch.nbytes
+        if self._read > _MAPPED_BYTES:
+            drop_pages(self._values)
+            self._read = 0
+        return batch
 
 
 def drop_pages(values: Any) -> None:

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
+from harness.backbones.activation_cache import DiskFull
 from harness.core.clock import Clock
 from harness.core.cost import Spent
 from harness.core.metrics import Scores
@@ -27,9 +28,11 @@ _PROBE_ITERATIONS = 1000
 
 def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialResult:
     """Train and evaluate one baseline, on the study's own training and validation part. Where memory runs out it ends
-    as out_of_memory, like a trial."""
+    as out_of_memory, and where the disk has no room for its activations as over_budget, like a trial."""
     try:
         return _run(name, problem, seed)
+    except DiskFull as error:
+        return TrialResult("over_budget", 0.0, 0.0, reason=str(error))
     except Exception as error:
         if (ran_out := out_of_memory(error)) is None:
             raise

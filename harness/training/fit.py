@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backbones.activation_cache import drop_pages
+from harness.backbones.activation_cache import Reader
 from harness.backbones.batches import batches, edges
 from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
@@ -20,7 +20,7 @@ from harness.training.networks import Network
 
 WARM_UP_SHARE = 0.1
 
-_CHECKED_EVERY = 10  # steps; to read each loss would make a GPU wait, and to drop the pages of each batch takes time
+_CHECKED_EVERY = 10  # steps; to read each loss would make a GPU wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def fit(
     try:
         with clock("train"):
             step.start()
-            views = [step.to_device(inputs) for inputs in train.views]
+            views = [Reader(step.to_device(inputs)) for inputs in train.views]
             validation = replace(validation, inputs=step.to_device(validation.inputs))
         for epoch in range(1, schedule.epochs + 1):
             inputs = views[(epoch - 1) % len(views)]
@@ -166,10 +166,8 @@ def fit(
                     rate = schedule.rate(done, steps)
                     done += 1
                     losses.append(step.run(inputs[rows], train.labels[rows], weights, rate, done))
-                    if done % _CHECKED_EVERY == 0:
-                        drop_pages(inputs)
-                        if not math.isfinite(float(as_numpy(losses[-1]))):
-                            raise Diverged(done / steps_per_epoch)
+                    if done % _CHECKED_EVERY == 0 and not math.isfinite(float(as_numpy(losses[-1]))):
+                        raise Diverged(done / steps_per_epoch)
                 train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
                 step.write_back()
             if not math.isfinite(train_loss):
@@ -217,13 +215,13 @@ def evaluate(network: Network, part: Part) -> tuple[Predictions, bool]:
     """
     found: list[Predictions] = []
     first, constant = None, len(part) > 1
+    inputs = Reader(part.inputs)
     for rows, weights in batches(len(part), network.images_at_once):
-        logits = network.logits(part.inputs[rows])
+        logits = network.logits(inputs[rows])
         first = logits[0] if first is None else first
         constant = constant and bool((logits == first).all())
         real = weights > 0
         found.append(Predictions.of(logits[real], part.labels[rows[real]]))
-    drop_pages(part.inputs)
     return Predictions.join(found), constant
 
 

@@ -110,12 +110,14 @@ class Problem:
         in the cache.
 
         What has to be computed is computed in one pass for the stages ``also`` and for those of planned trials too.
+        Raises DiskFull where there is no room to store it.
         ``clock`` is charged what computing them takes, whether or not that was done now: the training set's as
         features, the validation set's as evaluation.
         """
         data = self.spec.data
         images = [view(self.split.train, i, flip=data.flip) for i in range(data.views)] + [self.split.validation]
         stages = self.planned.get(image_size, set()).union(also)
+        self.features.reserve(images, start, image_size)
         *views, validation = [self.features.get(part, start, image_size, stages) for part in images]
         clock.add("features", sum(found.seconds for found in views))
         clock.add("evaluation", validation.seconds)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from harness.backbones.activation_cache import DiskFull
 from harness.core.clock import Clock
 from harness.core.cost import Spent
 from harness.core.predictions import Predictions
@@ -24,7 +25,8 @@ def run_trial(
     """Train ``strategy`` and evaluate it on the validation set after every epoch from ``first_look`` on.
 
     Ends as complete, pruned (``on_checkpoint`` said so, or the study prunes and the network is dead), over_budget (more
-    expensive than the study's ``max_trial_cost``: not started), diverged (a loss that is not finite) or out_of_memory.
+    expensive than the study's ``max_trial_cost``, or no room on the disk for its activations: not started), diverged (a
+    loss that is not finite) or out_of_memory.
     Anything else that goes wrong is a bug and is raised.
     """
     budget = problem.spec.budget
@@ -63,6 +65,8 @@ def run_trial(
                 break
     except Diverged as error:
         status, reason, epochs = "diverged", str(error), error.epochs
+    except DiskFull as error:
+        status, reason = "over_budget", str(error)
     except Exception as error:
         if (ran_out := out_of_memory(error)) is None:
             raise

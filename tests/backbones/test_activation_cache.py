@@ -5,8 +5,10 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -16,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from harness.backbones import activation_cache
-from harness.backbones.activation_cache import FeatureCache, drop_pages
+from harness.backbones.activation_cache import DiskFull, FeatureCache, Reader, drop_pages
 from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
 from harness.core.errors import StorageError
@@ -132,6 +134,54 @@ def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_behind(tiny_proble
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [path for path in tiny_problem.features.root.iterdir() if path.is_dir()]
+
+
+@pytest.fixture
+def small_disk(tiny_problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeatureCache]:
+    """A cache on a disk of 256 kB of its own: it holds the training set's activations after stage 5, 147 kB, once."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=False, capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    monkeypatch.setattr(activation_cache, "_SPARE_BYTES", 0)
+    yield FeatureCache(disk / "features", tiny_problem.backbone, 10**9)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_without_room_is_said_before_anything_is_computed(
+    tiny_problem: Problem, small_disk: FeatureCache, passes: list[tuple[int, int]]
+) -> None:
+    named = (
+        r"activations of 96 images at 32 px after block1_conv2 of VGG16 need 0\.000393 GB, and .*features has .* GB "
+        "free: free space, or set HARNESS_CACHE"
+    )
+    with pytest.raises(DiskFull, match=named):
+        small_disk.get(tiny_problem.split.train, 2, 32)
+    with pytest.raises(DiskFull, match="activations of 192 images"):
+        small_disk.reserve([tiny_problem.split.train] * 2, 5, 32)
+    assert passes == [] and not list(small_disk.root.glob("*/"))
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_pass_keeps_nothing_of_it(
+    tiny_problem: Problem, small_disk: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activation_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    with pytest.raises(DiskFull, match="No space left on device"):
+        small_disk.get(tiny_problem.split.train, 5, 32, also=(2,))
+    assert not list(small_disk.root.glob("*/"))
+
+
+def test_old_entries_make_room_on_a_full_disk_and_only_what_fits_is_stored_in_advance(
+    tiny_problem: Problem, small_disk: FeatureCache
+) -> None:
+    train = tiny_problem.split.train
+    assert not small_disk.get(train, 5, 32, also=(2,)).cached
+    others = Images(train.pixels ^ 1, train.labels)
+    assert not small_disk.get(others, 5, 32).cached and small_disk.get(others, 5, 32).cached
+    assert len(list(small_disk.root.glob("*/entry.json"))) == 1
 
 
 def test_a_cache_that_cannot_be_written_serves_what_it_holds(
@@ -257,6 +307,14 @@ def test_what_is_drop_pages_is_no_longer_in_memory_and_reads_the_same(tmp_path: 
     for other in (values[:3] * 2, np.ones(3), own):
         drop_pages(other)
     assert own[0] == 7, "what was changed in memory alone is kept"
+
+
+def test_little_stays_in_memory_of_what_a_reader_has_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "values.npy", np.arange(25_000_000, dtype=np.float32).reshape(25, -1))
+    values = np.load(tmp_path / "values.npy", mmap_mode="r")
+    before, reader = psutil.Process().memory_info().rss, Reader(values)
+    assert all(reader[[row]][0, 1] == row * 1_000_000 + 1 for row in range(25))
+    assert psutil.Process().memory_info().rss - before < 0.7 * values.nbytes
 
 
 def test_the_precision_of_an_entry_is_the_backbone_s_and_not_the_process_s(tiny_problem: Problem) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.backbones import activation_cache
 from harness.backbones.devices import as_numpy
 from harness.core.results import BASELINES, STATUSES, BaselineName, Checkpoint
 from harness.core.spec import Budget, Pruning
@@ -67,6 +69,19 @@ class TestEveryStrategy:
             return [point.val_loss for point in result.curve]
 
         assert losses(1) == losses(1) != losses(2)
+
+
+def test_activations_that_the_disk_has_no_room_for_end_the_trial_and_not_the_run(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = activation_cache._SPARE_BYTES + 1000
+    monkeypatch.setattr(activation_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    result = run_trial(strategy(), tiny_problem, seed=1, on_checkpoint=go_on)
+    assert (result.status, result.train_flops, result.curve) == ("over_budget", 0.0, ())
+    assert "activations of 144 images at 32 px after block5_conv3 of VGG16 need 4.61e-06 GB, and" in result.reason
+    assert "has 1e-06 GB free: free space, or set HARNESS_CACHE" in result.reason
+    assert run_baseline("linear_probe", tiny_problem, seed=1).status == "over_budget"
+    assert run_trial(strategy("fine_tune_all"), tiny_problem, seed=1, on_checkpoint=go_on).status == "complete"
 
 
 def test_a_stop_after_the_last_epoch_is_no_stop(tiny_problem: Problem) -> None:
