@@ -1,12 +1,11 @@
 """The commands of README.md, with a smaller budget for searches."""
 
-import os
+import importlib
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from tests.helpers.drawn_shapes import write_shapes
 
 # Appended to searches, which would take minutes otherwise.
 SMALL = {
-    "harness.run": "--trials 3 --train-size 40 --validation-size 20 --epochs 1 --image-size 64",
+    "harness.run": "--trials 3 --train-size 40 --validation-size 20 --epochs 1 --image-size 32",
     "harness.confirm": "--finalists 1 --seeds 2",
 }
 
@@ -38,39 +37,33 @@ def test_the_two_commands_are_targets_of_make() -> None:
 
 
 def test_every_option_in_the_readme_exists() -> None:
-    from harness import confirm, dashboard, export, predict, run
-    from harness.data import __main__ as data
-
-    modules = {
-        "confirm": confirm,
-        "dashboard": dashboard,
-        "data": data,
-        "export": export,
-        "predict": predict,
-        "run": run,
-    }
     for command in commands():
-        name, *arguments = shlex.split(command)[2:]
-        modules[name.removeprefix("harness.")]._parser().parse_args(arguments)
+        module, arguments = parsed(command)
+        module._parser().parse_args(arguments)
+
+
+def parsed(command: str) -> tuple[Any, list[str]]:
+    """Return the module that ``python -m`` would run, and its arguments."""
+    name, *arguments = shlex.split(command)[2:]
+    return importlib.import_module("harness.data.__main__" if name == "harness.data" else name), arguments
 
 
 @pytest.mark.large
-def test_the_commands(shared: Path, tmp_path: Path) -> None:
+def test_the_commands(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, which imports TensorFlow once; those of the tutorial are processes of their own."""
     write_shapes(tmp_path / "path" / "to" / "photos", 90)
     write_shapes(tmp_path / "path" / "to" / "images", 6)
-    environment = os.environ | {
-        "HARNESS_CACHE": str(tmp_path / "cache"),
-        "HARNESS_VGG16_WEIGHTS": str(shared / "weights" / "vgg16_imagenet_notop.weights.h5"),
-        "PYTHONPATH": str(ROOT),
-    }
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_VGG16_WEIGHTS", str(shared / "weights" / "vgg16_imagenet_notop.weights.h5"))
     for command in in_order(commands()):
-        _, *arguments = shlex.split(command)
+        module, arguments = parsed(command)
         if "--serve" in arguments:
             arguments.remove("--serve")  # tests/dashboards serve
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        code = module.main(arguments)
+        assert code == 0, f"{command}: {capsys.readouterr().err}"
     assert (tmp_path / "results" / "photos.html").is_file()
     assert (tmp_path / "results" / "mnist.recommendation.toml").is_file()
     assert (tmp_path / "model" / "model.keras").is_file()
