@@ -531,11 +531,11 @@ def test_a_backbone_is_hidden_in_figures_and_table(browser: Any, store: Store, t
     )
     assert set(page.evaluate(shown)) == set(two)
     page.locator("button[data-filter=vgg16]").click()
-    page.wait_for_function("document.body.dataset.drawn === 'true'")
+    page.wait_for_selector("body[data-drawn=true]")
     assert set(page.evaluate(shown)) == {"efficientnet_lite0"}
     table = page.locator("#trials-table td[data-name=backbone]").all_inner_texts()
     assert table and set(table) == {"efficientnet_lite0"}
     page.locator("button[data-filter=vgg16]").click()
-    page.wait_for_function("document.body.dataset.drawn === 'true'")
+    page.wait_for_selector("body[data-drawn=true]")
     assert set(page.evaluate(shown)) == set(two)
     page.close()
