@@ -136,22 +136,28 @@ def save_keras(model: keras.Model, file: Path, signature: Signature) -> None:
     model.save(file)
     with zipfile.ZipFile(file) as archive:
         members: dict[str, bytes | str] = {name: archive.read(name) for name in archive.namelist()}
-    members["config.json"] = json.dumps(_without_none(json.loads(members["config.json"])))
+    members["config.json"] = json.dumps(_without_newer(json.loads(members["config.json"])))
     members[MEMBER] = signature.model_dump_json(indent=2)
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
 
 
-def _without_none(value: Any, *, arguments: bool = False) -> Any:
-    """Return a Keras config without the ``arguments`` of its layers that are None. That is their default everywhere,
-    but a Keras that does not know one of them yet (3.12: ``quantization_config``) refuses the whole file."""
+def _without_newer(value: Any, *, arguments: bool = False) -> Any:
+    """Return a Keras config without the ``arguments`` of its layers that are None, which is their default everywhere,
+    or `_NEWER`: a Keras that does not know one of them yet (3.12: ``quantization_config``) refuses the whole file."""
     if isinstance(value, list):
-        return [_without_none(item) for item in value]
+        return [_without_newer(item) for item in value]
     if isinstance(value, dict):
-        kept = {name: item for name, item in value.items() if not (arguments and item is None)}
-        return {name: _without_none(item, arguments=name == "config") for name, item in kept.items()}
+        kept = {
+            name: item for name, item in value.items() if not (arguments and (item is None or (name, item) in _NEWER))
+        }
+        return {name: _without_newer(item, arguments=name == "config") for name, item in kept.items()}
     return value
+
+
+_NEWER = [("renorm", False), ("renorm_momentum", 0.99)]
+"""Arguments of a batch normalization that Keras 3.9 does not know, with their default values."""
 
 
 def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str]) -> None:
@@ -162,7 +168,7 @@ def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str
     names = tf.constant(list(class_names))
 
     def serve(images: Any) -> dict[str, Any]:
-        probabilities = model(images)
+        probabilities = model(images, training=False)
         best = tf.argmax(probabilities, axis=1)
         return {
             "class_name": tf.gather(names, best),
@@ -182,7 +188,8 @@ def save_onnx(model: keras.Model, file: Path, signature: Signature) -> None:
     import onnx
 
     fixed = _of_one_size(model, signature.height, signature.width)
-    fixed(np.zeros((1, signature.height, signature.width, 3), np.uint8))  # Keras exports no model that was never called
+    # Keras exports no model that was never called.
+    fixed(np.zeros((1, signature.height, signature.width, 3), np.uint8), training=False)
     fixed.export(str(file), format="onnx", verbose=False)
     written = onnx.load(str(file))
     onnx.helper.set_model_props(written, {name: json.dumps(value) for name, value in signature.model_dump().items()})
