@@ -17,7 +17,7 @@ from harness.analysis.rows import Whose
 MOST_ROWS = 100
 """The most rows of a table."""
 
-_MOST_COUNTS, _MOST_LABELS, _LONGEST = 15, 34, 16  # classes with counts in their cells, labels on an axis, signs of one
+_MOST_COUNTS, _LONGEST = 15, 16  # classes with counts in their cells, signs of a label
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ def confusion_figure(info: Classes) -> go.Figure:
         (errors, COLOURS["two_phase"], shares[errors].max(initial=0)),
     ):
         figure.add_heatmap(
+            x=[str(at) for at in range(k)],
+            y=[str(at) for at in range(k)],
             z=_only(shares.round(4), cells, None),
             hovertext=_only(hover, cells, ""),
             hoverinfo="text",
@@ -64,14 +66,13 @@ def confusion_figure(info: Classes) -> go.Figure:
             xgap=1 if k <= 40 else 0,
             ygap=1 if k <= 40 else 0,
         )
-    step = math.ceil(k / _MOST_LABELS)
-    ticks = list(range(0, k, step))
+    # Categories, since of their labels Plotly shows as many as there is room for.
     axis = {
-        "tickvals": ticks, "ticktext": [_short(names[tick]) for tick in ticks], "showgrid": False,
-        "tickfont": {"size": 12 if k <= 20 else 10}, "range": [-0.5, k - 0.5],
+        "type": "category", "labelalias": {str(at): _short(name) for at, name in enumerate(names)}, "showgrid": False,
+        "tickfont": {"size": 12 if k <= 20 else 10},
     }  # fmt: skip
-    figure.update_xaxes(**axis, title_text="predicted class", tickangle=0 if k <= 10 and _narrow(names) else -90)
-    figure.update_yaxes(**axis | {"range": [k - 0.5, -0.5]}, title_text="true class")
+    figure.update_xaxes(**axis, title_text="predicted class", tickangle=0 if max(map(len, names)) <= 2 else -90)
+    figure.update_yaxes(**axis, title_text="true class", autorange="reversed")
     return figure
 
 
@@ -91,10 +92,6 @@ def _cell(names: list[str], n: int, support: int, row: int, column: int) -> str:
 
 def _short(name: str) -> str:
     return formatting.plotly_text(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…")
-
-
-def _narrow(names: list[str]) -> bool:
-    return max(map(len, names)) <= 4
 
 
 def reliability_figure(info: Classes) -> go.Figure:
@@ -123,9 +120,10 @@ def reliability_figure(info: Classes) -> go.Figure:
             for b in info.bins
         ],
         hoverinfo="text",
+        cliponaxis=False,
     )  # fmt: skip
-    figure.update_xaxes(title_text="probability of the predicted class", range=[0, 1.02])
-    figure.update_yaxes(title_text="share that is right", range=[0, 1.02])
+    figure.update_xaxes(title_text="probability of the predicted class", range=[0, 1.03])
+    figure.update_yaxes(title_text="share that is right", range=[0, 1.05])
     return figure
 
 

@@ -64,7 +64,7 @@ class Pair:
     @property
     def words(self) -> str:
         """The same in words."""
-        there = f"{self.there} of the {count(self.n_first, 'image')} of {self.first} taken for {self.second}"
+        there = f'{self.there} of the {count(self.n_first, "image")} of "{self.first}" taken for "{self.second}"'
         return f"{there}, {self.back} of the {self.n_second:,} the other way round"
 
 
@@ -187,21 +187,23 @@ class Classes:
     def sentences(self) -> list[str]:
         """What a reader should know first. Plain text."""
         wrong = int((~self.correct).sum())
-        found = [f"{self.name}: {wrong:,} of {count(len(self.correct), 'validation image')} wrong."]
+        found = [f"{self.name} gets {wrong:,} of {count(len(self.correct), 'validation image')} wrong."]
         if self.pairs:
             found.append("Most confused: " + "; ".join(pair.words for pair in self.pairs[:3]) + ".")
         if weak := [score for score in self.worst_first if score.recall.n and score.recall.hits < score.recall.n][:3]:
-            names = ", ".join(f"{score.name} ({score.recall.hits} of {score.recall.n:,})" for score in weak)
+            names = ", ".join(f'"{score.name}" ({score.recall.hits} of {score.recall.n:,})' for score in weak)
             found.append(f"Recognised least: {names}.")
         difference = float(self.probability.mean() - self.correct.mean())
-        how = "too sure of itself" if difference > 0 else "not sure enough"
+        how = "too sure" if difference > 0 else "not sure enough"
         found.append(
             f"Its probabilities are off by {self.calibration_error * 100:.1f} points on average (expected calibration "
-            f"error); it is {how}: {self.probability.mean():.3f} on average, right {self.correct.mean():.3f}."
+            f"error). It is {how}: its predictions have a probability of {self.probability.mean():.3f} on average, and "
+            f"{self.correct.mean():.3f} of them are right."
         )
         if missing := self.without_images:
+            named = ", ".join(f'"{name}"' for name in missing[:5])
             more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
-            found.append(f"Without a validation image, so nothing is known of them: {', '.join(missing[:5])}{more}.")
+            found.append(f"Without a validation image, so nothing is known of them: {named}{more}.")
         return found
 
 

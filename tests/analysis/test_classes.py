@@ -76,13 +76,13 @@ def test_confused_classes_lie_side_by_side_and_are_named_first() -> None:
     assert sorted(order) == list(range(6))
     assert abs(order.index(0) - order.index(4)) == abs(order.index(1) - order.index(5)) == 1
     assert [pair.words for pair in found.pairs] == [
-        "4 of the 20 images of a taken for e, 2 of the 20 the other way round",
-        "3 of the 20 images of b taken for f, 0 of the 20 the other way round",
+        '4 of the 20 images of "a" taken for "e", 2 of the 20 the other way round',
+        '3 of the 20 images of "b" taken for "f", 0 of the 20 the other way round',
     ]
     assert [score.name for score in found.worst_first][:3] == ["a", "b", "e"]
 
 
-def test_a_class_without_validation_images_is_said_to_be_one(rows: Rows) -> None:
+def test_a_class_without_validation_images_is_said_to_be_one() -> None:
     found = of(Predictions.of(np.array([[2.0, 0, 0], [0, 0, 2.0]]), np.array([0, 0])), ["cat", "dog", "newt"])
     assert found.without_images == ["dog", "newt"] and "Without a validation image" in found.sentences[-1]
     assert [score.name for score in found.worst_first] == ["cat", "dog", "newt"]
@@ -90,7 +90,7 @@ def test_a_class_without_validation_images_is_said_to_be_one(rows: Rows) -> None
     assert "newt: no validation image" in str(confusion_figure(found).data[0].hovertext)
 
 
-def test_all_are_right(rows: Rows) -> None:
+def test_all_are_right() -> None:
     found = of(Predictions.of(np.eye(2)[[0, 1, 1]] * 50, np.array([0, 1, 1])), ["cat", "dog"])
     assert found.pairs == () and found.calibration_error == pytest.approx(0) and found.shown.tolist() == [0, 1]
     assert "0 of 3 validation images wrong" in found.sentences[0]

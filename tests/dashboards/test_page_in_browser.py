@@ -386,7 +386,7 @@ def test_classes_of_another_trial_are_shown_and_read_out(browser: Any, pages: di
     best, seen = page.evaluate(z), section.locator(".summary:visible").inner_text()
     section.locator("button", has_text="best baseline").click()
     playwright.expect(section.locator("button", has_text="best baseline")).to_have_attribute("aria-pressed", "true")
-    assert "cnn: " in section.locator(".summary:visible").inner_text() != seen
+    assert "cnn gets " in section.locator(".summary:visible").inner_text() != seen
     assert page.evaluate(z) != best
     page.locator("#confusion").focus()
     page.keyboard.press("ArrowRight")
