@@ -193,12 +193,13 @@ class Classes:
         if weak := [score for score in self.worst_first if score.recall.n and score.recall.hits < score.recall.n][:3]:
             names = ", ".join(f'"{score.name}" ({score.recall.hits} of {score.recall.n:,})' for score in weak)
             found.append(f"Recognised least: {names}.")
-        difference = float(self.probability.mean() - self.correct.mean())
-        how = "too sure" if difference > 0 else "not sure enough"
+        right = Share(int(self.correct.sum()), len(self.correct))
+        sure, (low, high) = float(self.probability.mean()), right.interval
+        how = "too sure" if sure > high else "not sure enough" if sure < low else "as sure as it is right"
         found.append(
             f"Its probabilities are off by {self.calibration_error * 100:.1f} points on average (expected calibration "
-            f"error). It is {how}: its predictions have a probability of {self.probability.mean():.3f} on average, and "
-            f"{self.correct.mean():.3f} of them are right."
+            f"error). It is {how}: its predictions have a probability of {sure:.3f} on average, and {right.value:.3f} "
+            "of them are right."
         )
         if missing := self.without_images:
             named = ", ".join(f'"{name}"' for name in missing[:5])

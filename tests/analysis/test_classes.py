@@ -93,7 +93,7 @@ def test_a_class_without_validation_images_is_said_to_be_one() -> None:
 def test_all_are_right() -> None:
     found = of(Predictions.of(np.eye(2)[[0, 1, 1]] * 50, np.array([0, 1, 1])), ["cat", "dog"])
     assert found.pairs == () and found.calibration_error == pytest.approx(0) and found.shown.tolist() == [0, 1]
-    assert "0 of 3 validation images wrong" in found.sentences[0]
+    assert "0 of 3 validation images wrong" in found.sentences[0] and "as sure as it is right" in found.sentences[-1]
     assert len(confusion_figure(found).data) == 2
 
 
