@@ -7,8 +7,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 
 from harness.analysis.formatting import count
 from harness.analysis.rows import Rows, Whose
@@ -155,9 +153,11 @@ class Classes:
         np.fill_diagonal(similar, 0)
         if len(chosen) < 3 or not similar.any():
             return chosen
+        from scipy.cluster.hierarchy import leaves_list, linkage  # takes a second, which commands need not wait for
+
         distance = 1 - similar / similar.max()
-        np.fill_diagonal(distance, 0)
-        order: NDArray[np.int64] = chosen[leaves_list(linkage(squareform(distance), "average", optimal_ordering=True))]
+        pairs = distance[np.triu_indices(len(chosen), 1)]
+        order: NDArray[np.int64] = chosen[leaves_list(linkage(pairs, "average", optimal_ordering=True))]
         return order
 
     @property
