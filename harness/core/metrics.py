@@ -1,6 +1,6 @@
 """Scores of predictions, by each metric that a study may optimize."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,11 @@ class Scores:
         accuracy: Share of the images that are classified correctly.
         balanced_accuracy: Mean recall over the classes.
         macro_f1: Mean F1 over the classes; F1 is the harmonic mean of precision and recall.
-        correct: For each image, in order, whether it is classified correctly.
     """
 
     accuracy: float
     balanced_accuracy: float
     macro_f1: float
-    correct: tuple[bool, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, labels: ArrayLike, predicted: ArrayLike) -> "Scores":
@@ -42,7 +40,6 @@ class Scores:
             accuracy=float(hits.sum() / len(true)),
             balanced_accuracy=float(np.mean(hits[there > 0] / there[there > 0])),
             macro_f1=float(np.mean(2 * hits[seen] / (there + called)[seen])),
-            correct=tuple((true == guessed).tolist()),
         )
 
     def columns(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from harness.core.predictions import Predictions
 from harness.core.strategy import Strategy
 
 Status = Literal["complete", "pruned", "over_budget", "diverged", "out_of_memory", "failed"]
@@ -80,7 +81,9 @@ class TrialResult:
         features_cached: Whether the activations were in the cache.
         reason: Why a trial did not complete, in words.
         curve: The checkpoints, first to last.
-        correct: For each validation image, in order, whether the last checkpoint classifies it correctly.
+        val_top5_accuracy: None with ten classes or fewer.
+        val_auroc: None with other than two classes.
+        predictions: The last checkpoint's for the validation images, in their order; None unless it is complete.
     """
 
     status: Status
@@ -95,7 +98,9 @@ class TrialResult:
     curve: tuple[Checkpoint, ...] = ()
     val_balanced_accuracy: float | None = None
     val_macro_f1: float | None = None
-    correct: tuple[bool, ...] = field(default=(), repr=False)
+    val_top5_accuracy: float | None = None
+    val_auroc: float | None = None
+    predictions: Predictions | None = field(default=None, repr=False, compare=False)
 
     def score(self, metric: Metric) -> float | None:
         """Return the validation score by ``metric``."""

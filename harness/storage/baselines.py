@@ -9,6 +9,7 @@ from sqlalchemy.engine import Engine
 from harness.core.results import TrialResult
 from harness.storage import tables
 from harness.storage.database import one_at_a_time
+from harness.storage.predictions import statements
 from harness.storage.queries import Row, ending, frame, of_study, read, with_session, write
 
 _baseline = tables.baseline
@@ -21,14 +22,17 @@ class Baselines:
         self._engine = engine
 
     def record(self, study: str, *, session: int, name: str, seed: int, result: TrialResult) -> None:
-        """Record the result of the baseline ``name``, in place of an earlier one."""
+        """Record the result of the baseline ``name`` and its predictions, in place of earlier ones."""
         row = {
             "study": study, "name": name, "session": session, "seed": seed,
             "epochs": result.curve[-1].epoch if result.curve else 0, **ending(result),
         }  # fmt: skip
         earlier = _baseline.delete().where(_baseline.c.study == study, _baseline.c.name == name)
         with one_at_a_time(self._engine):  # on PostgreSQL two that record the same would both insert
-            write(self._engine, earlier, _baseline.insert().values(row))
+            write(
+                self._engine, earlier, _baseline.insert().values(row),
+                *statements(study, name, result.predictions, seed=seed),
+            )  # fmt: skip
 
     def frame(self, study: str) -> pd.DataFrame:
         """Return the baselines by name, with the columns of ``trial_summary`` that mean something for them."""

@@ -12,6 +12,7 @@ from harness.core.errors import StorageError
 from harness.core.results import METRICS, Candidate, TrialResult
 from harness.core.strategy import Strategy
 from harness.storage import tables
+from harness.storage.predictions import statements
 from harness.storage.queries import ending, frame, now, of_study, read, with_session, write
 
 _opening, _candidate, _confirmation = tables.opening, tables.candidate, tables.confirmation
@@ -86,18 +87,22 @@ class Confirmations:
         write(self._engine, _opening.update().where(*which).values(finished_at=now()))
 
     def record(self, study: str, opening: int, confirmation: Confirmation, *, session: int) -> None:
-        """Record what one candidate reached with one seed, in place of an earlier record of the same."""
+        """Record what one candidate reached and predicted with one seed, in place of an earlier record of the same."""
         result = confirmation.result
         ended = ending(result)
         key = {"study": study, "opening": opening, "candidate": confirmation.candidate, "seed": confirmation.seed}
         row = {
             **key, "session": session, "n_train": confirmation.n_train,
             **{f"test_{metric}": result.score(metric) for metric in METRICS}, "test_loss": result.val_loss,
-            "correct": np.packbits(result.correct).tobytes() if result.correct else None,
+            "test_top5_accuracy": result.val_top5_accuracy, "test_auroc": result.val_auroc,
+            "correct": None if result.predictions is None else np.packbits(result.predictions.correct).tobytes(),
             **{name: ended[name] for name in ("status", "reason", "train_flops", *tables.SECONDS, "finished_at")},
         }  # fmt: skip
         earlier = _confirmation.delete().where(*(_confirmation.c[name] == value for name, value in key.items()))
-        write(self._engine, earlier, _confirmation.insert().values(row))
+        predictions = statements(
+            study, confirmation.candidate, result.predictions, seed=confirmation.seed, opening=opening
+        )
+        write(self._engine, earlier, _confirmation.insert().values(row), *predictions)
 
     def openings(self, study: str) -> pd.DataFrame:
         """Return the openings by number. ``finished_at`` is missing where one was interrupted."""

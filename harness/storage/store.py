@@ -11,6 +11,7 @@ from harness.storage import database
 from harness.storage.baselines import Baselines
 from harness.storage.confirmations import Confirmations
 from harness.storage.migrations import migrate
+from harness.storage.predictions import KeptPredictions
 from harness.storage.sessions import Sessions
 from harness.storage.sqlite_files import refuse_missing_file
 from harness.storage.studies import Studies
@@ -21,9 +22,9 @@ from harness.storage.trials import Trials
 class Store:
     """The database of a study. Each worker process opens its own: connections do not survive a fork.
 
-    The rows are read and written through ``studies``, ``sessions``, ``tickets``, ``trials``, ``baselines`` and
-    ``confirmations``, which share one engine. The store itself opens the database, and does what needs Optuna's tables
-    as well as ours.
+    The rows are read and written through ``studies``, ``sessions``, ``tickets``, ``trials``, ``baselines``,
+    ``confirmations`` and ``predictions``, which share one engine. The store itself opens the database, and does what
+    needs Optuna's tables as well as ours.
 
     Every method raises StorageError for errors that the user can fix (a full disk, a lost server). Every call is one
     transaction, so that whatever had been recorded before stays recorded.
@@ -57,6 +58,7 @@ class Store:
         self.trials = Trials(self.engine)
         self.baselines = Baselines(self.engine)
         self.confirmations = Confirmations(self.engine)
+        self.predictions = KeptPredictions(self.engine)
 
     def one_at_a_time(self) -> AbstractContextManager[None]:
         """Keep other processes that ask for the same waiting, on whatever machine: see `database.one_at_a_time`."""

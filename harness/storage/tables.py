@@ -40,7 +40,8 @@ SECONDS = ("seconds_features", "seconds_compile", "seconds_train", "seconds_eval
 """The columns of `harness.core.results.Seconds`."""
 
 OUTCOME = (
-    "status", "reason", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_loss", "train_loss",
+    "status", "reason", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_loss",
+    "val_top5_accuracy", "val_auroc", "train_loss",
     "train_flops", "planned_flops",
 )  # fmt: skip
 """The columns that hold fields of `harness.core.results.TrialResult` under their own names."""
@@ -85,7 +86,8 @@ STRATEGY = tuple(column.key for column in _strategy(nullable=True))
 
 
 def _scores(prefix: str) -> list[sa.Column[Any]]:
-    return [sa.Column(f"{prefix}_{name}", Real) for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss")]
+    names = "accuracy", "balanced_accuracy", "macro_f1", "loss", "top5_accuracy", "auroc"
+    return [sa.Column(f"{prefix}_{name}", Real) for name in names]
 
 
 def _ending(*, nullable: bool) -> list[sa.Column[Any]]:
@@ -235,6 +237,17 @@ confirmation = sa.Table(
         [candidate.c.study, candidate.c.opening, candidate.c.name],
         ondelete="CASCADE",
     ),
+)
+prediction = sa.Table(
+    "harness_prediction",
+    metadata,
+    _study(primary_key=True),
+    _number("opening"),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("seed", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("predicted", sa.LargeBinary, nullable=False),
+    sa.Column("probability", sa.LargeBinary, nullable=False),
+    sa.Column("true_probability", sa.LargeBinary, nullable=False),
 )
 
 

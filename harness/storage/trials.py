@@ -9,6 +9,7 @@ from sqlalchemy.engine import Engine
 from harness.core.results import Checkpoint, Origin, TrialResult
 from harness.core.strategy import Strategy
 from harness.storage import tables
+from harness.storage.predictions import statements
 from harness.storage.queries import Row, ending, frame, now, of_study, read
 from harness.storage.tickets import hold, is_unfinished
 
@@ -69,7 +70,8 @@ class Trials:
             connection.execute(_checkpoint.insert().values(study=study, number=number, **asdict(checkpoint)))
 
     def end(self, study: str, number: int, result: TrialResult, *, session: int) -> None:
-        """Record how a trial ended. What was recorded first stays, so that the call can be repeated.
+        """Record how a trial ended, with its predictions. What was recorded first stays, so that the call can be
+        repeated.
 
         The curve of ``result`` is not written: `record_checkpoint` did that point by point.
 
@@ -80,9 +82,12 @@ class Trials:
         with self._engine.begin() as connection:
             hold(connection, study, number, session)
             ended = connection.execute(_trial.update().where(is_unfinished(study, number)).values(ending(result)))
-            begun = of_study(_trial, study).where(_trial.c.number == number)
-            if ended.rowcount != 1 and connection.execute(begun).first() is None:
+            begun = connection.execute(of_study(_trial, study).where(_trial.c.number == number)).one_or_none()
+            if begun is None:
                 raise LookupError(f"study {study!r} has no running trial {number}")
+            if ended.rowcount == 1:
+                for statement in statements(study, f"trial {number}", result.predictions, seed=begun.seed):
+                    connection.execute(statement)
 
     def frame(self, study: str) -> pd.DataFrame:
         """Return the finished trials by number: rows and columns of ``trial_summary``."""

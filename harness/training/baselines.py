@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from harness.core.clock import Clock
 from harness.core.metrics import Scores
+from harness.core.predictions import Predictions
 from harness.core.results import BaselineName, Checkpoint, TrialResult
 from harness.training.baseline_networks import CNN_DROPOUT, cnn, cnn_pool, mlp
 from harness.training.fit import Diverged, Schedule, compile_step, fit, out_of_memory
@@ -46,11 +47,12 @@ def _run(name: BaselineName, problem: Problem, seed: int) -> TrialResult:
 
 
 def _majority(problem: Problem) -> TrialResult:
-    """Predict the most frequent class of the training set for every image."""
+    """Predict the most frequent class of the training set for every image, with the classes' shares of the set as
+    probabilities."""
     split = problem.split
-    commonest = np.bincount(split.train.labels).argmax()
-    scores = Scores.of(split.validation.labels, np.full(len(split.validation), commonest))
-    return TrialResult("complete", 0.0, 0.0, **scores.columns(), correct=scores.correct)
+    shares = np.bincount(split.train.labels, minlength=split.n_classes) / len(split.train)
+    predictions = _predictions(np.tile(shares, (len(split.validation), 1)), split.validation.labels)
+    return TrialResult("complete", 0.0, 0.0, **_scores(predictions), predictions=predictions)
 
 
 def _trained(network: Network, flops_per_image: float, dropout: float, problem: Problem, seed: int) -> TrialResult:
@@ -78,12 +80,12 @@ def _trained(network: Network, flops_per_image: float, dropout: float, problem: 
         "complete",
         flops,
         flops,
-        **end.scores.columns(),
+        **_scores(end.predictions),
         val_loss=end.val_loss,
         train_loss=end.train_loss,
         seconds=clock.seconds(),
         curve=(last,),
-        correct=end.scores.correct,
+        predictions=end.predictions,
     )
 
 
@@ -105,8 +107,9 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
             warnings.simplefilter("ignore", ConvergenceWarning)
             probe.fit(scaler.transform(averages), labels, sample_weight=weights)
     with clock("evaluation"):
-        probabilities = probe.predict_proba(scaler.transform(_averages(validation.inputs)))
-        scores = Scores.of(validation.labels, probe.classes_[probabilities.argmax(axis=1)])
+        probabilities = np.zeros((len(validation), problem.split.n_classes))
+        probabilities[:, probe.classes_] = probe.predict_proba(scaler.transform(_averages(validation.inputs)))
+        predictions = _predictions(probabilities, validation.labels)
     features, classes = probe.coef_.shape[1], problem.split.n_classes
     iterations = int(np.max(probe.n_iter_))
     flops = len(labels) * prefix_cost(problem.backbone.architecture, size)
@@ -115,12 +118,21 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
         "complete",
         flops,
         flops,
-        **scores.columns(),
-        val_loss=float(log_loss(validation.labels, probabilities, labels=probe.classes_)),
+        **_scores(predictions),
+        val_loss=float(log_loss(validation.labels, probabilities, labels=range(classes))),
         seconds=clock.seconds(),
         features_cached=cached,
-        correct=scores.correct,
+        predictions=predictions,
     )
+
+
+def _predictions(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Predictions:
+    with np.errstate(divide="ignore"):  # a class may have a probability of 0
+        return Predictions.of(np.log(probabilities), labels)
+
+
+def _scores(predictions: Predictions) -> dict[str, Any]:
+    return Scores.of(predictions.labels, predictions.predicted).columns() | predictions.columns()
 
 
 def _averages(activations: NDArray[Any]) -> NDArray[np.float32]:

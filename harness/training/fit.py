@@ -14,6 +14,7 @@ from harness.backbones.batches import batches, edges
 from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
 from harness.core.metrics import Scores
+from harness.core.predictions import Predictions
 from harness.core.strategy import OptimizerName
 from harness.training.networks import Network
 
@@ -69,13 +70,15 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class EpochEnd:
-    """Figures after an epoch (counted from 1): mean training loss over it, validation loss and scores; ``constant``
-    says that all validation images, two at least, were given the very same logits."""
+    """Figures after an epoch (counted from 1): mean training loss over it, validation loss and scores, and the
+    ``predictions`` they are of; ``constant`` says that all validation images, two at least, were given the very same
+    logits."""
 
     epoch: int
     train_loss: float
     val_loss: float
     scores: Scores
+    predictions: Predictions
     constant: bool
 
 
@@ -174,10 +177,11 @@ def fit(
             if epoch < first_look:
                 continue
             with clock("evaluation"):
-                val_loss, scores, constant = evaluate(network, validation)
+                predictions, constant = evaluate(network, validation)
+                val_loss, scores = predictions.log_loss(), Scores.of(predictions.labels, predictions.predicted)
             if not math.isfinite(val_loss):
                 raise Diverged(epoch)
-            yield EpochEnd(epoch, train_loss, val_loss, scores, constant)
+            yield EpochEnd(epoch, train_loss, val_loss, scores, predictions, constant)
     finally:
         step.release()
 
@@ -206,24 +210,21 @@ def compile_step(
     return step
 
 
-def evaluate(network: Network, part: Part) -> tuple[float, Scores, bool]:
-    """Return the mean cross-entropy and the scores of ``network`` on ``part``, and whether its logits are constant.
+def evaluate(network: Network, part: Part) -> tuple[Predictions, bool]:
+    """Return the predictions of ``network`` for ``part``, and whether its logits are constant.
 
-    They are where all images, two at least, get the same to the last bit. Every image counts one.
+    They are where all images, two at least, get the same to the last bit.
     """
-    losses, predicted = 0.0, np.empty(len(part), np.int64)
+    found: list[Predictions] = []
     first, constant = None, len(part) > 1
     for rows, weights in batches(len(part), network.images_at_once):
         logits = network.logits(part.inputs[rows])
         first = logits[0] if first is None else first
         constant = constant and bool((logits == first).all())
-        labels = part.labels[rows]
-        top = logits.max(axis=1, keepdims=True)
-        log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
-        losses += float(weights @ (log_sum - logits[np.arange(len(labels)), labels]))
-        predicted[rows] = logits.argmax(axis=1)
+        real = weights > 0
+        found.append(Predictions.of(logits[real], part.labels[rows[real]]))
     drop_pages(part.inputs)
-    return losses / len(part), Scores.of(part.labels, predicted), constant
+    return Predictions.join(found), constant
 
 
 def out_of_memory(error: Exception) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.core.clock import Clock
+from harness.core.predictions import Predictions
 from harness.core.results import METRICS, Checkpoint, Status, TrialResult
 from harness.core.strategy import Strategy
 from harness.training.fit import Diverged, EpochEnd, Schedule, compile_step, fit, out_of_memory
@@ -39,10 +40,10 @@ def run_trial(
     epochs = 0.0
     status: Status = "complete"
     reason = ""
-    correct: tuple[bool, ...] = ()
+    predictions: Predictions | None = None
     try:
         for end in _train(strategy, problem, clock, cached, seed, first_look):
-            epochs, correct = end.epoch, end.scores.correct
+            epochs, predictions = end.epoch, end.predictions
             seconds = clock.seconds()
             curve.append(
                 Checkpoint(
@@ -79,7 +80,8 @@ def run_trial(
         seconds=clock.seconds(),
         features_cached=bool(cached) and all(cached),
         curve=tuple(curve),
-        correct=correct,
+        **(predictions.columns() if predictions else {}),
+        predictions=predictions if status == "complete" else None,
     )
 
 

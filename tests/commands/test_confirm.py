@@ -95,6 +95,10 @@ def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str
     for row in rows.to_dict("records"):
         right = np.unpackbits(np.frombuffer(row["correct"], np.uint8), count=opening["n_test"])
         assert row["test_accuracy"] == pytest.approx(right.mean())
+        predicted = searched.predictions.frame("tiny", [row["candidate"]], opening=1)
+        predicted = predicted[predicted["seed"] == row["seed"]]
+        assert (predicted["predicted"].astype(str) == predicted["true"].astype(str)).tolist() == right.tolist()
+        assert predicted["file"].tolist() == [file for file, _ in searched.studies.split("tiny")["test"]]
     assert rows["opening"].tolist() == [1] * len(rows)
     for part in ("Confirmed on the held-out test set", "Optimism: the search showed", "Measured on 30 test images"):
         assert part in printed.out
@@ -260,4 +264,6 @@ def test_validating_only_at_the_end_trains_the_same_network(tiny_problem: Proble
         run_trial(strategy, tiny_problem, seed=1, on_checkpoint=lambda _: None, first_look=look) for look in (1, 2)
     )
     assert (len(each.curve), len(once.curve)) == (2, 1)
-    assert (each.val_loss, each.correct) == (once.val_loss, once.correct) and len(once.correct) == 48
+    assert each.predictions is not None and once.predictions is not None
+    assert each.val_loss == once.val_loss and len(once.predictions) == 48
+    assert each.predictions.probability.tolist() == once.predictions.probability.tolist()

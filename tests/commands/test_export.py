@@ -14,6 +14,7 @@ import pytest
 
 from harness import export, run
 from harness.core.errors import StorageError
+from harness.core.predictions import Predictions
 from harness.core.results import METRICS, Candidate, Checkpoint, TrialResult
 from harness.core.strategy import Strategy
 from harness.data.dataset import Images, SealedTest
@@ -251,7 +252,7 @@ def test_the_card_shows_the_confirmed_test_accuracy(
         "tiny", Opening(command="", finalists=1, seeds=[5, 6], n_test=30, candidates=candidates), session=1
     )
     for seed, hits in ((5, 27), (6, 24)):
-        result = replace(_result(hits / 30), correct=tuple(index < hits for index in range(30)))
+        result = replace(_result(hits / 30), predictions=_recognised(hits, 30))
         searched.confirmations.record(
             "tiny", opening, Confirmation(candidate="trial 1", seed=seed, n_train=144, result=result), session=1
         )
@@ -264,6 +265,11 @@ def test_the_card_shows_the_confirmed_test_accuracy(
     assert measured is not None and (measured.accuracy, measured.n_test, measured.seeds) == (pytest.approx(0.85), 30, 2)
     assert call(capsys, "--study", "tiny", "--out", "other", "--trial", "0", "--formats", "keras")[0] == 0
     assert "not measured" in Path("other/README.md").read_text()
+
+
+def _recognised(hits: int, n: int) -> Predictions:
+    labels = np.arange(n) % 3
+    return Predictions.of(np.eye(3)[(labels + (np.arange(n) >= hits)) % 3], labels)
 
 
 def test_names_are_escaped_in_the_card() -> None:

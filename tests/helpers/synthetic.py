@@ -6,9 +6,11 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import optuna
 
 from harness.confirmation.finalists import candidates
+from harness.core.predictions import Predictions
 from harness.core.results import METRICS, STATUSES, Checkpoint, Seconds, Status, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import KINDS, Kind, Strategy
@@ -93,10 +95,10 @@ def confirm_study(store: Store, name: str) -> None:
         row = searched[searched[key[0]] == key[1]].iloc[0]
         for seed in seeds:
             good = (0.5 if math.isnan(row["val_accuracy"]) else float(row["val_accuracy"])) - 0.01
-            correct = tuple(draw.random() < good for _ in range(n_test))
+            found = predictions(draw, good, n_test)
             result = TrialResult(
-                "complete", float(row["train_flops"]) * 1.5, 0.0, val_accuracy=sum(correct) / n_test,
-                seconds=Seconds(train=3.0), correct=correct,
+                "complete", float(row["train_flops"]) * 1.5, 0.0, val_accuracy=float(found.correct.mean()),
+                seconds=Seconds(train=3.0), predictions=found,
             )  # fmt: skip
             store.confirmations.record(
                 name,
@@ -105,6 +107,16 @@ def confirm_study(store: Store, name: str) -> None:
                 session=session,
             )
     store.confirmations.finish_test_opening(name, number)
+
+
+def predictions(draw: random.Random, accuracy: float, n: int, classes: int = 10) -> Predictions:
+    """Draw predictions for images of classes 0, 1, … in turn: wrong ones are of the next class, and less confident."""
+    labels = np.arange(n) % classes
+    correct = np.array([draw.random() < accuracy for _ in range(n)])
+    logits = np.zeros((n, classes), np.float32)
+    logits[np.arange(n), np.where(correct, labels, (labels + 1) % classes)] = [draw.uniform(2, 6) for _ in range(n)]
+    logits[~correct] /= 2
+    return Predictions.of(logits, labels)
 
 
 def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, Strategy, str, TrialResult]]) -> None:

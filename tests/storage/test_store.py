@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from harness.core.errors import StorageError
+from harness.core.predictions import Predictions
 from harness.core.results import STATUSES, Candidate, Checkpoint, Seconds, TrialResult
 from harness.core.strategy import KINDS, N_CONVS, Strategy
 from harness.storage import database, migrations, store, tables
@@ -35,6 +37,7 @@ DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "database.md"
 ENVIRONMENT = {"commit": "0123abc+dirty", "device": "a processor, 2 cores", "versions": {"keras": "3"}}
 NASTY = """Robert'); drop table harness_trial;-- "<script>alert('é')</script>" 50% {x} \\ 日本"""
 TERA = 1e12
+PREDICTIONS = Predictions.of(np.log([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.125, 0.25, 0.625]]), np.array([0, 2, 2]))
 
 
 def strategy(kind: str = "freeze_first_k", head: tuple[int, ...] = (512, 256)) -> Strategy:
@@ -207,9 +210,9 @@ class StoreContract:
         opened.trials.record_checkpoint("mnist", 3, checkpoint(1), session=run)
         opened.trials.record_checkpoint("mnist", 3, checkpoint(2), session=run)
         assert opened.trials.frame("mnist").empty
-        opened.trials.end(
-            "mnist", 3, result("pruned", reason="cannot reach the front", features_cached=True), session=run
-        )
+        scores = {"val_top5_accuracy": 0.95, "val_auroc": 0.99}
+        stopped = result("pruned", reason="cannot reach the front", features_cached=True, **scores)
+        opened.trials.end("mnist", 3, stopped, session=run)
         frame = opened.trials.frame("mnist")
         assert len(frame) == 1
         row = frame.iloc[0].to_dict()
@@ -233,6 +236,8 @@ class StoreContract:
             "backbone": "vgg16",
             "origin": "sampler",
             "status": "pruned",
+            "val_top5_accuracy": 0.95,
+            "val_auroc": 0.99,
             "reason": "cannot reach the front",
             "val_accuracy": 0.9,
             "val_balanced_accuracy": 0.8,
@@ -428,12 +433,42 @@ class StoreContract:
             "mnist", Opening(command="c", finalists=1, seeds=[5], n_test=8, candidates=[candidate]), session=run
         )
         for accuracy in (0.5, 0.75):
-            again = result(accuracy=accuracy, correct=(True, False))
+            again = result(accuracy=accuracy, predictions=PREDICTIONS)
             opened.confirmations.record(
                 "mnist", opening, Confirmation(candidate=candidate.name, seed=5, n_train=9, result=again), session=run
             )
         assert opened.confirmations.frame("mnist")["test_accuracy"].tolist() == [0.75]
         assert opened.confirmations.candidates("mnist", opening) == [candidate]
+
+    def test_predictions_come_back_with_files_and_class_names(self, opened: Store) -> None:
+        members = [("a.png", "cat"), ("b.png", NASTY), ("c.png", NASTY)]
+        data = {"class_names": ["cat", "dog", NASTY, "never seen"]}
+        opened.studies.create(
+            "mnist", spec={}, data=data, advice={}, split={"validation": members, "test": members[:1]}
+        )
+        run = session(opened)
+        start(opened, 3, run)
+        for _ in range(2):  # it is repeated where the answer was lost
+            opened.trials.end("mnist", 3, result(predictions=PREDICTIONS), session=run)
+        for seed in (1, 2):  # a baseline that runs again replaces the other
+            opened.baselines.record("mnist", session=run, name="cnn", seed=seed, result=result(predictions=PREDICTIONS))
+        opened.baselines.record("mnist", session=run, name="mlp", seed=1, result=result("diverged"))
+        assert opened.predictions.names("mnist") == ["cnn", "trial 3"]
+        both = opened.predictions.frame("mnist")
+        assert both[["name", "seed"]].drop_duplicates().to_numpy().tolist() == [["cnn", 2], ["trial 3", 2**31 - 1]]
+        frame = opened.predictions.frame("mnist", ["trial 3"])
+        assert frame["image"].tolist() == [0, 1, 2] and frame["file"].tolist() == ["a.png", "b.png", "c.png"]
+        assert frame["true"].tolist() == ["cat", NASTY, NASTY] and frame["predicted"].tolist() == ["cat", "dog", NASTY]
+        assert frame["predicted"].cat.categories.tolist() == data["class_names"]
+        assert frame["probability"].tolist() == pytest.approx([0.7, 0.7, 0.625], abs=1e-5)
+        assert frame["true_probability"].tolist() == pytest.approx([0.7, 0.1, 0.625], abs=1e-5)
+        assert opened.predictions.frame("mnist", ["trial 4"]).empty and opened.predictions.frame("absent").empty
+        document, fence = DOCUMENT.read_text(encoding="utf-8"), opened.engine.dialect.name
+        (query,) = re.findall(rf"```{fence}\n(.*?);\n```", document, re.DOTALL)
+        with opened.engine.connect() as connection:
+            assert [tuple(row) for row in connection.exec_driver_sql(query)] == [("b.png", NASTY, 2)]
+        opened.studies.delete("mnist")
+        assert opened.predictions.names("mnist") == []
 
     def test_a_baseline_is_replaced_when_run_again(self, opened: Store) -> None:
         run = begin(opened)
@@ -550,10 +585,26 @@ class StoreContract:
     def test_a_database_of_another_chain_of_revisions_is_refused(self, opened: Store, url: str) -> None:
         with opened.engine.begin() as connection:
             connection.execute(sa.text("update harness_schema_version set version_num = '0003'"))
-        with pytest.raises(
-            StorageError, match=r"schema version '0003', this harness wants '0001_initial_2': use the version"
-        ):
+        with pytest.raises(StorageError, match=r"schema version '0003', this harness wants '0002': use the version"):
             Store(url)
+
+    def test_a_database_of_before_predictions_gets_them(self, opened: Store, url: str) -> None:
+        fill(opened)
+        before = opened.trials.frame("mnist")
+        with opened.engine.begin() as connection:
+            for statement in (
+                "drop view trial_summary", "drop table harness_prediction",
+                "alter table harness_trial drop column val_auroc",
+                "alter table harness_baseline drop column val_top5_accuracy",
+                "update harness_schema_version set version_num = '0001_initial_2'",
+            ):  # fmt: skip
+                connection.execute(sa.text(statement))
+        opened.engine.dispose()
+        again = Store(url)
+        pd.testing.assert_frame_equal(again.trials.frame("mnist"), before)
+        assert again.predictions.names("mnist") == [] and "val_top5_accuracy" in again.baselines.frame("mnist")
+        self.test_the_schema_is_that_of_the_tables(again)
+        again.engine.dispose()
 
     def test_an_older_database_is_migrated_and_a_newer_one_refused(
         self, url: str, newer: Path, monkeypatch: pytest.MonkeyPatch
@@ -653,6 +704,27 @@ class TestSqlite(StoreContract):
         opened = Store(url)
         yield opened
         opened.engine.dispose()
+
+    def test_the_predictions_of_a_trial_take_less_than_10_kb_for_1000_images(self, opened: Store) -> None:
+        run, draw = begin(opened), np.random.default_rng(0)
+        predictions = Predictions.of(draw.normal(size=(1000, 1000)), np.arange(1000))
+
+        def pages() -> int:
+            with opened.engine.connect() as connection:
+                return int(
+                    connection.exec_driver_sql(
+                        "select page_count * page_size from pragma_page_count, pragma_page_size"
+                    ).scalar_one()
+                )
+
+        sizes = []
+        for kept in (None, predictions):
+            before = pages()
+            for seed in range(40):
+                name = f"{kept is None} {seed}"
+                opened.baselines.record("mnist", session=run, name=name, seed=seed, result=result(predictions=kept))
+            sizes.append(pages() - before)
+        assert 6_000 < (sizes[1] - sizes[0]) / 40 < 10_000
 
     def test_the_summary_answers_in_the_sqlite_shell(self, opened: Store) -> None:
         shell = shutil.which("sqlite3")
