@@ -2,10 +2,10 @@
 
     python -m benchmarks.suspects --photos FOLDER
 
-FOLDER holds the sets of ``SETS``, unpacked. In each, 3 % of the labels of the training and validation set are replaced
-by another class, drawn with each of the seeds. Precision and recall count the planted labels among as many suspects,
-those of the highest score; other wrong labels that the sets may have count as false. Then a linear probe is trained with
-the planted labels, without these suspects, and with the right labels, and tested on the held-out test set. Writes
+FOLDER holds the sets of ``SETS``, unpacked. In each, 3 % of the labels of the training and validation set change to
+another class, drawn with each of the seeds. Precision and recall count the planted labels among as many suspects,
+those of the highest score; other wrong labels that the sets may have count as false. Then a linear probe is trained
+with the planted labels, without these suspects, and with the right labels, and tested on the held-out test set. Writes
 benchmarks/results/suspects.json.
 """
 

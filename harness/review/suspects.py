@@ -43,7 +43,8 @@ def outlier_distances(images: SearchedImages) -> NDArray[np.float64]:
     distances = nearest.kneighbors(values)[0]
     itself = np.isin(np.arange(len(values)), train)
     found = np.where(itself, distances[:, 1:].mean(axis=1), distances[:, :-1].mean(axis=1))
-    return found / max(float(np.median(found)), 1e-9)
+    relative: NDArray[np.float64] = found / max(float(np.median(found)), 1e-9)
+    return relative
 
 
 def components(images: SearchedImages) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ class Judgement:
         return np.argsort(-self.score, kind="stable")
 
 
-def judge(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Judgement:
+def judge(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Judgement:
     """Compare ``labels`` (n,) with ``probabilities`` (n, classes) of a model that had not seen these images.
 
     The joint distribution of given and true labels says how many images of each class are wrong; those are its images
@@ -48,7 +48,7 @@ def judge(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Jud
     return Judgement(suspect, others.argmax(axis=1), 1.0 - own, float(wrong.sum() / max(1, len(labels))))
 
 
-def joint(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Estimate the joint distribution (classes, classes) of given and true labels.
 
     A class is confident for an image where its probability reaches the mean over the images with that label, so that
