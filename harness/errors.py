@@ -118,8 +118,8 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
             from harness.review.searched_images import SearchedImages  # heavy: imports the training
 
         searched = SearchedImages.of(drawn, problem, size)
-        found = _suspects(drawn, searched)
-        view.add_searched(drawn, searched, found)
+        found, agreement = _suspects(drawn, searched)
+        view.add_searched(drawn, searched, found, agreement)
         if arguments.csv is not None:
             _write_csv(arguments.csv, found)
         if arguments.heat_maps and mistakes is not None:
@@ -178,13 +178,14 @@ class _Suspect:
     score: float
 
 
-def _suspects(drawn: Drawn, searched: "SearchedImages") -> list[_Suspect]:
-    """Return the images whose label is probably wrong, the most suspicious first."""
+def _suspects(drawn: Drawn, searched: "SearchedImages") -> tuple[list[_Suspect], float]:
+    """Return the images whose label is probably wrong, the most suspicious first, and the share of all labels that the
+    probe agrees with."""
     from harness.review.suspects import label_suspects  # scikit-learn, which takes a second to import
 
     names = drawn.listing.class_names
     known, judged = label_suspects(searched, len(names))
-    return [
+    found = [
         _Suspect(
             int(known[at]),
             drawn.listing.row_name(searched.rows[known[at]]),
@@ -195,6 +196,7 @@ def _suspects(drawn: Drawn, searched: "SearchedImages") -> list[_Suspect]:
         for at in judged.ranked()
         if judged.suspect[at]
     ]
+    return found, judged.agreement
 
 
 def _write_csv(file: Path, suspects: Sequence[_Suspect]) -> None:
@@ -232,8 +234,10 @@ def _heat_maps(
     command.say(f"trial {number}, {strategy.label()}: training it again for the heat maps")
     network = trained_again(strategy, row["seed"], problem)
     shown = mistakes.most_confident(_GALLERY)
+    if len(shown) == 0:
+        return {}
     pixels = np.asarray(problem.split.validation.pixels[shown])
-    maps = grad_cam(network, problem, pixels, mistakes.predicted[shown]) if len(shown) else []
+    maps = grad_cam(network, problem, pixels, mistakes.predicted[shown])
     return dict(zip(shown.tolist(), maps, strict=True))
 
 
@@ -297,7 +301,9 @@ class _View:
                     f"({examples(changed)})"
                 )
 
-    def add_searched(self, drawn: Drawn, searched: "SearchedImages", suspects: Sequence[_Suspect]) -> None:
+    def add_searched(
+        self, drawn: Drawn, searched: "SearchedImages", suspects: Sequence[_Suspect], agreement: float
+    ) -> None:
         """Add the label suspects and the outliers of the training and validation set."""
         from harness.review.suspects import outlier_distances
 
@@ -308,11 +314,11 @@ class _View:
 
         self._galleries.append(Gallery(
             "suspects", "Label suspects",
-            f"{len(suspects):,} training and validation images whose label is improbable to a linear probe that was "
-            f"trained without them, the {min(len(suspects), _SUSPECTS)} most suspicious ones shown. Score: one minus "
-            "the label's probability. --csv lists them all, to decide on each.",
-            [(number(each.position), f"looks like {each.suggested}, score {each.score:.2f}")
-             for each in suspects[:_SUSPECTS]],
+            "Training and validation images whose label is improbable to a linear probe that was trained without them, "
+            f"the most suspicious first: {len(suspects):,}, of which {min(len(suspects), _SUSPECTS)} are shown. The "
+            f"probe agrees with {agreement:.0%} of all labels: the fewer, the more suspects are right all the same. "
+            "--csv lists all, to decide on each.",
+            [(number(each.position), f"looks like {each.suggested}") for each in suspects[:_SUSPECTS]],
         ))  # fmt: skip
         far = outlier_distances(searched)
         self._galleries.append(Gallery(

@@ -35,7 +35,7 @@ const add = (parent, name, text, kind) => {
 
 const figure = ([number, said]) => {
   const found = document.createElement("figure"), [file, part, label, missing] = texts[number];
-  found.className = "picture";
+  found.className = sources[number].heat ? "picture pair" : "picture";
   const views = add(found, "div", "", "views");
   views.dataset.picture = number;
   if (missing) add(views, "span", `no thumbnail: ${missing}`, "gone");

@@ -16,12 +16,14 @@ class Judgement:
         suggested: (n,) the most probable class but the image's own.
         score: (n,) one minus the probability of the label, the self-confidence.
         wrong_share: Estimated share of wrong labels.
+        agreement: Share of the labels that are the most probable class: with a weak model, many suspects are right.
     """
 
     suspect: NDArray[np.bool_]
     suggested: NDArray[np.int64]
     score: NDArray[np.float64]
     wrong_share: float
+    agreement: float
 
     def ranked(self) -> NDArray[np.int64]:
         """Return all rows, the most suspicious first."""
@@ -45,7 +47,9 @@ def judge(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Judg
     suspect[order[within < wrong[labels[order]]]] = True
     others = probabilities.copy()
     others[rows, labels] = -1.0
-    return Judgement(suspect, others.argmax(axis=1), 1.0 - own, float(wrong.sum() / max(1, len(labels))))
+    n = max(1, len(labels))
+    agreement = float(np.sum(own >= others.max(axis=1, initial=-1.0)) / n)
+    return Judgement(suspect, others.argmax(axis=1), 1.0 - own, float(wrong.sum() / n), agreement)
 
 
 def joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
