@@ -16,11 +16,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dashboards.figures import draw
+from dashboards.figures.classes import ClassesDrawing, classes_drawing
 from dashboards.figures.compare import compare_drawing
 from dashboards.figures.drawing import Drawing, Numbers
 from dashboards.table import COMPARED_COLUMNS, CONFIRMED_COLUMNS, compared_rows, confirmed_rows, trials_table
 from dashboards.theme import COLOURS, DARK, INK, LINE, MUTED, PAPER
 from harness.analysis import formatting
+from harness.analysis.classes import classes
 from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.rows import Rows
 from harness.analysis.summary import Summary, summarise
@@ -51,6 +53,7 @@ class _Study:
     suffix: str
     summary: Summary
     drawings: list[Drawing]
+    classes: list[ClassesDrawing]
     baselines: list[dict[Any, Any]]
     advised: Recommendation | None
     confirmed: Numbers
@@ -64,6 +67,7 @@ class _Study:
             suffix,
             summarise(rows),
             draw(rows, MOST_POINTS),
+            [classes_drawing(info) for info in classes(rows)],
             rows.baselines.to_dict("records"),
             advised,
             Numbers(CONFIRMED_COLUMNS, tuple(confirmed_rows(advised.confirmed)) if advised else ()),
@@ -117,6 +121,9 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
     shown = [_Study.of(rows, f"-{i}" if i > 1 else "") for i, rows in enumerate(studies, start=1)]
     comparison = compare_drawing(studies) if len(studies) > 1 else None
     figures = {drawing.id + study.suffix: _views(drawing) for study in shown for drawing in study.drawings}
+    for study in shown:
+        for id in ("confusion", "reliability"):
+            figures[id + study.suffix] = {one.whose: _plain(getattr(one, id)) for one in study.classes}
     if comparison is not None:
         figures[comparison.id] = _views(comparison)
     return TEMPLATES.get_template("page.html.j2").render(
@@ -161,7 +168,11 @@ def _views(drawing: Drawing) -> dict[str, Any]:
     """Return the figures by unit, under ``any`` where both are the same."""
     tflop, seconds = drawing.views["TFLOP"], drawing.views["seconds"]
     views = {"any": tflop} if tflop is seconds else {"TFLOP": tflop, "seconds": seconds}
-    return {unit: json.loads(view.figure.to_json()) for unit, view in views.items() if view.figure is not None}
+    return {unit: _plain(view.figure) for unit, view in views.items() if view.figure is not None}
+
+
+def _plain(figure: go.Figure) -> Any:
+    return json.loads(figure.to_json())
 
 
 def asset(name: str) -> Markup:

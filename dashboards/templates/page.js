@@ -35,13 +35,13 @@ function filtered() {
 }
 
 function draw(id) {
-  const plot = $(id), view = figures[id] && (figures[id][state.unit] ?? figures[id].any);
+  const plot = $(id), whose = plot.closest(".classes")?.dataset.whose, view = figures[id] && (figures[id][whose ?? state.unit] ?? figures[id].any);
   plot.hidden = !view;
   if (!view) return;
   // A copy each time: Plotly changes its arguments.
   const {data, layout} = structuredClone(view);
   for (const trace of data) if (state.hidden.has(trace.legendgroup)) trace.visible = "legendonly";
-  layout.uirevision = state.unit;  // zoom stays while data come in
+  layout.uirevision = whose ?? state.unit;  // zoom stays while data come in
   const first = !plot.data;
   Plotly.react(plot, data, layout, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]});
   if (!first) return;
@@ -71,7 +71,9 @@ function walk(event) {
   if (!step || !plot.data) return;
   event.preventDefault();
   const points = plot.data.flatMap((trace, curveNumber) => trace.hoverinfo !== "text" || trace.visible === "legendonly" ? []
-    : (trace.hovertext instanceof Array ? trace.hovertext : [trace.hovertext]).flatMap((text, pointNumber) => text ? [{curveNumber, pointNumber, text}] : []));
+    : (trace.hovertext instanceof Array ? trace.hovertext : [trace.hovertext]).flatMap((text, at) => text instanceof Array
+      ? text.flatMap((cell, column) => cell ? [{curveNumber, pointNumber: [at, column], text: cell}] : [])
+      : text ? [{curveNumber, pointNumber: at, text}] : []));
   if (!points.length) return;
   const at = (Number(plot.dataset.at ?? (step > 0 ? -1 : 0)) + step + points.length) % points.length;
   plot.dataset.at = at;
@@ -79,6 +81,23 @@ function walk(event) {
   Plotly.Fx.hover(plot, [{curveNumber, pointNumber}], "x" + (plot.data[curveNumber].yaxis ?? "y"));
   $("spoken").textContent = new DOMParser().parseFromString(text.replaceAll("<br>", ". "), "text/html").body.textContent;
 }
+
+// Each study's section of classes shows one trial or baseline.
+function showClasses(section, wanted) {
+  const buttons = Array.from(section.querySelectorAll("button[data-whose]"));
+  if (!buttons.length) return;
+  section.dataset.whose = buttons.some(button => button.dataset.whose === wanted) ? wanted : buttons[0].dataset.whose;
+  for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.whose === section.dataset.whose));
+  section.querySelector("details").hidden = false;
+}
+
+document.addEventListener("click", event => {
+  const button = event.target.closest("button[data-whose]");
+  if (!button) return;
+  const section = button.closest(".classes");
+  showClasses(section, button.dataset.whose);
+  for (const plot of section.querySelectorAll(".plot")) draw(plot.id);
+});
 
 // --- trials ---
 
@@ -223,6 +242,7 @@ async function refresh() {
 function readAll() {
   readFigures();
   readTrials();
+  for (const section of document.querySelectorAll(".classes")) showClasses(section, section.dataset.whose);
   drawAll();
   showTrials();
 }

@@ -1,8 +1,8 @@
 """Read the rows of a study, once, so that all figures and texts show the same moment."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -13,6 +13,9 @@ from harness.core.strategy import Strategy
 from harness.statistics.similarity import Similarity
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
+
+Whose = Literal["best", "advice", "baseline"]
+"""Whose predictions are shown class by class: the best complete trial's, the advice's, the best baseline's."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Rows:
     ``label`` (the strategy in words) added, and ``checkpoints`` are theirs, both in order. FLOPs are FLOPs, not TFLOP.
     ``outcome`` is the study's, ``others`` those of the other studies in the same database, and ``atlas`` the results of
     the small searches of an atlas in it. ``openings`` are all openings of the held-out test set; ``candidates`` and
-    ``confirmations`` are those of the last finished one.
+    ``confirmations`` are those of the last finished one. ``predictions`` are those of `compared_classes` for the
+    validation images.
     """
 
     name: str
@@ -92,6 +96,7 @@ class Rows:
     candidates: tuple[Candidate, ...]
     confirmations: pd.DataFrame
     atlas: tuple[Found, ...] = ()
+    predictions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"name": []}))
 
     @classmethod
     def read(cls, store: Store, study_name: str) -> "Rows":
@@ -108,7 +113,7 @@ class Rows:
         openings, confirmations = store.confirmations.openings(study_name), store.confirmations.frame(study_name)
         finished = openings.loc[openings["finished_at"].notna(), "number"]
         last = int(finished.iloc[-1]) if len(finished) else 0
-        return cls(
+        rows = cls(
             study_name,
             study.spec,
             study.data,
@@ -124,6 +129,8 @@ class Rows:
             confirmations[confirmations["opening"] == last],
             tuple(found for name, row in cells.items() if name != study_name for found in _found(row, store)),
         )
+        compared = list(rows.compared_classes().values())
+        return replace(rows, predictions=store.predictions.frame(study_name, compared))
 
     @property
     def score(self) -> str:
@@ -149,6 +156,15 @@ class Rows:
     def best_baseline(self) -> dict[str, Any] | None:
         """Return the baseline with the highest score, if any has one."""
         return _best(self.baselines, self.score)
+
+    def compared_classes(self) -> dict[Whose, str]:
+        """Return whose classes are shown, and its name: ``trial 3``, a baseline's."""
+        complete = self.trials[self.trials["status"] == "complete"]
+        best, advised = _best(complete, self.score), _best(complete[complete["origin"] == "advice"], self.score)
+        baseline = self.best_baseline()
+        found: dict[Whose, str] = {} if best is None else {"best": f"trial {best['number']}"}
+        found |= {} if advised is None else {"advice": f"trial {advised['number']}"}
+        return found | ({} if baseline is None else {"baseline": baseline["name"]})
 
     def trial_of(self, origin: str) -> dict[str, Any] | None:
         """Return the finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""

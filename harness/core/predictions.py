@@ -36,10 +36,11 @@ class Predictions:
     def of(cls, logits: NDArray[np.floating], labels: NDArray[np.int64]) -> "Predictions":
         """Return the predictions of ``logits`` (n, classes), or log-probabilities, for images of the true ``labels``
         (n,)."""
+        logits = np.asarray(logits, np.float64)
         n, n_classes = logits.shape
         predicted = logits.argmax(axis=1)
         top, true = logits.max(axis=1), logits[np.arange(n), labels][:, None]
-        sums = np.exp((logits - top[:, None]).astype(np.float64)).sum(axis=1)
+        sums = np.exp(logits - top[:, None]).sum(axis=1)
         first = np.arange(n_classes) < labels[:, None]
         rank = ((logits > true) | ((logits == true) & first)).sum(axis=1)
         return cls(labels, predicted, 1 / sums, np.log(sums) + top - true[:, 0], rank, n_classes)

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from harness.core.clock import Clock
@@ -50,8 +49,9 @@ def _majority(problem: Problem) -> TrialResult:
     """Predict the most frequent class of the training set for every image, with the classes' shares of the set as
     probabilities."""
     split = problem.split
-    shares = np.bincount(split.train.labels, minlength=split.n_classes) / len(split.train)
-    predictions = _predictions(np.tile(shares, (len(split.validation), 1)), split.validation.labels)
+    with np.errstate(divide="ignore"):  # a class may have a share of 0
+        logits = np.log(np.bincount(split.train.labels, minlength=split.n_classes))
+    predictions = Predictions.of(np.tile(logits, (len(split.validation), 1)), split.validation.labels)
     return TrialResult("complete", 0.0, 0.0, **_scores(predictions), predictions=predictions)
 
 
@@ -107,9 +107,10 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
             warnings.simplefilter("ignore", ConvergenceWarning)
             probe.fit(scaler.transform(averages), labels, sample_weight=weights)
     with clock("evaluation"):
-        probabilities = np.zeros((len(validation), problem.split.n_classes))
-        probabilities[:, probe.classes_] = probe.predict_proba(scaler.transform(_averages(validation.inputs)))
-        predictions = _predictions(probabilities, validation.labels)
+        found = probe.decision_function(scaler.transform(_averages(validation.inputs)))
+        logits = np.full((len(validation), problem.split.n_classes), -np.inf)
+        logits[:, probe.classes_] = found if found.ndim == 2 else np.column_stack([np.zeros_like(found), found])
+        predictions = Predictions.of(logits, validation.labels)
     features, classes = probe.coef_.shape[1], problem.split.n_classes
     iterations = int(np.max(probe.n_iter_))
     flops = len(labels) * prefix_cost(problem.backbone.architecture, size)
@@ -119,16 +120,11 @@ def _linear_probe(problem: Problem, seed: int) -> TrialResult:
         flops,
         flops,
         **_scores(predictions),
-        val_loss=float(log_loss(validation.labels, probabilities, labels=range(classes))),
+        val_loss=predictions.log_loss(),
         seconds=clock.seconds(),
         features_cached=cached,
         predictions=predictions,
     )
-
-
-def _predictions(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Predictions:
-    with np.errstate(divide="ignore"):  # a class may have a probability of 0
-        return Predictions.of(np.log(probabilities), labels)
 
 
 def _scores(predictions: Predictions) -> dict[str, Any]:

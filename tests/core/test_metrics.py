@@ -40,6 +40,11 @@ def test_every_baseline_has_every_score(tiny_problem: Problem) -> None:
     for name in ("mlp", "linear_probe"):
         found = run_baseline(name, tiny_problem, seed=0)  # type: ignore[arg-type]
         assert all(found.score(metric) is not None for metric in METRICS)
+        assert found.predictions is not None and len(found.predictions) == 48
+        assert found.predictions.log_loss() == found.val_loss
+    assert result.predictions is not None and result.predictions.true_probability.tolist() == pytest.approx(
+        [1 / 3] * 48
+    )
 
 
 def test_class_weights_balance_the_classes(tiny_problem: Problem, tmp_path: Path) -> None:

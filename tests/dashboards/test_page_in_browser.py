@@ -22,7 +22,7 @@ from harness.analysis import formatting
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.strategy import Strategy
 from harness.storage.store import Store
-from tests.helpers.synthetic import HOSTILE, add_trials, write_study
+from tests.helpers.synthetic import HOSTILE, add_trials, predict_study, write_study
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 pytestmark = pytest.mark.browser
@@ -47,6 +47,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(f"sqlite:///{tmp_path_factory.mktemp('browser') / 'harness.db'}")
     for name, trials in STUDIES.items():
         write_study(store, name, trials, only="failed" if name == "all failed" else None, baselines=trials > 0)
+    for name in ("mnist", HOSTILE):
+        predict_study(store, name)
     return store
 
 
@@ -156,7 +158,7 @@ def test_page_is_quiet_self_contained_and_fits(
     assert visit.page.locator("h1").text_content() == study
     assert visit.page.locator("img").count() == 0
     drawn = visit.page.locator(".plot:not([hidden])").count()
-    assert drawn == {"mnist": 8, HOSTILE: 8, "one": 6, "none": 1, "all failed": 3}[study]
+    assert drawn == {"mnist": 10, HOSTILE: 10, "one": 6, "none": 1, "all failed": 3}[study]
     assert visit.page.locator(".facts dd").evaluate_all("values => values.every(v => v.scrollWidth <= v.clientWidth)")
     plots = visit.page.evaluate("Array.from(document.querySelectorAll('.plot'), p => [p.scrollWidth, p.clientWidth])")
     assert all(content <= box for content, box in plots)
@@ -363,7 +365,7 @@ def test_every_control_is_reached_by_tab_and_every_figure_says_what_it_shows(
     visit = Visit(browser, pages["mnist"], WIDE)
     page = visit.page
     reached = set()
-    for _ in range(90):
+    for _ in range(110):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.outerHTML.slice(0, 60)"))
     for plot in page.locator(".plot:not([hidden])").all():
@@ -374,6 +376,26 @@ def test_every_control_is_reached_by_tab_and_every_figure_says_what_it_shows(
     assert "search" in reached
     assert sum("data-unit" in it for it in reached) == 2 and sum("data-kind" in it for it in reached) == 5
     assert sum("data-download" in it for it in reached) == 3
+    page.close()
+
+
+def test_classes_of_another_trial_are_shown_and_read_out(browser: Any, pages: dict[str, str]) -> None:
+    visit = Visit(browser, pages[HOSTILE], WIDE)
+    page, section = visit.page, visit.page.locator("section.classes")
+    z = "document.getElementById('confusion').data.map(trace => trace.z)"
+    best, seen = page.evaluate(z), section.locator(".summary:visible").inner_text()
+    section.locator("button", has_text="best baseline").click()
+    playwright.expect(section.locator("button", has_text="best baseline")).to_have_attribute("aria-pressed", "true")
+    assert "cnn gets " in section.locator(".summary:visible").inner_text() != seen
+    assert page.evaluate(z) != best
+    page.locator("#confusion").focus()
+    page.keyboard.press("ArrowRight")
+    spoken = page.locator("#spoken").text_content()
+    assert re.fullmatch(re.escape(HOSTILE) + r"\d: \d+ of 20 images \(\d+ %\) recognised", spoken)
+    page.locator("#reliability").focus()
+    page.keyboard.press("ArrowRight")
+    assert "right" in page.locator("#spoken").text_content()
+    assert visit.complaints == []
     page.close()
 
 

@@ -16,6 +16,7 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import KINDS, Kind, Strategy
 from harness.storage import tables
 from harness.storage.confirmations import Confirmation, Opening
+from harness.storage.predictions import statements
 from harness.storage.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -107,6 +108,21 @@ def confirm_study(store: Store, name: str) -> None:
                 session=session,
             )
     store.confirmations.finish_test_opening(name, number)
+
+
+def predict_study(store: Store, name: str, n: int = 200) -> None:
+    """Add predictions of all complete trials and baselines for ``n`` validation images to a study."""
+    names = store.studies.get(name).data["class_names"]
+    members = [(f"{HOSTILE}{image}.png", names[image % len(names)]) for image in range(n)]
+    trials, baselines, draw = store.trials.frame(name), store.baselines.frame(name), random.Random(5)
+    complete = trials[trials["status"] == "complete"]
+    predicted = [(f"trial {row['number']}", row["val_accuracy"]) for row in complete.to_dict("records")]
+    predicted += list(zip(baselines["name"], baselines["val_accuracy"], strict=True))
+    with store.engine.begin() as connection:
+        connection.execute(tables.split.insert().values(study=name, part="validation", members=members))
+        for who, accuracy in predicted:
+            for statement in statements(name, who, predictions(draw, accuracy, n, len(names)), seed=0):
+                connection.execute(statement)
 
 
 def predictions(draw: random.Random, accuracy: float, n: int, classes: int = 10) -> Predictions:

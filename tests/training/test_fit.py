@@ -307,11 +307,14 @@ def test_a_compiled_step_is_keras_own(
 def test_evaluation_is_keras_own(tiny_problem: Problem) -> None:
     network, _ = trained(tiny_problem, strategy(5), 5)
     _, validation, _ = tiny_problem.parts(5, 32, Clock())
-    loss, scores, constant = evaluate(network, validation)
+    found, constant = evaluate(network, validation)
     logits = plain(network, validation).predict(validation.inputs, verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(validation.labels, logits, from_logits=True)
-    assert loss == pytest.approx(float(np.mean(as_numpy(losses))), rel=1e-5)
-    assert scores.accuracy == np.mean(logits.argmax(axis=1) == validation.labels)
+    assert found.log_loss() == pytest.approx(float(np.mean(as_numpy(losses))), rel=1e-5)
+    assert found.predicted.tolist() == logits.argmax(axis=1).tolist()
+    assert found.labels.tolist() == validation.labels.tolist()
+    probabilities = as_numpy(keras.ops.softmax(logits))
+    assert found.probability.tolist() == pytest.approx(probabilities.max(axis=1).tolist(), rel=1e-4)
     assert not constant
 
 
@@ -320,10 +323,10 @@ def test_a_network_whose_units_are_dead_is_known_by_its_logits(tiny_problem: Pro
     _, validation, _ = tiny_problem.parts(5, 32, Clock())
     assert not any(end.constant for end in ends)
     one = Part(validation.inputs[:1], validation.labels[:1])
-    assert not evaluate(network, one)[2], "one image tells nothing"
+    assert not evaluate(network, one)[1], "one image tells nothing"
     (hidden,) = (layer for layer in network.head if layer.name == "hidden_1")
     hidden.bias.assign(np.full(hidden.bias.shape, -1e6, np.float32))
-    assert evaluate(network, validation)[2]
+    assert evaluate(network, validation)[1]
 
 
 @given(n=st.integers(1, 500), batch_size=st.integers(1, 130))
@@ -352,10 +355,10 @@ def test_weights_of_zero_count_for_nothing(tiny_problem: Problem) -> None:
     network.reset(seed=0, dropout=0.0)
     part = Part(validation.inputs[:7], validation.labels[:7])
     twice = Part(np.repeat(part.inputs, 2, axis=0), np.repeat(part.labels, 2))
-    loss, scores, _ = evaluate(network, part)
-    loss_of_two, scores_of_two, _ = evaluate(network, twice)
-    assert loss == pytest.approx(loss_of_two)
-    assert scores.columns() == pytest.approx(scores_of_two.columns())
+    found, _ = evaluate(network, part)
+    of_two, _ = evaluate(network, twice)
+    assert found.log_loss() == pytest.approx(of_two.log_loss())
+    assert np.repeat(found.predicted, 2).tolist() == of_two.predicted.tolist()
 
 
 def test_a_weight_counts_as_so_many_images(tiny_problem: Problem) -> None:

@@ -46,6 +46,9 @@ class TestEveryStrategy:
         assert seen == [1, 2] and [point.epoch for point in result.curve] == [1, 2]
         assert 0 < result.curve[0].train_flops < result.curve[1].train_flops == result.train_flops
         assert result.train_flops == result.planned_flops and result.saved_flops == 0
+        found = result.predictions
+        assert found is not None and found.labels.tolist() == tiny_problem.split.validation.labels.tolist()
+        assert (found.log_loss(), float(found.correct.mean())) == (result.val_loss, result.val_accuracy)
         assert result.val_accuracy == result.curve[-1].val_accuracy
         assert result.seconds.train > 0 and result.seconds.evaluation > 0
         assert result.curve[-1].train_seconds <= result.seconds.total
@@ -53,6 +56,7 @@ class TestEveryStrategy:
     def test_stops_when_told_and_says_why(self, tiny_problem: Problem, kind: Kind) -> None:
         result = run_trial(strategy(kind), tiny_problem, seed=1, on_checkpoint=lambda _: "hopeless")
         assert (result.status, result.reason, len(result.curve)) == ("pruned", "hopeless", 1)
+        assert result.predictions is None
         assert result.train_flops == result.curve[0].train_flops < result.planned_flops
 
     def test_is_not_begun_over_its_budget(self, tiny_problem: Problem, kind: Kind) -> None:
