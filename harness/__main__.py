@@ -14,6 +14,7 @@ COMMANDS = {
     "data": "check a data set: counts, unreadable files, duplicates, labels",
     "atlas": "compare the article's four scenarios with searches on several data sets",
     "studies": "list, show, split, export, import or delete the studies of a database",
+    "errors": "show the images that a trial gets wrong, label suspects and outliers",
     "confirm": "train the finalists again and evaluate them on the held-out test set",
     "worker": "run trials of an existing study on this machine",
     "export": "export a study's best model for use without the harness",

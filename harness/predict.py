@@ -48,12 +48,21 @@ def _parser() -> Parser:
     parser.add_argument(
         "--top", type=int, default=1, metavar="K", help="the K most probable classes, as label_2, probability_2, …"
     )
+    parser.add_argument(
+        "--reject",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="leave the label empty where its probability is below P, such as 0.9",
+    )
     return parser
 
 
 def _run(arguments: argparse.Namespace, _: str) -> None:
     if arguments.top < 1:
         raise SpecError(f"--top {arguments.top}: give 1 or more")
+    if not 0 <= arguments.reject < 1:
+        raise SpecError(f"--reject {arguments.reject:g}: give a probability from 0 to less than 1, such as 0.9")
     if arguments.out is not None:
         check_output(arguments.out, "CSV of predictions")
     files = _files(arguments.images)
@@ -61,17 +70,28 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         from harness.deployment.exported_model import Exported  # heavy: TensorFlow or JAX is loaded
 
         exported = Exported.load(arguments.model)
+    if arguments.reject:
+        command.say(_expected(exported, arguments.reject))
     top = min(arguments.top, len(exported.signature.class_names))
     if arguments.out is None:
-        failed = _write(sys.stdout, exported, files, top)
+        failed = _write(sys.stdout, exported, files, top, arguments.reject)
     else:
         try:
             with arguments.out.open("w", encoding="utf-8", newline="") as stream:
-                failed = _write(stream, exported, files, top)
+                failed = _write(stream, exported, files, top, arguments.reject)
         except OSError as error:
             raise StorageError(f"--out {arguments.out} cannot be written: {error}") from None
     if failed:
         raise DataError(f"{failed} of {len(files)} images could not be read: fix or remove the files named above")
+
+
+def _expected(exported: "Exported", threshold: float) -> str:
+    """Say what share of images like those of training is rejected, and how often the others are right."""
+    found, n = exported.expected(threshold), exported.signature.n_calibrated
+    if found is None:
+        return "this export is not calibrated: export the model again to learn what share is rejected"
+    kept = "none is left" if found.accuracy is None else f"{found.accuracy:.1%} of the others are right"
+    return f"expected for images like those of training: {found.rejected:.1%} are rejected, {kept} ({n:,} images)"
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
@@ -117,8 +137,9 @@ def _image(file: Path, signature: "Signature") -> NDArray[np.uint8] | str:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
-def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int) -> int:
-    """Write the header and a row for each file that can be read. Return the number of the others."""
+def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int, least: float) -> int:
+    """Write the header and a row for each file that can be read, without labels where the first one's probability is
+    under ``least``. Return the number of the others."""
     names = exported.signature.class_names
     writer = csv.writer(stream, lineterminator="\n")
     ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
@@ -135,7 +156,8 @@ def _write(stream: TextIO, exported: "Exported", files: Sequence[Path], top: int
         batch = np.stack([image for _, image in read])
         for (file, _), row in zip(read, exported.probabilities(batch), strict=True):
             best = np.argsort(-row, kind="stable")[:top]
-            cells = [value for index in best for value in (names[index], f"{row[index]:.6f}")]
+            sure = row[best[0]] >= least
+            cells = [value for index in best for value in (names[index] if sure else "", f"{row[index]:.6f}")]
             writer.writerow([printable(str(file)), *cells])
     return failed
 

@@ -70,6 +70,13 @@ def _parser() -> Parser:
         help="your images: a folder of class folders, a manifest (.csv, .parquet), an .npz, a data set's .toml or "
         "name; with --study, that study's settings apply (default: those of the study images)",
     )
+    parser.add_argument(
+        "--relabel",
+        type=Path,
+        metavar="CSV",
+        help="decisions on labels, as `harness errors --csv` lists them: columns file, label and decision (keep, drop "
+        "or a class); applied to training and validation images, no file is touched",
+    )
     parser.add_argument("--list", action="store_true", help="list the shipped studies and exit")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved study and its predicted costs only")
     overrides = parser.add_argument_group("study overrides")
@@ -118,7 +125,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     try:
         _search(arguments, overrides, recorded)
     except HarnessError as error:
-        raise type(error)(_as_typed(str(error), overrides)) from None
+        raise type(error)(_as_typed(str(error), [*overrides, "data.relabel"])) from None
 
 
 def _as_typed(message: str, overrides: Iterable[str]) -> str:
@@ -134,6 +141,8 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
     started = now()
     _check(arguments)
     spec, dataset = _study(arguments.study, arguments.data, overrides)
+    if arguments.relabel is not None:
+        spec = _relabelled(spec, dataset, arguments.relabel)
     if arguments.dry_run:
         from dashboards.terminal import plan_as_json, print_plan
         from harness.training.predicted_costs import predict_costs
@@ -225,6 +234,16 @@ def _study(study: str | None, data: str | None, overrides: dict[str, object]) ->
     dataset = DatasetSpec.load(where, Path.cwd())
     own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
     return StudySpec.load(ANY_IMAGES if study is None else study, {"name": own, **overrides, "data.dataset": where})
+
+
+def _relabelled(spec: StudySpec, dataset: DatasetSpec, table: Path) -> StudySpec:
+    """Return the study with the decisions on labels that ``table`` holds, which become a part of it."""
+    from harness.data.relabelling import count, in_words, read_decisions
+    from harness.data.sources import read_listing
+
+    decisions = read_decisions(table, read_listing(dataset))
+    command.say(f"{table}: {in_words(*count(decisions))}")
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"relabel": decisions})})
 
 
 def _confirm(searched: "Request", study: str | None, file: Path, on_end: Callable[[Store], None]) -> "Rows":

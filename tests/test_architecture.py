@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "search": {"core", "statistics", "storage", "backbones", "training", "guidance"},
     "analysis": {"core", "statistics", "storage", "guidance"},
     "deployment": {"core", "data", "statistics", "storage", "backbones", "training", "analysis"},
+    "review": {"core", "data", "statistics", "backbones", "training"},
     "workers": {
         "core", "statistics", "data", "storage", "backbones", "training", "guidance", "search", "analysis",
     },

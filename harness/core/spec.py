@@ -117,6 +117,15 @@ KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 """The image data sets in keras.datasets."""
 
 
+class Relabelled(Declared):
+    """A decision on an image: ``file``, listed as of class ``label``, gets class ``becomes``; where that is None it is
+    not used."""
+
+    file: str
+    label: str
+    becomes: str | None = None
+
+
 class DataSpec(Declared):
     """Which images a study uses. Sizes are numbers of images.
 
@@ -128,6 +137,8 @@ class DataSpec(Declared):
         views: Views of each training image that the epochs cycle through: the image itself, then shifts of it (see
             `harness.data.augmentation`).
         flip: Whether half of the views are mirrored; set it if a mirror image is of the same class.
+        relabel: Labels of training and validation images that are changed, and images that are left out. No file is
+            touched.
     """
 
     dataset: str
@@ -137,6 +148,7 @@ class DataSpec(Declared):
     max_images: Annotated[Count, Field(ge=10)] | None = None
     views: Count = 1
     flip: bool = False
+    relabel: tuple[Relabelled, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

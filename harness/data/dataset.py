@@ -13,6 +13,7 @@ from harness.data.checks import Report, check
 from harness.data.decoding import squares
 from harness.data.inspection import look
 from harness.data.listing import PART_NAMES, Listing, PartName, printable, shown
+from harness.data.relabelling import relabelled
 from harness.data.sources import read_listing
 from harness.data.split import Parts, draw_parts
 
@@ -130,7 +131,8 @@ def draw(dataset: DatasetSpec, data: DataSpec, seed: int) -> Drawn:
 
 
 def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
-    """Draw a study's parts from the readable rows of ``listing``: see `draw_parts`. Raises DataError if none is."""
+    """Draw a study's parts from the readable rows of ``listing``, and apply its decisions on labels to them: see
+    `draw_parts` and `relabelled`. Raises DataError if no row is readable."""
     if listing.files is None:
         readable = np.arange(len(listing))
     else:
@@ -141,7 +143,7 @@ def draw_listed(listing: Listing, data: DataSpec, seed: int) -> Drawn:
                 f"none of the {len(listing):,} images of {listing.name} can be read; the first, "
                 f"{shown(listing.files[0])}: {facts.errors[0]}"
             )
-    return Drawn(listing, draw_parts(listing, readable, data, seed))
+    return Drawn(*relabelled(listing, draw_parts(listing, readable, data, seed), data.relabel))
 
 
 def load_split(dataset: DatasetSpec, study: StudySpec) -> Split:

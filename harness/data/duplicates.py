@@ -2,9 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from harness.data.inspection import Facts
+from harness.data.listing import Listing
 
 LEAST_CORRELATION = 0.995
 """Correlation of two thumbnails from which they are near duplicates. Photos saved again at JPEG quality 40 or at half
@@ -58,3 +61,18 @@ def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     values -= values.mean(axis=1, keepdims=True)
     values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
     return values
+
+
+def kept_together(listing: Listing, facts: Facts, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each of ``rows`` (n,) the number of the set that must not be divided: images of one group, and exact
+    and near duplicates."""
+    position = {row: at for at, row in enumerate(rows.tolist())}
+    pairs = [(same[0], other) for same in exact(facts, rows) for other in same[1:]]
+    pairs += [(a, b) for a, b in near(facts, rows)]
+    if listing.groups is not None:
+        first: dict[int, int] = {}
+        pairs += [(first.setdefault(group, row), row) for group, row in zip(listing.groups[rows], rows, strict=True)]
+    a, b = (np.array([position[int(pair[side])] for pair in pairs], np.int64) for side in (0, 1))
+    linked = coo_array((np.ones(len(pairs)), (a, b)), shape=(len(rows), len(rows)))
+    numbers: NDArray[np.int64] = connected_components(linked, directed=False)[1].astype(np.int64)
+    return numbers

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from harness.core.errors import DataError
+from harness.statistics.calibration import Rejection
 
 FILE = "model.keras"
 MEMBER = "harness.json"
@@ -33,12 +34,15 @@ _LONGEST = 20_000  # side of an image: predictions are made for a batch of them
 
 
 class Signature(BaseModel):
-    """What a model cannot say itself: its classes in order, and its training images (1 of ``channels``: grey)."""
+    """What a model cannot say itself: its classes in order, its training images (1 of ``channels``: grey), and what is
+    to be expected where images under a probability are rejected, from ``n_calibrated`` validation images."""
 
     class_names: list[str] = Field(min_length=2)
     height: int = Field(ge=1, le=_LONGEST)
     width: int = Field(ge=1, le=_LONGEST)
     channels: Literal[1, 3]
+    n_calibrated: int = Field(default=0, ge=0)
+    rejections: list[Rejection] = []
 
     @field_validator("class_names")
     @classmethod
@@ -82,6 +86,12 @@ class Exported:
                 f"{file} names {len(signature.class_names)} classes, but its network tells {outputs}: export it again"
             )
         return cls(model, signature)
+
+    def expected(self, threshold: float) -> Rejection | None:
+        """Return what rejecting images under the probability ``threshold`` is expected to do, at the next lower step of
+        0.01; None for an export that does not say it."""
+        below = [each for each in self.signature.rejections if each.threshold <= threshold + 1e-9]
+        return max(below, key=lambda each: each.threshold, default=None)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the probabilities of one batch."""

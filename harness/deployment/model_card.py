@@ -10,6 +10,7 @@ from harness.core.results import METRIC_NAMES, TrialResult
 from harness.core.spec import DatasetSpec
 from harness.data.dataset import Split
 from harness.deployment.winner import Winner
+from harness.statistics.calibration import Calibration
 from harness.statistics.intervals import wilson_interval
 
 _CODE = """import json, zipfile, keras
@@ -39,6 +40,7 @@ def model_card(
     dataset: DatasetSpec,
     split: Split,
     result: TrialResult,
+    calibration: Calibration,
     environment: Mapping[str, Any],
     files: Mapping[str, str],
 ) -> str:
@@ -62,7 +64,7 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in _rows(winner, dataset, split, result, environment)),
+        *(f"| {name} | {value} |" for name, value in _rows(winner, dataset, split, result, calibration, environment)),
         "",
         "## Use",
         "",
@@ -83,7 +85,7 @@ def model_card(
         "## Limits",
         "",
         f"Made for images like those of {text(dataset.name)}, of {width} x {height} pixels; it names one "
-        "of its classes for every image, whatever it shows. The probabilities are not calibrated.",
+        "of its classes for every image, whatever it shows. The probabilities are calibrated for such images only.",
         "",
         "## Licences",
         "",
@@ -103,6 +105,7 @@ def _rows(
     dataset: DatasetSpec,
     split: Split,
     result: TrialResult,
+    calibration: Calibration,
     environment: Mapping[str, Any],
 ) -> Sequence[tuple[str, str]]:
     study, found = winner.study, winner.evidence
@@ -123,6 +126,7 @@ def _rows(
         (f"validation {METRIC_NAMES[study.metric]}", _score(winner)),
         ("test accuracy", _test(winner)),
         ("best baseline of the search", _baseline(winner)),
+        ("calibration", _calibration(calibration)),
         (
             "training",
             f"{formatting.count(study.budget.epochs, 'epoch')}, batch {study.budget.batch_size}, "
@@ -160,6 +164,14 @@ def _test(winner: Winner) -> str:
     return (
         f"{formatting.accuracy(test.accuracy)}, 95 % interval {test.low:.3f} to {test.high:.3f} on {test.n_test:,} "
         f"images: the mean of {test.seeds} trainings like this one with other seeds{again}"
+    )
+
+
+def _calibration(found: Calibration) -> str:
+    return (
+        f"temperature {found.temperature:.2f}, inside the last layer, fitted to {found.n:,} validation images with the "
+        f"same strategy trained on the training set alone. There the log loss went from {found.loss[0]:.3f} to "
+        f"{found.loss[1]:.3f}, the expected calibration error from {found.error[0]:.3f} to {found.error[1]:.3f}"
     )
 
 

@@ -27,12 +27,12 @@ _LUMA = (0.299, 0.587, 0.114)  # of Pillow: ITU-R 601
 _PRODUCTS = {1: "bhwc,hr->brwc", 2: "bhwc,wr->bhrc"}
 
 
-def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> keras.Model:
+def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...], temperature: float = 1.0) -> keras.Model:
     """Build the trained ``network`` on all of ``backbone``, with values of its own.
 
     Takes ``images`` (n, height, width, 3) uint8 RGB of any size and gives ``probabilities`` (n, classes) float32. They
     become images of ``shape`` (height, width[, 3]) first, as files became those of training: see
-    `harness.data.decoding`.
+    `harness.data.decoding`. The logits are divided by the ``temperature``, which is a part of the last layer's weights.
     """
     height, width, *colours = shape
     size, preprocessing = network.image_size, backbone.spec.preprocessing
@@ -78,7 +78,8 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...]) -> 
     for layer in layers:
         values = layer(values)
     for source, target in trained:
-        target.set_weights([as_numpy(variable) for variable in source.weights])
+        scale = np.float32(temperature if source is last else 1)
+        target.set_weights([as_numpy(variable) / scale for variable in source.weights])
     return keras.Model(images, values, name=f"{backbone.spec.name}_transfer")
 
 

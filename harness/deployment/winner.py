@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import keras
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from harness.backbones.batches import batches
 from harness.backbones.weights import load_all
+from harness.core.clock import Clock
 from harness.core.errors import DataError, HarnessError, SpecError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint, TrialResult
@@ -18,9 +21,11 @@ from harness.core.strategy import Strategy
 from harness.core.toml import as_toml
 from harness.data.dataset import Split, join
 from harness.deployment.standalone import standalone
+from harness.statistics.calibration import Calibration
 from harness.storage.store import Store
+from harness.training.networks import Network
 from harness.training.problem import Problem
-from harness.training.trial import run_trial
+from harness.training.trial import OnCheckpoint, run_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +130,13 @@ _FIELDS: dict[str, Any] = {"seed": int, "images": str, "strategy": Strategy, "ev
 
 def train(
     winner: Winner, split: Split, weights: Mapping[str, Path], on_epoch: Callable[[Checkpoint], None]
-) -> tuple[keras.Model, TrialResult]:
+) -> tuple[keras.Model, TrialResult, Calibration]:
     """Train the winner on the training and validation sets of ``split``, for the study's epochs; the test set
-    stays sealed. Gives the standalone model and what it took. ``weights`` are given files by backbone.
+    stays sealed. Gives the standalone model, what it took and how it was calibrated. ``weights`` are given files by
+    backbone.
+
+    The temperature must be fitted to images that a network has not seen. So it is trained on the training set alone
+    first, as in the search, and the temperature of the validation set is taken for the model of both.
 
     The validation figures of the result mean nothing: the network has seen those images. Raises DataError where the
     images are not the study's, and HarnessError where the training cannot be finished.
@@ -139,20 +148,38 @@ def train(
         )
     unlimited = winner.study.budget.model_copy(update={"max_trial_cost": None})
     study = winner.study.model_copy(update={"budget": unlimited})
-    all_but_test = replace(split, train=join(split.train, split.validation))
     declared = study.search.backbone(winner.strategy.backbone)
     found = load_all([declared], weights)[declared.name]
-    problem = Problem.of(declared, study, all_but_test, found, user_cache() / "features")
+    searched = Problem.of(declared, study, split, found, user_cache() / "features")
+    calibration = _calibration(winner, searched)
+    problem = replace(searched, split=replace(split, train=join(split.train, split.validation)))
 
     def on_checkpoint(curve: Any) -> None:
         on_epoch(curve[-1])
 
+    network, result = _trained(winner, problem, on_checkpoint)
+    shape = split.train.pixels.shape[1:]
+    return standalone(network, problem.backbone, shape, calibration.temperature), result, calibration
+
+
+def _trained(winner: Winner, problem: Problem, on_checkpoint: OnCheckpoint) -> tuple[Network, TrialResult]:
     result = run_trial(winner.strategy, problem, seed=winner.seed, on_checkpoint=on_checkpoint)
     if result.status != "complete":
         raise HarnessError(
-            f"training {winner.strategy.label()} on all images but the test set ended as {result.status} "
+            f"training {winner.strategy.label()} on {len(problem.split.train):,} images ended as {result.status} "
             f"({result.reason}): choose another with --trial"
         )
     last = winner.strategy.phases(problem.n_stages)[-1]
-    network = problem.networks.for_strategy(last, problem.start(last))  # the one just trained
-    return standalone(network, problem.backbone, split.train.pixels.shape[1:]), result
+    return problem.networks.for_strategy(last, problem.start(last)), result  # the one just trained
+
+
+def _calibration(winner: Winner, problem: Problem) -> Calibration:
+    """Train the winner on the training set alone and fit a temperature to its logits of the validation set."""
+    network, _ = _trained(winner, problem, lambda _: None)
+    start = problem.start(winner.strategy.phases(problem.n_stages)[-1])
+    _, validation, _ = problem.parts(start, network.image_size, Clock())
+    logits = [
+        network.logits(validation.inputs[rows])[weights > 0]
+        for rows, weights in batches(len(validation), network.images_at_once)
+    ]
+    return Calibration.fit(np.concatenate(logits), validation.labels)

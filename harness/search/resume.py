@@ -7,6 +7,7 @@ from typing import Any
 from harness.core.errors import SpecError
 from harness.core.processes import host, process_started
 from harness.core.spec import Precision, StudySpec
+from harness.core.validation import short
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
 
@@ -53,7 +54,8 @@ def check_same_problem(before: Mapping[str, Any], spec: StudySpec) -> None:
     """
     then = StudySpec.model_validate(before).model_dump(mode="json")
     changed = [
-        f"{key} was {old!r}, now {new!r}" for key, old, new in _differences(then, spec.model_dump(mode="json"), "")
+        f"{key} was {short(old)}, now {short(new)}"
+        for key, old, new in _differences(then, spec.model_dump(mode="json"), "")
     ]
     if changed:
         raise SpecError(

@@ -16,6 +16,7 @@ from harness import predict
 from harness.data.folders import list_folder
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras
+from harness.statistics.calibration import Rejection
 from tests.deployment.test_standalone import SIZES, photo, trained
 
 SIGNATURE = Signature(class_names=["a", "b", "c, d"], height=12, width=12, channels=1)
@@ -63,6 +64,23 @@ def test_a_folder(model: Path, images: np.ndarray, tmp_path: Path, capsys: pytes
     code, rows, _ = call(capsys, model / "model.keras", tmp_path / "images", "--out", tmp_path / "found.csv")
     assert code == 0 and rows == []
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 71
+
+
+def test_unsure_images_get_no_label(
+    saved: Path, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, (_, *all_rows), err = call(capsys, saved, tmp_path / "images")
+    assert code == 0 and err == ""
+    middle = round(float(np.median([float(row[2]) for row in all_rows])), 6)
+    code, (_, *rows), err = call(capsys, saved, tmp_path / "images", "--reject", middle)
+    assert code == 0 and "this export is not calibrated" in err
+    assert [row[1] for row in rows] == [row[1] if float(row[2]) >= middle else "" for row in all_rows]
+    assert 0 < sum(row[1] == "" for row in rows) < 70
+    code, _, err = call(capsys, saved, tmp_path / "images", "--reject", "1.5")
+    assert code == 2 and "--reject 1.5: give a probability" in err
+    rejections = [Rejection(0.0, 0.0, 0.8), Rejection(0.9, 0.25, 0.96), Rejection(1.0, 1.0, None)]
+    told = Exported(Exported.load(saved).model, SIGNATURE.model_copy(update={"rejections": rejections}))
+    assert (told.expected(0.5), told.expected(0.95)) == (rejections[0], rejections[1])
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (40, 24, 3)])

@@ -21,9 +21,10 @@ from harness import run, studies
 from harness.core import processes
 from harness.core.errors import WeightsError
 from harness.core.results import Checkpoint, TrialResult
-from harness.core.spec import DatasetSpec
+from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
 from harness.data import decoding
+from harness.data.dataset import draw
 from harness.search import worker
 from harness.storage.store import Store
 from harness.training.problem import Problem
@@ -144,6 +145,31 @@ def test_the_settings_of_a_study_on_other_images(
     moved.write_text(moved.read_text().replace(",a,", ",other,"))
     code, _, err = call(capsys, "--data", str(moved), "--trials", "3")
     assert code == 2 and "are not those that study 'manifest_tiny' was begun with" in err
+
+
+@pytest.mark.usefixtures("untrained")
+def test_decisions_on_labels_are_part_of_a_study(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: DatasetSpec
+) -> None:
+    manifest = export(digits.file, tmp_path / "own", "manifest")
+    images = ["--data", str(manifest), "--name", "after", "--trials", "1"]
+    spec, dataset = StudySpec.load("tiny.toml", {"data.dataset": str(manifest)})
+    before = draw(dataset, spec.data, spec.seed).members()
+    (first, label), (second, its), *others = before["train"]
+    other = "a" if label != "a" else "b"
+    listed = [f"files/{Path(first).name},{label},{other}", f"files/{Path(second).name},{its},drop"]
+    Path("fixed.csv").write_text("\n".join(["file,label,decision", *listed]))
+    code, _, err = call(capsys, *images, "--relabel", "fixed.csv")
+    assert code == 0 and "fixed.csv: 1 label changed, 1 image dropped" in err
+    assert "decided with --relabel: 1 label changed, 1 image dropped, in training and validation set" in err
+    after = Store("sqlite:///results/harness.db").studies.split("after")
+    assert after["train"] == [(first, other), *others]
+    assert (after["validation"], after["test"]) == (before["validation"], before["test"])
+    code, _, err = call(capsys, *images)
+    assert code == 2 and "study 'after' was begun with other settings: --relabel was [{" in err
+    Path("wrong.csv").write_text("file,label,decision\nfiles/none.png,a,drop\n")
+    code, _, err = call(capsys, *images, "--relabel", "wrong.csv")
+    assert code == 2 and "no image 'files/none.png'" in err and err.count("\n") == 1
 
 
 @pytest.mark.usefixtures("untrained")

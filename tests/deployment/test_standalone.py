@@ -33,7 +33,9 @@ def images(*shape: int) -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
 
 
-def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape: int) -> tuple[Network, keras.Model]:
+def trained(
+    kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape: int, temperature: float = 1.0
+) -> tuple[Network, keras.Model]:
     """A network on images of that shape with the state that training leaves, and the model made of it."""
     backbone = tiny_backbone()
     network = Networks(backbone, 3).for_strategy(Strategy(kind, k, pooling, head, 0.3, "adam", 1e-3, image_size=32), 0)
@@ -42,7 +44,7 @@ def trained(kind: Kind, k: int, pooling: Pooling, head: tuple[int, ...], *shape:
     draws = np.random.default_rng(1)
     for variable in network.trainable_variables():
         variable.assign(as_numpy(variable) + draws.normal(0, 0.02, variable.shape))
-    return network, standalone(network, backbone, shape)
+    return network, standalone(network, backbone, shape, temperature)
 
 
 @pytest.fixture
@@ -84,6 +86,14 @@ def test_it_gives_the_probabilities_of_the_network(
     found = model.predict_on_batch(rgb)
     assert expected.std() > 1e-3
     assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_temperature_changes_probabilities_and_no_prediction() -> None:
+    network, model = trained("feature_extraction", 13, "average", (8,), 12, 12, temperature=2.0)
+    raw = images(50, 12, 12)
+    logits, found = network.logits(raw), model.predict_on_batch(np.repeat(raw[..., None], 3, axis=-1))
+    assert np.abs(found - as_numpy(ops.softmax(logits / 2))).max() < 1e-5
+    assert (found.argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
 def of_backbone(name: str, raw: np.ndarray) -> tuple[Network, keras.Model]:

@@ -1,0 +1,81 @@
+"""Heat maps of what a trial's network looks at: Grad-CAM (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74)."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.backbones.batches import batches
+from harness.backbones.devices import as_numpy, images_at_once
+from harness.core.errors import HarnessError
+from harness.core.strategy import Strategy
+from harness.training.networks import Network
+from harness.training.problem import Problem
+from harness.training.trial import run_trial
+
+_INK = np.array([213, 94, 0], np.float32)
+
+
+def trained_again(strategy: Strategy, seed: int, problem: Problem) -> Network:
+    """Train ``strategy`` as the search did, with the trial's ``seed``: a search stores no weights.
+
+    Raises HarnessError where the training does not end as complete.
+    """
+    last = problem.spec.budget.epochs
+    result = run_trial(strategy, problem, seed=seed, on_checkpoint=lambda _: None, first_look=last)
+    if result.status != "complete":
+        raise HarnessError(f"training {strategy.label()} again ended as {result.status} ({result.reason})")
+    phase = strategy.phases(problem.n_stages)[-1]
+    return problem.networks.for_strategy(phase, problem.start(phase))
+
+
+def grad_cam(
+    network: Network, problem: Problem, pixels: NDArray[np.uint8], classes: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return for each of the raw images (n, height, width[, 3]) how much each place speaks for its class in
+    ``classes`` (n,): (n, h, w) from 0 to 1, of the size of the last stage's output."""
+    backbone, size = problem.backbone, network.image_size
+    if network.load_backbone is None:  # trained on stored activations, whatever the backbone holds
+        backbone.load(pretrained=True, seed=0)
+    maps = []
+    for rows, weights in batches(len(pixels), images_at_once(size)):
+        values = np.asarray(as_numpy(backbone.forward(pixels[rows], 0, problem.n_stages, size)), np.float32)
+        slopes = _slopes(network, values, classes[rows])
+        # Each channel counts as much as the class's logit rises with it on average.
+        found = np.maximum((values * slopes.mean(axis=(1, 2), keepdims=True)).sum(axis=3), 0)
+        maps.append(found[weights > 0] / np.maximum(found[weights > 0].max(axis=(1, 2), keepdims=True), 1e-9))
+    return np.concatenate(maps)
+
+
+def overlaid(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the image (height, width[, 3]) in grey with the ``heat`` (h, w) in orange over it."""
+    image = Image.fromarray(pixels).convert("L")
+    grey = np.asarray(image, np.float32)[..., None]
+    size = (image.width, image.height)
+    weight = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))[..., None].clip(0, 1) * 0.7
+    mixed: NDArray[np.uint8] = (grey * (1 - weight) + _INK * weight).round().astype(np.uint8)
+    return mixed
+
+
+def _slopes(network: Network, values: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the gradient of the classes' logits with respect to ``values``, the input of the head."""
+    chosen = np.eye(network.head[-1].bias.shape[0], dtype=np.float32)[classes]
+
+    def score(inputs: Any) -> Any:
+        for layer in network.head:
+            inputs = layer(inputs)
+        return keras.ops.sum(inputs * chosen)
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(score)(jax.numpy.asarray(values)), np.float32)
+    import tensorflow as tf
+
+    inputs = tf.constant(values)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        total = score(inputs)
+    return np.asarray(tape.gradient(total, inputs), np.float32)
