@@ -57,7 +57,9 @@ def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...], tem
     ]
     images = prepared = keras.Input((None, None, 3), dtype="uint8", name=IMAGES)
     for layer in layers:
-        prepared = layer(prepared)
+        # Keras's resizing trains by default, and so does all that follows it: batches would normalize themselves.
+        options = {"training": False} if isinstance(layer, keras.layers.Resizing) else {}
+        prepared = layer(prepared, **options)
     if not colours:
         grey.set_weights([np.repeat(np.reshape(_LUMA, (1, 1, 3, 1)), 3, axis=3)])
     values = _copy_of_backbone(network, backbone, images, prepared)

@@ -112,6 +112,7 @@ def test_a_backbone_with_branches_and_statistics_is_exported_and_loaded(name: st
     network, model = of_backbone(name, raw)
     expected = as_numpy(ops.softmax(network.logits(raw)))
     assert expected.std() > 1e-3
+    assert np.abs(as_numpy(model(raw)) - expected).max() < 1e-4  # whatever calls it: in inference mode
     save_keras(model, tmp_path / "model.keras", SIGNATURE)
     assert np.abs(Exported.load(tmp_path / "model.keras").probabilities(raw) - expected).max() < 1e-4
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
