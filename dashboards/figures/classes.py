@@ -17,7 +17,7 @@ from harness.analysis.rows import Whose
 MOST_ROWS = 100
 """The most rows of a table."""
 
-_MOST_COUNTS, _LONGEST = 15, 16  # classes with counts in their cells, signs of a label
+_MOST_COUNTS, _LONGEST = 25, 16  # classes with counts in their cells, signs of a label
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class ClassesDrawing:
     reliability: go.Figure
     scores: Numbers
     confused: Numbers
+    bins: Numbers
     notes: tuple[str, ...]
 
 
@@ -156,6 +157,11 @@ def _confused(info: Classes) -> Numbers:
     return Numbers(("class", "and class", "first taken for second", "second taken for first"), rows)
 
 
+def _bins(info: Classes) -> Numbers:
+    rows = tuple((f"{b.probability:.3f}", f"{b.correct.n:,}", _interval(b.correct)) for b in info.bins)
+    return Numbers(("mean probability", "images", "right (95 % interval)"), rows)
+
+
 def _notes(info: Classes) -> tuple[str, ...]:
     k, pairs = len(info.class_names), len(info.pairs)
     notes = []
@@ -178,5 +184,6 @@ def classes_drawing(info: Classes) -> ClassesDrawing:
         reliability_figure(info),
         _scores(info),
         _confused(info),
+        _bins(info),
         _notes(info),
     )

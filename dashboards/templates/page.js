@@ -101,7 +101,7 @@ function showClasses(section, wanted) {
   if (!buttons.length) return;
   section.dataset.whose = buttons.some(button => button.dataset.whose === wanted) ? wanted : buttons[0].dataset.whose;
   for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.whose === section.dataset.whose));
-  section.querySelector("details").hidden = false;
+  for (const details of section.querySelectorAll("details")) details.hidden = false;
 }
 
 document.addEventListener("click", event => {
