@@ -207,10 +207,10 @@ def test_heads_of_any_width_share_a_graph_and_none_is_left_behind(tiny_problem: 
         step.start()
         step.run(train.inputs[:32], train.labels[:32], np.ones(32, np.float32), 1e-3, 1)
         assert step._graph.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
-        copies = [weakref.ref(variable) for state in step._head for variable in state]  # type: ignore[attr-defined]
+        slots = [weakref.ref(slot) for _, *slots in step._head for slot in slots]  # type: ignore[attr-defined]
         step.release()
         gc.collect()
-        assert not any(copy() for copy in copies)
+        assert slots and not any(slot() for slot in slots)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX keeps what it has compiled")
