@@ -80,13 +80,13 @@ def shares(rows: Rows) -> dict[str, dict[str, float]]:
     """Return of each backbone: its best score, its points on the common front, and the hypervolume that its own front
     reaches as a share of that of all."""
     points = rows.checkpoints.merge(rows.trials[["number", "backbone"]], on="number").dropna(subset=rows.score)
-    costs, scores = points[rows.cost.column].to_numpy(), points[rows.score].to_numpy()
+    costs, scores = points[rows.cost.spent].to_numpy(), points[rows.score].to_numpy()
     on_front = points.iloc[front(costs, scores)]
     most = float(costs.max())
     whole = hypervolume(costs, scores, most)
     of = {}
     for backbone, own in points.groupby("backbone"):
-        own_costs, own_scores = own[rows.cost.column].to_numpy(), own[rows.score].to_numpy()
+        own_costs, own_scores = own[rows.cost.spent].to_numpy(), own[rows.score].to_numpy()
         of[str(backbone)] = {
             "best": float(own_scores.max()),
             "points": int((on_front["backbone"] == backbone).sum()),
