@@ -101,7 +101,7 @@ class TensorFlowStep:
         for variable, like in zip(self._network.head_variables(), variables_of(self._network.template), strict=True):
             shape = tf.TensorShape([None if length == 1 else length for length in like.shape])
             if variable.value.shape != shape:  # a copy would take 0.4 GB for a head of 4,096 units on flattened maps
-                variable._value = tf.Variable(variable.value, shape=shape, trainable=False)
+                variable._value = tf.Variable(variable.value, shape=shape, trainable=variable.trainable)
             slots = [
                 tf.Variable(tf.zeros_like(variable.value), shape=shape, trainable=False)
                 for _ in range(_SLOTS[self._optimizer] if variable.trainable else 0)
