@@ -147,9 +147,10 @@ ANSWER_SECONDS = 20
 DOWNLOAD_SECONDS = 1800
 """Limit of a whole download."""
 
+_NO_BUILDER = 3  # exit code of the process below
+
 # Keras's download has no time limit. The alarm ends the process unless a first answer arrives; each packet after it has
 # the socket's time limit.
-_NO_BUILDER = 3
 _BUILD_AND_SAVE = f"""
 NO_BUILDER = {_NO_BUILDER}
 import importlib, json, signal, socket, sys, urllib.request
@@ -164,7 +165,8 @@ class Answered(urllib.request.BaseHandler):
         return response
     https_request, https_response = http_request, http_response
 
-seconds, path, (module, name), options, sys.path[:] = json.loads(sys.argv[1])
+seconds, path, (module, name), options, folders = json.loads(sys.argv[1])
+sys.path += [folder for folder in folders if folder not in sys.path]
 urllib.request.install_opener(urllib.request.build_opener(Answered))
 socket.setdefaulttimeout(seconds)
 try:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import keras
@@ -78,7 +78,7 @@ class EpochEnd:
     train_loss: float
     val_loss: float
     scores: Scores
-    predictions: Predictions
+    predictions: Predictions = field(compare=False)  # arrays, which have no one truth value
     constant: bool
 
 

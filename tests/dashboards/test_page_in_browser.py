@@ -496,7 +496,7 @@ def test_the_live_page_takes_in_results_and_keeps_what_the_reader_chose(browser:
         add_trials(store, "running", session, [(20, strategy, "quota", result)])
         playwright.expect(page.locator("dd").first).to_have_text("0.9990")
         page.wait_for_selector("body[data-drawn=true]")
-        assert "for 7.0 s." in page.locator("#accuracy-versus-compute-caption").inner_text()
+        assert "for 7.00 s." in page.locator("#accuracy-versus-compute-caption").inner_text()
         assert {row["origin"] for row in shown_trials(page)} == {"quota"}
         assert "20" in {row["number"] for row in shown_trials(page)}
         assert "from_scratch" not in {row["strategy"] for row in shown_trials(page)}

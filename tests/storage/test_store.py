@@ -328,10 +328,11 @@ class StoreContract:
             opened.trials.record_checkpoint("mnist", 0, checkpoint(epoch, epoch / 10), session=run)
         curve = opened.trials.checkpoints("mnist")
         assert list(curve.columns) == [
-            "study", "number", "epoch", "train_flops", "train_seconds", "train_loss", "val_loss", "val_accuracy",
-            "val_balanced_accuracy", "val_macro_f1",
+            "study", "number", "epoch", "train_flops", "rated_seconds", "train_seconds", "train_loss", "val_loss",
+            "val_accuracy", "val_balanced_accuracy", "val_macro_f1",
         ]  # fmt: skip
-        assert curve.to_numpy().tolist() == [
+        assert curve["rated_seconds"].isna().all()  # the study has no rates
+        assert curve.drop(columns="rated_seconds").to_numpy().tolist() == [
             ["mnist", 0, 1, TERA, 2.5, 1.0, 1.5, 0.1, 0.05, 0.025],
             ["mnist", 0, 2, 2 * TERA, 5.0, 0.5, 0.75, 0.2, 0.1, 0.05],
         ]
