@@ -160,7 +160,7 @@ def _problem(
     backbone, size = (
         (strategies[0].backbone, strategies[0].image_size)
         if strategies
-        else (spec.search.backbones[0].name, spec.search.baseline_size)
+        else (spec.search.backbones[0].name, spec.search.advice_size)
     )
     declared = spec.search.backbone(backbone)
     weights = load_all([declared], arguments.weights)[backbone]

@@ -60,9 +60,9 @@ class SearchSpace(Declared):
 
     @property
     def baseline_size(self) -> int:
-        """Return the size at which the baselines run, which must not take the search's time: the largest up to 64
-        pixels, which the article's CNN needs, else the smallest."""
-        return max((size for size in self.image_size if size <= _BASELINE_SIZE), default=self.image_size[0])
+        """Return the size at which the baselines run, which must take little of the search's time and memory: the
+        largest up to 64 pixels, which the article's CNN needs, or 64 where all are larger."""
+        return max((size for size in self.image_size if size <= _BASELINE_SIZE), default=_BASELINE_SIZE)
 
     @property
     def advice_backbone(self) -> BackboneSpec:

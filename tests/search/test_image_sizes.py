@@ -35,7 +35,7 @@ def planned(tmp_path: Path, spec: StudySpec, advice: Advice) -> list[dict[str, A
     return [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
 
 
-@pytest.mark.parametrize(("sizes", "advice", "baseline"), [(SIZES, 224, 64), ((96, 128), 128, 96), ((256,), 256, 256)])
+@pytest.mark.parametrize(("sizes", "advice", "baseline"), [(SIZES, 224, 64), ((32, 48, 96), 96, 48), ((256,), 256, 64)])
 def test_the_advice_is_meant_for_224_pixels_and_baselines_are_small(
     study_file: Path, sizes: tuple[int, ...], advice: int, baseline: int
 ) -> None:
