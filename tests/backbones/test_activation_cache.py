@@ -113,7 +113,7 @@ def test_the_entries_used_longest_ago_make_room(tiny_problem: Problem) -> None:
     for age, start in enumerate((5, 6)):
         os.utime(_entry(cache, train, start), (1000 + age, 1000 + age))
     cache.get(train, 5, 32)  # used last, though made first
-    cache.get(train, 7, 32)  # does not fit beside both
+    cache.get(train, 7, 32)  # does not fit next to both
     assert [cache.get(train, start, 32).cached for start in (5, 6)] == [True, False]
 
 

@@ -42,7 +42,7 @@ def sha256(array: np.ndarray) -> str:
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
-    """What VGG16's tensors must be, empty at first; the same object wherever it is asked for."""
+    """What VGG16's tensors must be, empty at first; the same object in all modules."""
     made: Table = {}
     monkeypatch.setattr(weights, "table_of", lambda _: made)
     return made
