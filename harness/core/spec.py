@@ -166,6 +166,8 @@ class Budget(Declared):
     """How much a study may spend.
 
     Attributes:
+        batch_pixels: What the images of a batch have together, at most: above a certain size a batch holds fewer than
+            ``batch_size`` images, and training takes no more memory. None for no limit.
         precision: ``auto`` is the faster one on the machine that starts the study.
         max_trial_cost: TFLOP of training.
         time_limit: Seconds that the search plans for, or a text such as ``15m``. No trial starts after it, nor one that
@@ -177,10 +179,17 @@ class Budget(Declared):
     trials: Count = 50
     epochs: Count = 5
     batch_size: Count = 64
+    batch_pixels: Count | None = None
     precision: Precision = "auto"
     max_trial_cost: Annotated[float, Field(gt=0)] | None = None
     time_limit: Annotated[float, Field(gt=0), BeforeValidator(_seconds)] | None = None
     cache_size: Annotated[float, Field(gt=0, le=1e9)] = 8.0
+
+    def batch_size_at(self, image_size: int) -> int:
+        """Return how many square images of ``image_size`` pixels a batch holds at most."""
+        if self.batch_pixels is None:
+            return self.batch_size
+        return max(1, min(self.batch_size, self.batch_pixels // image_size**2))
 
     @property
     def cache_bytes(self) -> int:

@@ -109,6 +109,7 @@ def _rows(
     environment: Mapping[str, Any],
 ) -> Sequence[tuple[str, str]]:
     study, found = winner.study, winner.evidence
+    batch_size = study.budget.batch_size_at(winner.strategy.image_size)
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
     return [
         ("data", f"{text(dataset.name)}: {text(dataset.source) or 'no source stated'}"),
@@ -129,7 +130,7 @@ def _rows(
         ("calibration", _calibration(calibration)),
         (
             "training",
-            f"{formatting.count(study.budget.epochs, 'epoch')}, batch {study.budget.batch_size}, "
+            f"{formatting.count(study.budget.epochs, 'epoch')}, batch {batch_size}, "
             f"{winner.strategy.label()}, dropout {winner.strategy.dropout:.2g}",
         ),
         (

@@ -67,7 +67,8 @@ def _trained(
     """Train a network on raw images with Adam at 1e-3 and the search's own schedule."""
     epochs, clock = problem.spec.baselines.epochs, Clock()
     train, validation, _ = problem.parts(0, network.image_size, clock)
-    schedule = Schedule(epochs, problem.spec.budget.batch_size, "adam", _LEARNING_RATE)
+    batch_size = problem.spec.budget.batch_size_at(problem.spec.search.baseline_size)
+    schedule = Schedule(epochs, batch_size, "adam", _LEARNING_RATE)
     step = compile_step(problem.steps, network, train, validation, schedule, clock)
     network.reset(seed=seed, dropout=dropout)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from harness.backbones.stages import RGB, Architecture
-from harness.core.spec import StudySpec
+from harness.core.spec import Budget, StudySpec
 from harness.core.strategy import Strategy
 from harness.training.flops import MLP_HIDDEN, cached_start, head_cost, prefix_cost, step_cost
 
@@ -52,7 +52,7 @@ class Setting:
     n_classes: int
     n_train: int
     n_validation: int
-    batch_size: int
+    budget: Budget
     max_bytes: int
     views: int = 1
     baseline_size: int = 32
@@ -60,10 +60,9 @@ class Setting:
     @classmethod
     def of(cls, spec: StudySpec, data: Mapping[str, Any], architecture: Architecture) -> "Setting":
         """Return the setting of a stored study, from its ``spec`` and ``data``."""
-        budget = spec.budget
         sizes = data["classes"], data["n_train"], data["n_validation"]
         return cls(
-            architecture, *sizes, budget.batch_size, budget.cache_bytes, spec.data.views, spec.search.baseline_size
+            architecture, *sizes, spec.budget, spec.budget.cache_bytes, spec.data.views, spec.search.baseline_size
         )
 
     def counts(self, strategy: Strategy, epochs: float) -> Counts:
@@ -83,7 +82,7 @@ class Setting:
             )
         if row["name"] not in ("mlp", "cnn"):
             return None
-        steps = self._steps(row["epochs"])
+        steps = self._steps(row["epochs"], self.baseline_size)
         if row["name"] == "cnn":
             return _counts(train={"step": steps, "late": row["train_flops"]})
         first = self.baseline_size**2 * RGB * MLP_HIDDEN[0]  # weights of its first layer, most of them
@@ -105,8 +104,8 @@ class Setting:
             features={"stored": prefix * self.n_train * self.views},
             compile={"layer": len(architecture.stages) - start + len(phase.head) + 1},
             train={
-                "step": self._steps(epochs),
-                "weight": self._steps(epochs) * weights,
+                "step": self._steps(epochs, size),
+                "weight": self._steps(epochs, size) * weights,
                 "forward": frozen * images,
                 "early": early * images,
                 "late": (training - early) * images,
@@ -119,8 +118,8 @@ class Setting:
             },
         )
 
-    def _steps(self, epochs: float) -> float:
-        return epochs * math.ceil(self.n_train / self.batch_size)
+    def _steps(self, epochs: float, image_size: int) -> float:
+        return epochs * math.ceil(self.n_train / self.budget.batch_size_at(image_size))
 
     def _weights(self, strategy: Strategy) -> int:
         """Count the trainable weights."""

@@ -29,16 +29,9 @@ def measure_rates(problem: Problem) -> dict[str, float]:
     none of these does gets the rate of a usual processor, scaled to this machine. Networks are to be reset before they
     are trained.
     """
-    backbone, size, batch = problem.backbone, problem.spec.search.baseline_size, problem.spec.budget.batch_size
-    setting = replace(
-        problem.setting,
-        n_train=batch,
-        n_validation=0,
-        batch_size=batch,
-        views=1,
-        max_bytes=_ALL_FIT,
-        baseline_size=size,
-    )
+    backbone, size = problem.backbone, problem.spec.search.baseline_size
+    batch = problem.spec.budget.batch_size_at(size)
+    setting = replace(problem.setting, n_train=batch, n_validation=0, views=1, max_bytes=_ALL_FIT, baseline_size=size)
     pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
     head = Strategy(
         "feature_extraction", problem.n_stages, "average", (), 0.0, "adam", 1e-3, image_size=size,

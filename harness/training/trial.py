@@ -107,12 +107,12 @@ def _train(
         with clock("compile"):
             network = problem.networks.for_strategy(phase, start)
         epochs = budget.epochs - done if number == len(phases) else strategy.head_epochs
-        schedule = Schedule(epochs, budget.batch_size, phase.optimizer, phase.learning_rate)
+        schedule = Schedule(epochs, budget.batch_size_at(phase.image_size), phase.optimizer, phase.learning_rate)
         step = compile_step(problem.steps, network, train, validation, schedule, clock)
         network.reset(seed=seed, dropout=phase.dropout, pretrained=phase.pretrained)
         with clock("train"):
             if before is None:
-                network.calibrate(train.inputs[: budget.batch_size])
+                network.calibrate(train.inputs[: schedule.batch_size])
             else:
                 network.take_head(before)
         try:

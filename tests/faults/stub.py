@@ -29,6 +29,7 @@ from harness.core import processes as core_processes
 from harness.core.backbone import BackboneSpec
 from harness.core.cost import Spent
 from harness.core.results import Checkpoint, Seconds, TrialResult
+from harness.core.spec import Budget
 from harness.core.strategy import Strategy
 from harness.search import resume
 from harness.search import worker as search_worker
@@ -78,7 +79,8 @@ class StubProblem:
 
     @property
     def setting(self) -> Setting:
-        return Setting(ARCHITECTURE, self.split.n_classes, len(self.split.train), len(self.split.validation), 32, 10**9)
+        n_train, n_validation = len(self.split.train), len(self.split.validation)
+        return Setting(ARCHITECTURE, self.split.n_classes, n_train, n_validation, Budget(batch_size=32), 10**9)
 
     def expect(self, frozen: int, image_size: int) -> None:
         pass

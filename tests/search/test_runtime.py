@@ -12,6 +12,7 @@ from harness.backbones.described import architecture_of
 from harness.core.backbone import BackboneSpec
 from harness.core.clock import TimeLimit
 from harness.core.results import Standing
+from harness.core.spec import Budget
 from harness.core.strategy import N_CONVS, OPTIMIZERS, POOLINGS, Kind, Strategy
 from harness.search.runtime import Forecast
 from harness.training.counts import KINDS, Setting
@@ -21,7 +22,7 @@ from harness.workers.progress import Progress
 VGG16 = BackboneSpec.load("vgg16")
 ARCHITECTURE = architecture_of(VGG16)
 
-SETTING = Setting(ARCHITECTURE, 10, 500, 300, 64, 10**9)
+SETTING = Setting(ARCHITECTURE, 10, 500, 300, Budget(batch_size=64), 10**9)
 EPOCHS = 3
 SLOW = np.array([2e-2, 1e-9, 2e-11, 1e-11, 1e-10, 4e-11, 4e-11, 5e-4, 0.2])  # unlike any measured machine
 

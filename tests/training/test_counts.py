@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from harness.backbones.described import architecture_of
 from harness.core.backbone import BackboneSpec
+from harness.core.spec import Budget
 from harness.core.strategy import OPTIMIZERS, Kind, Strategy
 from harness.training.counts import OPERATIONS, Setting, training_seconds
 
+BUDGET = Budget(batch_size=64)
 ARCHITECTURES = {name: architecture_of(BackboneSpec.load(name)) for name in ("vgg16", "efficientnet_lite0")}
 
 
@@ -28,7 +30,7 @@ def tried(draw: st.DrawFn) -> tuple[Setting, Strategy]:
         *((draw(st.integers(1, 3)), 0.1) if two_phase else (0, 1.0)), image_size=64, backbone=name,
     )  # fmt: skip
     max_bytes = draw(st.sampled_from([0, 10**7, 10**9]))  # nothing fits, some, everything
-    return Setting(ARCHITECTURES[name], 10, 500, 300, 64, max_bytes, views=draw(st.integers(1, 2))), strategy
+    return Setting(ARCHITECTURES[name], 10, 500, 300, BUDGET, max_bytes, views=draw(st.integers(1, 2))), strategy
 
 
 rates = st.fixed_dictionaries({name: st.floats(1e-14, 1.0) for name in OPERATIONS})
@@ -61,9 +63,20 @@ def test_only_features_and_training_count(what: tuple[Setting, Strategy]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("size", "batch_pixels", "expected"), [(224, None, 64), (224, 819_200, 16), (64, 819_200, 64), (224, 1, 1)]
+)
+def test_smaller_batches_take_more_steps(size: int, batch_pixels: int | None, expected: int) -> None:
+    budget = Budget(batch_size=64, batch_pixels=batch_pixels)
+    assert budget.batch_size_at(size) == expected
+    setting = Setting(ARCHITECTURES["vgg16"], 10, 500, 300, budget, 10**9)
+    strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=size)
+    assert setting.counts(strategy, 2).sum(axis=0)[OPERATIONS.index("step")] == 2 * math.ceil(500 / expected)
+
+
+@pytest.mark.parametrize(
     ("baseline", "counts"),
     [({"name": "mlp", "epochs": 2, "train_flops": 1e9}, True), ({"name": "majority"}, False)],
 )
 def test_a_baseline_is_counted_unless_it_trains_nothing(baseline: dict[str, Any], counts: bool) -> None:
-    found = Setting(ARCHITECTURES["vgg16"], 10, 500, 300, 64, 10**9).baseline(baseline)
+    found = Setting(ARCHITECTURES["vgg16"], 10, 500, 300, BUDGET, 10**9).baseline(baseline)
     assert (found is not None) == counts

@@ -35,6 +35,16 @@ def with_budget(problem: Problem, **changes: object) -> Problem:
     return replace(problem, spec=spec)
 
 
+def test_a_batch_of_large_images_holds_fewer(tiny_problem: Problem) -> None:
+    def curve(**budget: int) -> list[float]:
+        problem = with_budget(tiny_problem, **budget)
+        return [point.val_loss for point in run_trial(strategy(KINDS[0]), problem, seed=1, on_checkpoint=go_on).curve]
+
+    fewer = curve(batch_pixels=9 * 32**2 - 1)
+    assert fewer == curve(batch_size=8) != curve()
+    assert curve(batch_pixels=32 * 32**2) == curve()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryStrategy:
     """The contract of a strategy's trial."""
