@@ -205,6 +205,43 @@ def suspects(found: dict[str, Any]) -> Iterator[Row]:
               _spread(gains, "+.1f"))  # fmt: skip
 
 
+def photos(found: dict[str, Any]) -> Iterator[Row]:
+    """Yield what a search of sizes and backbones reaches on photos compared with one of thumbnails, and how much of its
+    front each backbone holds."""
+    pairs: dict[str, list[dict[str, Any]]] = {}
+    for run in found["runs"]:
+        pairs.setdefault(run["set"], []).append(run)
+    of_search = {
+        search: {name: statistics.mean(1 - run["best"] for run in runs if run["search"] == search)
+                 for name, runs in pairs.items()}
+        for search in ("thumbnails", "sizes and backbones")
+    }  # fmt: skip
+    before, after = of_search.values()
+    seeds = len({run["seed"] for run in found["runs"]})
+    minutes = found["time_limit"] / 60
+    n = f"{seeds} seed{'s' * (seeds > 1)}"
+    fewer = [1 - after[name] / before[name] for name in pairs]
+    yield Row(
+        f"validation error of a search of {minutes:.0f} minutes at most, on photos: VGG16 at 64 px, and sizes and "
+        "backbones",
+        f"{statistics.mean(before.values()):.1%} and {statistics.mean(after.values()):.1%}: "
+        f"{1 - statistics.mean(after.values()) / statistics.mean(before.values()):.0%} fewer errors",
+        f"{len(pairs)} sets, {n}, both at the same time on the machine", f"{_spread(fewer, '.0%')} fewer by set",
+    )  # fmt: skip
+    for name, runs in pairs.items():
+        last = [run for run in runs if run["search"] == "sizes and backbones"]
+        shares = [
+            f"{backbone} {statistics.mean(run['front'][backbone]['points'] for run in last):.2g} of "
+            f"{statistics.mean(run['front'][backbone]['of_points'] for run in last):.2g} points, alone "
+            f"{statistics.mean(run['front'][backbone]['hypervolume'] for run in last):.1%} of the area"
+            for backbone in sorted({backbone for run in last for backbone in run["front"]})
+        ]
+        figure = f"accuracy {1 - before[name]:.3f} and {1 - after[name]:.3f}; front of the latter: {'; '.join(shares)}"
+        yield Row(f"the same on {name}, {runs[0]['images']['n_train']} training and "
+                  f"{runs[0]['images']['n_validation']} validation images", figure, n,
+                  _spread([run["best"] for run in last], ".3f"))  # fmt: skip
+
+
 BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     of.__name__: of
     for of in (
@@ -222,6 +259,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         page,
         replay,
         suspects,
+        photos,
     )
 }
 """Benchmarks with their own table in another document are not repeated here."""

@@ -18,12 +18,14 @@ from PIL import Image
 
 from harness.backbones.backbone import Backbone
 from harness.backbones.devices import as_numpy
+from harness.core.backbone import BackboneSpec
 from harness.core.strategy import Kind, Pooling, Strategy
 from harness.data.decoding import decode
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone
 from harness.training.baseline_networks import cnn, mlp
 from harness.training.networks import Network, Networks
+from tests.helpers.small_network import small_spec
 from tests.helpers.tiny import OTHERS, VGG16, tiny_backbone, tiny_weights, untrained
 
 SIGNATURE = Signature(class_names=["a", "b", "ü, ”c”"], height=40, width=24, channels=3)
@@ -96,20 +98,24 @@ def test_a_temperature_changes_probabilities_and_no_prediction() -> None:
     assert (found.argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
-def of_backbone(name: str, raw: np.ndarray) -> tuple[Network, keras.Model]:
-    """A network on a shipped backbone without its weights, calibrated on ``raw``, and the model made of it."""
-    backbone = untrained(name)
-    strategy = Strategy("fine_tune_all", 0, "average", (8,), 0.3, "adam", 1e-3, image_size=64, backbone=name)
+def of_backbone(spec: BackboneSpec, raw: np.ndarray) -> tuple[Network, keras.Model]:
+    """A network on a backbone without its weights, calibrated on ``raw``, and the model made of it."""
+    backbone = untrained(spec)
+    strategy = Strategy("fine_tune_all", 0, "average", (8,), 0.3, "adam", 1e-3, image_size=64, backbone=spec.name)
     network = Networks(backbone, 3).for_strategy(strategy, 0)
     network.reset(seed=5, dropout=0.3, pretrained=True)
     network.calibrate(raw)
     return network, standalone(network, backbone, raw.shape[1:])
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_backbone_with_branches_and_statistics_is_exported_and_loaded(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spec",
+    [small_spec(), *(pytest.param(BackboneSpec.load(*it.values), marks=pytest.mark.large) for it in OTHERS)],
+    ids=lambda spec: spec.name,
+)
+def test_a_backbone_with_other_layers_is_exported_and_loaded(spec: BackboneSpec, tmp_path: Path) -> None:
     raw = images(8, 40, 24, 3)
-    network, model = of_backbone(name, raw)
+    network, model = of_backbone(spec, raw)
     expected = as_numpy(ops.softmax(network.logits(raw)))
     assert expected.std() > 1e-3
     assert np.abs(as_numpy(model(raw)) - expected).max() < 1e-4  # whatever calls it: in inference mode
@@ -119,7 +125,7 @@ def test_a_backbone_with_branches_and_statistics_is_exported_and_loaded(name: st
         found = {name for given in arguments(json.loads(archive.read("config.json"))) for name in given}
     assert not found & {"renorm", "renorm_momentum"}  # which Keras 3.9 refuses
     # In inference mode, by the statistics of training. The large ones are made by the same code and take minutes.
-    if keras.backend.backend() == "tensorflow" and name == "efficientnet_lite0":
+    if keras.backend.backend() == "tensorflow" and spec.name in ("small", "efficientnet_lite0"):
         import tensorflow as tf
 
         save_saved_model(model, tmp_path / "saved_model", SIGNATURE.class_names)
@@ -266,7 +272,7 @@ def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_pat
         file = tmp_path / f"{pooling}.keras"
         save_keras(model, file, SIGNATURE)
         expected[file] = model.predict_on_batch(raw)
-    _, model = of_backbone("efficientnet_lite0", raw)
+    _, model = of_backbone(BackboneSpec.load("efficientnet_lite0"), raw)
     file = tmp_path / "efficientnet_lite0.keras"
     save_keras(model, file, SIGNATURE)
     expected[file] = model.predict_on_batch(raw)

@@ -68,12 +68,11 @@ def tiny_backbone() -> Backbone:
     return Backbone(model, VGG16, describe(model, VGG16), tiny_weights())
 
 
-def untrained(name: str) -> Backbone:
-    """A shipped backbone with what Keras begins with instead of ImageNet's weights."""
-    spec = BackboneSpec.load(name)
+def untrained(spec: BackboneSpec) -> Backbone:
+    """A backbone with what Keras begins with instead of ImageNet's weights."""
     layers = build(spec).layers
     tensors = {layer.name: tuple(map(as_numpy, layer.weights)) for layer in layers if layer.weights}
-    return Backbone.of(spec, Weights(tensors=tensors, source="tests", notes=(), digest=name))
+    return Backbone.of(spec, Weights(tensors=tensors, source="tests", notes=(), digest=spec.name))
 
 
 def tiny_problem(spec: StudySpec, split: Split, cache: Path) -> Problem:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.backbones.batches import batches
 from harness.backbones.devices import as_numpy
+from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, OptimizerName, Strategy
@@ -79,7 +80,7 @@ def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, start
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_backbone_is_frozen_cached_and_reset(name: str, study_file: Path, tmp_path: Path) -> None:
     spec, dataset = StudySpec.load(str(study_file))
-    backbone = untrained(name)
+    backbone = untrained(BackboneSpec.load(name))
     problem = Problem.on(backbone, spec, load_split(dataset, spec), tmp_path)
     k = len(backbone.stages) // 2
     tried = Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-3, image_size=32, backbone=name)

@@ -1,0 +1,164 @@
+"""Record what each way of reusing a network reaches on many small data sets: the rows of the league.
+
+    python -m benchmarks.league.record SET... [--seeds 1] [--minutes 60]
+
+Each SET is a data set as for `harness.run --data`. Per set, number of training images and seed (of split, order and
+training) every arm of `benchmarks.league.arms` is trained once, to its end, and its curve, FLOPs and seconds are
+appended to benchmarks/league/rows/SET.jsonl. A third of a set's images, 300 at most, are for validation; test parts are
+not touched. Fewer training images are a part of more, in the shares of all classes. Rows that are there are not
+recorded again: stop the recording at any time and run it again, with more sets or seeds too. What all sets have in
+common comes first, so that a part of a recording covers all sets.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.curves import as_row
+from benchmarks.league.arms import BATCH_SIZE, EPOCHS, waves
+from harness.backbones import devices
+from harness.backbones.activation_cache import FeatureCache
+from harness.backbones.backbone import Backbone
+from harness.backbones.weights import load_weights
+from harness.core import environment
+from harness.core.backbone import BackboneSpec
+from harness.core.paths import user_cache
+from harness.core.search_space import SearchSpace
+from harness.core.spec import Budget, DatasetSpec, DataSpec, Pruning, StudySpec
+from harness.core.strategy import ARTICLE_KINDS, Strategy
+from harness.data.dataset import Drawn, draw
+from harness.training import fit
+from harness.training.fit import Steps
+from harness.training.networks import Networks
+from harness.training.problem import Problem, set_precision
+from harness.training.trial import run_trial
+from harness.workers.atlas_cells import nested
+
+ROWS = Path(__file__).parent / "rows"
+COUNTS = (100, None, 250, 600)
+"""Numbers of training images; None for all that a set has."""
+_VALIDATION_SHARE = 3
+_MOST_VALIDATION = 300
+_CACHE_BYTES = 8 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A number of training images of a set under a seed, on which the arms are compared."""
+
+    dataset: str
+    n_train: int
+    seed: int
+
+
+def record(dataset: DatasetSpec, n_train: int | None, seed: int, arms: Sequence[Strategy], until: float) -> None:
+    """Train the ``arms`` that a place lacks and append their rows to the set's file, until a time of
+    `time.monotonic`. Numbers of images that the set does not have are left out."""
+    whole = _drawn(dataset, seed)
+    there = len(whole.parts.train)
+    if n_train is not None and n_train >= there:
+        return
+    place = Place(dataset.name, n_train or there, seed)
+    lacking = [arm for arm in arms if (place, arm) not in set(recorded(dataset.name))]
+    machine = environment.describe(devices.device())
+    for arm in lacking:
+        if time.monotonic() > until:
+            return
+        problem = _problem(dataset, place, arm)
+        start = time.perf_counter()
+        result = run_trial(arm, problem, seed=seed, on_checkpoint=lambda _: None)
+        seconds = time.perf_counter() - start
+        row = {
+            **{name: getattr(place, name) for name in Place.__slots__},
+            "n_validation": len(problem.split.validation), "classes": problem.split.n_classes,
+            "majority": round(problem.split.majority_share(), 4), **as_row(arm, result, seconds),
+            "precision": problem.spec.budget.precision, "device": machine.device, "commit": machine.commit[:7],
+        }  # fmt: skip
+        with (ROWS / f"{dataset.name}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        reached = result.reason if result.val_accuracy is None else f"{result.val_accuracy:.3f}"
+        print(f"{place.dataset} {place.n_train} seed {seed} {arm.label()}: {reached} ({seconds:.1f} s)", flush=True)
+
+
+def recorded(dataset: str) -> Iterator[tuple[Place, Strategy]]:
+    """Yield the places and arms of the rows of a set."""
+    for row in rows(dataset):
+        yield Place(*(row[name] for name in Place.__slots__)), Strategy.from_row(row["strategy"])
+
+
+def rows(dataset: str) -> list[dict[str, Any]]:
+    """Return the recorded rows of a set, none where there is no file."""
+    file = ROWS / f"{dataset}.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def _spec(dataset: DatasetSpec, arm: Strategy, seed: int) -> StudySpec:
+    space = SearchSpace(
+        backbones=(BackboneSpec.load(arm.backbone),),
+        image_size=(arm.image_size,),
+        learning_rate=dict.fromkeys(ARTICLE_KINDS, (1e-5, 0.1)),
+    )
+    precision = devices.fast_precision()
+    return StudySpec(
+        name="league",
+        seed=seed,
+        data=DataSpec(dataset=dataset.name),
+        search=space,
+        budget=Budget(epochs=EPOCHS, batch_size=BATCH_SIZE, batch_pixels=BATCH_SIZE * 160**2, precision=precision),
+        pruning=Pruning(enabled=False),
+    )
+
+
+@cache
+def _drawn(dataset: DatasetSpec, seed: int) -> Drawn:
+    """Return all images for training and validation."""
+    whole = draw(dataset, DataSpec(dataset=dataset.name), seed).parts
+    n_validation = min(_MOST_VALIDATION, (len(whole.train) + len(whole.validation)) // _VALIDATION_SHARE)
+    return draw(dataset, DataSpec(dataset=dataset.name, validation_size=n_validation), seed)
+
+
+def _problem(dataset: DatasetSpec, place: Place, arm: Strategy) -> Problem:
+    spec = _spec(dataset, arm, place.seed)
+    set_precision(spec)
+    split = nested(_drawn(dataset, place.seed), place.n_train).load(arm.image_size)
+    networks, steps, features = _shared(arm.backbone, split.n_classes)
+    return Problem(spec, split, _backbone(arm.backbone), features, networks, steps)
+
+
+@cache
+def _backbone(name: str) -> Backbone:
+    declared = BackboneSpec.load(name)
+    return Backbone.of(declared, load_weights(declared))
+
+
+@cache
+def _shared(backbone: str, n_classes: int) -> tuple[Networks, Steps, FeatureCache]:
+    """Return what all sets with as many classes share, compiled networks above all."""
+    network = _backbone(backbone)
+    return Networks(network, n_classes), fit.steps(), FeatureCache(user_cache() / "features", network, _CACHE_BYTES)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", metavar="SET")
+    parser.add_argument("--seeds", type=int, default=1, help="of split and training (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=60, help="begin no arm later (default: %(default)s)")
+    asked = parser.parse_args(argv)
+    ROWS.mkdir(exist_ok=True)
+    until = time.monotonic() + 60 * asked.minutes
+    datasets = [DatasetSpec.load(name, Path.cwd()) for name in asked.data]
+    for seed in range(asked.seeds):
+        for n_train in COUNTS:
+            for arms in waves():
+                for dataset in datasets:
+                    record(dataset, n_train, seed, arms, until)
+
+
+if __name__ == "__main__":
+    main()
