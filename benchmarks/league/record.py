@@ -2,12 +2,13 @@
 
     python -m benchmarks.league.record SET... [--seeds 1] [--minutes 60]
 
-Each SET is a data set as for `harness.run --data`. Per set, number of training images and seed (of split, order and
-training) every arm of `benchmarks.league.arms` is trained once, to its end, and its curve, FLOPs and seconds are
-appended to benchmarks/league/rows/SET.jsonl. A third of a set's images, 300 at most, are for validation; test parts are
-not touched. Fewer training images are a part of more, in the shares of all classes. Rows that are there are not
-recorded again: stop the recording at any time and run it again, with more sets or seeds too. What all sets have in
-common comes first, so that a part of a recording covers all sets.
+Each SET is a data set as for `harness.run --data`. How similar it is to ImageNet goes to benchmarks/league/sets.json.
+Per set, number of training images and seed (of split, order and training) every arm of `benchmarks.league.arms` is
+trained once, to its end, and its curve, FLOPs and seconds are appended to benchmarks/league/rows/SET.jsonl. A third of
+a set's images, 300 at most, are for validation; test parts are not touched. Fewer training images are a part of more,
+in the shares of all classes. Rows that are there are not recorded again: stop the recording at any time and run it
+again, with more sets or seeds too. What all sets have in common comes first, so that a part of a recording covers all
+sets.
 """
 
 import argparse
@@ -32,6 +33,8 @@ from harness.core.search_space import SearchSpace
 from harness.core.spec import Budget, DatasetSpec, DataSpec, Pruning, StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Strategy
 from harness.data.dataset import Drawn, draw
+from harness.guidance.measure import measure_similarity
+from harness.statistics.similarity import SAMPLE, load_reference
 from harness.training import fit
 from harness.training.fit import Steps
 from harness.training.networks import Networks
@@ -40,6 +43,7 @@ from harness.training.trial import run_trial
 from harness.workers.atlas_cells import nested
 
 ROWS = Path(__file__).parent / "rows"
+SETS = Path(__file__).parent / "sets.json"
 COUNTS = (100, None, 250, 600)
 """Numbers of training images; None for all that a set has."""
 _VALIDATION_SHARE = 3
@@ -95,6 +99,20 @@ def rows(dataset: str) -> list[dict[str, Any]]:
     """Return the recorded rows of a set, none where there is no file."""
     file = ROWS / f"{dataset}.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def profile(dataset: DatasetSpec) -> None:
+    """Measure how similar a set is to ImageNet, unless that is recorded."""
+    known = json.loads(SETS.read_text(encoding="utf-8")) if SETS.exists() else {}
+    if dataset.name not in known:
+        whole = _drawn(dataset, 0)
+        sample = whole.some(SAMPLE, load_reference().image_size)
+        found = measure_similarity(sample, None, _CACHE_BYTES)
+        known[dataset.name] = {
+            "classes": len(whole.listing.class_names), "n_train": len(whole.parts.train),
+            "distance": round(found.distance, 5), "error": round(found.error, 5),
+        }  # fmt: skip
+        SETS.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
 
 def _spec(dataset: DatasetSpec, arm: Strategy, seed: int) -> StudySpec:
@@ -153,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ROWS.mkdir(exist_ok=True)
     until = time.monotonic() + 60 * asked.minutes
     datasets = [DatasetSpec.load(name, Path.cwd()) for name in asked.data]
+    for dataset in datasets:
+        profile(dataset)
     for seed in range(asked.seeds):
         for n_train in COUNTS:
             for arms in waves():

@@ -1,0 +1,113 @@
+"""What the article's table is worth at two image sizes: the verdicts of the atlas on the rows of the league.
+
+    python -m benchmarks.league.verdicts [--large-at 100000] [--similar-below 0.15]
+
+Prints two tables in Markdown, computed from the recorded rows alone. For each scenario: by how many points the advised
+strategy of VGG16 leads the best other one of the article's four, mean over sets and numbers of images, with a 95 %
+interval over the sets. For the arms: how often each is the best, and how far behind the best it is. Only places count
+that have the four strategies at both sizes.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+
+from benchmarks.league.arms import EPOCHS, TRAINED_SIZES
+from benchmarks.league.record import ROWS, SETS, rows
+from harness.analysis.verdicts import Found, Verdict, places, verdicts
+from harness.core.spec import AdviceSpec
+from harness.core.strategy import ARTICLE_KINDS, VGG16, Strategy
+from harness.guidance.advice import ADVISED
+from harness.statistics.intervals import Interval
+
+Key = tuple[str, int, int]
+"""Data set, number of training images, seed."""
+
+
+def results(image_size: int) -> list[Found]:
+    """Return the results of the article's four strategies of VGG16 at ``image_size``, where all four are recorded."""
+    sets = json.loads(SETS.read_text(encoding="utf-8"))
+    found: dict[Key, list[Found]] = defaultdict(list)
+    for name in sorted(file.stem for file in ROWS.glob("*.jsonl")):
+        for row in rows(name):
+            arm = Strategy.from_row(row["strategy"])
+            article = arm.kind in ARTICLE_KINDS and arm.frozen == ADVISED[arm.kind].frozen
+            if arm.backbone == VGG16 and arm.image_size == image_size and article and row["curve"]:
+                found[name, row["n_train"], row["seed"]].append(
+                    Found(
+                        name, row["n_train"], row["seed"], sets[name]["distance"], sets[name]["error"], arm.kind,
+                        arm.frozen, arm.learning_rate, row["curve"][-1][2], row["planned_flops"], EPOCHS,
+                        row["n_validation"],
+                    )
+                )  # fmt: skip
+    return [one for of in found.values() if len(of) == len(ARTICLE_KINDS) for one in of]
+
+
+def at_all_sizes() -> dict[int, list[Found]]:
+    """Return the results by image size, of the places that are recorded at all of them."""
+    by_size = {size: results(size) for size in TRAINED_SIZES}
+    common = set.intersection(*({_key(one) for one in found} for found in by_size.values()))
+    return {size: [one for one in found if _key(one) in common] for size, found in by_size.items()}
+
+
+def table(boundaries: AdviceSpec) -> str:
+    """Return the verdicts at both sizes as a table in Markdown."""
+    by_size = {size: verdicts(places(found, boundaries)) for size, found in at_all_sizes().items()}
+    lines = [
+        "| scenario, advice | " + " | ".join(f"{size} px" for size in by_size) + " | places, sets |",
+        "|---" * (len(by_size) + 2) + "|",
+    ]
+    for at_sizes in zip(*by_size.values(), strict=True):
+        first = at_sizes[0]
+        n_sets = len({place.dataset for place in first.places})
+        cells = [_lead(verdict) for verdict in at_sizes]
+        lines.append(f"| {first.scenario} `{first.advised}` | {' | '.join(cells)} | {len(first.places)}, {n_sets} |")
+    return "\n".join(lines)
+
+
+def regrets(image_size: int, found: Sequence[Found]) -> str:
+    """Return how far behind the best of the four each strategy is at one size, as a table in Markdown."""
+    by_place: dict[Key, dict[str, Found]] = defaultdict(dict)
+    for one in found:
+        by_place[_key(one)][one.kind] = one
+    best = {place: max(tried.values(), key=lambda one: one.accuracy) for place, tried in by_place.items()}
+    lines = [f"| at {image_size} px | best of the four | points behind the best (95 %) |", "|---|---|---|"]
+    for kind in ARTICLE_KINDS:
+        behind: dict[str, list[float]] = defaultdict(list)
+        for place, tried in by_place.items():
+            behind[place[0]].append(best[place].accuracy - tried[kind].accuracy)
+        interval = Interval.of([fmean(of_set) for of_set in behind.values()])
+        wins = sum(one.kind == kind for one in best.values())
+        lines.append(f"| `{kind}` | {wins} of {len(best)} | {_points(interval)} |")
+    return "\n".join(lines)
+
+
+def _key(one: Found) -> Key:
+    return one.dataset, one.size, one.seed
+
+
+def _lead(verdict: Verdict) -> str:
+    return "no place" if verdict.across is None else _points(verdict.across, sign="+")
+
+
+def _points(interval: Interval, sign: str = "") -> str:
+    mean, low, high = (100 * value for value in (interval.mean, interval.low, interval.high))
+    return f"{mean:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    boundaries = AdviceSpec()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large-at", type=int, default=boundaries.large_at)
+    parser.add_argument("--similar-below", type=float, default=boundaries.similar_below)
+    asked = parser.parse_args(argv)
+    print(table(AdviceSpec(large_at=asked.large_at, similar_below=asked.similar_below)))
+    for size, found in at_all_sizes().items():
+        print(f"\n{regrets(size, found)}")
+
+
+if __name__ == "__main__":
+    main()
