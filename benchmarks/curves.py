@@ -55,12 +55,11 @@ class Recorded:
     curve: tuple[Checkpoint, ...]
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> "Recorded":
-        """Read what `as_row` has written."""
+    def of(cls, row: dict[str, Any], image_size: int) -> "Recorded":
+        """Read what `as_row` has written. Recordings of one size and VGG16 alone do not name these."""
+        strategy = {"image_size": image_size, "backbone": VGG16.name, **row["strategy"]}
         points = (Checkpoint(epoch, **dict(zip(POINT, p, strict=True))) for epoch, p in enumerate(row["curve"], 1))
-        return cls(
-            Strategy.from_row(row["strategy"]), row["status"], row["planned_flops"], row["seconds"], tuple(points)
-        )
+        return cls(Strategy.from_row(strategy), row["status"], row["planned_flops"], row["seconds"], tuple(points))
 
 
 def as_row(strategy: Strategy, result: TrialResult, seconds: float) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def _short(value: Any) -> Any:
 def load(dataset: str) -> tuple[dict[str, Any], list[Recorded]]:
     """Return the setting of a recording and its configurations in the order in which they were drawn."""
     setting, *rows = map(json.loads, _file(dataset).read_text(encoding="utf-8").splitlines())
-    return setting, [Recorded.of(row) for row in rows]
+    return setting, [Recorded.of(row, setting["image_size"]) for row in rows]
 
 
 def recorded_sets() -> list[str]:

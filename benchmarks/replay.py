@@ -33,26 +33,29 @@ from typing import Any, cast
 
 import numpy as np
 import optuna
-import pandas as pd
 from optuna.trial import TrialState
 
 from benchmarks.curves import load, recorded_sets
 from benchmarks.hypervolume import hypervolume
 from benchmarks.record import machine, write
+from harness.backbones.described import architecture_of
 from harness.core.backbone import BackboneSpec
+from harness.core.cost import Spent
 from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.guidance.advice import Advice
+from harness.search.history import History
 from harness.search.judge import Judge
 from harness.search.plan import plan
-from harness.search.sampler import sampler
+from harness.search.sampler import MOST_SHOWN, Sampler
 from harness.search.space import as_params, suggest
 from harness.statistics.intervals import Interval
 from harness.statistics.pareto import front
+from harness.storage.tickets import Planned
 from harness.training.flops import trial_cost
 
-VGG16 = BackboneSpec.load("vgg16")
+ARCHITECTURE = architecture_of(BackboneSpec.load("vgg16"))
 
 Steps = Iterator[tuple[int, int]]
 """What a search trains next: (recorded configuration, epoch from 1 that it is trained to)."""
@@ -73,16 +76,25 @@ class Pool:
         setting, self.recorded = load(name)
         self.trials = min(trials, len(self.recorded))
         self.spec, _ = StudySpec.load(
-            "mnist", {"name": name, "budget.epochs": setting["epochs"], "budget.trials": self.trials}
+            "mnist",
+            {
+                "name": name,
+                "budget.epochs": setting["epochs"],
+                "budget.trials": self.trials,
+                "search.image_size": setting["image_size"],
+            },
         )
         self.epochs, self.classes = setting["epochs"], setting["classes"]
         n_train, n_stored = setting["train"], setting["train"] + setting["validation"]
 
         def cost(strategy: Strategy) -> Any:
-            return trial_cost(VGG16, strategy, self.classes, n_stored, self.spec.budget.cache_bytes)
+            return trial_cost(ARCHITECTURE, strategy, self.classes, n_stored, self.spec.budget.cache_bytes)
+
+        def spent(strategy: Strategy, epochs: float) -> Spent:
+            return Spent(cost(strategy).at(n_train, epochs))
 
         split = SimpleNamespace(train=range(n_train), n_classes=self.classes)
-        self.problem = SimpleNamespace(spec=self.spec, split=split, cost=cost)
+        self.problem = SimpleNamespace(spec=self.spec, split=split, spent=spent)
         costs = [cost(item.strategy) for item in self.recorded]
         self.flops = np.array([[0.0, *(c.at(n_train, e) for e in range(1, self.epochs + 1))] for c in costs])
         self.accuracy = np.full(self.flops.shape, np.nan)
@@ -126,36 +138,42 @@ def _place(strategy: Strategy, spec: StudySpec) -> list[float]:
 
 
 class Ledger:
-    """The part of a store that `Judge` and `plan` use: the trials of one replayed search and their checkpoints."""
+    """The part of a store that a search's `History` and `plan` use: the trials of one replayed search."""
 
     def __init__(self) -> None:
         self.trials = self.tickets = self  # parts of a store
-        self._points: list[tuple[Any, ...]] = []
-        self._trials: list[tuple[int, str, int]] = []
+        self._curves: dict[int, list[Checkpoint]] = {}
+        self._rows: list[dict[str, Any]] = []
+        self.plan: list[Planned] = []
 
-    def add_checkpoint(self, number: int, point: Checkpoint) -> None:
-        """Append one point of the curve of trial ``number``."""
-        self._points.append((number, *(getattr(point, name) for name in Checkpoint.__slots__)))
+    def end_trial(self, number: int, status: str, strategy: Strategy, curve: list[Checkpoint]) -> None:
+        """Record trial ``number``."""
+        last = curve[-1] if curve else None
+        self._curves[number] = curve
+        self._rows.append({
+            "number": number, "status": status, **strategy.as_row(), "device": "", "sampler_notes": {},
+            "val_accuracy": last and last.val_accuracy, "train_flops": last and last.train_flops,
+        })  # fmt: skip
 
-    def end_trial(self, number: int, status: str, strategy: Strategy) -> None:
-        """Close trial ``number``."""
-        self._trials.append((number, status, strategy.head_epochs))
+    def since(self, _: str, first: int) -> list[dict[str, Any]]:
+        """As `harness.storage.trials.Trials.since`."""
+        return self._rows[first:]
 
-    def checkpoints(self, _: str) -> pd.DataFrame:
-        """As `harness.storage.trials.Trials.checkpoints`."""
-        return pd.DataFrame(self._points, columns=["number", *Checkpoint.__slots__])
-
-    def ended(self, _: str, head_epochs: int) -> set[int]:
-        """As `harness.storage.trials.Trials.ended`."""
-        comparable = ("complete", "pruned")
-        return {n for n, status, epochs in self._trials if status in comparable and epochs == head_epochs}
+    def curves(self, _: str, first: int) -> dict[int, list[Checkpoint]]:
+        """As `harness.storage.trials.Trials.curves`."""
+        return {number: self._curves[number] for number in range(first, len(self._rows))}
 
     def one_at_a_time(self) -> AbstractContextManager[None]:
         """Do nothing: there is one process only."""
         return nullcontext()
 
-    def add(self, *_: Any) -> None:
-        """Nobody claims any."""
+    def planned(self, _: str) -> list[Planned]:
+        """As `harness.storage.tickets.Tickets.planned`."""
+        return self.plan
+
+    def add(self, _: str, trials: Sequence[Planned]) -> None:
+        """As `harness.storage.tickets.Tickets.add`."""
+        self.plan += trials
 
 
 class Judged:
@@ -163,31 +181,31 @@ class Judged:
 
     def __init__(self, pool: Pool, *, pruning: bool) -> None:
         pruned = pool.spec.pruning.model_copy(update={"enabled": pruning})
-        problem = {**vars(pool.problem), "spec": pool.spec.model_copy(update={"pruning": pruned})}
-        self._pool, self._problem, self._ledger = pool, cast(Any, SimpleNamespace(**problem)), cast(Any, Ledger())
+        spec = pool.spec.model_copy(update={"pruning": pruned})
+        self._pool, self._ledger = pool, Ledger()
+        self._problem = cast(Any, SimpleNamespace(**{**vars(pool.problem), "spec": spec}))
+        self.history = History(cast(Any, self._ledger), spec)
         self._begun = 0
-        self.status = ""
-        """Status of the last configuration."""
 
     def run(self, index: int) -> Steps:
         """Yield the epochs of one configuration."""
-        pool, ledger, number, strategy = self._pool, self._ledger, self._begun, self._pool.recorded[index].strategy
+        pool, number, strategy = self._pool, self._begun, self._pool.recorded[index].strategy
         self._begun += 1
-        judge = Judge(ledger, self._problem, number, strategy)
+        judge = Judge(self.history, self._problem, strategy)
         curve: list[Checkpoint] = []
-        self.status = "complete"
+        status = "complete"
         for epoch in range(1, pool.epochs + 1):
             yield index, epoch
             point = pool.checkpoint(index, epoch)
             if point is None:
-                self.status = "diverged"
+                status = "diverged"
                 break
             curve.append(point)
-            ledger.add_checkpoint(number, point)
             if judge.verdict(curve) is not None and epoch < pool.epochs:
-                self.status = "pruned"
+                status = "pruned"
                 break
-        ledger.end_trial(number, self.status, strategy)
+        self._ledger.end_trial(number, status, strategy, curve)
+        self.history.read()
 
 
 def in_order(pool: Pool, order: Sequence[int], *, pruning: bool) -> Steps:
@@ -276,12 +294,8 @@ def _optuna(pool: Pool, seed: int, sampler: optuna.samplers.BaseSampler, pruner:
                 break
 
 
-def _propose(
-    study: optuna.Study, pool: Pool, free: set[int], fixed: dict[str, Any] | None = None
-) -> tuple[optuna.Trial, int]:
+def _propose(study: optuna.Study, pool: Pool, free: set[int]) -> tuple[optuna.Trial, int]:
     """Ask the study's sampler, start a trial of the nearest configuration and take that from ``free``."""
-    if fixed is not None:
-        study.enqueue_trial(fixed)
     proposal = study.ask()
     index = pool.nearest(suggest(proposal, pool.spec), free)
     study.tell(proposal, state=TrialState.FAIL)  # no sampler learns from it
@@ -310,25 +324,20 @@ def tpe_median(pool: Pool, seed: int) -> Steps:
     return _optuna(pool, seed, optuna.samplers.TPESampler(seed=seed), optuna.pruners.MedianPruner())
 
 
-def _harness(pool: Pool, seed: int, *, pruning: bool) -> Steps:
+def _harness(pool: Pool, seed: int, *, pruning: bool, most_shown: int = MOST_SHOWN) -> Steps:
     """Run the harness's plan, then its sampler while configurations are left."""
-    planned = optuna.create_study(directions=["maximize", "minimize"])
     scenario = 2 if pool.name in DISSIMILAR else 1
-    plan(planned, cast(Any, Ledger()), pool.spec, Advice.of(scenario, "", pool.spec.search.advice_size))
-    fixed = [trial.system_attrs["fixed_params"] for trial in planned.get_trials(deepcopy=False)]
-    study = optuna.create_study(directions=["maximize", "minimize"])
+    planned = Ledger()
+    plan(cast(Any, planned), pool.spec, Advice.of(scenario, "", pool.spec.search))
     judged = Judged(pool, pruning=pruning)
+    sampler = Sampler(pool.spec.model_copy(update={"seed": seed}), most_shown)
     free = set(range(len(pool.recorded)))
-    number = 0
-    while free:
-        study.sampler = sampler(seed, number)
-        trial, index = _propose(study, pool, free, fixed[number] if number < len(fixed) else None)
-        number += 1
+    for number in range(len(pool.recorded)):
+        fixed = planned.plan[number].params if number < len(planned.plan) else {}
+        strategy, _, _ = sampler.draw(number, fixed, judged.history)
+        index = pool.nearest(strategy, free)
+        free.remove(index)
         yield from judged.run(index)
-        if judged.status == "complete":
-            study.tell(trial, [pool.accuracy[index, -1], pool.flops[index, -1]])
-        else:
-            study.tell(trial, state=TrialState.PRUNED)
 
 
 def harness(pool: Pool, seed: int) -> Steps:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--largest] [--repeats 1]
 
-- *trials*: a study of so many trials, planned, searched by one worker in SQLite and drawn as a page. Training is
-  stubbed (with the stub of `benchmarks.workers`, which here does not wait), all else is real.
+- *trials*: a study of so many trials, planned, searched by one worker in SQLite, shown to Optuna and drawn as a page.
+  Training is stubbed (with the stub of `benchmarks.workers`, which here does not wait), all else is real.
 - *images*: so many MNIST digits at 32x32 and 1,000 for validation; the forward pass through all thirteen convolutions,
   then one feature_extraction trial of the study's epochs.
 - *size*: a trial of one epoch with ten convolutions frozen on 64 MNIST digits of so many pixels a side, validated on
@@ -35,7 +35,7 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.data.dataset import load_split
 from harness.search import worker
-from harness.search.optuna_study import open_study
+from harness.search.mirror import mirror
 from harness.search.plan import plan
 from harness.search.resume import begin_session
 from harness.search.worker import Worker
@@ -58,23 +58,23 @@ WORDS = {"scenario": ADVICE.scenario, "strategy": ADVICE.strategy.label(), "reas
 
 
 def search_and_page(trials: int, folder: Path) -> dict[str, float]:
-    """Return the seconds of a search of so many stubbed trials and of its page."""
+    """Return the seconds of a search of so many stubbed trials, of showing it to Optuna, and of its page."""
     spec, _ = StudySpec.load("mnist", {"budget.trials": trials, "budget.epochs": EPOCHS})
     problem: Any = Waiting(spec, 0.0)
     worker.run_trial = problem.run_trial
     store = Store(f"sqlite:///{folder}/study.db")
     begin = time.perf_counter()
     store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=DATA, advice=WORDS)
-    plan(open_study(store, spec.name), store, spec, ADVICE)
+    plan(store, spec, ADVICE)
     session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
-    Worker(open_study(store, spec.name), store, {"vgg16": problem}, session, lambda _: None).run(
-        lambda *_: None, stop=lambda: False
-    )
+    Worker(store, {"vgg16": problem}, session, lambda _: None).run(lambda *_: None, stop=lambda: False)
     store.sessions.end(session, "done")
     searched = time.perf_counter()
     assert len(store.trials.frame(spec.name)) == trials
+    mirror(store, spec.name)
+    mirrored = time.perf_counter()
     write_page(store, spec.name, folder / "page.html")
-    return {"search": searched - begin, "page": time.perf_counter() - searched}
+    return {"search": searched - begin, "mirror": mirrored - searched, "page": time.perf_counter() - mirrored}
 
 
 def features_and_trial(images: int, folder: Path) -> dict[str, float]:

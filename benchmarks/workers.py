@@ -31,7 +31,6 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import Advice
 from harness.search import worker as search_worker
-from harness.search.optuna_study import open_study
 from harness.search.plan import plan
 from harness.search.resume import begin_session
 from harness.search.worker import Worker
@@ -109,14 +108,12 @@ def be_worker(url: str, spec: StudySpec, seconds: float, barrier: Any, results: 
         store = Store(url)
         session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
         with Heartbeat(store, session):
-            worker = Worker(open_study(store, spec.name), store, {"vgg16": problem}, session, lambda _: None)
+            worker = Worker(store, {"vgg16": problem}, session, lambda _: None)
             barrier.wait()
             spent.clear()
             start = time.monotonic()
             # The first look for lost trials and the claims are counted, the wait for the others' last trials is not.
-            worker.run(
-                lambda number, *_: done.append(number), stop=lambda: store.tickets.free_numbers(spec.name) == set()
-            )
+            worker.run(lambda number, *_: done.append(number), stop=lambda: store.tickets.counts(spec.name).free == 0)
             busy = time.monotonic() - start
     store.sessions.end(session, "done")
     results.put((len(done), busy, problem.waited, sum(spent)))
@@ -128,7 +125,7 @@ def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str
     spec = spec.model_copy(update={"pruning": spec.pruning.model_copy(update={"margin": 1.0})})  # stops none
     store = Store(url)
     store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
-    plan(open_study(store, spec.name), store, spec, ADVICE)
+    plan(store, spec, ADVICE)
     store.engine.dispose()
     fork = multiprocessing.get_context("fork")  # nothing is trained, and 64 imports would take minutes
     barrier, results = fork.Barrier(workers + 1), fork.SimpleQueue()

@@ -25,13 +25,13 @@ _Respond = Callable[..., Any]
 class Live:
     """The web application (WSGI): it answers requests for the page itself and hands all others to optuna-dashboard.
 
-    A request renders the page and updates the figures inside optuna-dashboard where there are new results. A study that
-    nobody looks at costs nothing.
+    A request renders the page and updates trials and figures inside optuna-dashboard where there are new results. A
+    study that nobody looks at costs nothing.
     """
 
-    def __init__(self, store: Store, study_names: Sequence[str]) -> None:
-        """Serve these studies of ``store``."""
-        self._store, self._names = store, tuple(study_names)
+    def __init__(self, store: Store, study_names: Sequence[str], mirror: Callable[[], None] = lambda: None) -> None:
+        """Serve these studies of ``store``. ``mirror`` shows what is new in them to Optuna."""
+        self._store, self._names, self._mirror = store, tuple(study_names), mirror
         self._optuna = optuna_dashboard.wsgi(store.optuna_storage())
         self._lock = threading.Lock()
         self._read: tuple[str, list[Rows]] = ("", [])
@@ -67,22 +67,25 @@ class Live:
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
 
     def current(self) -> tuple[str, list[Rows]]:
-        """Return the version of the results and the studies' rows; update the figures of optuna-dashboard with them."""
+        """Return the version of the results and the studies' rows; update what optuna-dashboard shows with them."""
         with self._lock:  # one read of the database serves all readers
             version = self._version()
             if self._read[0] != version:
                 self._read = (version, [Rows.read(self._store, name) for name in self._names])
+                self._mirror()
                 for name in self._names:
                     attach(self._store, name)
             return self._read
 
 
-def server(store: Store, study_names: Sequence[str], port: int) -> WSGIServer:
+def server(
+    store: Store, study_names: Sequence[str], port: int, mirror: Callable[[], None] = lambda: None
+) -> WSGIServer:
     """Return a server of the studies, bound and ready to ``serve_forever``; port 0 takes a free port.
 
     Raises SpecError for an unknown study and where the port is taken, StorageError for a study that Optuna lacks.
     """
-    live = Live(store, study_names)
+    live = Live(store, study_names, mirror)
     live.current()  # errors in the studies come before there is an address
     try:
         return make_server(HOST, port, live, server_class=_Server, handler_class=_QuietHandler)
@@ -92,9 +95,9 @@ def server(store: Store, study_names: Sequence[str], port: int) -> WSGIServer:
         ) from None
 
 
-def serve(store: Store, study_names: Sequence[str], port: int) -> None:
+def serve(store: Store, study_names: Sequence[str], port: int, mirror: Callable[[], None] = lambda: None) -> None:
     """Print the addresses and serve until interrupted. Raises what `server` raises."""
-    with server(store, study_names, port) as running:
+    with server(store, study_names, port, mirror) as running:
         address = f"http://{HOST}:{running.server_port}/"
         print(f"live page: {address}  (Ctrl-C ends it)\noptuna-dashboard: {address}dashboard/", flush=True)
         running.serve_forever()

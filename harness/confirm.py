@@ -51,6 +51,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         from dashboards.page import write_page
         from dashboards.terminal import confirmation_as_json, print_confirmation
         from harness.confirmation.opening import Request, confirm  # heavy: TensorFlow or JAX is loaded
+        from harness.search.mirror import mirror
 
     page = arguments.out or page_path(arguments.study)
     request = Request(
@@ -71,7 +72,9 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     rows = confirm(
         request, command.say, lambda store: retry_while_unavailable(lambda: write_page(store, request.study, page))
     )
-    attach(Store(request.storage), request.study)
+    store = Store(request.storage)
+    mirror(store, request.study)
+    attach(store, request.study)
     if arguments.json:
         command.print_json(confirmation_as_json(rows))
     else:

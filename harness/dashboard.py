@@ -74,9 +74,16 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
             print(f"pdf: {arguments.pdf}", flush=True)
     if arguments.serve:
         from dashboards.live import serve  # optuna-dashboard takes seconds to import
+        from harness.search.mirror import Mirror
+
+        mirrors = [Mirror(store, name) for name in arguments.study]
+
+        def update() -> None:
+            for mirror in mirrors:
+                mirror.update()
 
         with suppress(KeyboardInterrupt):
-            serve(store, arguments.study, arguments.port)
+            serve(store, arguments.study, arguments.port, update)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from harness.arguments import Parser
 from harness.core.clock import TimeLimit
 from harness.core.errors import SpecError
 from harness.core.framework import loading
+from harness.core.results import Standing
+from harness.storage.database import retry_while_unavailable
 from harness.storage.sqlite_files import expand_home
 from harness.storage.store import Store
 from harness.workers.children import check_main_guard
@@ -52,20 +54,26 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     store = Store(arguments.storage, must_exist=True)
     dataset = command.dataset_of(store, arguments.study, arguments.data)
     with loading():
-        from harness.search.optuna_study import open_study, standing  # heavy: TensorFlow or JAX is loaded
+        from harness.search.mirror import mirror
+        from harness.storage.standing import standing
         from harness.workers.processes import ProcessPool
         from harness.workers.progress import Progress
         from harness.workers.supervise import follow, supervise
 
     limit = TimeLimit.start(arguments.time_limit)
     job = Job(arguments.study, arguments.storage, dataset, recorded, arguments.weights, limit=limit)
-    study, row = open_study(store, arguments.study), store.studies.get(arguments.study)
-    progress = Progress(len(study.get_trials(deepcopy=False)), row.metric, lambda: standing(study), limit)
+    name, row = arguments.study, store.studies.get(arguments.study)
+
+    def now_standing() -> Standing:
+        return retry_while_unavailable(lambda: standing(store, name))
+
+    progress = Progress(store.tickets.counts(name).planned, row.metric, now_standing, limit)
     try:
         pool = ProcessPool(job, arguments.workers)
-        supervise(pool, arguments.workers, count_finished=follow(store, study, progress))
+        supervise(pool, arguments.workers, count_finished=follow(store, name, progress))
     finally:
         progress.close()
+        retry_while_unavailable(lambda: mirror(store, name))
 
 
 if __name__ == "__main__":

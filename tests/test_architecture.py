@@ -54,6 +54,22 @@ LIGHT = {
 }
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 
+# Private names of other packages that are used, each with the reason. None of them is Optuna's.
+PRIVATE = {
+    "_asdict": "documented, of SQLAlchemy's rows and of named tuples",
+    "_mapping": "documented, of SQLAlchemy's rows",
+    "_exit": "documented, of os",
+    "_ActionsContainer": "argparse: what parsers and their groups have in common",
+    "_inheriting": "multiprocessing: its own test of a process that imports its parent's script",
+    "_mmap": "NumPy: the map under an array, whose pages are dropped",
+    "_inbound_nodes": "Keras: how layers are connected, which nothing else tells",
+    "_keras_history": "Keras: the same",
+    "_nodes_by_depth": "Keras: the same",
+    "_value": "Keras: TensorFlow's variable under one of its own, which raw operations take",
+    "keras.src.backend.common.global_state": "Keras: the counter of names, kept as it was while a network is described",
+    "keras.src.utils.naming.to_snake_case": "Keras: the names of layers in its weight files",
+}
+
 RESTRICTED_UNPICKLER = "harness.backbones.torch_files"  # whose find_class refuses everything but four names
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 FORBIDDEN_TEXT = {
@@ -161,6 +177,41 @@ def test_nothing_is_unpickled(path: Path) -> None:
             assert getattr(node.func, "attr", "") != "read_pickle", f"line {node.lineno}"
             allowed = [keyword.value for keyword in node.keywords if keyword.arg == "allow_pickle"]
             assert all(isinstance(value, ast.Constant) and value.value is False for value in allowed), node.lineno
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Private names that a file takes from other objects than its own, and private modules that it imports."""
+    own_module = re.compile(r"(harness|dashboards|__future__)(\.|$)")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") not in ("self", "cls"):
+            yield node.attr
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "setattr"):
+            yield from (name.value for name in node.args[1:2] if isinstance(name, ast.Constant))
+        if isinstance(node, ast.ImportFrom) and not own_module.match(node.module or ""):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sources("harness", "dashboards"), ids=module_name)
+def test_private_names_of_other_packages_are_not_used(path: Path) -> None:
+    private = re.compile(r"(^|\.)_(?!_)|^keras\.src(\.|$)")
+    assert [name for name in private_names(path) if private.search(name) and name not in PRIVATE] == []
+
+
+def test_each_exception_for_a_private_name_is_needed() -> None:
+    assert set(PRIVATE) <= {name for path in sources("harness", "dashboards") for name in private_names(path)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["study._storage", "from optuna.storages import _CachedStorage", "from optuna.trial._frozen import x",
+     "getattr(study, '_study_id')", "import keras.src.layers", "from keras.src.layers import Dense"],
+)  # fmt: skip
+def test_a_private_name_is_found(tmp_path: Path, line: str) -> None:
+    (tmp_path / "module.py").write_text(line)
+    with pytest.raises(AssertionError):
+        test_private_names_of_other_packages_are_not_used(tmp_path / "module.py")
 
 
 def test_data_folders_hold_no_python() -> None:

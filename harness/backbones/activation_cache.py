@@ -11,7 +11,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +24,7 @@ from harness.backbones.backbone import Backbone
 from harness.backbones.batches import batches
 from harness.backbones.devices import as_numpy, images_at_once
 from harness.core.errors import StorageError
+from harness.core.interrupts import stop_if_asked
 from harness.data.dataset import Images
 
 _PIECE = 2**20  # bytes that a checksum reads in one call
@@ -110,7 +111,7 @@ class FeatureCache:
         try:
             with ExitStack() as locks:
                 for stage in stages:  # in ascending order everywhere, so that no two processes wait for each other
-                    locks.enter_context(FileLock(_lock_of(self._entry(images, stage, image_size)[0])))
+                    locks.enter_context(_acquired(self._entry(images, stage, image_size)[0]))
                 found = self._open(folder, shape)  # another process may have computed it meanwhile
                 if found is not None:
                     return found
@@ -257,6 +258,15 @@ class _NewEntry:
         self._file.write(values)  # a mapped file that outgrows the disk ends the process
         self.checksum = zlib.crc32(values, self.checksum)
         self.seconds += seconds + time.perf_counter() - began
+
+
+def _acquired(folder: Path) -> AbstractContextManager[Any]:
+    """Wait for the lock of an entry."""
+    lock = FileLock(_lock_of(folder))
+    while True:
+        with suppress(Timeout):
+            return lock.acquire(timeout=1)
+        stop_if_asked()
 
 
 def _lock_of(folder: Path) -> str:

@@ -4,9 +4,19 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM, as in shells."""
+
+
+@dataclass
+class _State:
+    deferring: int = 0  # blocks of `between_steps` that run
+    asked: bool = False  # a signal came in one of them
+
+
+_state = _State()
 
 
 def exit_on_signals() -> None:
@@ -20,7 +30,7 @@ def exit_on_signals() -> None:
 
 @contextmanager
 def interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt on Ctrl-C and SIGTERM in the block.
+    """Raise KeyboardInterrupt on Ctrl-C and SIGTERM in the block: at once, or see `between_steps`.
 
     It changes nothing outside the main thread, which alone can be interrupted: there the signals stay those of the
     program that runs the thread.
@@ -30,7 +40,8 @@ def interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in _signals()}
+    _state.asked = False
+    before = {number: signal.signal(number, interrupt) for number in _signals()}
     try:
         yield
     finally:
@@ -38,14 +49,41 @@ def interrupts() -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+@contextmanager
+def between_steps() -> Iterator[None]:
+    """Let a signal in the block wait for the next `stop_if_asked`, or for the end of the block.
+
+    A framework's own code is not interrupted well: now and then an exception out of a signal crashes TensorFlow. A
+    second signal does not wait.
+    """
+    _state.deferring += 1
+    try:
+        yield
+    finally:
+        _state.deferring -= 1
+    stop_if_asked()
+
+
+def stop_if_asked() -> None:
+    """Raise KeyboardInterrupt if a signal has waited for it. Called after each training step and batch."""
+    if _state.asked:
+        _state.asked = False
+        raise KeyboardInterrupt
+
+
+def interrupt(*_: object) -> None:
+    """Handle a signal as `interrupts` says."""
+    if _state.deferring and not _state.asked:
+        _state.asked = True
+        return
+    _state.asked = False
+    raise KeyboardInterrupt
+
+
 def _signals() -> list[signal.Signals]:
     # A shell that runs a command in the background lets it ignore Ctrl-C.
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGINT]
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _exit(*_: object) -> None:

@@ -1,6 +1,6 @@
 """The search space of a study as declared: backbones, image sizes, strategies, heads and rates."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
@@ -10,6 +10,10 @@ from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, VG
 from harness.core.toml_files import shipped
 
 Range = tuple[float, float]
+SamplerName = Literal[
+    "optuna.samplers.TPESampler", "optuna.samplers.NSGAIISampler", "optuna.samplers.NSGAIIISampler",
+    "optuna.samplers.RandomSampler",
+]  # fmt: skip
 IMAGE_SIZES = (32, 512)
 """The smallest and the largest side of an image in pixels. VGG16 halves it five times."""
 ADVICE_SIZE = 224
@@ -31,6 +35,7 @@ class SearchSpace(Declared):
         cost: What accuracy is traded against: ``flops`` of training, the default with one backbone, or ``seconds`` of
             training at rates that are measured when the study begins, the default with several. FLOPs do not compare
             different networks.
+        sampler: What draws them, of Optuna's samplers for two objectives that learn from the trials alone.
         strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
         minimum_share: Share of all trials that each strategy gets before the sampler is free.
         learning_rate: The range for each strategy.
@@ -41,6 +46,7 @@ class SearchSpace(Declared):
     backbones: Annotated[tuple[BackboneSpec, ...], Field(min_length=1)] = (BackboneSpec.load(VGG16),)
     image_size: Annotated[tuple[int, ...], Field(min_length=1)] = (ADVICE_SIZE,)
     cost: CostName = Field(default_factory=_default_cost)
+    sampler: SamplerName = "optuna.samplers.TPESampler"
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     frozen: tuple[int, int] = (1, N_CONVS - 1)

@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import optuna
 import sqlalchemy as sa
 
 from harness.core.errors import StorageError
 from harness.core.processes import host
-from harness.search.optuna_study import open_study, recover
+from harness.search.mirror import mirror
 from harness.storage import tables
 from harness.storage.heartbeat import BEAT, DEAD_AFTER, Watch
 from harness.storage.sessions import SessionRow
@@ -21,25 +20,19 @@ log = logging.getLogger(__name__)
 
 
 def copy_study(source: Store, target: Store, name: str, new_name: str | None = None) -> None:
-    """Copy every row of the study ``name``, ours and Optuna's, to ``target``, optionally under a ``new_name``.
+    """Copy every row of the study ``name`` to ``target``, optionally under a ``new_name``, and show it to Optuna there.
 
-    Numbers, times, states and attributes stay; sessions get new ids, which their rows follow. All of it is copied or
-    nothing. Raises StorageError where the target has a study of that name.
+    Sessions get new ids, which their rows follow; all else stays. All of it is copied or nothing. Raises StorageError
+    where the target has a study of that name.
     """
     new_name = new_name or name
-    optunas = target.optuna_storage()
-    if target.studies.find(new_name) is not None or new_name in optuna.get_all_study_names(optunas):
+    with target.one_at_a_time():
+        there = target.studies.find(new_name) is not None or target.is_known_to_optuna(new_name)
+    if there:
         raise StorageError(f"there is already a study {new_name!r} in the target: import it --as another name")
-    try:
-        optuna.copy_study(
-            from_study_name=name, from_storage=source.optuna_storage(), to_storage=optunas, to_study_name=new_name
-        )
-        with source.engine.connect() as reading, target.engine.begin() as writing:
-            _copy_rows(reading, writing, name, new_name)
-    except BaseException:
-        if new_name in optuna.get_all_study_names(optunas):
-            optuna.delete_study(study_name=new_name, storage=optunas)
-        raise
+    with source.engine.connect() as reading, target.engine.begin() as writing:
+        _copy_rows(reading, writing, name, new_name)
+    mirror(target, new_name)
 
 
 def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_name: str) -> None:
@@ -67,10 +60,10 @@ def nobody_works_on(store: Store, name: str, *, before: float = math.inf) -> Non
     nobody. Whether a process of another machine, or of another boot of this one, is alive takes up to two minutes to
     find out.
     """
-    study, watch = open_study(store, name), Watch(store, name)
+    watch = Watch(store, name)
     first = {session.id: session.last_seen for session in store.sessions.unfinished(name)}
     for look in range(DEAD_AFTER + 1):
-        recover(study, store, watch)
+        watch.recover()
         sessions = [session for session in store.sessions.unfinished(name) if session.id < before]
         alive = [
             session for session in sessions if session.host == host() or session.last_seen != first.get(session.id)

@@ -7,22 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-import optuna
-from optuna.trial import TrialState
-
 from harness.core.results import Origin
 from harness.core.spec import StudySpec
 from harness.core.strategy import Kind, Strategy, depths
 from harness.guidance.advice import ADVISED, RECIPES, Advice, advised
-from harness.search.optuna_study import planned_kind
 from harness.search.space import as_params, depth_name, depth_range, outside
 from harness.storage.store import Store
+from harness.storage.tickets import Planned
 
 log = logging.getLogger(__name__)
 
 
 def plan(
-    study: optuna.Study,
     store: Store,
     spec: StudySpec,
     advice: Advice,
@@ -43,16 +39,15 @@ def plan(
             recommended.append(("quota", spec.recommendation.strategy))
         space = spec.search
         small = [(origin, strategy.on(space.advice_backbone, space.image_size[0])) for origin, strategy in others]
-        _plan(study, spec, [*recommended, ("advice", advice.strategy), *small, *_frozen_at_each_size(spec, advice)])
-        store.tickets.add(spec.name, (trial.number for trial in study.get_trials(deepcopy=False)))
+        fixed = [*recommended, ("advice", advice.strategy), *small, *_frozen_at_each_size(spec, advice)]
+        store.tickets.add(spec.name, _missing(store.tickets.planned(spec.name), spec, fixed))
 
 
-def planned_depths(study: optuna.Study, spec: StudySpec) -> Iterator[tuple[str, int, int]]:
+def planned_depths(store: Store, spec: StudySpec) -> Iterator[tuple[str, int, int]]:
     """Yield backbone, image size and freeze depth k of the trials that are planned and have not finished, where the
     plan says all three."""
     space = spec.search
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
-        params = trial.system_attrs.get("fixed_params", {}) | trial.params
+    for params in (trial.params for trial in store.tickets.planned(spec.name, unfinished=True)):
         kind = params.get("strategy")
         backbone = params.get("backbone", space.backbones[0].name)
         if kind is not None:
@@ -74,13 +69,13 @@ def _frozen_at_each_size(spec: StudySpec, advice: Advice) -> list[tuple[Origin, 
     return [("quota", strategy) for strategy in frozen if strategy != advice.strategy]
 
 
-def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> None:
-    trials = study.get_trials(deepcopy=False)
+def _missing(trials: Sequence[Planned], spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> list[Planned]:
+    """Return what is to be planned after these ``trials``, the ``fixed`` strategies first."""
     missing = spec.budget.trials - len(trials)
     if missing <= 0:
-        return
-    wanted: list[tuple[Origin, dict[str, Any]]] = []
-    planned = Counter(trial.user_attrs["origin"] for trial in trials)
+        return []
+    wanted: list[Planned] = []
+    planned = Counter(trial.origin for trial in trials)
     for origin, strategy in fixed:
         planned[origin] -= 1
         if planned[origin] >= 0:
@@ -90,9 +85,8 @@ def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, St
         if problems:
             log.warning("%s is not tried: the study's search space leaves out %s", origin, "; ".join(problems))
         else:
-            wanted.append((origin, params))
-    counted = Counter(planned_kind(trial) for trial in trials)
-    counted.update(params["strategy"] for _, params in wanted[:missing])
+            wanted.append(Planned(origin, params))
+    counted = Counter(trial.params.get("strategy") for trial in [*trials, *wanted[:missing]])
     quota = math.ceil(spec.search.minimum_share * spec.budget.trials - 1e-9)
     lacking: Counter[Kind] = Counter()
     while len(wanted) + lacking.total() < missing:
@@ -101,13 +95,12 @@ def _plan(study: optuna.Study, spec: StudySpec, fixed: Sequence[tuple[Origin, St
             break
         counted[kind] += 1
         lacking[kind] += 1
-    wanted += [("quota", params) for params in _cheapest_first(lacking, counted, spec)]
-    wanted += [("sampler", {})] * (missing - len(wanted))
-    for origin, params in wanted[:missing]:
-        study.enqueue_trial(params, user_attrs={"origin": origin})
+    wanted += [Planned("quota", params) for params in _cheapest_first(lacking, counted, spec)]
+    wanted += [Planned("sampler")] * (missing - len(wanted))
+    return wanted[:missing]
 
 
-def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Kind, int], spec: StudySpec) -> list[dict[str, Any]]:
+def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Any, int], spec: StudySpec) -> list[dict[str, Any]]:
     """Return the parameters of as many trials of each strategy as ``lacking`` says, the cheapest first.
 
     The first trial of a strategy that has none is what the article would advise for its scenario, at the smallest size.

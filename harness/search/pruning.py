@@ -55,6 +55,20 @@ class OtherCheckpoints:
     costs: NDArray[np.float64]
     scores: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, points: Sequence[tuple[int, float, float]]) -> "OtherCheckpoints":
+        """Return the checkpoints of these epochs, costs and scores."""
+        epochs, costs, scores = zip(*points, strict=True) if points else ((), (), ())
+        return cls(np.array(epochs, np.int64), np.array(costs, np.float64), np.array(scores, np.float64))
+
+    def __add__(self, others: "OtherCheckpoints") -> "OtherCheckpoints":
+        """Return these and ``others``."""
+        return OtherCheckpoints(
+            np.concatenate([self.epochs, others.epochs]),
+            np.concatenate([self.costs, others.costs]),
+            np.concatenate([self.scores, others.scores]),
+        )
+
     def front(self) -> "OtherCheckpoints":
         """Return those that no other beats in both cost and score."""
         best = front(self.costs, self.scores)
@@ -71,20 +85,19 @@ def steepest_fall(epoch: int, later: int) -> float:
     return 0.5 * (epoch / later) ** 2
 
 
-def upper_bounds(curve: Sequence[Checkpoint], history: Sequence[Sequence[Checkpoint]], rules: Rules) -> list[float]:
+def upper_bounds(curve: Sequence[Checkpoint], history: Sequence[Sequence[float]], rules: Rules) -> list[float]:
     """Return an optimistic validation score for each epoch that ``curve`` lacks; never under its best so far.
 
-    ``history`` holds curves of ended trials of the same study, stopped ones included. Trials still at chance level are
-    a kind of their own: training from scratch often stays there for an epoch or two, and then takes off or never does.
-    They are compared with trials that were at chance level after as many epochs, the stopped ones among them (see
-    `_completed`). Without any of these they are taken to start now, as the finished trials did.
+    ``history`` holds the `lowest_errors` of ended trials of the same study, stopped ones included. Trials still at
+    chance level are a kind of their own: training from scratch often stays there for an epoch or two, and then takes
+    off or never does. They are compared with trials that were at chance level after as many epochs, the stopped ones
+    among them (see `_completed`). Without any of these they are taken to start now, as the finished trials did.
     """
-    errors = _lowest_errors(curve, rules.metric)
-    curves = [_lowest_errors(other, rules.metric) for other in history]
-    finished = [other for other in curves if len(other) == rules.epochs]
+    errors = lowest_errors(curve, rules.metric)
+    finished = [other for other in history if len(other) == rules.epochs]
     comparable = list(finished)
     if errors[-1] >= rules.chance_error:
-        stopped = (_completed(other, finished, rules) for other in curves if 0 < len(other) < rules.epochs)
+        stopped = (_completed(other, finished, rules) for other in history if 0 < len(other) < rules.epochs)
         comparable += [other for other in stopped if other is not None]
     return [1 - error for error in _forecast(errors, finished, comparable, rules)]
 
@@ -118,7 +131,7 @@ def _rank(values: Sequence[float]) -> int:
     return (len(values) + 1) // BEST_ONE_IN
 
 
-def _completed(errors: list[float], finished: Sequence[Sequence[float]], rules: Rules) -> list[float] | None:
+def _completed(errors: Sequence[float], finished: Sequence[Sequence[float]], rules: Rules) -> Sequence[float] | None:
     """Extend a stopped trial to all epochs, for comparison with trials at chance level; None where it says nothing.
 
     If only whole trials counted, none at chance level would be whole once a few had been stopped, and nothing would be
@@ -127,10 +140,10 @@ def _completed(errors: list[float], finished: Sequence[Sequence[float]], rules: 
     """
     if errors[-1] >= rules.chance_error:
         missing = rules.epochs - len(errors)
-        return errors + [errors[-1]] * missing if len(errors) > rules.epochs / 2 else None
+        return [*errors, *[errors[-1]] * missing] if len(errors) > rules.epochs / 2 else None
     if errors[0] < rules.chance_error:
         return None
-    return errors + _forecast(errors, finished, finished, rules)
+    return [*errors, *_forecast(errors, finished, finished, rules)]
 
 
 def leads(curve: Sequence[Checkpoint], others: OtherCheckpoints, rules: Rules) -> bool:
@@ -150,7 +163,7 @@ def should_stop(
     curve: Sequence[Checkpoint],
     future_costs: Sequence[float],
     others: OtherCheckpoints,
-    history: Sequence[Sequence[Checkpoint]],
+    history: Sequence[Sequence[float]],
     rules: Rules,
 ) -> str | None:
     """Return a reason in words to stop the trial with this ``curve`` (one checkpoint at least), or None to go on.
@@ -174,6 +187,6 @@ def should_stop(
     )
 
 
-def _lowest_errors(curve: Sequence[Checkpoint], metric: Metric) -> list[float]:
+def lowest_errors(curve: Sequence[Checkpoint], metric: Metric) -> list[float]:
     """Return the lowest error up to each epoch: a dip in the score counts neither against a trial nor for others."""
     return list(accumulate((1 - point.score(metric) for point in curve), min))

@@ -1,24 +1,131 @@
-"""The sampler, and the random seeds of trials."""
+"""Asking Optuna's sampler for the next trial.
+
+Optuna keeps nothing: for each trial it is shown a study in memory, made of the history in our tables.
+"""
 
 import hashlib
+import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
+from operator import attrgetter
+from typing import Any
 
+import numpy as np
 import optuna
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from harness.core.results import Status
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.search.history import History, Past
+from harness.search.space import as_params, distributions, suggest
+from harness.statistics.pareto import front
+
+MOST_SHOWN = 200
+"""How many finished trials the sampler is shown at most: what it takes grows with them. docs/notes/sampler.md has what
+fewer cost."""
+
+_STATES: dict[Status, TrialState] = {
+    "complete": TrialState.COMPLETE, "failed": TrialState.FAIL, "out_of_memory": TrialState.FAIL,
+}  # fmt: skip
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
 
 
-def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Return a TPE sampler seeded by the trial's number: a fixed seed would repeat points on resume and in every
+class Sampler:
+    """Draws the strategies of a study's trials."""
+
+    def __init__(self, spec: StudySpec, most_shown: int = MOST_SHOWN) -> None:
+        """``most_shown`` finished trials are shown to Optuna's sampler at most."""
+        self._spec, self._most_shown = spec, most_shown
+        self._trials: dict[int, FrozenTrial] = {}  # finished ones as Optuna takes them
+
+    def draw(
+        self, number: int, fixed: Mapping[str, Any], history: History
+    ) -> tuple[Strategy, dict[str, Any], dict[str, Any]]:
+        """Draw the strategy of trial ``number`` with the ``fixed`` parameters, from the other trials' ``history``.
+
+        Trials that others run are shown too, so that it is not drawn twice.
+
+        Returns:
+            The strategy, its parameters, and what the sampler notes on the trial.
+        """
+        spec = self._spec
+        shown = choose(history.finished.values(), trial_seed(spec.seed, number), self._most_shown)
+        shown += [past for past in history.running.values() if past.number != number]
+        with experimental():
+            study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(spec, number))
+            study.add_trials(self._as_trial(past) for past in sorted(shown, key=attrgetter("number")))
+            study.enqueue_trial(dict(fixed))
+            trial = study.ask()
+            strategy = suggest(trial, spec)
+        notes = study.get_trials(deepcopy=False)[trial.number].system_attrs
+        return strategy, trial.params, notes
+
+    def _as_trial(self, past: Past) -> FrozenTrial:
+        if past.status is None:
+            return as_trial(past, self._spec)
+        if past.number not in self._trials:
+            self._trials[past.number] = as_trial(past, self._spec)
+        return self._trials[past.number]
+
+
+def choose(finished: Iterable[Past], seed: int, most: int) -> list[Past]:
+    """Return which of the ``finished`` trials the sampler is shown, by number; ``seed`` draws among them.
+
+    These are all that it learns from while they are ``most`` or fewer. Of more they are the front of the complete ones,
+    the best by score and the latest, a quarter of the places each, and as many of the others as there is room for.
+    """
+    learnt = sorted((past for past in finished if _state(past) != TrialState.FAIL), key=attrgetter("number"))
+    if len(learnt) <= most:
+        return learnt
+    complete = [past for past in learnt if past.status == "complete"]
+    costs, scores = np.array([(past.cost, past.score) for past in complete]).T if complete else ([], [])
+    ranked = (
+        [complete[place] for place in front(costs, scores)],
+        [complete[place] for place in np.argsort(-np.asarray(scores), kind="stable")[: most // 4]],
+        learnt[-(most // 4) :],
+        random.Random(seed).sample(learnt, most),
+    )
+    chosen: dict[int, Past] = {}
+    for past in chain(*(some[: most // 4] for some in ranked[:3]), ranked[3]):
+        if len(chosen) < most:
+            chosen[past.number] = past
+    return [chosen[number] for number in sorted(chosen)]
+
+
+def as_trial(past: Past, spec: StudySpec) -> FrozenTrial:
+    """Return a trial as Optuna has it. One that was stopped early is PRUNED there, so that it has no values to compare;
+    of one over budget it knows that it was not feasible."""
+    params = as_params(past.strategy, spec)
+    return create_trial(
+        state=_state(past),
+        params=params,
+        distributions=distributions(params, spec),
+        values=[past.score, past.cost] if past.status == "complete" and past.score is not None else None,
+        constraints={"budget": 1.0} if past.status == "over_budget" else None,
+        system_attrs=past.notes,
+    )
+
+
+def _state(past: Past) -> TrialState:
+    if past.status is None:
+        return TrialState.RUNNING
+    return _STATES.get(past.status, TrialState.PRUNED)
+
+
+def sampler(spec: StudySpec, number: int) -> BaseSampler:
+    """Return the study's sampler, seeded by the trial's number: a fixed seed would repeat points on resume and in every
     worker."""
+    seed = trial_seed(spec.seed, number) ^ 0x5EED
+    kind: type[BaseSampler] = getattr(optuna.samplers, spec.search.sampler.rpartition(".")[2])
     with experimental():
-        return optuna.samplers.TPESampler(
-            seed=trial_seed(seed, number) ^ 0x5EED,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-            n_startup_trials=10,
-        )
+        if kind is TPESampler:
+            return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=10)
+        return kind(seed=seed)  # type: ignore[call-arg]  # those that a study may name have one
 
 
 @contextmanager

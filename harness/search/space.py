@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import BaseTrial, FixedTrial
 
 from harness.core.spec import StudySpec
 from harness.core.strategy import VGG16, Kind, OptimizerName, Pooling, Strategy, depths
 
 
-def suggest(trial: optuna.Trial, spec: StudySpec) -> Strategy:
+def suggest(trial: BaseTrial, spec: StudySpec) -> Strategy:
     """Draw a strategy from the study's space.
 
     A parameter is asked for only where it means something: the image size only where there are several, k only for
@@ -63,6 +64,18 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
     params["optimizer"] = strategy.optimizer
     params[f"learning_rate_{strategy.kind}"] = strategy.learning_rate
     return params
+
+
+def from_params(params: Mapping[str, Any], spec: StudySpec) -> Strategy:
+    """Return the strategy that has all these parameters."""
+    return suggest(FixedTrial(dict(params)), spec)
+
+
+def distributions(params: Mapping[str, Any], spec: StudySpec) -> dict[str, BaseDistribution]:
+    """Return what the parameters of a strategy are drawn from."""
+    trial = FixedTrial(dict(params))
+    suggest(trial, spec)
+    return trial.distributions
 
 
 def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:

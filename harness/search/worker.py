@@ -4,20 +4,17 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-
-import optuna
-from optuna.trial import TrialState
+from typing import Any
 
 from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.errors import StorageError
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.strategy import Strategy
+from harness.search.history import History
 from harness.search.judge import Judge
-from harness.search.optuna_study import close_trial, finished, recover, set_state
-from harness.search.planned import PlannedStorage
 from harness.search.runtime import RECENT, Forecast
-from harness.search.sampler import sampler, trial_seed
-from harness.search.space import suggest
+from harness.search.sampler import Sampler, trial_seed
+from harness.search.space import from_params
 from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
@@ -45,7 +42,6 @@ class Worker:
 
     def __init__(
         self,
-        study: optuna.Study,
         store: Store,
         problems: Mapping[str, Problem],
         session: int,
@@ -54,22 +50,26 @@ class Worker:
     ) -> None:
         """``problems`` are the study on each of its backbones; ``session`` is this process's session in the store;
         ``advance`` is called with every checkpoint."""
-        self._study = study
         self._store = store
         self._problems = problems
         self._spec = next(problem.spec for problem in problems.values())
+        self._sampler = Sampler(self._spec)
         self._session = session
         self._advance = advance
         self._limit = limit
         self._too_long: set[int] = set()  # trials that would take more than what is left of the limit
-        self._watch = Watch(store, study.study_name)
+        self._watch = Watch(store, self._spec.name)
         self._running: int | None = None
 
     @cached_property
     def _device(self) -> str:
         """The device that this process computes on."""
-        sessions = self._store.sessions.frame(self._study.study_name)
+        sessions = self._store.sessions.frame(self._spec.name)
         return str(sessions.loc[sessions["id"] == self._session, "device"].iloc[0])
+
+    @cached_property
+    def _history(self) -> History:
+        return History(self._store, self._spec)
 
     def run(self, on_trial: OnTrial, *, stop: Callable[[], bool]) -> None:
         """Run trials until all that were asked for are finished, or ``stop`` says so before a new one.
@@ -82,7 +82,7 @@ class Worker:
         still answers, and nothing recorded is lost.
         """
         try:
-            retry_while_unavailable(lambda: recover(self._study, self._store, self._watch))
+            retry_while_unavailable(self._watch.recover)
             while self._limit.left > 0 and not stop():
                 ticket = retry_while_unavailable(self._claim)
                 if ticket is None:
@@ -106,20 +106,20 @@ class Worker:
             raise
 
     def _claim(self) -> Ticket | None:
-        name, trials = self._study.study_name, self._spec.budget.trials
+        name, trials = self._spec.name, self._spec.budget.trials
         ticket = self._store.tickets.claim(name, self._session, trials, without=self._too_long)
         self._running = None if ticket is None else ticket.number
         return ticket
 
     def _all_finished(self) -> bool:
-        recover(self._study, self._store, self._watch)
-        return finished(self._study) >= self._spec.budget.trials
+        self._watch.recover()
+        return self._store.tickets.counts(self._spec.name).finished >= self._spec.budget.trials
 
     def _run(self, ticket: Ticket) -> tuple[Strategy, TrialResult] | None:
         """Run the trial and record its result; None where it takes more time than is left."""
-        store, name, number = self._store, self._study.study_name, ticket.number
+        store, name, number = self._store, self._spec.name, ticket.number
         seed = trial_seed(self._spec.seed, number)
-        strategy, predicted = retry_while_unavailable(lambda: self._begin(number, seed))
+        strategy, predicted = retry_while_unavailable(lambda: self._begin(ticket, seed))
         limit = self._limit.seconds
         if predicted is not None and self._limit.left < predicted <= LARGEST_SHARE * limit:
             return None
@@ -128,13 +128,13 @@ class Worker:
         if ticket.retries > MAX_RETRIES:
             died = f"its process died {ticket.retries} times in this trial"
             result = TrialResult.not_run("failed", died, planned)
-        elif too_large := retry_while_unavailable(lambda: self._too_large(strategy)):
+        elif too_large := self._too_large(strategy):
             result = TrialResult.not_run("over_budget", too_large, planned)
         elif predicted is not None and predicted > LARGEST_SHARE * limit:
             reason = f"predicted to take {predicted:.0f} s, more than a third of the time limit of {limit:.0f} s"
             result = TrialResult.not_run("over_budget", reason, planned)
         else:
-            judge = retry_while_unavailable(lambda: Judge(store, problem, number, strategy))
+            judge = Judge(self._history, problem, strategy)
 
             def on_checkpoint(curve: Sequence[Checkpoint]) -> str | None:
                 retry_while_unavailable(
@@ -145,41 +145,32 @@ class Worker:
 
             result = run_trial(strategy, problem, seed=seed, on_checkpoint=on_checkpoint)
 
-        def end() -> None:
-            store.trials.end(name, number, result, session=self._session)
-            score = result.score(self._spec.metric)
-            cost = self._spec.search.cost_measure.of(result)
-            close_trial(self._study, number, result.status, result.reason, score, cost)
-
-        retry_while_unavailable(end)
+        retry_while_unavailable(lambda: store.trials.end(name, number, result, session=self._session))
         return strategy, result
 
-    def _begin(self, number: int, seed: int) -> tuple[Strategy, float | None]:
+    def _begin(self, ticket: Ticket, seed: int) -> tuple[Strategy, float | None]:
         """Draw the trial's strategy and record that it starts; return it with the seconds it is predicted to take.
 
-        Parameters of an earlier attempt are kept.
+        A trial that has begun before keeps its strategy.
         """
-        spec = self._spec
-        trial_id = set_state(self._study, number, TrialState.RUNNING)
-        self._study.sampler = sampler(spec.seed, number)
-        storage = self._study._storage
-        assert isinstance(storage, PlannedStorage)
-        with storage.read_once(self._study._study_id):
-            trial = optuna.Trial(self._study, trial_id)
-            strategy = suggest(trial, spec)
-        trial.set_user_attr("strategy", strategy.label())
+        spec, number, params = self._spec, ticket.number, ticket.planned.params
+        self._history.read()
+        notes: dict[str, Any] = {}
+        if ticket.begun:
+            strategy = from_params(params, spec)
+        else:
+            strategy, params, notes = self._sampler.draw(number, params, self._history)
         predicted = self._predicted(strategy)
-        if predicted is not None:
-            trial.set_user_attr("predicted_seconds", predicted)
         planned = self._problems[strategy.backbone].spent(strategy, spec.budget.epochs)
-        origin = trial.user_attrs["origin"]
-        start = TrialStart(strategy, origin, seed, planned.train_flops, predicted, planned.rated_seconds)
-        self._store.trials.begin(self._study.study_name, number, start, session=self._session)
+        start = TrialStart(
+            strategy, ticket.planned.origin, seed, planned.train_flops, predicted, planned.rated_seconds, params, notes
+        )
+        self._store.trials.begin(spec.name, number, start, session=self._session)
         return strategy, predicted
 
     def _predicted(self, strategy: Strategy) -> float | None:
         """Predict the seconds of a whole trial here, from what trials and baselines on such a device took."""
-        store, name, spec = self._store, self._study.study_name, self._spec
+        store, name, spec = self._store, self._spec.name, self._spec
         trials = [
             row for row in store.trials.recent(name, self._device, RECENT) if row["backbone"] == strategy.backbone
         ]
@@ -191,17 +182,16 @@ class Worker:
 
     def _too_large(self, strategy: Strategy) -> str:
         """Return a reason not to start, or "": a trial that needs no more memory ran out of it on such a device."""
-        for number, smaller in self._store.trials.out_of_memory(self._study.study_name, self._device):
-            if strategy.needs_memory_of(smaller):
-                return f"needs at least the memory of trial {number}, which ran out of it"
+        for past in self._history.out_of_memory(self._device):
+            if strategy.needs_memory_of(past.strategy):
+                return f"needs at least the memory of trial {past.number}, which ran out of it"
         return ""
 
     def _release(self) -> None:
         if self._running is None:
             return
         try:
-            self._store.tickets.give_back(self._study.study_name, self._running, session=self._session)
-            set_state(self._study, self._running, TrialState.WAITING)
+            self._store.tickets.give_back(self._spec.name, self._running, session=self._session)
         except StorageError as error:  # what brought us here says more; the ticket is taken back from a dead session
             log.warning("trial %d could not be given back: %s", self._running, error)
         self._running = None

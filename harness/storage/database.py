@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from harness.core.errors import StorageError
+from harness.core.interrupts import stop_if_asked
 from harness.core.strict_json import dumps
 
 LOCK_WAIT = 60
@@ -77,6 +78,7 @@ def retry_while_unavailable(call: Callable[[], _T]) -> _T:
                 raise
             if pause == 0.1:
                 log.warning("%s; trying again for %d s", error, RETRY_SECONDS)
+        stop_if_asked()
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
 
@@ -233,7 +235,7 @@ def engine_options(url: URL) -> dict[str, Any]:
         "connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3,
         "tcp_user_timeout": 35_000,
     }  # fmt: skip
-    # Every worker has two engines, ours and Optuna's: small pools keep many workers under the server's limit.
+    # A small pool keeps many workers under the server's limit: one connection for their trials, one for the heartbeat.
     return options | {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": timeouts}
 
 

@@ -1,4 +1,5 @@
-"""Heartbeats: every worker process records them, and those that wait for trials watch the others'.
+"""Heartbeats: every worker process records them, and those that wait for trials watch the others' and take over what
+they leave.
 
 Clocks are not compared, and none is trusted to run forwards. A heartbeat is new when it differs from the one before,
 and a session is dead after so many checks that found no new one. While the database is unavailable nothing is checked.
@@ -66,6 +67,17 @@ class Watch:
         self._study = study
         self._host = processes.host()
         self._seen: dict[int, _Seen] = {}
+
+    def recover(self) -> int:
+        """Let others claim the trials of sessions whose process is gone, and return how many these were."""
+        taken = [
+            number
+            for session in self.dead()
+            for number in self._store.tickets.release_dead_session(self._study, session)
+        ]
+        for number in taken:
+            log.warning("trial %d was left by a process that is gone: it is run again", number)
+        return len(taken)
 
     def dead(self) -> list[int]:
         """Return the ids of sessions that did not end and whose process is gone.

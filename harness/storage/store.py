@@ -1,4 +1,4 @@
-"""Everything a study leaves behind, in one SQL database next to Optuna's own tables. See docs/database.md."""
+"""Everything a study leaves behind, in one SQL database. See docs/database.md."""
 
 from contextlib import AbstractContextManager
 
@@ -23,8 +23,8 @@ class Store:
     """The database of a study. Each worker process opens its own: connections do not survive a fork.
 
     The rows are read and written through ``studies``, ``sessions``, ``tickets``, ``trials``, ``baselines``,
-    ``confirmations`` and ``predictions``, which share one engine. The store itself opens the database, and does what
-    needs Optuna's tables as well as ours.
+    ``confirmations`` and ``predictions``, which share one engine. The store itself opens the database, and Optuna's
+    tables in it, which mirror ours for optuna-dashboard.
 
     Every method raises StorageError for errors that the user can fix (a full disk, a lost server). Every call is one
     transaction, so that whatever had been recorded before stays recorded.
@@ -40,7 +40,7 @@ class Store:
 
         Raises:
             StorageError: The URL cannot be used (see `harness.storage.database.parse_url`), the database cannot be
-                reached or written, is not one, or was made by another version of the harness or of Optuna.
+                reached or written, is not one, or was made by another version of the harness.
         """
         if must_exist:
             refuse_missing_file(url)
@@ -48,10 +48,8 @@ class Store:
         self.url = self._url.render_as_string(hide_password=False)
         self.engine: Engine = sa.create_engine(self._url, **database.engine_options(self._url))
         database.begin_immediate(self.engine)
-        with self.one_at_a_time():
-            with self.engine.begin() as connection:
-                migrate(connection, create=not must_exist)
-            self.optuna_storage().engine.dispose()
+        with self.one_at_a_time(), self.engine.begin() as connection:
+            migrate(connection, create=not must_exist)
         self.studies = Studies(self.engine)
         self.sessions = Sessions(self.engine)
         self.tickets = Tickets(self.engine)
@@ -65,7 +63,8 @@ class Store:
         return database.one_at_a_time(self.engine)
 
     def optuna_storage(self) -> optuna.storages.RDBStorage:
-        """Open Optuna's storage in the same database, with an engine of its own.
+        """Open Optuna's storage in the same database, with an engine of its own, and create its tables if there are
+        none. Processes that do so at the same time fail: see `one_at_a_time`.
 
         Raises:
             StorageError: Optuna's tables are of another version than the installed Optuna.
@@ -77,26 +76,16 @@ class Store:
         database.begin_immediate(storage.engine)
         return storage
 
-    def check_unknown_to_optuna(self, name: str) -> None:
-        """Check that a new study of that name would not take the trials of an old one for its own.
-
-        Raises:
-            StorageError: Optuna has a study of that name, and the harness has none.
-        """
+    def is_known_to_optuna(self, name: str) -> bool:
+        """Tell whether Optuna's tables have a study of that name. The mirror of a new study would replace it."""
         storage = self.optuna_storage()
-        if self.studies.find(name) is None and name in optuna.get_all_study_names(storage):
-            raise StorageError(
-                f"{database.shown(self._url)} holds an Optuna study {name!r} that is none of the harness's, or is what "
-                "an interrupted deletion has left: give yours another --name, or drop that one with --fresh"
-            )
-        storage.engine.dispose()
+        try:
+            return name in optuna.get_all_study_names(storage)
+        finally:
+            storage.engine.dispose()
 
     def delete_study(self, name: str) -> None:
-        """Delete every row of the study ``name``, ours and then Optuna's. Where there is none, nothing happens.
-
-        Ours go first: if this stops in between, the harness no longer has the study, and `check_unknown_to_optuna`
-        tells whoever begins another of that name.
-        """
+        """Delete every row of the study ``name``, ours and then its mirror. Where there is none, nothing happens."""
         self.studies.delete(name)
         storage = self.optuna_storage()
         if name in optuna.get_all_study_names(storage):

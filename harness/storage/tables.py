@@ -145,6 +145,12 @@ ticket = sa.Table(
     _number("number"),
     _session(nullable=True),
     sa.Column("retries", sa.Integer, nullable=False),
+    sa.Column("begun", sa.Boolean, nullable=False),
+    sa.Column("finished", sa.Boolean, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    _one_of("harness_ticket", "origin", ORIGINS),
+    sa.Index("harness_ticket_free", "study", "finished", "session", "number"),
 )
 trial = sa.Table(
     "harness_trial",
@@ -159,6 +165,7 @@ trial = sa.Table(
     sa.Column("planned_flops", Real, nullable=False),
     sa.Column("planned_seconds", Real),
     sa.Column("predicted_seconds", Real),
+    sa.Column("sampler_notes", sa.JSON, nullable=False),
     *_ending(nullable=True),
     *_scores("val"),
     sa.Column("train_loss", Real),

@@ -1,7 +1,10 @@
 """The trials and their learning curves."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -12,9 +15,10 @@ from harness.core.strategy import Strategy
 from harness.storage import tables
 from harness.storage.predictions import statements
 from harness.storage.queries import Row, ending, frame, now, of_study, read
-from harness.storage.tickets import hold, is_unfinished
+from harness.storage.tickets import hold, is_unfinished, of_trial
 
 _trial, _checkpoint, _summary, _session = tables.trial, tables.checkpoint, tables.trial_summary, tables.session
+_ticket = tables.ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class TrialStart:
 
     ``planned_flops`` and ``planned_seconds`` (NaN without rates) are what its whole budget of epochs costs.
     ``predicted_seconds`` is what the whole trial is predicted to take here, None where there is nothing yet to predict
-    from.
+    from. ``params`` are the parameters of the strategy, which the trial keeps if it has to begin again, and
+    ``sampler_notes`` what the sampler that drew them wants to know of it later.
     """
 
     strategy: Strategy
@@ -32,6 +37,8 @@ class TrialStart:
     planned_flops: float
     predicted_seconds: float | None = None
     planned_seconds: float = math.nan
+    params: dict[str, Any] = field(default_factory=dict)
+    sampler_notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Trials:
@@ -54,9 +61,11 @@ class Trials:
             "study": study, "number": number, "session": session, "started_at": now(), **start.strategy.as_row(),
             "origin": start.origin, "seed": start.seed, "planned_flops": start.planned_flops,
             "planned_seconds": start.planned_seconds, "predicted_seconds": start.predicted_seconds,
+            "sampler_notes": start.sampler_notes,
         }  # fmt: skip
         with self._engine.begin() as connection:
             hold(connection, study, number, session)
+            connection.execute(of_trial(_ticket.update(), study, number).values(begun=True, params=start.params))
             connection.execute(_trial.delete().where(is_unfinished(study, number)))
             connection.execute(_trial.insert().values(row))
 
@@ -89,6 +98,7 @@ class Trials:
             if begun is None:
                 raise LookupError(f"study {study!r} has no running trial {number}")
             if ended.rowcount == 1:
+                connection.execute(of_trial(_ticket.update(), study, number).values(finished=True))
                 for statement in statements(study, f"trial {number}", result.predictions, seed=begun.seed):
                     connection.execute(statement)
 
@@ -105,18 +115,23 @@ class Trials:
         found = read(self._engine, query.order_by(_summary.c.number.desc()).limit(last))
         return [row._mapping for row in reversed(found)]
 
-    def ended(self, study: str, head_epochs: int) -> set[int]:
-        """Return the numbers of the complete and pruned trials with a first phase of ``head_epochs`` epochs."""
-        which = _trial.c.status.in_(["complete", "pruned"]), _trial.c.head_epochs == head_epochs
-        query = sa.select(_trial.c.number).where(_trial.c.study == study, *which)
-        return {row.number for row in read(self._engine, query)}
+    def since(self, study: str, first: int) -> list[Row]:
+        """Return the trials from number ``first`` on, running ones too: rows of ``harness_trial`` by number, with the
+        ``device`` of their session."""
+        query = sa.select(_trial, _session.c.device).join(_session, _session.c.id == _trial.c.session)
+        found = read(self._engine, query.where(_trial.c.study == study, _trial.c.number >= first))
+        return sorted((row._mapping for row in found), key=itemgetter("number"))
 
-    def out_of_memory(self, study: str, device: str) -> list[tuple[int, Strategy]]:
-        """Return number and strategy of the trials that ran out of memory on such a ``device``, by number."""
-        which = (_trial.c.study == study, _trial.c.status == "out_of_memory", _session.c.device == device)
-        query = sa.select(_trial).join(_session, _session.c.id == _trial.c.session).where(*which)
-        found = read(self._engine, query.order_by(_trial.c.number))
-        return [(row.number, Strategy.from_row(row._mapping)) for row in found]
+    def curves(self, study: str, first: int) -> dict[int, list[Checkpoint]]:
+        """Return the learning curves of the trials from number ``first`` on, of running ones too."""
+        columns = (_checkpoint.c[name] for name in Checkpoint.__slots__)
+        query = sa.select(_checkpoint.c.number, *columns).where(_checkpoint.c.study == study)
+        found = read(self._engine, query.where(_checkpoint.c.number >= first).order_by("number", "epoch"))
+        points = (
+            (number, Checkpoint(epoch, *(math.nan if value is None else value for value in values)))
+            for number, epoch, *values in map(tuple, found)
+        )
+        return {number: [point for _, point in curve] for number, curve in groupby(points, key=itemgetter(0))}
 
     def checkpoints(self, study: str) -> pd.DataFrame:
         """Return every point of every learning curve, of running trials too, by trial number and epoch.

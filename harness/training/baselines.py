@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from harness.backbones.activation_cache import DiskFull
 from harness.core.clock import Clock
 from harness.core.cost import Spent
+from harness.core.interrupts import between_steps
 from harness.core.metrics import Scores
 from harness.core.predictions import Predictions
 from harness.core.results import BaselineName, Checkpoint, Status, TrialResult
@@ -25,6 +26,7 @@ _LEARNING_RATE = 1e-3
 _PROBE_ITERATIONS = 1000
 
 
+@between_steps()
 def run_baseline(name: BaselineName, problem: Problem, *, seed: int) -> TrialResult:
     """Train and evaluate one baseline, on the study's own training and validation part. Where memory runs out it ends
     as out_of_memory, and where the disk has no room for its activations as over_budget, like a trial."""

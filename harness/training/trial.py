@@ -6,6 +6,7 @@ from dataclasses import replace
 from harness.backbones.activation_cache import DiskFull
 from harness.core.clock import Clock
 from harness.core.cost import Spent
+from harness.core.interrupts import between_steps
 from harness.core.predictions import Predictions
 from harness.core.results import METRICS, Checkpoint, Status, TrialResult
 from harness.core.strategy import Strategy
@@ -19,6 +20,7 @@ OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
 """Called with the curve so far, whose last point is new. Returns a reason to stop, or None to go on."""
 
 
+@between_steps()
 def run_trial(
     strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: OnCheckpoint, first_look: int = 1
 ) -> TrialResult:

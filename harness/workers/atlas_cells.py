@@ -18,7 +18,7 @@ from harness.data.dataset import Drawn, Split, draw
 from harness.guidance.advice import ADVISED, Advice, advise
 from harness.guidance.measure import measure_similarity
 from harness.guidance.profile import profile
-from harness.search.optuna_study import open_study, recover
+from harness.search.mirror import mirror
 from harness.search.plan import plan
 from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
@@ -171,14 +171,14 @@ def _finished(store: Store, spec: StudySpec) -> bool:
 
 def _run_cell(store: Store, problem: Problem, command: str) -> None:
     spec = problem.spec
-    study = open_study(store, spec.name)
-    recover(study, store, Watch(store, spec.name))
+    Watch(store, spec.name).recover()
     row = store.studies.get(spec.name)
     size = spec.search.advice_size
     advice = Advice.of(row.advice["scenario"], row.advice["reason"], spec.search)
     others = [tried for strategy in STRATEGIES if (tried := replace(strategy, image_size=size)) != advice.strategy]
-    plan(study, store, spec, advice, [("quota", strategy) for strategy in others])
+    plan(store, spec, advice, [("quota", strategy) for strategy in others])
     run_study_trials({problem.backbone.spec.name: problem}, store, command, baselines=True)
+    mirror(store, spec.name)
     trials = store.trials.frame(spec.name).sort_values("val_accuracy", ascending=False)
     reached = ", ".join(f"{row['strategy']} {row['val_accuracy']:.3f}" for row in trials.to_dict("records"))
     print(f"{spec.name}: {reached} ({trials['seconds_total'].sum():.0f} s)", flush=True)

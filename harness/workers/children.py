@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.core.errors import HarnessError, SpecError
 from harness.core.framework import loading
+from harness.core.interrupts import interrupt
 from harness.storage import database
 from harness.workers.job import Job
 from harness.workers.progress import log_to
@@ -70,4 +71,4 @@ def be_worker(job: Job) -> None:
 
 def _interrupt(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the trial is being put back
-    raise KeyboardInterrupt
+    interrupt()

@@ -8,14 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import optuna
-
 from harness.analysis.rows import Rows
 from harness.backbones.devices import fast_precision
 from harness.backbones.weights import check_all
 from harness.core.clock import TimeLimit
-from harness.core.errors import SpecError
-from harness.core.results import TrialResult
+from harness.core.errors import SpecError, StorageError
+from harness.core.interrupts import between_steps
+from harness.core.results import Standing, TrialResult
 from harness.core.spec import DatasetSpec, Precision, StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import Drawn, Split, draw
@@ -23,13 +22,14 @@ from harness.guidance.advice import Advice, advise
 from harness.guidance.measure import measure_similarity
 from harness.guidance.profile import Profile, profile
 from harness.search.copying import nobody_works_on
-from harness.search.optuna_study import finished, open_study, recover, standing
+from harness.search.mirror import mirror
 from harness.search.plan import plan
 from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
 from harness.storage.database import retry_while_unavailable, shown
 from harness.storage.heartbeat import Watch
 from harness.storage.queries import now
+from harness.storage.standing import standing
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
 from harness.workers.children import SPAWN, load_keras
@@ -81,13 +81,14 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
     store = Store(request.storage, must_exist=request.must_exist)
     spec, advice = _open(request, store, drawn, split)
     request = replace(request, spec=spec)
-    study = open_study(store, spec.name)
-    recover(study, store, Watch(store, spec.name))
-    plan(study, store, spec, advice)
+    Watch(store, spec.name).recover()
+    plan(store, spec, advice)
+    mirror(store, spec.name)
     try:
-        if not _complete(store, study, spec):
-            _work_together(request, store, study, split)
+        if not _complete(store, spec):
+            _work_together(request, store, split)
     finally:
+        retry_while_unavailable(lambda: mirror(store, spec.name))
         on_end(store)
     return retry_while_unavailable(lambda: Rows.read(store, spec.name))
 
@@ -144,7 +145,7 @@ def begin_study(
     If another process has recorded one of that name since ``before`` was read from the store, that one stays. With
     ``fresh`` the study ``before`` is deleted first, whatever is left of it.
 
-    Raises StorageError where only Optuna's tables have a study of that name.
+    Raises StorageError where Optuna's tables have a study of that name, which its mirror would replace.
     """
     report = drawn.report()
     for warning in report.warnings():
@@ -172,7 +173,11 @@ def begin_study(
             return
         if fresh:
             store.delete_study(spec.name)
-        store.check_unknown_to_optuna(spec.name)
+        if store.is_known_to_optuna(spec.name):
+            raise StorageError(
+                f"{shown(store.url)} holds an Optuna study {spec.name!r} that is none of the harness's, or is what an "
+                "interrupted deletion has left: give yours another --name, or drop that one with --fresh"
+            )
         store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=data, advice=advised, split=members)
 
 
@@ -188,17 +193,18 @@ def _similarity(request: Request, drawn: Drawn) -> Similarity | None:
 def _call_without_keeping_memory(request: Request, function: Callable[..., Result], *given: Any) -> Result:
     """Call ``function``; in a process of its own if other processes will train and need the memory, also a GPU's."""
     if request.workers == 1 and not request.placement:
-        return function(*given)
+        with between_steps():
+            return function(*given)
     with ProcessPoolExecutor(1, mp_context=SPAWN, initializer=load_keras) as process:
         return process.submit(function, *given).result()
 
 
-def _complete(store: Store, study: optuna.Study, spec: StudySpec) -> bool:
+def _complete(store: Store, spec: StudySpec) -> bool:
     missing_baselines = set(spec.baselines.names) - set(store.baselines.frame(spec.name)["name"])
-    return finished(study) >= spec.budget.trials and not missing_baselines
+    return store.tickets.counts(spec.name).finished >= spec.budget.trials and not missing_baselines
 
 
-def _work_together(request: Request, store: Store, study: optuna.Study, split: Split) -> None:
+def _work_together(request: Request, store: Store, split: Split) -> None:
     """Run the baselines and the trials: in this process, or in ``workers`` processes or Ray actors."""
     spec = request.spec
     job = Job(
@@ -211,11 +217,15 @@ def _work_together(request: Request, store: Store, study: optuna.Study, split: S
         log=request.log,
         limit=TimeLimit.start(spec.budget.time_limit),
     )
-    progress = Progress(spec.budget.trials, spec.metric, lambda: standing(study), job.limit)
+
+    def now_standing() -> Standing:
+        return retry_while_unavailable(lambda: standing(store, spec.name))
+
+    progress = Progress(spec.budget.trials, spec.metric, now_standing, job.limit)
     try:
         if request.placement or request.workers > 1:
             pool = RayPool(job, request.placement) if request.placement else ProcessPool(job, request.workers)
-            supervise(pool, request.workers, count_finished=follow(store, study, progress))
+            supervise(pool, request.workers, count_finished=follow(store, spec.name, progress))
             return
 
         def on_trial(number: int, strategy: Strategy, result: TrialResult) -> None:

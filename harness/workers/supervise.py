@@ -5,9 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import optuna
-
-from harness.search.optuna_study import finished
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
 from harness.workers.progress import Progress, outcome
@@ -84,15 +81,15 @@ def supervise(pool: Pool, workers: int, *, count_finished: Callable[[], int]) ->
     count_finished()
 
 
-def follow(store: Store, study: optuna.Study, progress: Progress) -> Callable[[], int]:
-    """Return a `supervise` callback that shows the trials that have finished since its last call, whoever ran them."""
-    name = study.study_name
+def follow(store: Store, name: str, progress: Progress) -> Callable[[], int]:
+    """Return a `supervise` callback that shows the trials of the study ``name`` that have finished since its last call,
+    whoever ran them."""
     seen = set(retry_while_unavailable(lambda: store.trials.frame(name))["number"])
     begun = retry_while_unavailable(lambda: store.studies.get(name))
     metric = begun.metric
 
     def count_finished() -> int:
-        if retry_while_unavailable(lambda: finished(study)) > len(seen):
+        if retry_while_unavailable(lambda: store.tickets.counts(name)).finished > len(seen):
             rows = retry_while_unavailable(lambda: store.trials.frame(name))
             for row in rows[~rows["number"].isin(seen)].to_dict("records"):
                 seen.add(row["number"])

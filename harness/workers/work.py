@@ -12,12 +12,12 @@ from harness.backbones.weights import load_all
 from harness.core import environment
 from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.errors import DataError, SpecError
+from harness.core.interrupts import between_steps
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.data.dataset import Split, load_split
 from harness.guidance.measure import layer_scores
-from harness.search.optuna_study import open_study
 from harness.search.plan import planned_depths
 from harness.search.resume import begin_session
 from harness.search.worker import OnTrial, Worker
@@ -67,8 +67,10 @@ def work(
         for reason in found.notes:
             note(f"weights of {name} not taken from {reason}")
         note(f"weights of {name} taken from {found.source}")
+    with between_steps():
+        problems = on_each_backbone(spec, split, weights, user_cache() / "features")
     run_study_trials(
-        on_each_backbone(spec, split, weights, user_cache() / "features"),
+        problems,
         store,
         job.command,
         baselines=job.baselines,
@@ -101,13 +103,12 @@ def run_study_trials(
     with recorded_session(store, first.spec, sources, command) as session:
         problems = with_rates(store, problems, note)
         first, *_ = problems.values()
-        study = retry_while_unavailable(lambda: open_study(store, first.spec.name))
-        for backbone, image_size, frozen in retry_while_unavailable(lambda: list(planned_depths(study, first.spec))):
+        for backbone, image_size, frozen in retry_while_unavailable(lambda: list(planned_depths(store, first.spec))):
             problems[backbone].expect(frozen, image_size)
         if baselines:
             _score_layers(store, first)
             _run_baselines(store, first, session, note)
-        Worker(study, store, problems, session, on_checkpoint, limit).run(on_trial, stop=stop)
+        Worker(store, problems, session, on_checkpoint, limit).run(on_trial, stop=stop)
 
 
 def with_rates(
@@ -140,7 +141,8 @@ def _measured_rates(problems: Mapping[str, Problem], note: Callable[[str], None]
     spec = next(problem.spec for problem in problems.values())
     begun = time.monotonic()
     try:
-        rates = {name: measure_rates(problem) for name, problem in problems.items()}
+        with between_steps():
+            rates = {name: measure_rates(problem) for name, problem in problems.items()}
     except Exception as error:
         if (reason := out_of_memory(error)) is None:
             raise
@@ -188,7 +190,8 @@ def _score_layers(store: Store, problem: Problem) -> None:
     if row is not None and "layer_scores" not in row.data:
         try:
             size = problem.spec.search.baseline_size
-            scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone, size)]
+            with between_steps():
+                scores = [asdict(score) for score in layer_scores(problem.split.train, problem.backbone, size)]
         except Exception as error:
             if (reason := out_of_memory(error)) is None:
                 raise

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from harness import studies
 from harness.core.processes import host, process_started
 from harness.core.results import Checkpoint, Seconds, TrialResult
+from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.search import copying
-from harness.search.optuna_study import open_study
+from harness.search.mirror import mirror
 from harness.storage import heartbeat
 from harness.storage.sqlite_files import url_of
 from harness.storage.store import Store
+from harness.storage.tickets import Planned
 from harness.storage.trials import TrialStart
 from tests.conftest import postgres_database
 from tests.helpers.whole import copy_is_whole
@@ -42,21 +44,16 @@ PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test"
 
 def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
     """Create a complete trial, a waiting one and one whose process is dead, in two sessions of this host."""
-    spec = {"name": name, "data": {"dataset": "mnist"}, "budget": {"trials": 3}}
+    spec = StudySpec.load("mnist", {"name": name, "budget.trials": 3})[0].model_dump(mode="json")
     store.studies.create(name, spec=spec, data={"digest": "d", "n": [1.5, None]}, advice={"é": 1}, split=PARTS)
-    study = open_study(store, name)
-    for number in range(3):
-        study.enqueue_trial({"x": number / 3}, user_attrs={"origin": "quota"})
-    store.tickets.add(name, range(3))
+    store.tickets.add(name, [Planned("quota", {"strategy": "fine_tune_all"})] * 3)
     for number in range(2):
         session = store.sessions.begin(
             name, command="c", spec=spec, environment={"commit": "0", "device": "d"}, host=host(), pid=pid,
             process_started=process_started(pid) or 0.0,
         )  # fmt: skip
         assert store.tickets.claim(name, session, 3) is not None
-        trial = study.ask()
-        trial.suggest_float("x", 0, 1)
-        strategy = Strategy("fine_tune_all", 0, "flatten", (8, 4), 0.1, "sgd", 1e-3, image_size=32)
+        strategy = Strategy("fine_tune_all", 0, "flatten", (64, 32), 0.1, "sgd", 1e-3, image_size=32)
         store.trials.begin(
             name,
             number,
@@ -70,8 +67,8 @@ def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:
             result = TrialResult("complete", 1e12, 3e12, 0.5, float("inf"), float("nan"), Seconds(1, 2, 3, 4))
             store.trials.end(name, 0, result, session=session)
             store.baselines.record(name, session=session, name="mlp", seed=1, result=result)
-            study.tell(trial, [0.5, 1e12])
             store.sessions.end(session, "done")
+    mirror(store, name)
 
 
 def everything(store: Store, name: str) -> dict[str, Any]:
@@ -86,13 +83,16 @@ def everything(store: Store, name: str) -> dict[str, Any]:
     for what in ("trials", "baselines"):
         frames[what]["session"] = frames[what]["session"].map(place)
     with store.engine.connect() as connection:
-        query = "select number, session, retries from harness_ticket where study = :study order by number"
-        tickets = [(n, place.get(s), r) for n, s, r in connection.execute(sa.text(query), {"study": name})]
+        query = (
+            "select number, session, retries, begun, finished, origin, params from harness_ticket where study = :study "
+            "order by number"
+        )
+        tickets = [(n, place.get(s), *more) for n, s, *more in connection.execute(sa.text(query), {"study": name})]
     study = optuna.load_study(study_name=name, storage=store.optuna_storage())
-    trials = [(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.system_attrs, t.datetime_start,
-               t.datetime_complete) for t in study.get_trials()]  # fmt: skip
+    trials = [(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.intermediate_values,
+               t.datetime_start, t.datetime_complete) for t in study.get_trials()]  # fmt: skip
     row = store.studies.find(name)
-    attributes = (study.user_attrs, study._storage.get_study_system_attrs(study._study_id), study.directions)
+    attributes = (study.metric_names, study.directions)
     return {
         **{what: repr(frame.to_dict("records")) for what, frame in frames.items()},
         "split": store.studies.split(name), "tickets": tickets, "optuna": trials, "row": row, "attributes": attributes,
@@ -106,7 +106,7 @@ def test_export_and_import_lose_nothing(store: Store, tmp_path: Path, capsys: py
     assert studies.main(["export", NAME, str(file), "--storage", store.url]) == 0  # releases the dead session's trial
     copy_is_whole(file, NAME, session=2, trial=1, checkpoint=1, baseline=1, ticket=3)
     before = everything(store, NAME)
-    assert [state[1].name for state in before["optuna"]] == ["COMPLETE", "WAITING", "WAITING"]
+    assert [state[1].name for state in before["optuna"]] == ["COMPLETE"]
     assert [path.name for path in tmp_path.glob("exported*")] == [file.name]
     exported = Store(url_of(file))
     assert exported.studies.names() == [NAME]
@@ -136,7 +136,7 @@ def test_list_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert line.startswith(NAME) and line.removeprefix(NAME).split()[:4] == ["3", "1", "0.5000", "accuracy"]
     assert studies.main(["show", NAME, "--storage", url]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["trials"] == {"complete": 1} and shown["spec"]["budget"] == {"trials": 3}
+    assert shown["trials"] == {"complete": 1} and shown["spec"]["budget"]["trials"] == 3
 
 
 def test_a_study_in_use_is_neither_deleted_nor_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import COMMANDS
-from harness.core.interrupts import interrupts
+from harness.core.interrupts import between_steps, interrupts, stop_if_asked
 from tests.conftest import ROOT
 
 
@@ -20,6 +20,53 @@ def test_a_signal_interrupts_the_block_only(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), interrupts():
         signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_waits_for_the_end_of_a_step() -> None:
+    done: list[str] = []
+
+    def steps() -> None:
+        with interrupts(), between_steps():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("step")
+            stop_if_asked()
+            done.append("another")
+
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    assert done == ["step"]
+    stop_if_asked()  # once
+
+
+def test_a_signal_in_the_last_step_comes_after_it() -> None:
+    done: list[str] = []
+
+    def steps() -> None:
+        with interrupts():
+            with between_steps():
+                signal.raise_signal(signal.SIGTERM)
+                done.append("step")
+            done.append("after")
+
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    assert done == ["step"]
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    done: list[str] = []
+
+    def steps() -> None:
+        with interrupts(), between_steps():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("step")
+            signal.raise_signal(signal.SIGTERM)
+            done.append("another")
+
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    assert done == ["step"]
+    stop_if_asked()
 
 
 def test_a_command_in_the_background_goes_on_ignoring_ctrl_c() -> None:

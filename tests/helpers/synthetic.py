@@ -36,7 +36,7 @@ def write_study(
     """Write a study of ``trials`` finished trials, the first hundred also into Optuna; ``only`` is a status that all of
     them end with, ``changes`` are to the study's spec. Macro F1 is what an accuracy lacks of 1. The rows are those that
     a run writes, but in one transaction: ten thousand take seconds."""
-    space = {"search.strategies": KINDS, "search.learning_rate.two_phase": (5e-4, 5e-2)}
+    space = {"search.strategies": KINDS, "search.learning_rate": dict.fromkeys(KINDS, (1e-5, 0.1))}
     spec, _ = StudySpec.load("mnist", {"name": name, **space, **changes})
     dataset = HOSTILE if name == HOSTILE else "mnist"
     data: dict[str, Any] = {"dataset": dataset, "classes": 10, "n_train": 2000, "n_validation": 1000, "n_test": 2000}
@@ -149,9 +149,11 @@ def add_trials(store: Store, name: str, session: int, trials: list[tuple[int, St
     tickets, rows, checkpoints = [], [], []
     for number, strategy, origin, result in trials:
         key = {"study": name, "number": number}
-        tickets.append(key | {"session": session, "retries": 0})
+        tickets.append(
+            key | {"session": session, "retries": 0, "begun": True, "finished": True, "origin": origin, "params": {}}
+        )
         rows.append({
-            **key, "session": session, **strategy.as_row(), "origin": origin, "seed": number,
+            **key, "session": session, "sampler_notes": {}, **strategy.as_row(), "origin": origin, "seed": number,
             "started_at": now, "finished_at": now, "status": result.status, "reason": result.reason,
             "val_accuracy": result.val_accuracy, "val_balanced_accuracy": result.val_balanced_accuracy,
             "val_macro_f1": result.val_macro_f1, "val_loss": result.val_loss, "train_loss": result.train_loss,

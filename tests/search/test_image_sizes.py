@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +11,10 @@ from hypothesis import strategies as st
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import RECIPES, Advice, advised
+from harness.search.history import History
 from harness.search.judge import Judge
-from harness.search.optuna_study import open_study
 from harness.search.plan import plan
-from harness.search.space import suggest
+from harness.search.space import from_params
 from harness.storage.store import Store
 from harness.training.problem import Problem
 
@@ -30,9 +29,8 @@ def spec(study_file: Path) -> StudySpec:
 def planned(tmp_path: Path, spec: StudySpec, advice: Advice) -> list[dict[str, Any]]:
     store = Store(f"sqlite:///{tmp_path}/study.db")
     store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
-    study = open_study(store, spec.name)
-    plan(study, store, spec, advice)
-    return [trial.system_attrs["fixed_params"] for trial in study.get_trials()]
+    plan(store, spec, advice)
+    return [trial.params for trial in store.tickets.planned(spec.name)]
 
 
 @pytest.mark.parametrize(("sizes", "advice", "baseline"), [(SIZES, 224, 64), ((32, 48, 96), 96, 48), ((256,), 256, 64)])
@@ -69,7 +67,7 @@ def test_pooling_is_drawn_where_the_map_is_larger_than_a_point(spec: StudySpec, 
         "strategy": "feature_extraction", "image_size": size, "pooling": "max", "hidden_layers": 0,
         "optimizer": "adam", "learning_rate_feature_extraction": 1e-3,
     }  # fmt: skip
-    found = suggest(optuna.trial.FixedTrial(params), spec)  # type: ignore[arg-type]
+    found = from_params(params, spec)
     assert (found.image_size, found.pooling) == (size, "average" if size == 32 else "max")
 
 
@@ -77,7 +75,9 @@ def test_what_is_advised_is_spared_at_its_size_alone(tmp_path: Path, spec: Study
     store = Store(f"sqlite:///{tmp_path}/study.db")
     store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
     problem = replace(tiny_problem, spec=spec)
-    spared = [Judge(store, problem, 9, advised(spec.search, size)["from_scratch"])._spared for size in SIZES]
+    spared = [
+        Judge(History(store, spec), problem, advised(spec.search, size)["from_scratch"])._spared for size in SIZES
+    ]
     assert spared == [False, False, True, False]
 
 

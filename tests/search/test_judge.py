@@ -6,8 +6,10 @@ from pathlib import Path
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.strategy import Strategy
 from harness.guidance.advice import advised
+from harness.search.history import History
 from harness.search.judge import Judge
 from harness.storage.store import Store
+from harness.storage.tickets import Planned
 from harness.storage.trials import TrialStart
 from harness.training.problem import Problem
 from tests.helpers.searching import session
@@ -22,7 +24,7 @@ def test_pruning_uses_the_second_phase_alone(tmp_path: Path, tiny_problem: Probl
     one_phase = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32)
     two_phase = Strategy("two_phase", 5, "average", (), 0.0, "adam", 1e-2, 2, 0.1, image_size=32)
     falls = {one_phase: [0.6, 0.62, 0.64, 0.64, 0.64], two_phase: [0.6, 0.6, 0.6, 0.97, 0.98]}
-    store.tickets.add("tiny", range(30))
+    store.tickets.add("tiny", [Planned()] * 30)
 
     def curve(accuracies: list[float]) -> list[Checkpoint]:
         return [Checkpoint(i, i * 1e3, i, 1.0, 1.0, accuracy) for i, accuracy in enumerate(accuracies, start=1)]
@@ -33,11 +35,12 @@ def test_pruning_uses_the_second_phase_alone(tmp_path: Path, tiny_problem: Probl
         for point in curve(falls[strategy]):
             store.trials.record_checkpoint("tiny", number, point, session=mine)
         store.trials.end("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.9), session=mine)
-    one, two = Judge(store, problem, 99, one_phase), Judge(store, problem, 99, two_phase)
-    spared = Judge(store, problem, 99, advised(spec.search, 32)["fine_tune_all"])
+    history = History(store, spec)
+    one, two = Judge(history, problem, one_phase), Judge(history, problem, two_phase)
+    spared = Judge(history, problem, advised(spec.search, 32)["fine_tune_all"])
     assert spared.verdict(curve([0.6])) is None, "the strategies are compared by it"
     off = problem.spec.model_copy(update={"pruning": problem.spec.pruning.model_copy(update={"enabled": False})})
-    assert Judge(store, replace(problem, spec=off), 99, one_phase).verdict(curve([0.6])) is None, "--no-pruning"
+    assert Judge(history, replace(problem, spec=off), one_phase).verdict(curve([0.6])) is None, "--no-pruning"
     assert one.verdict(curve([0.6])) is not None, "no trial of one phase has come far from there"
     assert two.verdict(curve([0.6])) is None and two.verdict(curve([0.1, 0.1])) is None
     assert two.verdict(curve([0.6, 0.6, 0.6])) is None, "others have come far from there"

@@ -7,7 +7,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.core.results import Checkpoint
-from harness.search.pruning import BEST_ONE_IN, OtherCheckpoints, Rules, leads, should_stop, steepest_fall, upper_bounds
+from harness.search.pruning import (
+    BEST_ONE_IN,
+    OtherCheckpoints,
+    Rules,
+    leads,
+    lowest_errors,
+    should_stop,
+    steepest_fall,
+    upper_bounds,
+)
 from harness.statistics.pareto import best_at
 
 EPOCHS, CLASSES = 5, 10
@@ -34,8 +43,12 @@ def curve(values: Sequence[float]) -> list[Checkpoint]:
     ]
 
 
+def ended(history: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [lowest_errors(curve(other), "accuracy") for other in history]
+
+
 def bounds(values: Sequence[float], history: Sequence[Sequence[float]] = ()) -> list[float]:
-    return upper_bounds(curve(values), [curve(other) for other in history], Rules(EPOCHS, CLASSES))
+    return upper_bounds(curve(values), ended(history), Rules(EPOCHS, CLASSES))
 
 
 def verdict(
@@ -48,7 +61,7 @@ def verdict(
     future = [epoch * FLOPS for epoch in range(len(values) + 1, EPOCHS + 1)]
     rivals = others([(1, cost * FLOPS, accuracy) for cost, accuracy in front])
     rules = Rules(EPOCHS, CLASSES, margin=margin)
-    return should_stop(curve(values), future, rivals, [curve(other) for other in history], rules)
+    return should_stop(curve(values), future, rivals, ended(history), rules)
 
 
 def others(points: Sequence[tuple[int, float, float]]) -> OtherCheckpoints:

@@ -1,7 +1,96 @@
-"""Seeds of trials."""
+"""Drawing trials: which of the others the sampler is shown, and the seeds."""
 
-from harness.search.sampler import trial_seed
+import math
+
+import pytest
+
+from harness.core.errors import SpecError
+from harness.core.results import TrialResult
+from harness.core.spec import StudySpec
+from harness.core.strategy import Strategy
+from harness.search.history import History, Past
+from harness.search.plan import plan
+from harness.search.sampler import Sampler, choose, trial_seed
+from harness.search.space import from_params
+from harness.storage.store import Store
+from harness.storage.trials import TrialStart
+from tests.helpers.searching import ADVICE, session, trials
+
+STRATEGY = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32)
+
+
+def past(number: int, status: str = "complete", score: float = 0.5, cost: float = 1e9) -> Past:
+    return Past(number, STRATEGY, status, "cpu", score, cost, {})  # type: ignore[arg-type]
 
 
 def test_different_trials_have_different_seeds() -> None:
     assert len({trial_seed(base, number) for base in range(5) for number in range(200)}) == 1000
+
+
+def test_the_sampler_is_shown_all_trials_that_did_not_fail_up_to_a_number() -> None:
+    few = [past(number, ("complete", "pruned", "diverged")[number % 3]) for number in reversed(range(30))]
+    failed = [past(1000, "failed"), past(1001, "out_of_memory")]
+    assert [shown.number for shown in choose([*few, *failed], 0, 30)] == list(range(30))
+
+
+def test_of_many_trials_the_front_the_best_and_the_latest_are_shown() -> None:
+    many = [
+        past(n, "complete" if n % 4 else "pruned", 0.5 + (n * 37 % 1000) / 2500, 1e9 + 1e6 * n) for n in range(1000)
+    ]
+    many[10] = past(10, score=0.1, cost=1.0)  # cheap and poor: it is on the front
+    shown = [trial.number for trial in choose(many, seed=0, most=100)]
+    assert len(shown) == 100 and shown == sorted(shown)
+    assert 10 in shown and set(range(975, 1000)) <= set(shown)
+    complete = sorted((trial for trial in many if trial.status == "complete"), key=lambda trial: -(trial.score or 0))
+    assert {trial.number for trial in complete[:25]} <= set(shown)
+    assert shown == [trial.number for trial in choose(many[::-1], seed=0, most=100)]
+    assert shown != [trial.number for trial in choose(many, seed=1, most=100)], "the rest is drawn"
+    assert len(choose([past(n, "pruned", math.nan) for n in range(300)], 0, 100)) == 100
+
+
+class TestDraw:
+    """A drawn trial, after others that finished and some that run."""
+
+    @pytest.fixture
+    def history(self, store: Store, spec: StudySpec) -> History:
+        spec = trials(spec, 20)
+        plan(store, spec, ADVICE)
+        mine = session(store, spec)
+        history, sampler = History(store, spec), Sampler(spec)
+        for number in range(16):
+            ticket = store.tickets.claim("tiny", session(store, spec) if number > 13 else mine, 20)
+            assert ticket is not None and ticket.number == number
+            strategy, params, notes = sampler.draw(number, ticket.planned.params, history)
+            assert from_params(params, spec) == strategy and ticket.planned.params.items() <= params.items()
+            holder = mine if number <= 13 else int(store.sessions.frame("tiny")["id"].max())
+            start = TrialStart(strategy, ticket.planned.origin, 1, 1.0, params=params, sampler_notes=notes)
+            store.trials.begin("tiny", number, start, session=holder)
+            if number <= 13:
+                result = TrialResult("complete", 1e9 * (number % 5 + 1), 1e9, 0.5 + number / 100)
+                store.trials.end("tiny", number, result, session=mine)
+            history.read()
+        return history
+
+    def test_the_same_history_gives_the_same_point(self, history: History, store: Store, spec: StudySpec) -> None:
+        drawn = Sampler(spec).draw(17, {}, history)
+        assert drawn == Sampler(spec).draw(17, {}, History(store, spec))
+        assert drawn != Sampler(spec).draw(18, {}, history)
+
+    def test_trials_that_others_run_are_seen(self, history: History, spec: StudySpec) -> None:
+        assert set(history.running) == {14, 15} and set(history.finished) == set(range(14))
+        drawn = Sampler(spec).draw(17, {}, history)
+        history.running.clear()
+        assert drawn[:2] != Sampler(spec).draw(17, {}, history)[:2]
+
+    @pytest.mark.parametrize("name", ["NSGAIISampler", "NSGAIIISampler", "RandomSampler"])
+    def test_a_study_may_name_another_sampler(self, history: History, spec: StudySpec, name: str) -> None:
+        search = spec.search.model_copy(update={"sampler": f"optuna.samplers.{name}"})
+        other = spec.model_copy(update={"search": search})
+        strategy, params, _ = Sampler(other).draw(17, {"strategy": "fine_tune_all"}, history)
+        assert strategy.kind == "fine_tune_all" and from_params(params, spec) == strategy
+        assert params != Sampler(spec).draw(17, {"strategy": "fine_tune_all"}, history)[1]
+
+
+def test_an_unknown_sampler_is_said_with_those_there_are() -> None:
+    with pytest.raises(SpecError, match=r"search\.sampler.*optuna\.samplers\.TPESampler"):
+        StudySpec.load("mnist", {"search.sampler": "optuna.samplers.CmaEsSampler"})

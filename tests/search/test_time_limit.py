@@ -4,16 +4,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
 from harness.core.clock import TimeLimit
 from harness.core.results import TrialResult
+from harness.core.strategy import Strategy
 from harness.guidance.advice import Advice
 from harness.search import worker as search_worker
-from harness.search.optuna_study import open_study
+from harness.search.history import History
 from harness.search.plan import plan
 from harness.search.resume import begin_session
+from harness.search.sampler import as_trial
+from harness.search.space import as_params
 from harness.search.worker import Worker
 from harness.storage.store import Store
 from harness.training.problem import Problem
@@ -30,13 +32,12 @@ class Search:
         self.store = Store(f"sqlite:///{folder}/study.db")
         spec = problem.spec
         self.store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
-        self.study = open_study(self.store, spec.name)
-        plan(self.study, self.store, spec, Advice.of(2, "", spec.search))
+        plan(self.store, spec, Advice.of(2, "", spec.search))
 
     def run(self, limit: TimeLimit) -> dict[int, str]:
         environment = {"commit": "c", "device": "d"}
         session = begin_session(self.store, self.problem.spec, command="test", environment=environment)
-        Worker(self.study, self.store, {"vgg16": self.problem}, session, lambda _: None, limit).run(
+        Worker(self.store, {"vgg16": self.problem}, session, lambda _: None, limit).run(
             lambda *_: None, stop=lambda: False
         )
         trials = self.store.trials.frame("tiny")
@@ -71,20 +72,23 @@ def test_a_trial_that_takes_a_third_of_the_limit_is_over_budget(search: Search) 
     }
     reasons = search.store.trials.frame("tiny").set_index("number")["reason"]
     assert reasons[3] == "predicted to take 301 s, more than a third of the time limit of 900 s"
-    infeasible = [trial.number for trial in search.study.get_trials() if trial.constraints]
-    assert infeasible == [3], "the sampler knows"
+    shown = [
+        as_trial(past, search.problem.spec) for past in History(search.store, search.problem.spec).finished.values()
+    ]
+    assert [bool(trial.constraints) for trial in shown] == [False, False, False, True, False], "the sampler knows"
 
 
 def test_a_trial_that_takes_more_than_is_left_waits_for_another_run(search: Search) -> None:
     almost_over = TimeLimit(900, time.monotonic() + 100)
     assert search.run(almost_over) == {0: "complete", 3: "over_budget", 4: "complete"}
-    waiting = search.study.get_trials(states=(optuna.trial.TrialState.WAITING,))
-    assert [trial.number for trial in waiting] == [1, 2]
-    drawn = [trial.params for trial in waiting]
+    assert search.store.tickets.counts("tiny").free == 2
+    drawn = search.store.tickets.planned("tiny")[1:3]
     assert search.run(TimeLimit.start(900)) == {
         0: "complete", 1: "complete", 2: "complete", 3: "over_budget", 4: "complete",
     }  # fmt: skip
-    assert [search.study.get_trials()[number].params for number in (1, 2)] == drawn, "with the parameters it had"
+    trials = search.store.trials.frame("tiny")
+    kept = [as_params(Strategy.from_row(row), search.problem.spec) for row in trials.to_dict("records")[1:3]]
+    assert kept == [planned.params for planned in drawn], "with the parameters it had"
 
 
 def test_without_a_limit_everything_runs(search: Search) -> None:

@@ -7,28 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
-from optuna.trial import TrialState
 
 from harness.core.processes import host
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Strategy
 from harness.search import worker as search_worker
-from harness.search.optuna_study import open_study, recover, standing
+from harness.search.history import History
 from harness.search.plan import plan
+from harness.search.sampler import choose
+from harness.search.space import from_params
 from harness.search.worker import Worker
 from harness.storage.heartbeat import Watch
+from harness.storage.standing import standing
 from harness.storage.store import Store
-from harness.storage.tickets import Ticket
+from harness.storage.tickets import Counts
 from harness.training.problem import Problem
 from tests.helpers.searching import ADVICE, session, trials
 
 
 def worker(store: Store, problem: Problem) -> Worker:
     """Return a worker of the study "tiny" in this process."""
-    return Worker(open_study(store, "tiny"), store, {"vgg16": problem}, session(store, problem.spec), lambda _: None)
+    return Worker(store, {"vgg16": problem}, session(store, problem.spec), lambda _: None)
 
 
 class TestWorker:
@@ -48,14 +49,13 @@ class TestWorker:
         worker(store, problem).run(lambda *_: None, stop=lambda: len(self.ran) >= n)
 
     def test_runs_exactly_the_plan_and_no_point_twice(self, store: Store, tiny_problem: Problem) -> None:
-        plan(open_study(store, "tiny"), store, tiny_problem.spec, ADVICE)
+        plan(store, tiny_problem.spec, ADVICE)
         self.run(store, tiny_problem, 3)
         self.run(store, tiny_problem)
         self.run(store, tiny_problem)
         assert len(self.ran) == tiny_problem.spec.budget.trials == len(set(self.ran))
         assert self.ran[0].kind == "freeze_first_k" and self.ran[0].frozen == 7
-        states = Counter(trial.state for trial in open_study(store, "tiny").get_trials())
-        assert states == {TrialState.COMPLETE: 8}
+        assert store.tickets.counts("tiny") == Counts(planned=8, finished=8, held=0)
         assert store.trials.frame("tiny")["number"].tolist() == list(range(8))
         counts = Counter(strategy.kind for strategy in self.ran)
         assert min(counts[kind] for kind in ARTICLE_KINDS) >= math.ceil(0.1 * 8)
@@ -69,20 +69,18 @@ class TestWorker:
             return TrialResult("complete", 1e9, 1e9, val_accuracy=0.5, seconds=Seconds(1.0, 2.0, 30.0, 7.0))
 
         monkeypatch.setattr(search_worker, "run_trial", run_trial)
-        study = open_study(store, "tiny")
-        plan(study, store, tiny_problem.spec, ADVICE)
-        assert not standing(study).predicted and standing(study).work_left == 8
+        plan(store, tiny_problem.spec, ADVICE)
+        assert not standing(store, "tiny").predicted and standing(store, "tiny").work_left == 8
         self.run(store, tiny_problem, 4)
         predicted = store.trials.frame("tiny")["predicted_seconds"]
         assert np.isnan(predicted[0]), "nothing had run: there was nothing to predict from"
         assert (predicted[1:] > 0).all()
-        now = standing(study)
+        now = standing(store, "tiny")
         assert now.predicted and now.work_done >= predicted.sum() and now.work_left > 0
         device = store.trials.frame("tiny")["device"][0]
         trials, baselines = store.trials.recent("tiny", device, 2), store.baselines.measured_on("tiny", device)
         assert [trial["number"] for trial in trials] == [2, 3] and not baselines
         assert store.trials.recent("tiny", "another", 2) == store.baselines.measured_on("tiny", "another") == []
-        assert store.trials.ended("tiny", 0) == {0, 1, 2, 3} and not store.trials.ended("tiny", 1)
 
     def test_a_resumed_study_draws_the_same_trials(
         self, tmp_path: Path, spec: StudySpec, tiny_problem: Problem
@@ -91,7 +89,7 @@ class TestWorker:
         for name, pieces in (("whole", [1000]), ("pieces", [2, 5, 1000])):
             store = Store(f"sqlite:///{tmp_path}/{name}.db")
             store.studies.create("tiny", spec={}, data={}, advice={})
-            plan(open_study(store, "tiny"), store, spec, ADVICE)
+            plan(store, spec, ADVICE)
             self.ran = []
             for n in pieces:
                 self.run(store, tiny_problem, n)
@@ -99,7 +97,7 @@ class TestWorker:
         assert drawn[0] == drawn[1]
 
     def test_fewer_trials_than_planned_are_respected(self, store: Store, tiny_problem: Problem) -> None:
-        plan(open_study(store, "tiny"), store, tiny_problem.spec, ADVICE)
+        plan(store, tiny_problem.spec, ADVICE)
         spec = trials(tiny_problem.spec, 4)
         fewer = Problem(spec, tiny_problem.split, tiny_problem.backbone, tiny_problem.features, tiny_problem.networks)
         self.run(store, fewer)
@@ -109,8 +107,7 @@ class TestWorker:
     def test_an_interrupted_trial_waits_again(
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, error: BaseException
     ) -> None:
-        study = open_study(store, "tiny")
-        plan(study, store, tiny_problem.spec, ADVICE)
+        plan(store, tiny_problem.spec, ADVICE)
         self.run(store, tiny_problem, 1)
         with monkeypatch.context() as patched:
 
@@ -120,70 +117,68 @@ class TestWorker:
             patched.setattr(search_worker, "run_trial", failing)
             with pytest.raises(type(error)):
                 worker(store, tiny_problem).run(lambda *_: None, stop=lambda: False)
-        assert study.get_trials()[1].state == TrialState.WAITING
+        assert store.tickets.counts("tiny") == Counts(planned=8, finished=1, held=0)
         assert store.trials.frame("tiny")["number"].tolist() == [0]
         self.run(store, tiny_problem)
-        assert len(store.trials.frame("tiny")) == len(study.get_trials()) == 8
+        assert len(store.trials.frame("tiny")) == store.tickets.counts("tiny").planned == 8
 
     def test_a_trial_of_a_dead_process_is_run_again_with_its_parameters(
         self, store: Store, tiny_problem: Problem
     ) -> None:
-        study, dead = self.killed(store, tiny_problem, during="training")
-        params = study.get_trials()[0].params
-        assert recover(study, store, Watch(store, "tiny")) == 1
-        assert recover(study, store, Watch(store, "tiny")) == 0
-        assert study.get_trials()[0].state == TrialState.WAITING
+        dead = self.killed(store, tiny_problem, during="training")
+        drawn = from_params(store.tickets.planned("tiny")[0].params, tiny_problem.spec)
+        assert Watch(store, "tiny").recover() == 1
+        assert Watch(store, "tiny").recover() == 0
+        assert store.tickets.counts("tiny") == Counts(planned=8, finished=0, held=0)
         assert store.sessions.frame("tiny").set_index("id").loc[dead, "outcome"] == "killed"
         self.run(store, tiny_problem)
-        again = study.get_trials()[0]
-        assert (again.state, again.params) == (TrialState.COMPLETE, params)
-        assert len(study.get_trials()) == 8
+        again = store.trials.frame("tiny").to_dict("records")
+        assert Strategy.from_row(again[0]) == drawn and len(again) == 8
 
     def test_a_trial_killed_before_its_start_is_recovered(self, store: Store, tiny_problem: Problem) -> None:
-        study, _ = self.killed(store, tiny_problem, during="claim")
-        assert recover(study, store, Watch(store, "tiny")) == 1
+        self.killed(store, tiny_problem, during="claim")
+        assert Watch(store, "tiny").recover() == 1
 
-    def test_a_trial_killed_between_the_two_records_is_not_run_twice(self, store: Store, tiny_problem: Problem) -> None:
-        study, _ = self.killed(store, tiny_problem, during="telling")
-        assert recover(study, store, Watch(store, "tiny")) == 0
-        stored = study.get_trials()[0]
-        assert (stored.state, stored.values) == (TrialState.COMPLETE, [0.5, 1e9])
+    def test_a_trial_that_had_ended_when_its_process_died_is_not_run_twice(
+        self, store: Store, tiny_problem: Problem
+    ) -> None:
+        self.killed(store, tiny_problem, during="end")
+        assert Watch(store, "tiny").recover() == 0
+        assert store.tickets.counts("tiny") == Counts(planned=8, finished=1, held=0)
 
     def test_a_trial_that_always_kills_its_process_is_given_up(self, store: Store, tiny_problem: Problem) -> None:
         for _ in range(search_worker.MAX_RETRIES + 1):
-            study, _ = self.killed(store, tiny_problem, during="training")
-            recover(study, store, Watch(store, "tiny"))
+            self.killed(store, tiny_problem, during="training")
+            Watch(store, "tiny").recover()
         self.run(store, tiny_problem)
         row = store.trials.frame("tiny").iloc[0]
         assert (row["status"], row["reason"]) == ("failed", "its process died 3 times in this trial")
-        assert study.get_trials()[0].state == TrialState.FAIL
         assert len(self.ran) == 7
 
     def test_a_trial_of_a_living_process_is_left_alone(self, store: Store, tiny_problem: Problem) -> None:
-        study = open_study(store, "tiny")
-        plan(study, store, tiny_problem.spec, ADVICE)
+        plan(store, tiny_problem.spec, ADVICE)
         living = worker(store, tiny_problem)
-        assert living._claim() == Ticket(0, 0)
-        living._begin(0, seed=1)
-        assert recover(study, store, Watch(store, "tiny")) == 0
-        assert study.get_trials()[0].state == TrialState.RUNNING
+        ticket = living._claim()
+        assert ticket is not None and ticket.number == 0
+        living._begin(ticket, seed=1)
+        assert Watch(store, "tiny").recover() == 0
+        assert store.tickets.counts("tiny") == Counts(planned=8, finished=0, held=1)
 
-    def killed(self, store: Store, problem: Problem, *, during: str) -> tuple[optuna.Study, int]:
+    def killed(self, store: Store, problem: Problem, *, during: str) -> int:
         """Leave trial 0 as a process that dies at this moment does, and return the id of its session."""
-        study = open_study(store, "tiny")
-        plan(study, store, problem.spec, ADVICE)
+        plan(store, problem.spec, ADVICE)
         dead = store.sessions.begin(
             "tiny", command="", spec={}, environment={"commit": "c", "device": "d"}, host=host(),
             pid=2**22 + 1, process_started=0.0,
         )  # fmt: skip
-        dying = Worker(study, store, {"vgg16": problem}, dead, lambda _: None)
+        dying = Worker(store, {"vgg16": problem}, dead, lambda _: None)
         ticket = dying._claim()
         assert ticket is not None and ticket.number == 0
         if during != "claim":
-            dying._begin(0, seed=1)
-        if during == "telling":
+            dying._begin(ticket, seed=1)
+        if during == "end":
             store.trials.end("tiny", 0, TrialResult("complete", 1e9, 1e9, val_accuracy=0.5), session=dead)
-        return study, dead
+        return dead
 
 
 def test_search_and_pruning_use_the_metric_of_the_study(
@@ -193,8 +188,7 @@ def test_search_and_pruning_use_the_metric_of_the_study(
     problem = Problem(spec, *list(vars(tiny_problem).values())[1:])
     store = Store(f"sqlite:///{tmp_path}/study.db")
     store.studies.create("tiny", spec=spec.model_dump(mode="json"), data={}, advice={})
-    study = open_study(store, "tiny")
-    plan(study, store, spec, ADVICE)
+    plan(store, spec, ADVICE)
     seen: list[str | None] = []
 
     def run_trial(strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: Any) -> TrialResult:
@@ -205,8 +199,7 @@ def test_search_and_pruning_use_the_metric_of_the_study(
 
     monkeypatch.setattr(search_worker, "run_trial", run_trial)
     worker(store, problem).run(lambda *_: None, stop=lambda: len(seen) >= 2)
-    assert study.metric_names == ["val_macro_f1", "train_flops"]
-    assert [trial.values[0] for trial in study.get_trials()[:2]] == [0.25, 0.25]
+    assert [past.score for past in History(store, spec).finished.values()] == [0.25, 0.25]
     assert seen[0] is None
     assert seen[1] is not None and "macro F1 0.000" in seen[1] and "the front's 0.900" in seen[1]
 
@@ -222,8 +215,7 @@ class TestWorkers:
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """It is paused in its first trial until another process has done that trial. Then it runs the rest."""
-        study = open_study(store, "tiny")
-        plan(study, store, tiny_problem.spec, ADVICE)
+        plan(store, tiny_problem.spec, ADVICE)
         frozen, other = worker(store, tiny_problem), worker(store, tiny_problem)
         ran: list[str] = []
 
@@ -231,7 +223,7 @@ class TestWorkers:
             if not ran:
                 ran.append("frozen")
                 assert store.tickets.release_dead_session("tiny", frozen._session) == [0]
-                recover(study, store, Watch(store, "tiny"))
+                Watch(store, "tiny").recover()
                 other.run(lambda *_: None, stop=lambda: len(ran) >= 3)
             ran.append("whole")
             on_checkpoint((Checkpoint(1, 1e9, 1.0, 1.0, 1.0, 0.5),))
@@ -244,13 +236,13 @@ class TestWorkers:
         rows = store.trials.frame("tiny")
         assert rows["number"].tolist() == list(range(8)) and 0 not in finished
         assert rows.loc[0, "session"] == other._session and rows["retries"].tolist() == [1] + [0] * 7
-        assert Counter(trial.state.name for trial in study.get_trials()) == {"COMPLETE": 8}
+        assert store.tickets.counts("tiny") == Counts(planned=8, finished=8, held=0)
         assert frozen._session in {row.id for row in store.sessions.unfinished("tiny")}
 
     def test_trials_that_need_as_much_memory_as_a_failed_one_are_skipped(
         self, store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        plan(open_study(store, "tiny"), store, tiny_problem.spec, ADVICE)
+        plan(store, tiny_problem.spec, ADVICE)
         begun: list[Strategy] = []
 
         def run_trial(strategy: Strategy, *_: object, **__: object) -> TrialResult:
@@ -263,7 +255,10 @@ class TestWorkers:
         worker(store, tiny_problem).run(lambda *_: None, stop=lambda: False)
         rows = store.trials.frame("tiny").set_index("number")
         assert rows.loc[0, "status"] == "out_of_memory"
-        assert open_study(store, "tiny").trials[0].state == TrialState.FAIL, "the sampler does not learn from it"
+        history = History(store, tiny_problem.spec)
+        assert 0 not in [past.number for past in choose(history.finished.values(), 0, 100)], (
+            "the sampler does not learn from it"
+        )
         refused = rows[rows["status"] == "over_budget"]
         assert len(refused) + len(begun) == 8 and len(refused) > 0
         assert refused["reason"].str.fullmatch(r"needs at least the memory of trial \d, which ran out of it").all()
@@ -283,7 +278,7 @@ class TestWorkers:
         alone = Store(f"sqlite:///{tmp_path}/alone.db")
         alone.studies.create("tiny", spec={}, data={}, advice={})
         for where, n in ((alone, 1), (store, workers)):
-            plan(open_study(where, "tiny"), where, tiny_problem.spec, ADVICE)
+            plan(where, tiny_problem.spec, ADVICE)
             crew = [worker(where, tiny_problem) for _ in range(n)]
             done = 0
             while done < 8:

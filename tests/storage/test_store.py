@@ -28,7 +28,7 @@ from harness.core.strategy import KINDS, N_CONVS, Strategy
 from harness.storage import database, migrations, store, tables
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
-from harness.storage.tickets import Ticket, TicketLost
+from harness.storage.tickets import Counts, Planned, Ticket, TicketLost
 from harness.storage.trials import TrialStart
 from tests.conftest import postgres_database
 from tests.helpers.whole import copy_is_whole
@@ -79,7 +79,8 @@ def start(opened: Store, number: int, run: int, kind: str = "freeze_first_k", na
     with opened.engine.begin() as connection:
         connection.execute(
             sa.text(
-                "insert into harness_ticket (study, number, session, retries) values (:study, :number, :session, 0) "
+                "insert into harness_ticket (study, number, session, retries, begun, finished, origin, params) "
+                "values (:study, :number, :session, 0, false, false, 'sampler', '{}') "
                 "on conflict (study, number) do update set session = :session"
             ),
             {"study": name, "number": number, "session": run},
@@ -365,7 +366,7 @@ class StoreContract:
         run = begin(opened)
         with pytest.raises(TicketLost):
             opened.trials.record_checkpoint("mnist", 0, checkpoint(1), session=run)
-        opened.tickets.add("mnist", [0])
+        opened.tickets.add("mnist", [Planned()])
         assert opened.tickets.claim("mnist", run, 1) == Ticket(0, 0)
         with pytest.raises(sa.exc.IntegrityError):
             opened.trials.record_checkpoint("mnist", 0, checkpoint(1), session=run)
@@ -374,8 +375,9 @@ class StoreContract:
 
     def test_no_two_sessions_claim_the_same_trial(self, opened: Store) -> None:
         first, second = begin(opened), session(opened)
-        opened.tickets.add("mnist", range(4))
-        opened.tickets.add("mnist", range(4))
+        opened.tickets.add("mnist", [Planned()] * 3)
+        opened.tickets.add("mnist", [Planned("quota", {"strategy": "fine_tune_all"})])
+        assert opened.tickets.planned("mnist")[2:] == [Planned(), Planned("quota", {"strategy": "fine_tune_all"})]
         assert opened.tickets.claim("mnist", first, 3) == opened.tickets.claim("mnist", first, 3) == Ticket(0, 0)
         assert opened.tickets.claim("mnist", second, 3) == Ticket(1, 0)
         start(opened, 0, first)
@@ -383,7 +385,7 @@ class StoreContract:
         assert opened.tickets.claim("mnist", first, 3) == Ticket(2, 0)
         opened.tickets.give_back("mnist", 1, session=first)  # not its own
         opened.tickets.give_back("mnist", 0, session=first)  # finished
-        assert opened.tickets.free_numbers("mnist") == {3}
+        assert opened.tickets.counts("mnist") == Counts(planned=4, finished=1, held=2)
         opened.tickets.give_back("mnist", 1, session=second)
         assert opened.tickets.claim("mnist", second, 3) == Ticket(1, 0)
         third = session(opened)
@@ -391,7 +393,7 @@ class StoreContract:
 
     def test_what_a_dead_session_held_is_anybody_s_and_no_longer_its_own(self, opened: Store) -> None:
         dead, other = begin(opened), session(opened)
-        opened.tickets.add("mnist", range(3))
+        opened.tickets.add("mnist", [Planned()] * 3)
         for number in (0, 1):
             assert opened.tickets.claim("mnist", dead, 3) == Ticket(number, 0)
             start(opened, number, dead)
@@ -410,7 +412,7 @@ class StoreContract:
         ):
             with pytest.raises(TicketLost, match="trial 1 of study 'mnist'"):
                 write()
-        assert opened.tickets.claim("mnist", other, 3) == Ticket(1, 1)
+        assert opened.tickets.claim("mnist", other, 3) == Ticket(1, 1, begun=True)
         start(opened, 1, other)
         opened.trials.end("mnist", 1, result(accuracy=0.7), session=other)
         frame = opened.trials.frame("mnist")
@@ -421,14 +423,6 @@ class StoreContract:
         opened.sessions.record_heartbeat(dead)
         assert [row.id for row in opened.sessions.unfinished("mnist")] == [dead, other]
         assert opened.tickets.claim("mnist", dead, 3) == Ticket(2, 0)
-
-    def test_trials_that_ran_out_of_memory_come_by_their_device(self, opened: Store) -> None:
-        run = begin(opened)
-        for number, status in enumerate(["out_of_memory", "failed", "pruned"]):
-            start(opened, number, run, "two_phase")
-            opened.trials.end("mnist", number, result(status, reason="out of memory"), session=run)
-        assert opened.trials.out_of_memory("mnist", ENVIRONMENT["device"]) == [(0, strategy("two_phase"))]
-        assert opened.trials.out_of_memory("mnist", "a larger device") == []
 
     def test_a_confirmation_that_is_recorded_again_counts_once(self, opened: Store) -> None:
         """So that it can be repeated where the answer was lost with the connection."""
@@ -590,7 +584,7 @@ class StoreContract:
         with opened.engine.begin() as connection:
             connection.execute(sa.text("update harness_schema_version set version_num = '0003'"))
         with pytest.raises(
-            StorageError, match=r"schema version '0003', this harness wants '0001_initial_3': use the version"
+            StorageError, match=r"schema version '0003', this harness wants '0001_initial_4': use the version"
         ):
             Store(url)
 
@@ -652,10 +646,11 @@ class StoreContract:
         return folder
 
     def test_tables_of_another_optuna_are_refused(self, opened: Store, url: str) -> None:
+        opened.optuna_storage().engine.dispose()
         with opened.engine.begin() as connection:
             connection.execute(sa.text("update alembic_version set version_num = 'v99.0.0.a'"))
         with pytest.raises(StorageError, match=r"cannot be used: The runtime optuna version .* no longer compatible"):
-            Store(url)
+            Store(url).optuna_storage()
 
     def test_the_document_names_every_column_of_the_summary(self, opened: Store) -> None:
         rows = re.findall(r"^\| (`[^|]*`) \|[^|]*\|[^|]*\|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from dashboards.terminal import as_json
@@ -18,11 +19,13 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
 from harness.guidance.advice import Advice
+from harness.search.history import History
 from harness.search.judge import Judge
-from harness.search.optuna_study import open_study
+from harness.search.mirror import mirror
 from harness.search.plan import plan
 from harness.statistics.pareto import front
 from harness.storage.store import Store
+from harness.storage.tickets import Planned
 from harness.storage.trials import TrialStart
 from harness.training.counts import OPERATIONS
 from harness.training.problem import Problem
@@ -65,8 +68,7 @@ def test_a_search_over_two_backbones_is_judged_by_seconds(
     problems: dict[str, Problem], begun: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     spec = problems["vgg16"].spec
-    study = open_study(begun, "tiny")
-    plan(study, begun, spec, Advice.of(2, "", spec.search))
+    plan(begun, spec, Advice.of(2, "", spec.search))
     done: list[int] = []
     notes: list[str] = []
     run_study_trials(
@@ -89,6 +91,8 @@ def test_a_search_over_two_backbones_is_judged_by_seconds(
         problem, strategy = rated[trial["backbone"]], Strategy.from_row(trial)
         assert trial["rated_seconds"] == problem.spent(strategy, trial["epochs"]).rated_seconds > 0
         assert trial["planned_seconds"] == problem.spent(strategy, 2).rated_seconds
+    mirror(begun, "tiny")
+    study = optuna.load_study(study_name="tiny", storage=begun.optuna_storage())
     assert study.metric_names == ["val_accuracy", "rated_seconds"]
     told = {trial.number: trial.values[1] for trial in study.get_trials() if trial.values is not None}
     complete = rows.trials[rows.trials["status"] == "complete"]
@@ -121,7 +125,7 @@ def test_a_trial_is_stopped_by_seconds(problems: dict[str, Problem], begun: Stor
     problem = replace(problems["other"], spec=spec, rates=rates)
     strategy = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32, backbone="other")
     mine = session(begun, spec)
-    begun.tickets.add("tiny", range(10))
+    begun.tickets.add("tiny", [Planned()] * 10)
     costs = [problem.spent(strategy, epoch) for epoch in range(1, 6)]
 
     def curve(scores: list[float], flops: float, seconds: float) -> list[Checkpoint]:
@@ -139,11 +143,12 @@ def test_a_trial_is_stopped_by_seconds(problems: dict[str, Problem], begun: Stor
             begun.trials.record_checkpoint("tiny", number, point, session=mine)
         begun.trials.end("tiny", number, TrialResult("complete", 1e9, 1e9, val_accuracy=0.92), session=mine)
     so_far = curve([0.5], flops=1, seconds=1)
-    reason = Judge(begun, problem, 99, strategy).verdict(so_far)
+    reason = Judge(History(begun, spec), problem, strategy).verdict(so_far)
     assert reason is not None and " s; even the optimistic" in reason and "TFLOP" not in reason
     search = spec.search.model_copy(update={"cost": "flops"})
     by_flops = replace(problem, spec=spec.model_copy(update={"search": search}))
-    assert Judge(begun, by_flops, 99, strategy).verdict(so_far) is None, "all others had a hundred times the FLOPs"
+    history = History(begun, by_flops.spec)
+    assert Judge(history, by_flops, strategy).verdict(so_far) is None, "all others had a hundred times the FLOPs"
 
 
 def test_memory_that_runs_out_while_timing_is_said(

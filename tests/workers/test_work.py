@@ -3,7 +3,6 @@
 import pytest
 
 from harness.core.errors import DataError
-from harness.search.optuna_study import open_study
 from harness.search.plan import plan
 from harness.storage.store import Store
 from harness.training.problem import Problem
@@ -32,7 +31,7 @@ def test_other_images_are_refused(store: Store, tiny_problem: Problem) -> None:
 def test_the_first_pass_through_the_network_serves_all_planned_trials(
     store: Store, tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan(open_study(store, "tiny"), store, trials(tiny_problem.spec, 12), ADVICE)
+    plan(store, trials(tiny_problem.spec, 12), ADVICE)
     monkeypatch.setattr(work, "_score_layers", lambda *_: None)
     monkeypatch.setattr(work, "_run_baselines", lambda *_: None)
     work.run_study_trials({"vgg16": tiny_problem}, store, "test", baselines=True, stop=lambda: True)

@@ -7,7 +7,7 @@ from alembic import op
 
 from harness.storage import tables
 
-revision = "0001_initial_3"
+revision = "0001_initial_4"
 down_revision = None
 
 
