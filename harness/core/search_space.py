@@ -6,7 +6,17 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from harness.core.backbone import BackboneSpec, Declared
 from harness.core.cost import COSTS, CostMeasure, CostName
-from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, N_CONVS, VGG16, Kind, OptimizerName, Pooling
+from harness.core.strategy import (
+    ARTICLE_KINDS,
+    MOST_HIDDEN_LAYERS,
+    N_CONVS,
+    RECIPE_NAMES,
+    VGG16,
+    Kind,
+    OptimizerName,
+    Pooling,
+    RecipeName,
+)
 from harness.core.toml_files import shipped
 
 Range = tuple[float, float]
@@ -37,6 +47,7 @@ class SearchSpace(Declared):
             different networks.
         sampler: What draws them, of Optuna's samplers for two objectives that learn from the trials alone.
         strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
+        recipes: The article's recipes that are tried, after its advice.
         minimum_share: Share of all trials that each strategy gets before the sampler is free.
         learning_rate: The range for each strategy.
         head_share: ``two_phase`` only: share of the epochs in which the head alone trains.
@@ -48,6 +59,7 @@ class SearchSpace(Declared):
     cost: CostName = Field(default_factory=_default_cost)
     sampler: SamplerName = "optuna.samplers.TPESampler"
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
+    recipes: tuple[RecipeName, ...] = RECIPE_NAMES
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     frozen: tuple[int, int] = (1, N_CONVS - 1)
     pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("average", "max", "flatten")

@@ -9,12 +9,15 @@ from harness.core.backbone import BackboneSpec
 Kind = Literal["feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch", "two_phase"]
 Pooling = Literal["average", "max", "flatten"]
 OptimizerName = Literal["adam", "sgd"]
+RecipeName = Literal["recipe_extractor", "recipe_partial"]
+"""The article's two recipes for MNIST (`harness.guidance.advice.RECIPES`)."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ARTICLE_KINDS: tuple[Kind, ...] = KINDS[:4]
 """The four kinds of the article's guidance."""
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
+RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
 
 VGG16 = "vgg16"
 """The article's backbone, by name."""

@@ -1,10 +1,10 @@
 """The article's guidance: four scenarios, the strategy that each advises, and two recipes for MNIST."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from harness.core.search_space import SearchSpace
-from harness.core.strategy import N_CONVS, Kind, Strategy
+from harness.core.strategy import N_CONVS, Kind, RecipeName, Strategy
 
 if TYPE_CHECKING:  # it imports scikit-learn to read images, which takes seconds that a page does not need
     from harness.guidance.profile import Profile
@@ -64,7 +64,7 @@ def advised(space: SearchSpace, image_size: int) -> dict[Kind, Strategy]:
     return {kind: strategy.on(space.advice_backbone, image_size) for kind, strategy in ADVISED.items()}
 
 
-RECIPES: dict[Literal["recipe_extractor", "recipe_partial"], Strategy] = {
+RECIPES: dict[RecipeName, Strategy] = {
     "recipe_extractor": Strategy("feature_extraction", N_CONVS, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
     "recipe_partial": Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3),
 }

@@ -22,12 +22,12 @@ def plan(
     store: Store,
     spec: StudySpec,
     advice: Advice,
-    others: Sequence[tuple[Origin, Strategy]] = tuple(RECIPES.items()),
+    others: Sequence[tuple[Origin, Strategy]] | None = None,
 ) -> None:
     """Add a waiting trial to the storage for each that ``spec.budget.trials`` still lacks.
 
-    First come the study's own recommendation, if it has one, and the advice; then the ``others``: the article's two
-    recipes at the smallest size, or an atlas's strategies; then each frozen backbone at each size; then what each
+    First come the study's own recommendation, if it has one, and the advice; then the ``others``, by default
+    the study's recipes, at the smallest size; then each frozen backbone at each size; then what each
     strategy lacks of its minimum share, the cheapest first, since these cost next to nothing and give the front by
     which the expensive ones are judged. The rest are left to the sampler. Waiting trials are claimed one by one by
     whichever worker is free, so that exactly the number asked for is run. A study that is planned already is left as it
@@ -38,6 +38,8 @@ def plan(
         if spec.recommendation is not None:  # counts towards its strategy's minimum share
             recommended.append(("quota", spec.recommendation.strategy))
         space = spec.search
+        if others is None:
+            others = [(name, RECIPES[name]) for name in space.recipes]
         small = [(origin, strategy.on(space.advice_backbone, space.image_size[0])) for origin, strategy in others]
         fixed = [*recommended, ("advice", advice.strategy), *small, *_frozen_at_each_size(spec, advice)]
         store.tickets.add(spec.name, _missing(store.tickets.planned(spec.name), spec, fixed))

@@ -33,10 +33,17 @@ def fixed(store: Store) -> list[dict[str, Any]]:
 def test_the_plan_is_advice_recipes_quota_sampler(store: Store, spec: StudySpec) -> None:
     plan(store, trials(spec, 50), ADVICE)
     assert origins(store)[:3] == ["advice", "recipe_extractor", "recipe_partial"]
+
     planned = Counter(params.get("strategy") for params in fixed(store))
     assert {kind: planned[kind] for kind in ARTICLE_KINDS} == dict.fromkeys(ARTICLE_KINDS, 5)
     assert planned[None] == 30
     assert store.tickets.counts("tiny") == Counts(planned=50, finished=0, held=0)
+
+
+def test_a_study_lists_its_recipes(store: Store, spec: StudySpec) -> None:
+    search = spec.search.model_copy(update={"recipes": ("recipe_partial",)})
+    plan(store, trials(spec, 20).model_copy(update={"search": search}), ADVICE)
+    assert origins(store)[:2] == ["advice", "recipe_partial"] and "recipe_extractor" not in origins(store)
 
 
 def test_the_quota_is_cheapest_first_with_spread_depths_and_the_advised_strategies(
