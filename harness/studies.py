@@ -103,7 +103,7 @@ def _split(store: Store, arguments: argparse.Namespace) -> None:
     manifest.writerow(("filename", "label", "split"))
     members = store.studies.split(arguments.study)
     for part in PART_NAMES:
-        manifest.writerows((image, label, part) for image, label in members.get(part, []))
+        manifest.writerows((image, label, part) for image, label, _ in members.get(part, []))
 
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:

@@ -26,14 +26,14 @@ ROOMS: dict[str, set[str]] = {
     "search": {"core", "statistics", "storage", "backbones", "training", "guidance"},
     "analysis": {"core", "statistics", "storage", "guidance"},
     "deployment": {"core", "data", "statistics", "storage", "backbones", "training", "analysis"},
-    "review": {"core", "data", "statistics", "backbones", "training"},
     "workers": {
         "core", "statistics", "data", "storage", "backbones", "training", "guidance", "search", "analysis",
     },
+    "review": {"core", "data", "statistics", "storage", "backbones", "training", "analysis", "workers"},
     "confirmation": {
         "core", "statistics", "data", "storage", "backbones", "training", "guidance", "search", "analysis", "workers",
     },
-    DASHBOARDS: {"core", "statistics", "storage", "guidance", "analysis"},
+    DASHBOARDS: {"core", "statistics", "storage", "guidance", "analysis", "review"},
 }  # fmt: skip
 ROOMS[COMMANDS] = set(ROOMS)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.analysis.rows import best_of
 from harness.core.errors import SpecError
 from harness.storage.store import Store
 
@@ -119,8 +120,8 @@ def _opening(store: Store, study: str) -> int:
 
 
 def _best(store: Store, study: str, names: list[str]) -> str:
-    trials = store.trials.frame(study)
-    score = f"val_{store.studies.get(study).metric}"
-    named = trials.assign(name="trial " + trials["number"].astype(str))
-    known = named[named["name"].isin(names)].sort_values([score, "train_flops"], ascending=[False, True])
-    return str(known["name"].iloc[0])
+    row, trials = store.studies.get(study), store.trials.frame(study)
+    kept = trials[("trial " + trials["number"].astype(str)).isin(names)]
+    best = best_of(kept, f"val_{row.metric}", row.cost)
+    assert best is not None  # complete trials have a score
+    return f"trial {best['number']}"

@@ -65,8 +65,8 @@ class Outcome:
             boundaries.large_at,
             boundaries.similar_below,
             study.advice["scenario"],
-            _best(trials, score, study.cost),
-            _best(trials[trials["origin"] == "advice"], score, study.cost),
+            best_of(trials, score, study.cost),
+            best_of(trials[trials["origin"] == "advice"], score, study.cost),
             score,
         )
 
@@ -173,17 +173,17 @@ class Rows:
 
     def best(self) -> dict[str, Any] | None:
         """Return the trial with the highest score, the cheapest of equals; None where no trial has one."""
-        return _best(self.trials, self.score, self.cost)
+        return best_of(self.trials, self.score, self.cost)
 
     def best_baseline(self) -> dict[str, Any] | None:
         """Return the baseline with the highest score, if any has one."""
-        return _best(self.baselines, self.score, self.cost)
+        return best_of(self.baselines, self.score, self.cost)
 
     def compared_classes(self) -> dict[Whose, str]:
         """Return whose classes are shown, and its name: ``trial 3``, a baseline's."""
         complete = self.trials[self.trials["status"] == "complete"]
         advice = complete[complete["origin"] == "advice"]
-        best, advised = (_best(frame, self.score, self.cost) for frame in (complete, advice))
+        best, advised = (best_of(frame, self.score, self.cost) for frame in (complete, advice))
         baseline = self.best_baseline()
         found: dict[Whose, str] = {} if best is None else {"best": f"trial {best['number']}"}
         found |= {} if advised is None else {"advice": f"trial {advised['number']}"}
@@ -246,10 +246,11 @@ def training_seconds(frame: pd.DataFrame) -> pd.Series:
     return frame["rated_seconds"].fillna(measured)
 
 
-def _best(frame: pd.DataFrame, score: str, cost: CostMeasure) -> dict[str, Any] | None:
+def best_of(frame: pd.DataFrame, score: str, cost: CostMeasure) -> dict[str, Any] | None:
+    """Return the row of the highest ``score`` (a column), the cheapest of equals; None where no row has one."""
     scored = frame.dropna(subset=score)
     return _first(scored.sort_values([score, cost.spent], ascending=[False, True]))
 
 
 def _first(frame: pd.DataFrame) -> dict[str, Any] | None:
-    return None if frame.empty else {str(key): value for key, value in frame.iloc[0].items()}
+    return next(({str(key): value for key, value in row.items()} for row in frame.head(1).to_dict("records")), None)

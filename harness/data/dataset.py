@@ -11,7 +11,7 @@ from harness.core.spec import DatasetSpec, DataSpec, StudySpec
 from harness.data.archives import read_images
 from harness.data.checks import Report, check
 from harness.data.decoding import squares
-from harness.data.inspection import look
+from harness.data.inspection import DIGITS, look
 from harness.data.listing import PART_NAMES, Listing, PartName, printable, shown
 from harness.data.relabelling import relabelled
 from harness.data.sources import read_listing
@@ -114,13 +114,14 @@ class Drawn:
         report = check(self.listing, look(self.listing), parts)
         return replace(report, notes=[*report.notes, *self.parts.notes(self.listing)])
 
-    def members(self) -> dict[PartName, list[tuple[str, str]]]:
-        """Return for each part its files (absolute) or row numbers in the order drawn, each with its class name."""
+    def members(self) -> dict[PartName, list[tuple[str, str, str]]]:
+        """Return for each part its images in the order drawn: of each its file (absolute) or row number, the name of
+        its class and the first digits of its digest (see `Facts`)."""
+        listing, facts = self.listing, look(self.listing)
 
-        def member(row: int) -> tuple[str, str]:
-            listing = self.listing
+        def member(row: int) -> tuple[str, str, str]:
             where = str(row) if listing.files is None else printable(str(listing.path(row).absolute()))
-            return where, listing.class_names[listing.labels[row]]
+            return where, listing.class_names[listing.labels[row]], facts.digests[row].decode()[:DIGITS]
 
         return {name: [member(row) for row in getattr(self.parts, name).tolist()] for name in PART_NAMES}
 

@@ -22,6 +22,8 @@ from harness.data.decoding import Shrunk, Unreadable, in_parallel, shrink
 from harness.data.listing import Listing
 
 THUMBNAIL = 16
+DIGITS = 16
+"""Of a digest are kept with a study: enough to see that an image is another."""
 _SIDE = 32  # of the square to which files are resized
 _VERSION = "v3"  # part of every cache key: change it when the computation changes
 _CHUNK = 2048

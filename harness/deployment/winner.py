@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from harness.analysis.rows import best_of
 from harness.backbones.batches import batches
 from harness.backbones.weights import load_all
 from harness.core.clock import Clock
@@ -75,19 +76,18 @@ class Winner:
         """
         study, trials = store.studies.get(name), store.trials.frame(name)
         score = f"val_{study.metric}"
+        row: Mapping[Any, Any] | None
         if number is None:
-            complete = trials[trials["status"] == "complete"].dropna(subset=score)
-            chosen = complete.sort_values([score, study.cost.spent], ascending=[False, True])
+            row = best_of(trials[trials["status"] == "complete"], score, study.cost)
         else:
-            chosen = trials[trials["number"] == number]
-        if chosen.empty:
+            row = next(iter(trials[trials["number"] == number].to_dict("records")), None)
+        if row is None:
             which = "no complete trial yet" if number is None else f"no finished trial {number}"
             raise SpecError(
                 f"study {name!r} has {which}: `harness run` adds trials, `harness studies show` counts them"
             )
-        row = chosen.to_dict("records")[0]
         baselines = store.baselines.frame(name)
-        scored = baselines.dropna(subset=score).sort_values(score, ascending=False).to_dict("records")
+        baseline = best_of(baselines, score, study.cost)
         return cls(
             StudySpec.model_validate(study.spec),
             Strategy.from_row(row),
@@ -99,7 +99,7 @@ class Winner:
                 row[score] if row[score] == row[score] else None,
                 study.data["n_validation"],
                 float(trials["train_flops"].sum() + baselines["train_flops"].sum()),
-                *((scored[0]["name"], scored[0][score]) if scored else ()),
+                *(() if baseline is None else (baseline["name"], baseline[score])),
             ),
         )
 

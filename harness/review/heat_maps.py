@@ -1,21 +1,60 @@
 """Heat maps of what a trial's network looks at: Grad-CAM (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74)."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from harness.analysis.mistakes import Mistakes
 from harness.backbones.batches import batches
 from harness.backbones.devices import as_numpy, images_at_once
+from harness.backbones.weights import load_all
 from harness.core.errors import HarnessError
+from harness.core.paths import user_cache
 from harness.core.strategy import Strategy
+from harness.review.contents import GALLERY
+from harness.review.study_images import Image
+from harness.storage.store import Store
 from harness.training.networks import Network
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 
-_INK = np.array([213, 94, 0], np.float32)
+
+def heat_maps(
+    mistakes: Mistakes, store: Store, study: Problem, weights: Mapping[str, Path], note: Callable[[str], None]
+) -> dict[Image, NDArray[np.float32]]:
+    """Return for each of the most confident mistakes of a trial what speaks for the predicted class there: see
+    `grad_cam`.
+
+    Args:
+        mistakes: Those of a trial, for the validation set.
+        store: The database.
+        study: The study on one of its backbones.
+        weights: Given files by backbone.
+        note: Called with a line before the trial is trained again.
+
+    Raises:
+        HarnessError: see `trained_again`.
+    """
+    shown = mistakes.most_confident(GALLERY)
+    if len(shown) == 0:
+        return {}
+    number = int(mistakes.name.removeprefix("trial "))
+    trials = store.trials.frame(study.spec.name)
+    (row,) = trials[trials["number"] == number].to_dict("records")
+    strategy, problem = Strategy.from_row(row), study
+    if strategy.backbone != study.backbone.spec.name:
+        declared = study.spec.search.backbone(strategy.backbone)
+        found = load_all([declared], weights)[declared.name]
+        problem = Problem.of(declared, study.spec, study.split, found, user_cache() / "features")
+    note(f"trial {number}, {strategy.label()}: training it again for the heat maps")
+    network = trained_again(strategy, row["seed"], problem)
+    pixels = np.asarray(problem.split.validation.pixels[shown])
+    maps = grad_cam(network, problem, pixels, mistakes.predicted[shown])
+    return {(mistakes.part, at): each for at, each in zip(shown.tolist(), maps, strict=True)}
 
 
 def trained_again(strategy: Strategy, seed: int, problem: Problem) -> Network:
@@ -47,16 +86,6 @@ def grad_cam(
         found = np.maximum((values * slopes.mean(axis=(1, 2), keepdims=True)).sum(axis=3), 0)
         maps.append(found[weights > 0] / np.maximum(found[weights > 0].max(axis=(1, 2), keepdims=True), 1e-9))
     return np.concatenate(maps)
-
-
-def overlaid(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the image (height, width[, 3]) in grey with the ``heat`` (h, w) in orange over it."""
-    image = Image.fromarray(pixels).convert("L")
-    grey = np.asarray(image, np.float32)[..., None]
-    size = (image.width, image.height)
-    weight = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))[..., None].clip(0, 1) * 0.7
-    mixed: NDArray[np.uint8] = (grey * (1 - weight) + _INK * weight).round().astype(np.uint8)
-    return mixed
 
 
 def _slopes(network: Network, values: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ also of the training set, is judged by a probe that has not seen it, nor its dup
 """
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from harness.data.listing import Listing
 from harness.review.searched_images import SearchedImages
+from harness.review.study_images import Image
 from harness.statistics.confident_learning import Judgement, judge
 
 _FOLDS = 5
@@ -23,6 +26,53 @@ _COMPONENTS = 128
 _SHRINKAGE = 0.6  # of the covariance; of 0.1, 0.3, 0.6 and 0.9 the best on five sets of photos, logistic ones too
 _NEIGHBOURS = 5
 _MOST_COMPARED = 4096  # training images
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An image whose label is probably wrong: its file, its class, the one that the probe suggests, and how surely its
+    class is wrong, from 0 to 1."""
+
+    image: Image
+    file: str
+    label: str
+    suggested: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a frozen network says of the images that a search uses.
+
+    Attributes:
+        suspects: Images whose label is probably wrong, the most suspicious first.
+        agreement: The share of all labels that the probe agrees with.
+        outliers: All images, each with its distance (see `outlier_distances`), the farthest first.
+    """
+
+    suspects: list[Suspect]
+    agreement: float
+    outliers: list[tuple[Image, float]]
+
+    @classmethod
+    def of(cls, images: SearchedImages, listing: Listing) -> "Judged":
+        """Judge the labels of ``images``, rows of ``listing``, and how unlike the others each is."""
+        names = listing.class_names
+        known, judged = label_suspects(images, len(names))
+        suspects = [
+            Suspect(
+                images.image(known[at]),
+                listing.row_name(images.rows[known[at]]),
+                names[images.labels[known[at]]],
+                names[judged.suggested[at]],
+                float(judged.score[at]),
+            )
+            for at in judged.ranked()
+            if judged.suspect[at]
+        ]
+        far = outlier_distances(images)
+        outliers = [(images.image(at), float(far[at])) for at in np.argsort(-far, kind="stable")]
+        return cls(suspects, judged.agreement, outliers)
 
 
 def label_suspects(images: SearchedImages, n_classes: int) -> tuple[NDArray[np.int64], Judgement]:

@@ -2,42 +2,34 @@
 
 import io
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.core.errors import DataError
 from harness.data.archives import read_images
 from harness.data.decoding import Unreadable, decode, in_parallel
 
 SIDE = 112
 """Pixels. A thumbnail takes 2 to 8 kB, so that 1,300 of them stay under 15 MB as text."""
 _QUALITY = 75
+_INK = np.array([213, 94, 0], np.float32)
+
+Thumbnail = NDArray[np.uint8] | str
+"""The pixels (height, width[, 3]), or the reason why the image cannot be read."""
 
 
-def thumbnails(sources: Sequence[str], archive: Path | None) -> list[NDArray[np.uint8] | str]:
-    """Return a square of at most `SIDE` for each of ``sources``: files, or rows of ``archive``.
-
-    For one that cannot be read it is the reason.
-    """
-    if archive is not None:
+def thumbnails(sources: Sequence[str], archive: Path | None) -> list[Thumbnail]:
+    """Return a square of at most `SIDE` for each of ``sources``: files, or rows of ``archive``."""
+    if archive is None:
+        return in_parallel(lambda i: _of_file(Path(sources[i])), range(len(sources)), "thumbnails")
+    try:
         pixels = read_images(archive)
-        return [_fitted(pixels[int(row)]) if int(row) < len(pixels) else "there is no such row" for row in sources]
-    return in_parallel(lambda i: _of_file(Path(sources[i])), range(len(sources)), "thumbnails")
-
-
-def changed_since(sources: Sequence[str], moment: datetime) -> list[str]:
-    """Return those of the files that were written after ``moment``."""
-    found = []
-    for source in sources:
-        try:
-            if Path(source).stat().st_mtime > moment.timestamp():
-                found.append(source)
-        except (OSError, ValueError):
-            continue  # gone: its thumbnail says so
-    return found
+    except DataError as error:
+        return [str(error)] * len(sources)
+    return [_fitted(pixels[int(row)]) if int(row) < len(pixels) else "there is no such row" for row in sources]
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -47,7 +39,17 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def _of_file(path: Path) -> NDArray[np.uint8] | str:
+def overlaid(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the image (height, width[, 3]) in grey with the ``heat`` (h, w) in orange over it."""
+    image = Image.fromarray(pixels).convert("L")
+    grey = np.asarray(image, np.float32)[..., None]
+    size = (image.width, image.height)
+    weight = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))[..., None].clip(0, 1) * 0.7
+    mixed: NDArray[np.uint8] = (grey * (1 - weight) + _INK * weight).round().astype(np.uint8)
+    return mixed
+
+
+def _of_file(path: Path) -> Thumbnail:
     try:
         with path.open("rb") as file:
             return decode(file, SIDE)[0]

@@ -58,7 +58,7 @@ class KeptPredictions:
             members = connection.scalar(
                 sa.select(_split.c.members).where(_split.c.study == study, _split.c.part == part)
             )
-        files, true = zip(*members, strict=True) if members else ((), ())
+        files, true, _ = zip(*members, strict=True) if members else ((), (), ())
         n, classes = len(files), data.get("class_names", [])
         return pd.DataFrame(
             {

@@ -54,7 +54,7 @@ class Studies:
         spec: dict[str, Any],
         data: dict[str, Any],
         advice: dict[str, Any],
-        split: Mapping[Any, Sequence[tuple[str, str]]] | None = None,
+        split: Mapping[Any, Sequence[tuple[str, str, str]]] | None = None,
     ) -> None:
         """Record a new study.
 
@@ -63,7 +63,7 @@ class Studies:
             spec: Its resolved spec, as JSON.
             data: The profile and the checks of its data, as JSON.
             advice: The advice for it, as JSON.
-            split: Its parts: of each the images (file or row number) in the order drawn, with their classes.
+            split: Its parts: of each the images in the order drawn, as (file or row number, class, digest).
 
         Raises:
             StorageError: There is a study of that name.
@@ -106,11 +106,11 @@ class Studies:
         hint = f": did you mean {close[0]!r}?" if close else "."
         raise SpecError(f"there is no study {name!r} in this database{hint} It holds: {', '.join(known)}")
 
-    def split(self, name: str) -> dict[str, list[tuple[str, str]]]:
-        """Return the parts of the study: of each the images (file or row number) in the order drawn, with their
-        classes."""
+    def split(self, name: str) -> dict[str, list[tuple[str, str, str]]]:
+        """Return the parts of the study: of each the images in the order drawn, as (file or row number, class,
+        digest)."""
         rows = read(self._engine, _split.select().where(_split.c.study == name))
-        return {row.part: [(image, label) for image, label in row.members] for row in rows}
+        return {row.part: [(image, label, digest) for image, label, digest in row.members] for row in rows}
 
     def names(self) -> list[str]:
         """Return the names of all studies, sorted."""

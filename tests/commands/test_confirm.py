@@ -1,6 +1,5 @@
 """Confirming a search: training, opening of the test set, report and recommendation."""
 
-import csv
 import json
 import shutil
 import tomllib
@@ -11,18 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import confirm, errors, run, studies
-from harness.analysis.mistakes import Mistakes
+from harness import confirm, run, studies
 from harness.confirmation import opening
 from harness.confirmation.finalists import candidates
 from harness.core.cost import FLOPS
 from harness.core.errors import SpecError
 from harness.core.results import Metric
-from harness.core.spec import DatasetSpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import SealedTest
-from harness.data.relabelling import read_decisions
-from harness.data.sources import read_listing
 from harness.storage.store import Store
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
@@ -78,28 +73,6 @@ def measured(store: Store) -> pd.DataFrame:
     return store.confirmations.frame("tiny")[columns]
 
 
-def test_the_page_of_errors(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """Here, since it needs a search and the sealed test set."""
-    assert errors.main(["--study", "tiny", "--test"]) == 2
-    assert "test set of study 'tiny' is sealed" in capsys.readouterr().err
-    assert errors.main(["--study", "tiny", "--trial", "9"]) == 2
-    assert "no predictions of trial 9 are kept: give --trial one of " in capsys.readouterr().err
-    assert errors.main(["--study", "tiny", "--csv", "suspects.csv", "--heat-maps"]) == 0
-    assert "page: results/tiny.errors.html" in capsys.readouterr().out
-    page = Path("results/tiny.errors.html").read_text()
-    best = searched.trials.frame("tiny").sort_values("val_accuracy").iloc[-1]
-    found = Mistakes.read(searched, "tiny")
-    assert found is not None and np.isclose(1 - found.wrong.mean(), best["val_accuracy"])
-    assert f"gets {found.wrong.sum()} of 48 validation images wrong" in page
-    assert page.count('"heat":"data:image/jpeg') == min(found.wrong.sum(), 36)
-    assert "held-out test image" not in page.partition("<script nonce")[0]
-    rows = list(csv.DictReader(Path("suspects.csv").read_text().splitlines()))
-    assert all(row["decision"] == "keep" and row["label"] != row["suggested"] for row in rows)
-    assert list(read_decisions(Path("suspects.csv"), read_listing(DatasetSpec.load("digits.toml", Path.cwd())))) == []
-    assert errors.main(["--study", "tiny", "--csv", "suspects.csv"]) == 2
-    assert "may hold your decisions" in capsys.readouterr().err
-
-
 @pytest.mark.usefixtures("pages")
 def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert confirm.main(["--study", "tiny", *SMALL]) == 0
@@ -126,7 +99,7 @@ def test_a_whole_confirmation(searched: Store, capsys: pytest.CaptureFixture[str
         predicted = searched.predictions.frame("tiny", [row["candidate"]], opening=1)
         predicted = predicted[predicted["seed"] == row["seed"]]
         assert (predicted["predicted"].astype(str) == predicted["true"].astype(str)).tolist() == right.tolist()
-        assert predicted["file"].tolist() == [file for file, _ in searched.studies.split("tiny")["test"]]
+        assert predicted["file"].tolist() == [file for file, *_ in searched.studies.split("tiny")["test"]]
     assert rows["opening"].tolist() == [1] * len(rows)
     for part in ("Confirmed on the held-out test set", "Optimism: the search showed", "Measured on 30 test images"):
         assert part in printed.out

@@ -155,7 +155,7 @@ def test_decisions_on_labels_are_part_of_a_study(
     images = ["--data", str(manifest), "--name", "after", "--trials", "1"]
     spec, dataset = StudySpec.load("tiny.toml", {"data.dataset": str(manifest)})
     before = draw(dataset, spec.data, spec.seed).members()
-    (first, label), (second, its), *others = before["train"]
+    (first, label, digest), (second, its, _), *others = before["train"]
     other = "a" if label != "a" else "b"
     listed = [f"files/{Path(first).name},{label},{other}", f"files/{Path(second).name},{its},drop"]
     Path("fixed.csv").write_text("\n".join(["file,label,decision", *listed]))
@@ -163,7 +163,7 @@ def test_decisions_on_labels_are_part_of_a_study(
     assert code == 0 and "fixed.csv: 1 label changed, 1 image dropped" in err
     assert "decided with --relabel: 1 label changed, 1 image dropped, in training and validation set" in err
     after = Store("sqlite:///results/harness.db").studies.split("after")
-    assert after["train"] == [(first, other), *others]
+    assert after["train"] == [(first, other, digest), *others]
     assert (after["validation"], after["test"]) == (before["validation"], before["test"])
     code, _, err = call(capsys, *images)
     assert code == 2 and "study 'after' was begun with other settings: --relabel was [{" in err

@@ -39,7 +39,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         opened.engine.dispose()
 
 
-PARTS = {"train": [("a, b.png", "é"), ("c.png", "x")], "validation": [], "test": [("d.png", "x")]}
+PARTS = {"train": [("a, b.png", "é", "0f"), ("c.png", "x", "1e")], "validation": [], "test": [("d.png", "x", "2d")]}
 
 
 def fill(store: Store, name: str, pid: int = 2**22 + 1) -> None:

@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 
-from dashboards.errors_page import Confusion, Gallery, Picture, render
+from dashboards.errors_page import render
+from harness.review.contents import Confusion, Contents, Gallery, Picture
 from harness.review.thumbnails import SIDE, jpeg
 from tests.helpers.synthetic import HOSTILE
 
@@ -23,7 +24,7 @@ def test_hostile_names_are_text_and_nothing_is_requested() -> None:
     ]
     confusion = Confusion([name, "b"], np.array([[3, 1], [0, 2]]), {(0, 1): [(0, f"predicted {name}")]})
     galleries = [Gallery("mistakes", "Mistakes", name, [(0, name), (1, "")])]
-    page = render(f"Errors of {name}", [name], [name], confusion, galleries, pictures)
+    page = render(Contents(f"Errors of {name}", [name], [name], confusion, galleries, pictures))
     assert "<img src=x" not in page and "<script>alert" not in page
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", page) and "default-src 'none'" in page
     assert data(page, "cells") == {"0-1": [[0, f"predicted {name}"]]}
@@ -36,7 +37,8 @@ def test_hostile_names_are_text_and_nothing_is_requested() -> None:
 def test_a_thousand_classes_are_a_list_of_pairs() -> None:
     counts = np.eye(1000, dtype=np.int64) * 5
     counts[7, 8], counts[1, 2] = 4, 9
-    page = render("t", [], [], Confusion([f"class {i}" for i in range(1000)], counts, {(1, 2): []}), [], [])
+    names = [f"class {i}" for i in range(1000)]
+    page = render(Contents("t", confusion=Confusion(names, counts, {(1, 2): []})))
     assert page.count("data-cell=") == 2 and page.index("9 of class 1 predicted") < page.index("4 of class 7 predicted")
     assert len(page) < 100_000
 
@@ -45,4 +47,4 @@ def test_a_page_of_a_thousand_images_is_bounded() -> None:
     """Noise, which takes more bytes than any photo."""
     noise = jpeg(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8))
     picture = Picture("a.png", "validation", "a", noise)
-    assert len(render("t", [], [], None, [], [picture] * 1200)) < 15e6
+    assert len(render(Contents("t", pictures=[picture] * 1200))) < 15e6

@@ -1,5 +1,6 @@
 """The checks of a data set: findings, messages, stored report, and the command that runs them."""
 
+import hashlib
 import io
 import json
 import warnings
@@ -148,7 +149,8 @@ def test_a_study_stores_the_checks_of_its_own_parts(root: Path) -> None:
     assert json.loads(json.dumps(stored)) == json.loads(json.dumps(stored, allow_nan=False))
     members = drawn.members()
     assert [len(members[part]) for part in ("train", "validation", "test")] == [13, 3, 4]
-    assert all(Path(file).is_file() and Path(file).parent.name == label for file, label in members["train"])
+    for file, label, digest in members["train"]:
+        assert Path(file).parent.name == label and hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] == digest
 
 
 def test_the_command_prints_a_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

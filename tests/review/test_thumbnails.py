@@ -1,12 +1,11 @@
 """Thumbnails of files and arrays, of those that are gone too."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from harness.review.thumbnails import SIDE, changed_since, jpeg, thumbnails
+from harness.review.thumbnails import SIDE, jpeg, thumbnails
 
 
 def test_files(tmp_path: Path) -> None:
@@ -16,11 +15,12 @@ def test_files(tmp_path: Path) -> None:
     first, *others = thumbnails(files, None)
     assert isinstance(first, np.ndarray) and first.shape == (SIDE, SIDE, 3) and jpeg(first).startswith(b"\xff\xd8")
     assert all(isinstance(reason, str) and reason for reason in others)
-    assert changed_since(files, datetime(2000, 1, 1, tzinfo=UTC)) == files[:2]
-    assert changed_since(files, datetime(2100, 1, 1, tzinfo=UTC)) == []
 
 
 def test_rows_of_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 28, 30, 1), np.uint8), labels=[0, 1])
     small, gone = thumbnails(["1", "2"], tmp_path / "a.npz")
     assert isinstance(small, np.ndarray) and small.shape == (28, 30) and gone == "there is no such row"
+    (tmp_path / "a.npz").write_bytes(b"no archive")
+    (reason,) = thumbnails(["1"], tmp_path / "a.npz")
+    assert isinstance(reason, str) and "a.npz" in reason

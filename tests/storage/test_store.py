@@ -171,7 +171,8 @@ class StoreContract:
         assert before <= row.created_at <= datetime.now(UTC)
 
     def test_the_parts_of_a_study_come_back_in_their_order(self, opened: Store) -> None:
-        parts = {"train": [("b.png", "é"), ("a.png", "x")], "test": [("7", "new\nline")], "validation": []}
+        parts = {"train": [("b.png", "é", "0f"), ("a.png", "x", "1e")], "test": [("7", "new\nline", "2d")]}
+        parts["validation"] = []
         opened.studies.create("mnist", spec={}, data={}, advice={}, split=parts)
         assert opened.studies.split("mnist") == parts and opened.studies.split("other") == {}
         opened.delete_study("mnist")
@@ -439,7 +440,7 @@ class StoreContract:
         assert opened.confirmations.candidates("mnist", opening) == [candidate]
 
     def test_predictions_come_back_with_files_and_class_names(self, opened: Store) -> None:
-        members = [("a.png", "cat"), ("b.png", NASTY), ("c.png", NASTY)]
+        members = [("a.png", "cat", "0"), ("b.png", NASTY, "1"), ("c.png", NASTY, "2")]
         data = {"class_names": ["cat", "dog", NASTY, "never seen"]}
         opened.studies.create(
             "mnist", spec={}, data=data, advice={}, split={"validation": members, "test": members[:1]}
