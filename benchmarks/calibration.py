@@ -3,8 +3,8 @@
     python -m benchmarks.calibration --storage URL --study NAME …
 
 The winner of each study is trained as `harness export` trains it. Its probabilities for the test set are compared with
-those that it would give without the temperature. This opens the test set, unrecorded: use it on studies made for
-this. Writes benchmarks/results/calibration.json.
+those that it would give without the temperature, and with the one that was fitted, whether or not the export takes it.
+This opens the test set, unrecorded: use it on studies made for this. Writes benchmarks/results/calibration.json.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from benchmarks.record import machine, write
 from harness import command
+from harness.core.calibration import calibration_error, log_loss
 from harness.data.dataset import load_split
 from harness.deployment.winner import Winner, train
-from harness.statistics.calibration import calibration_error, log_loss
 from harness.storage.store import Store
 
 _BATCH = 64
@@ -38,14 +38,18 @@ def measure(store: Store, name: str) -> dict[str, Any]:
     """Return the figures of the validation set, which the temperature is fitted to, and of the test set."""
     winner = Winner.of(store, name)
     split = load_split(command.dataset_of(store, name, None), winner.study)
-    model, _, fitted = train(winner, split, {}, lambda _: None)
+    fitted = winner.calibration
+    assert fitted is not None  # of a complete trial
+    model, _ = train(winner, split, {}, lambda _: None)
     test = split.test.open()
     pixels = test.pixels if test.pixels.ndim == 4 else np.repeat(test.pixels[..., None], 3, axis=3)
     batches = [model.predict_on_batch(pixels[first : first + _BATCH]) for first in range(0, len(pixels), _BATCH)]
-    after = np.log(np.concatenate(batches).astype(np.float64).clip(1e-30))
-    both = {"before": figures(after * fitted.temperature, test.labels), "after": figures(after, test.labels)}
-    validation = {"n": fitted.n, "log loss": fitted.loss, "calibration error": fitted.error}
-    row = {"strategy": winner.strategy.label(), "temperature": fitted.temperature, "validation": validation}
+    logits = np.log(np.concatenate(batches).astype(np.float64).clip(1e-30)) * fitted.temperature
+    fits = {"before": 1.0, "fitted": fitted.fitted, "after": fitted.temperature}
+    both = {name: figures(logits / temperature, test.labels) for name, temperature in fits.items()}
+    validation = {"n": fitted.n, "log loss": fitted.loss, "calibration error": fitted.error, "gain": fitted.gain}
+    temperatures = {"fitted": fitted.fitted, "temperature": fitted.temperature}
+    row = {"strategy": winner.strategy.label(), **temperatures, "validation": validation}
     print(name, row, both, flush=True)
     return {**row, "test": {"n": len(test), **both}}
 

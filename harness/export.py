@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
     split = load_split(dataset, winner.study)
     command.say(
         f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "
-        "training and validation sets, after a first training on the training set alone that calibrates it"
+        "training and validation sets"
     )
 
     def on_epoch(checkpoint: Checkpoint) -> None:
@@ -115,7 +115,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
             f"{formatting.seconds(checkpoint.train_seconds)}"
         )
 
-    model, result, calibration = train(winner, split, arguments.weights, on_epoch)
+    model, result = train(winner, split, arguments.weights, on_epoch)
     height, width = split.train.pixels.shape[1:3]
     channels = 3 if split.train.pixels.ndim == 4 else 1
     signature = Signature(
@@ -123,14 +123,14 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         height=height,
         width=width,
         channels=channels,
-        n_calibrated=calibration.n,
-        rejections=list(calibration.rejections),
+        n_calibrated=0 if winner.calibration is None else winner.calibration.n,
+        rejections=[] if winner.calibration is None else winner.calibration.rejections,
     )
     with _new_files(arguments.out) as folder:
         _write(model, folder, formats, signature)
         (folder / "spec.toml").write_text(_HOW + winner.toml() + "\n", encoding="utf-8")
         files = {name: FILES[name].format(height=height, width=width) for name in FILES if (folder / name).exists()}
-        card = model_card(winner, dataset, split, result, calibration, describe(device()).as_dict(), files)
+        card = model_card(winner, dataset, split, result, describe(device()).as_dict(), files)
         (folder / "README.md").write_text(card, encoding="utf-8")
     print(f"exported to {arguments.out}: {', '.join(sorted(path.name for path in _files_in(arguments.out)))}")
 

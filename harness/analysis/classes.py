@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from harness.analysis.formatting import count
 from harness.analysis.rows import Rows, Whose
+from harness.core.calibration import bin_of, calibration_error
 from harness.statistics.intervals import wilson_interval
 
 TITLES: dict[Whose, str] = {"best": "best complete trial", "advice": "the advice", "baseline": "best baseline"}
 
 MOST_CLASSES = 100
 """The most classes that are drawn: of more, those that are confused most."""
-
-BINS = 10
-"""Bins of equal width of the reliability diagram."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +166,9 @@ class Classes:
 
     @cached_property
     def bins(self) -> tuple[Bin, ...]:
-        """The images by the probability of their predicted class, in bins of equal width; empty ones are left out."""
-        edges = np.linspace(0, 1, BINS + 1)
-        which = np.searchsorted(edges[1:-1], self.probability)
+        """The images by the probability of their predicted class, in the bins of the calibration error; empty ones are
+        left out."""
+        which = bin_of(self.probability)
         inside = [which == number for number in np.unique(which)]
         return tuple(
             Bin(float(self.probability[rows].mean()), Share(int(self.correct[rows].sum()), int(rows.sum())))
@@ -180,8 +178,7 @@ class Classes:
     @property
     def calibration_error(self) -> float:
         """The expected calibration error: the mean distance of probability and accuracy of the `bins`, by images."""
-        gaps = sum(abs(b.probability - b.correct.value) * b.correct.n for b in self.bins)
-        return float(gaps / len(self.correct))
+        return calibration_error(self.probability, self.correct)
 
     @property
     def sentences(self) -> list[str]:

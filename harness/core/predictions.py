@@ -1,10 +1,13 @@
 """What a classifier predicts for the images of a set, and what follows from it without the other probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.core.calibration import Calibration
 
 TOP = 5
 """A prediction's first classes that count for the top-5 accuracy; it is recorded where there are `MANY` or more."""
@@ -22,7 +25,8 @@ class Predictions:
         probability: The probability of the predicted class (n,).
         loss: The cross-entropy, -ln of the true class's probability, in nats (n,).
         rank: How many classes come before the true one (n,): 0 where the image is recognised.
-        n_classes: The number of classes.
+        logits: What the others follow from, float32 (n, classes).
+        calibration: What a temperature would do, where one was fitted.
     """
 
     labels: NDArray[np.int64]
@@ -30,29 +34,39 @@ class Predictions:
     probability: NDArray[np.float64]
     loss: NDArray[np.float64]
     rank: NDArray[np.int64]
-    n_classes: int
+    logits: NDArray[np.float32]
+    calibration: Calibration | None = None
 
     @classmethod
-    def of(cls, logits: NDArray[np.floating], labels: NDArray[np.int64]) -> "Predictions":
-        """Return the predictions of ``logits`` (n, classes), or log-probabilities, for images of the true ``labels``
-        (n,)."""
-        logits = np.asarray(logits, np.float64)
+    def of(cls, given: NDArray[np.floating], labels: NDArray[np.int64]) -> Self:
+        """Return the predictions of ``given`` logits (n, classes), or log-probabilities, for images of the true
+        ``labels`` (n,)."""
+        logits = np.asarray(given, np.float64)
         n, n_classes = logits.shape
         predicted = logits.argmax(axis=1)
         top, true = logits.max(axis=1), logits[np.arange(n), labels][:, None]
         sums = np.exp(logits - top[:, None]).sum(axis=1)
         first = np.arange(n_classes) < labels[:, None]
         rank = ((logits > true) | ((logits == true) & first)).sum(axis=1)
-        return cls(labels, predicted, 1 / sums, np.log(sums) + top - true[:, 0], rank, n_classes)
+        return cls(labels, predicted, 1 / sums, np.log(sums) + top - true[:, 0], rank, np.asarray(given, np.float32))
 
     @classmethod
-    def join(cls, several: Sequence["Predictions"]) -> "Predictions":
+    def join(cls, several: Sequence["Predictions"]) -> Self:
         """Concatenate predictions for several sets of images, one at least, of the same classes."""
-        labels, predicted, loss, probability, rank = (
+        labels, predicted, probability, loss, rank, logits = (
             np.concatenate([getattr(one, name) for one in several])
-            for name in ("labels", "predicted", "loss", "probability", "rank")
+            for name in ("labels", "predicted", "probability", "loss", "rank", "logits")
         )
-        return cls(labels, predicted, probability, loss, rank, several[0].n_classes)
+        return cls(labels, predicted, probability, loss, rank, logits)
+
+    def calibrated(self) -> Self:
+        """Return the same with a temperature that is fitted to them."""
+        return replace(self, calibration=Calibration.fit(self.logits, self.labels))
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes."""
+        return int(self.logits.shape[1])
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -87,7 +87,8 @@ class TrialResult:
         curve: The checkpoints, first to last.
         val_top5_accuracy: None with ten classes or fewer.
         val_auroc: None with other than two classes.
-        predictions: The last checkpoint's for the validation images, in their order; None unless it is complete.
+        predictions: The last checkpoint's for the validation images, in their order, a trial's with a calibration; None
+            unless it is complete.
     """
 
     status: Status

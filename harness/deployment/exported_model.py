@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from harness.core.calibration import Rejection
 from harness.core.errors import DataError
-from harness.statistics.calibration import Rejection
 
 FILE = "model.keras"
 MEMBER = "harness.json"

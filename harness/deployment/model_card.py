@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis import formatting
+from harness.core.calibration import Calibration
 from harness.core.results import METRIC_NAMES, TrialResult
 from harness.core.spec import DatasetSpec
 from harness.data.dataset import Split
 from harness.deployment.winner import Winner
-from harness.statistics.calibration import Calibration
 from harness.statistics.intervals import wilson_interval
 
 _CODE = """import json, zipfile, keras
@@ -40,7 +40,6 @@ def model_card(
     dataset: DatasetSpec,
     split: Split,
     result: TrialResult,
-    calibration: Calibration,
     environment: Mapping[str, Any],
     files: Mapping[str, str],
 ) -> str:
@@ -64,7 +63,7 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in _rows(winner, dataset, split, result, calibration, environment)),
+        *(f"| {name} | {value} |" for name, value in _rows(winner, dataset, split, result, environment)),
         "",
         "## Use",
         "",
@@ -105,7 +104,6 @@ def _rows(
     dataset: DatasetSpec,
     split: Split,
     result: TrialResult,
-    calibration: Calibration,
     environment: Mapping[str, Any],
 ) -> Sequence[tuple[str, str]]:
     study, found = winner.study, winner.evidence
@@ -127,7 +125,7 @@ def _rows(
         (f"validation {METRIC_NAMES[study.metric]}", _score(winner)),
         ("test accuracy", _test(winner)),
         ("best baseline of the search", _baseline(winner)),
-        ("calibration", _calibration(calibration)),
+        ("calibration", _calibration(winner.calibration)),
         (
             "training",
             f"{formatting.count(study.budget.epochs, 'epoch')}, batch {batch_size}, "
@@ -168,11 +166,20 @@ def _test(winner: Winner) -> str:
     )
 
 
-def _calibration(found: Calibration) -> str:
+def _calibration(found: Calibration | None) -> str:
+    if found is None:
+        return "none: the trial did not complete, so no temperature was fitted"
+    (gain, error), how = found.gain, f"to the trial's logits of {found.n:,} validation images, which it had not seen"
+    if found.temperature == 1:
+        return (
+            f"temperature 1, which changes nothing: {found.fitted:.2f}, fitted {how}, would not lower the log loss of "
+            f"others for certain (cross-validated, by {gain:.4f} with a standard error of {error:.4f}). Log loss "
+            f"{found.loss[0]:.3f}, expected calibration error {found.error[0]:.3f} there"
+        )
     return (
-        f"temperature {found.temperature:.2f}, inside the last layer, fitted to {found.n:,} validation images with the "
-        f"same strategy trained on the training set alone. There the log loss went from {found.loss[0]:.3f} to "
-        f"{found.loss[1]:.3f}, the expected calibration error from {found.error[0]:.3f} to {found.error[1]:.3f}"
+        f"temperature {found.temperature:.2f}, inside the last layer, fitted {how}. There the log loss went from "
+        f"{found.loss[0]:.3f} to {found.loss[1]:.3f} (cross-validated, lower by {gain:.4f} with a standard error of "
+        f"{error:.4f}), the expected calibration error from {found.error[0]:.3f} to {found.error[1]:.3f}"
     )
 
 

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import keras
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from harness.analysis.rows import best_of
-from harness.backbones.batches import batches
 from harness.backbones.weights import load_all
-from harness.core.clock import Clock
+from harness.core.calibration import Calibration
 from harness.core.errors import DataError, HarnessError, SpecError
 from harness.core.paths import user_cache
 from harness.core.results import Checkpoint, TrialResult
@@ -22,11 +20,9 @@ from harness.core.strategy import Strategy
 from harness.core.toml import as_toml
 from harness.data.dataset import Split, join
 from harness.deployment.standalone import standalone
-from harness.statistics.calibration import Calibration
 from harness.storage.store import Store
-from harness.training.networks import Network
 from harness.training.problem import Problem
-from harness.training.trial import OnCheckpoint, run_trial
+from harness.training.trial import run_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +55,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """A strategy with the study, the seed and the images (sha256 of the training set) that make it a model."""
+    """A strategy with the study, the seed and the images (sha256 of the training set) that make it a model.
+
+    ``calibration`` is what was fitted to the validation logits of the trial, None of one that did not complete.
+    """
 
     study: StudySpec
     strategy: Strategy
     seed: int
     images: str
     evidence: Evidence
+    calibration: Calibration | None = None
 
     @classmethod
     def of(cls, store: Store, name: str, number: int | None = None) -> Self:
@@ -101,6 +101,7 @@ class Winner:
                 float(trials["train_flops"].sum() + baselines["train_flops"].sum()),
                 *(() if baseline is None else (baseline["name"], baseline[score])),
             ),
+            store.predictions.calibration(name, row["number"]),
         )
 
     @classmethod
@@ -122,21 +123,28 @@ class Winner:
         """Return all of it as TOML."""
         values = {name: getattr(self, name) for name in _FIELDS}
         values |= {"study": self.study.model_dump(mode="json"), "strategy": asdict(self.strategy)}
-        return as_toml(values | {"evidence": asdict(self.evidence)})
+        calibration = None if self.calibration is None else asdict(self.calibration)
+        return as_toml(values | {"evidence": asdict(self.evidence), "calibration": calibration})
 
 
-_FIELDS: dict[str, Any] = {"seed": int, "images": str, "strategy": Strategy, "evidence": Evidence, "study": StudySpec}
+_FIELDS: dict[str, Any] = {
+    "seed": int,
+    "images": str,
+    "strategy": Strategy,
+    "evidence": Evidence,
+    "study": StudySpec,
+    "calibration": Calibration | None,
+}
 
 
 def train(
     winner: Winner, split: Split, weights: Mapping[str, Path], on_epoch: Callable[[Checkpoint], None]
-) -> tuple[keras.Model, TrialResult, Calibration]:
+) -> tuple[keras.Model, TrialResult]:
     """Train the winner on the training and validation sets of ``split``, for the study's epochs; the test set
-    stays sealed. Gives the standalone model, what it took and how it was calibrated. ``weights`` are given files by
-    backbone.
+    stays sealed. Gives the standalone model and what it took. ``weights`` are given files by backbone.
 
-    The temperature must be fitted to images that a network has not seen. So it is trained on the training set alone
-    first, as in the search, and the temperature of the validation set is taken for the model of both.
+    The temperature must be fitted to images that a network has not seen, so it is that of the trial, which was trained
+    on the training set alone.
 
     The validation figures of the result mean nothing: the network has seen those images. Raises DataError where the
     images are not the study's, and HarnessError where the training cannot be finished.
@@ -150,36 +158,15 @@ def train(
     study = winner.study.model_copy(update={"budget": unlimited})
     declared = study.search.backbone(winner.strategy.backbone)
     found = load_all([declared], weights)[declared.name]
-    searched = Problem.of(declared, study, split, found, user_cache() / "features")
-    calibration = _calibration(winner, searched)
-    problem = replace(searched, split=replace(split, train=join(split.train, split.validation)))
-
-    def on_checkpoint(curve: Any) -> None:
-        on_epoch(curve[-1])
-
-    network, result = _trained(winner, problem, on_checkpoint)
-    shape = split.train.pixels.shape[1:]
-    return standalone(network, problem.backbone, shape, calibration.temperature), result, calibration
-
-
-def _trained(winner: Winner, problem: Problem, on_checkpoint: OnCheckpoint) -> tuple[Network, TrialResult]:
-    result = run_trial(winner.strategy, problem, seed=winner.seed, on_checkpoint=on_checkpoint)
+    joined = replace(split, train=join(split.train, split.validation))
+    problem = Problem.of(declared, study, joined, found, user_cache() / "features")
+    result = run_trial(winner.strategy, problem, seed=winner.seed, on_checkpoint=lambda curve: on_epoch(curve[-1]))
     if result.status != "complete":
         raise HarnessError(
             f"training {winner.strategy.label()} on {len(problem.split.train):,} images ended as {result.status} "
             f"({result.reason}): choose another with --trial"
         )
     last = winner.strategy.phases(problem.n_stages)[-1]
-    return problem.networks.for_strategy(last, problem.start(last)), result  # the one just trained
-
-
-def _calibration(winner: Winner, problem: Problem) -> Calibration:
-    """Train the winner on the training set alone and fit a temperature to its logits of the validation set."""
-    network, _ = _trained(winner, problem, lambda _: None)
-    start = problem.start(winner.strategy.phases(problem.n_stages)[-1])
-    _, validation, _ = problem.parts(start, network.image_size, Clock())
-    logits = [
-        network.logits(validation.inputs[rows])[weights > 0]
-        for rows, weights in batches(len(validation), network.images_at_once)
-    ]
-    return Calibration.fit(np.concatenate(logits), validation.labels)
+    network = problem.networks.for_strategy(last, problem.start(last))  # the one just trained
+    temperature = 1.0 if winner.calibration is None else winner.calibration.temperature
+    return standalone(network, problem.backbone, split.train.pixels.shape[1:], temperature), result

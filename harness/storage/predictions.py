@@ -1,14 +1,17 @@
 """The predictions of trials, baselines and confirmations, image by image."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from sqlalchemy.engine import Engine
 
+from harness.core.calibration import Calibration
 from harness.core.predictions import Predictions
 from harness.storage import tables
 from harness.storage.queries import frame, of_study, read
@@ -34,6 +37,13 @@ class KeptPredictions:
         which = (_prediction.c.study == study, _prediction.c.opening == opening)
         found = read(self._engine, sa.select(_prediction.c.name).where(*which).distinct())
         return sorted((row.name for row in found), key=lambda name: (len(name), name))
+
+    def calibration(self, study: str, trial: int) -> Calibration | None:
+        """Return what a temperature would do for the predictions of a trial of the search; None where it has none."""
+        which = (_prediction.c.opening == 0, _prediction.c.name == f"trial {trial}")
+        found = read(self._engine, sa.select(_prediction.c.calibration).where(_prediction.c.study == study, *which))
+        stored = [row.calibration for row in found if row.calibration is not None]
+        return TypeAdapter(Calibration).validate_python(stored[0]) if stored else None
 
     def frame(self, study: str, names: Sequence[str] | None = None, *, opening: int = 0) -> pd.DataFrame:
         """Return the predictions for every image.
@@ -89,6 +99,7 @@ def statements(
             "predicted": _encoded(predictions.predicted),
             "probability": _encoded(predictions.probability * _ONE),
             "true_probability": _encoded(predictions.true_probability * _ONE),
+            "calibration": None if predictions.calibration is None else asdict(predictions.calibration),
         }
         found.append(_prediction.insert().values(row))
     return found

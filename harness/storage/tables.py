@@ -259,6 +259,7 @@ prediction = sa.Table(
     sa.Column("predicted", sa.LargeBinary, nullable=False),
     sa.Column("probability", sa.LargeBinary, nullable=False),
     sa.Column("true_probability", sa.LargeBinary, nullable=False),
+    sa.Column("calibration", sa.JSON(none_as_null=True)),
 )
 
 

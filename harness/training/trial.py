@@ -90,7 +90,7 @@ def run_trial(
         features_cached=bool(cached) and all(cached),
         curve=tuple(curve),
         **(predictions.columns() if predictions else {}),
-        predictions=predictions if status == "complete" else None,
+        predictions=predictions.calibrated() if predictions and status == "complete" else None,
     )
 
 

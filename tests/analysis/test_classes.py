@@ -12,8 +12,9 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from dashboards.figures.classes import MOST_ROWS, classes_drawing, confusion_figure
 from dashboards.page import render
-from harness.analysis.classes import BINS, MOST_CLASSES, Classes, classes
+from harness.analysis.classes import MOST_CLASSES, Classes, classes
 from harness.analysis.rows import Rows
+from harness.core.calibration import BINS
 from harness.core.predictions import Predictions
 from harness.statistics.intervals import wilson_interval
 from harness.storage.store import Store

@@ -23,7 +23,6 @@ from harness.deployment import model_card, winner
 from harness.deployment.exported_model import Exported
 from harness.deployment.winner import Evidence, Winner
 from harness.search import worker
-from harness.statistics.calibration import Calibration
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
 from harness.training.problem import Problem
@@ -32,7 +31,8 @@ from tests.deployment.test_standalone import photo
 from tests.helpers.whole import copy_is_whole
 
 STORAGE = "sqlite:///results/harness.db"
-CALIBRATION = Calibration.fit(np.eye(3), np.arange(3))
+LABELS = np.arange(48) % 3
+PREDICTIONS = Predictions.of(np.random.default_rng(0).normal(size=(48, 3)) + np.eye(3)[LABELS], LABELS).calibrated()
 
 
 pytestmark = pytest.mark.usefixtures("tiny_vgg16", "study_file")
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("tiny_vgg16", "study_file")
 
 def _result(score: float) -> TrialResult:
     scores = {f"val_{metric}": score for metric in METRICS}
-    return TrialResult("complete", 1e9, 1e9, val_loss=1.0, train_loss=1.0, **scores)
+    return TrialResult("complete", 1e9, 1e9, val_loss=1.0, train_loss=1.0, **scores, predictions=PREDICTIONS)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
         "TFLOP",
         "0. a",
         "Keras >= 3.9",
-        "fitted to 48 validation images",
+        "logits of 48 validation images",
     ):
         assert part in text
     assert ("saved_model" in text) == Path("models/one/saved_model").is_dir()
@@ -142,7 +142,7 @@ def test_a_stopped_export_leaves_nothing_and_keeps_the_old_one(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0), CALIBRATION))
+    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
     assert call(capsys, "--study", "tiny", "--out", "there", "--formats", "keras")[0] == 0
     before = {path.name: path.read_bytes() for path in Path("there").iterdir()}
 
@@ -165,7 +165,7 @@ def test_the_current_folder_and_a_link_are_written_into(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0), CALIBRATION))
+    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
     given = ("--study", "tiny", "--storage", f"sqlite:///{tmp_path}/results/harness.db", "--formats", "keras")
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to("here", target_is_directory=True)
@@ -235,19 +235,20 @@ def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypa
 )
 def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Problem) -> None:
     split, evidence = tiny_problem.split, Evidence(0, 1, 0.5, 48, 1e9)
-    chosen = Winner(tiny_problem.spec, strategy, 3, split.train.digest(), evidence)
+    assert PREDICTIONS.calibration is not None
+    doubled = replace(PREDICTIONS.calibration, temperature=2.0)
+    chosen = Winner(tiny_problem.spec, strategy, 3, split.train.digest(), evidence, doubled)
     pixels, labels = split.validation.pixels, split.validation.labels
     for cached in (False, True):
         points: list[Checkpoint] = []
-        model, result, calibration = winner.train(chosen, split, {}, points.append)
+        model, result = winner.train(chosen, split, {}, points.append)
         assert result.features_cached == cached
         assert len(points) == 2
         # The last validation loss of the fit loop; these images were trained on.
         assert result.val_loss is not None
         found = model.predict_on_batch(np.repeat(pixels[..., None], 3, axis=3)).astype(np.float64)
-        found **= calibration.temperature  # the network's own probabilities, but for their sum
+        found **= 2.0  # the network's own probabilities, but for their sum
         found /= found.sum(axis=1, keepdims=True)
-        assert calibration.n == len(labels) and calibration.loss[1] <= calibration.loss[0]
         assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
 
 
@@ -265,7 +266,7 @@ def test_the_card_shows_the_confirmed_test_accuracy(
         )
     searched.confirmations.finish_test_opening("tiny", opening)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0), CALIBRATION))
+    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
     assert call(capsys, "--study", "tiny", "--out", "new", "--formats", "keras")[0] == 0
     assert "0.8500, 95 % interval" in Path("new/README.md").read_text()
     measured = Winner.load(Path("new/spec.toml")).evidence.test

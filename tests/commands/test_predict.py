@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from harness import predict
+from harness.core.calibration import Rejection
 from harness.data.folders import list_folder
 from harness.deployment.exported_model import Exported, Signature
 from harness.deployment.standalone import save_keras
-from harness.statistics.calibration import Rejection
 from tests.deployment.test_standalone import SIZES, photo, trained
 
 SIGNATURE = Signature(class_names=["a", "b", "c, d"], height=12, width=12, channels=1)

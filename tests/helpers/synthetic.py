@@ -121,7 +121,7 @@ def confirm_study(store: Store, name: str) -> None:
 def predict_study(store: Store, name: str, n: int = 200) -> None:
     """Add predictions of all complete trials and baselines for ``n`` validation images to a study."""
     names = store.studies.get(name).data["class_names"]
-    members = [(f"{HOSTILE}{image}.png", names[image % len(names)]) for image in range(n)]
+    members = [(f"{HOSTILE}{image}.png", names[image % len(names)], "") for image in range(n)]
     trials, baselines, draw = store.trials.frame(name), store.baselines.frame(name), random.Random(5)
     complete = trials[trials["status"] == "complete"]
     predicted = [(f"trial {row['number']}", row["val_accuracy"]) for row in complete.to_dict("records")]

@@ -447,8 +447,9 @@ class StoreContract:
         )
         run = session(opened)
         start(opened, 3, run)
+        calibrated = PREDICTIONS.calibrated()
         for _ in range(2):  # it is repeated where the answer was lost
-            opened.trials.end("mnist", 3, result(predictions=PREDICTIONS), session=run)
+            opened.trials.end("mnist", 3, result(predictions=calibrated), session=run)
         for seed in (1, 2):  # a baseline that runs again replaces the other
             opened.baselines.record("mnist", session=run, name="cnn", seed=seed, result=result(predictions=PREDICTIONS))
         opened.baselines.record("mnist", session=run, name="mlp", seed=1, result=result("diverged"))
@@ -461,6 +462,8 @@ class StoreContract:
         assert frame["predicted"].cat.categories.tolist() == data["class_names"]
         assert frame["probability"].tolist() == pytest.approx([0.7, 0.7, 0.625], abs=1e-5)
         assert frame["true_probability"].tolist() == pytest.approx([0.7, 0.1, 0.625], abs=1e-5)
+        assert opened.predictions.calibration("mnist", 3) == calibrated.calibration is not None
+        assert opened.predictions.calibration("mnist", 4) is None
         assert opened.predictions.frame("mnist", ["trial 4"]).empty and opened.predictions.frame("absent").empty
         document, fence = DOCUMENT.read_text(encoding="utf-8"), opened.engine.dialect.name
         (query,) = re.findall(rf"```{fence}\n(.*?);\n```", document, re.DOTALL)
@@ -691,7 +694,7 @@ class TestSqlite(StoreContract):
 
     def test_the_predictions_of_a_trial_take_less_than_10_kb_for_1000_images(self, opened: Store) -> None:
         run, draw = begin(opened), np.random.default_rng(0)
-        predictions = Predictions.of(draw.normal(size=(1000, 1000)), np.arange(1000))
+        predictions = Predictions.of(draw.normal(size=(1000, 1000)), np.arange(1000)).calibrated()
 
         def pages() -> int:
             with opened.engine.connect() as connection:

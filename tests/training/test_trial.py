@@ -61,6 +61,7 @@ class TestEveryStrategy:
         found = result.predictions
         assert found is not None and found.labels.tolist() == tiny_problem.split.validation.labels.tolist()
         assert (found.log_loss(), float(found.correct.mean())) == (result.val_loss, result.val_accuracy)
+        assert found.calibration is not None and found.calibration.loss[0] == pytest.approx(result.val_loss)
         assert result.val_accuracy == result.curve[-1].val_accuracy
         assert result.seconds.train > 0 and result.seconds.evaluation > 0
         assert result.curve[-1].train_seconds <= result.seconds.total
