@@ -40,7 +40,10 @@ const figure = ([number, said]) => {
   views.dataset.picture = number;
   if (missing) add(views, "span", `no thumbnail: ${missing}`, "gone");
   const caption = add(found, "figcaption");
-  if (part === "test") add(caption, "strong", "held-out test image", "test");
+  if (part === "test") {
+    add(caption, "strong", "held-out test image", "test");
+    caption.append(" ");
+  }
   add(caption, "strong", label);
   caption.append(` ${said}`, document.createElement("br"));
   add(caption, "span", file, "file");

@@ -54,7 +54,7 @@ class Mistakes:
         name = _best(store, study, names) if trial is None else f"trial {trial}"
         if name not in names:
             raise SpecError(
-                f"no predictions of trial {trial} are kept: give --trial one of "
+                f"no predictions of trial {trial}{' for the test set' if test else ''} are kept: give --trial one of "
                 f"{', '.join(each.removeprefix('trial ') for each in names[:10])}{', …' if len(names) > 10 else ''}"
             )
         frame = store.predictions.frame(study, [name] if test else names, opening=opening)

@@ -197,7 +197,9 @@ def _summary(mistakes: Mistakes | None) -> list[str]:
     if mistakes is not None:
         wrong, n = int(mistakes.wrong.sum()), len(mistakes.files)
         name = f"{mistakes.name[:1].upper()}{mistakes.name[1:]}"
-        said.append(f"{name} gets {wrong:,} of {n:,} {'held-out test' if test else 'validation'} images wrong.")
+        again = ", trained again by the last confirmation with the first of its seeds," if test else ""
+        part = "held-out test" if test else "validation"
+        said.append(f"{name}{again} gets {wrong:,} of {n:,} {part} images wrong.")
     which = (
         "Test images are marked; a confirmation has opened them."
         if test
