@@ -4,16 +4,19 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM, as in shells."""
 
 
-@dataclass
 class _State:
-    deferring: int = 0  # blocks of `between_steps` that run
-    asked: bool = False  # a signal came in one of them
+    """What signals have asked for."""
+
+    deferring = 0  # blocks of `between_steps` that run
+    asked = False  # a signal came in one of them
 
 
 _state = _State()
@@ -62,6 +65,17 @@ def between_steps() -> Iterator[None]:
     finally:
         _state.deferring -= 1
     stop_if_asked()
+
+
+def stepwise(items: Iterator[_T]) -> Iterator[_T]:
+    """Yield the ``items``. Signals wait as in `between_steps` while the next one is made, and not while it is used."""
+    while True:
+        with between_steps():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
 
 
 def stop_if_asked() -> None:

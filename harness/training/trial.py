@@ -6,7 +6,7 @@ from dataclasses import replace
 from harness.backbones.activation_cache import DiskFull
 from harness.core.clock import Clock
 from harness.core.cost import Spent
-from harness.core.interrupts import between_steps
+from harness.core.interrupts import stepwise
 from harness.core.predictions import Predictions
 from harness.core.results import METRICS, Checkpoint, Status, TrialResult
 from harness.core.strategy import Strategy
@@ -20,7 +20,6 @@ OnCheckpoint = Callable[[Sequence[Checkpoint]], str | None]
 """Called with the curve so far, whose last point is new. Returns a reason to stop, or None to go on."""
 
 
-@between_steps()
 def run_trial(
     strategy: Strategy, problem: Problem, *, seed: int, on_checkpoint: OnCheckpoint, first_look: int = 1
 ) -> TrialResult:
@@ -46,7 +45,7 @@ def run_trial(
     reason = ""
     predictions: Predictions | None = None
     try:
-        for end in _train(strategy, problem, clock, cached, seed, first_look):
+        for end in stepwise(_train(strategy, problem, clock, cached, seed, first_look)):
             epochs, predictions = end.epoch, end.predictions
             seconds = clock.seconds()
             curve.append(
