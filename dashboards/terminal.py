@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -23,7 +22,6 @@ from harness.core.results import METRIC_NAMES, METRICS
 from harness.core.spec import StudySpec
 from harness.core.strategy import KINDS
 from harness.core.strict_json import dumps
-from harness.statistics.pareto import front
 from harness.storage import database
 
 _COMPUTE: dict[CostName, str] = {
@@ -50,7 +48,7 @@ def print_report(rows: Rows, storage: str, page: Path) -> None:
         f"{name[0].upper()}{name[1:]}-versus-compute front (each checkpoint counts)",
         ("compute", name, "trial", "epoch", "strategy"),
         ((rows.cost.in_words(point[rows.cost.spent]), formatting.accuracy(point[rows.score]), str(point["number"]),
-          str(point["epoch"]), point["label"]) for point in _front(rows).to_dict("records")),
+          str(point["epoch"]), point["label"]) for point in rows.front().to_dict("records")),
     ))  # fmt: skip
     advised = recommend(rows)
     if advised is not None:
@@ -85,7 +83,7 @@ def as_json(rows: Rows, storage: str, page: Path) -> dict[str, Any]:
         "best": records(rows.trials[rows.trials["number"] == best["number"]])[0] if (best := rows.best()) else None,
         "trials": records(rows.trials),
         "baselines": records(rows.baselines),
-        "front": records(_front(rows)[["number", "epoch", "train_flops", "rated_seconds", *scores, "label"]]),
+        "front": records(rows.front()[["number", "epoch", "train_flops", "rated_seconds", *scores, "label"]]),
         "summary": list(summarise(rows).sentences),
         "confirmation": confirmation_as_json(rows),
     }
@@ -159,12 +157,6 @@ def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
         rows.cost.in_words(trials[rows.cost.spent].sum()),
         formatting.seconds(trials["seconds_total"].sum()),
     )
-
-
-def _front(rows: Rows) -> pd.DataFrame:
-    """Return the checkpoints on the front, the cheapest first, each with its trial's label."""
-    points = rows.checkpoints.merge(rows.trials[["number", "label"]], on="number")
-    return points.iloc[front(points[rows.cost.spent].tolist(), points[rows.score].tolist())]
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

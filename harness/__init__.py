@@ -1,9 +1,31 @@
-"""Search transfer-learning strategies for the best accuracy at each training cost on your images."""
+"""Search transfer-learning strategies for the best accuracy at each training cost on your images.
+
+Example:
+    >>> import harness
+    >>> study = harness.search("photos/", trials=30, time_limit="15m")
+    >>> study.best, study.front, study.trials
+    >>> study.confirm(); study.export("model"); study.page("page.html")
+    >>> harness.load("photos", storage="sqlite:///results/harness.db")
+"""
 
 import os
 import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api import Study as Study
+    from harness.api import load as load
+    from harness.api import search as search
+    from harness.core.errors import HarnessError as HarnessError
 
 __version__ = "0.1.0"
+
+_WHERE = {"HarnessError": "harness.core.errors", "Study": "harness.api", "load": "harness.api", "search": "harness.api"}
+"""The public names and their modules, which are imported when a name is first used: `import harness` is quick."""
+
+__all__ = ["HarnessError", "Study", "load", "search"]
 
 # `python -m harness.COMMAND` imports this before all else. From here on a signal ends it without a traceback.
 if sys.argv[:1] == ["-m"] and any(given.removeprefix("-m").split(".")[0] == "harness" for given in sys.orig_argv):
@@ -15,3 +37,25 @@ if sys.argv[:1] == ["-m"] and any(given.removeprefix("-m").split(".")[0] == "har
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This package. The room ``harness.search`` does not take the place of the function of that name when one of its
+    modules is imported: Python would then set it as the attribute."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _WHERE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness import __version__
 from harness.core.paths import user_path
 from harness.storage import database
 
@@ -17,13 +18,16 @@ _WANTED = {"int": "a whole number", "float": "a number"}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors show no password. ``type=Path`` is read with `user_path`, and not empty: an empty
-    path would be the current folder."""
+    """An argument parser with ``--version``, whose errors show no password. ``type=Path`` is read with `user_path`, and
+    not empty: an empty path would be the current folder."""
 
     def __init__(self, **options: Any) -> None:
         """Create the parser with the ``options`` of the base class."""
         super().__init__(**options)
         self.register("type", Path, _path)
+        self.add_argument(
+            "--version", action="version", version=f"harness {__version__}", help="print the version and exit"
+        )
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as the base class does, and keep the arguments for `error`."""

@@ -5,13 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import command
+from harness import command, main_job
 from harness.arguments import Parser
 from harness.core.framework import loading
 from harness.core.paths import page_path, recommendation_path
-from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
-from harness.workers.progress import log_to
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,11 +45,8 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     store = Store(arguments.storage, must_exist=True)
     dataset = command.dataset_of(store, arguments.study, arguments.data)
     with loading():
-        from dashboards.optuna import attach
-        from dashboards.page import write_page
         from dashboards.terminal import confirmation_as_json, print_confirmation
-        from harness.confirmation.opening import Request, confirm  # heavy: TensorFlow or JAX is loaded
-        from harness.search.mirror import mirror
+        from harness.confirmation.opening import Request  # heavy: TensorFlow or JAX is loaded
 
     page = arguments.out or page_path(arguments.study)
     request = Request(
@@ -66,15 +61,7 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         reopen=arguments.reopen,
         command=recorded,
     )
-    log = page.with_suffix(".log")
-    command.prepare_output(page, request.storage, {log: "log", request.recommendation: "recommendation"})
-    log_to(log)
-    rows = confirm(
-        request, command.say, lambda store: retry_while_unavailable(lambda: write_page(store, request.study, page))
-    )
-    store = Store(request.storage)
-    mirror(store, request.study)
-    attach(store, request.study)
+    rows = main_job.confirm(request, page)
     if arguments.json:
         command.print_json(confirmation_as_json(rows))
     else:

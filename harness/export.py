@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -81,28 +81,63 @@ def _parser() -> Parser:
 
 def _run(arguments: argparse.Namespace, _: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    _check_target(arguments.out, arguments.overwrite)
+    check_target(arguments.out, arguments.overwrite)
     if arguments.spec and arguments.trial is not None:
         raise SpecError(f"--trial {arguments.trial}: with --spec the strategy is the file's, leave --trial out")
-    store = None if arguments.spec else Store(arguments.storage, must_exist=True)
-    formats = _formats(arguments.formats)
+    if arguments.spec:
+        formats = formats_of(arguments.formats)
+        source = _of_spec(arguments.spec, arguments.data)
+    else:
+        store = Store(arguments.storage, must_exist=True)
+        formats = formats_of(arguments.formats)
+        source = of_study(store, arguments.study, arguments.trial, arguments.data)
+    write(arguments.out, *source, formats, arguments.weights)
+    print(f"exported to {arguments.out}: {', '.join(sorted(path.name for path in _files_in(arguments.out)))}")
+
+
+def of_study(store: Store, study: str, trial: int | None, data: str | None) -> tuple["Winner", DatasetSpec]:
+    """Return what `write` exports of a study: its trial ``trial`` or its best one, and its images, which are at
+    ``data`` if they have moved. Raises SpecError where there are none."""
+    with loading():
+        from harness.deployment.winner import Winner
+
+    return _confirmed(Winner.of(store, study, trial), store), command.dataset_of(store, study, data)
+
+
+def _of_spec(file: Path, data: str | None) -> tuple["Winner", DatasetSpec]:
+    """Return the same of the ``spec.toml`` of an export."""
+    with loading():
+        from harness.deployment.winner import Winner
+
+    winner = Winner.load(file)
+    try:
+        given = winner.study.data.dataset if data is None else command.data_given(data)
+        return winner, DatasetSpec.load(given, file.parent if data is None else Path.cwd())
+    except SpecError as error:
+        raise SpecError(f"{error}. Give the data set of {file} with --data") from None
+
+
+def write(
+    out: Path, winner: "Winner", dataset: DatasetSpec, formats: Sequence[str], weights: Mapping[str, Path]
+) -> None:
+    """Train the winner on the training and validation images and write it to the folder ``out``.
+
+    Args:
+        out: the folder, after `check_target`.
+        winner: what to train.
+        dataset: its images.
+        formats: any of keras, saved_model and onnx.
+        weights: given files of weights by backbone.
+
+    Raises:
+        HarnessError: the images are not the study's, the training cannot be finished, or nothing can be written.
+    """
     with loading():
         from harness.backbones.devices import device  # heavy: TensorFlow or JAX is loaded
         from harness.deployment.exported_model import Signature
         from harness.deployment.model_card import model_card
-        from harness.deployment.winner import Winner, train
+        from harness.deployment.winner import train
 
-    if store is None:
-        winner = Winner.load(arguments.spec)
-        home = arguments.spec.parent if arguments.data is None else Path.cwd()
-        try:
-            given = winner.study.data.dataset if arguments.data is None else command.data_given(arguments.data)
-            dataset = DatasetSpec.load(given, home)
-        except SpecError as error:
-            raise SpecError(f"{error}. Give the data set of {arguments.spec} with --data") from None
-    else:
-        winner = _confirmed(Winner.of(store, arguments.study, arguments.trial), store)
-        dataset = command.dataset_of(store, arguments.study, arguments.data)
     split = load_split(dataset, winner.study)
     command.say(
         f"trial {winner.evidence.trial}, {winner.strategy.label()}: training it on {split.n_searched():,} images, the "
@@ -115,7 +150,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
             f"{formatting.seconds(checkpoint.train_seconds)}"
         )
 
-    model, result = train(winner, split, arguments.weights, on_epoch)
+    model, result = train(winner, split, weights, on_epoch)
     height, width = split.train.pixels.shape[1:3]
     channels = 3 if split.train.pixels.ndim == 4 else 1
     signature = Signature(
@@ -126,13 +161,12 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         n_calibrated=0 if winner.calibration is None else winner.calibration.n,
         rejections=[] if winner.calibration is None else winner.calibration.rejections,
     )
-    with _new_files(arguments.out) as folder:
-        _write(model, folder, formats, signature)
+    with _new_files(out) as folder:
+        _write_model(model, folder, formats, signature)
         (folder / "spec.toml").write_text(_HOW + winner.toml() + "\n", encoding="utf-8")
         files = {name: FILES[name].format(height=height, width=width) for name in FILES if (folder / name).exists()}
         card = model_card(winner, dataset, split, result, describe(device()).as_dict(), files)
         (folder / "README.md").write_text(card, encoding="utf-8")
-    print(f"exported to {arguments.out}: {', '.join(sorted(path.name for path in _files_in(arguments.out)))}")
 
 
 def _confirmed(winner: "Winner", store: Store) -> "Winner":
@@ -149,7 +183,7 @@ def _confirmed(winner: "Winner", store: Store) -> "Winner":
     return replace(winner, evidence=replace(winner.evidence, test=test))
 
 
-def _formats(asked: Sequence[str] | None) -> list[str]:
+def formats_of(asked: Sequence[str] | None) -> list[str]:
     """Return the formats asked for, or else all that can be written here. Raises SpecError if one cannot."""
     formats = []
     for name in asked or _FORMATS:
@@ -175,7 +209,7 @@ def _lacks(form: str) -> str:
     return ""
 
 
-def _write(model: "keras.Model", folder: Path, formats: Sequence[str], signature: "Signature") -> None:
+def _write_model(model: "keras.Model", folder: Path, formats: Sequence[str], signature: "Signature") -> None:
     from harness.deployment.standalone import save_keras, save_onnx, save_saved_model
 
     with silenced():
@@ -189,7 +223,7 @@ def _write(model: "keras.Model", folder: Path, formats: Sequence[str], signature
                 save_onnx(model, target, signature)
 
 
-def _check_target(out: Path, overwrite: bool) -> None:
+def check_target(out: Path, overwrite: bool) -> None:
     """Raise StorageError if an export cannot be written to ``out``, before anything is trained."""
     if out.exists() and not out.is_dir():
         raise StorageError(f"--out {out} is a file: give the name of a folder")

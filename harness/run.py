@@ -2,32 +2,25 @@
 
 import argparse
 import math
-import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness import command
+from harness import command, main_job
 from harness.arguments import Parser
-from harness.core.errors import HarnessError, SpecError
+from harness.core.errors import SpecError
 from harness.core.framework import loading
 from harness.core.paths import expand, page_path, recommendation_path
 from harness.core.results import METRICS
-from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
+from harness.core.spec import ANY_IMAGES, StudySpec, shipped
 from harness.core.strict_json import dumps
-from harness.storage.database import retry_while_unavailable, shown
+from harness.storage.database import shown
 from harness.storage.queries import now
-from harness.storage.store import Store
 from harness.workers.children import check_main_guard
-from harness.workers.progress import log_to
 
-if TYPE_CHECKING:
-    from harness.analysis.rows import Rows
-    from harness.workers.session import Request
-
-_OVERRIDES: dict[str, dict[str, Any]] = {
+OVERRIDES: dict[str, dict[str, Any]] = {
     "name": {"metavar": "NAME", "help": "name under which results are stored (default: the study's)"},
     "budget.trials": {"type": int, "metavar": "N", "help": "trials in total, those already done included"},
     "data.train_size": {"type": int, "metavar": "N", "help": "training images"},
@@ -47,7 +40,6 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "pruning.enabled": {"action": "store_false", "default": None, "help": "let every trial use its whole budget"},
 }  # fmt: skip
 """Options that override a key of the study: --train-size for data.train_size."""
-_FLAGS = {"pruning.enabled": "--no-pruning"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,8 +72,8 @@ def _parser() -> Parser:
     parser.add_argument("--list", action="store_true", help="list the shipped studies and exit")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved study and its predicted costs only")
     overrides = parser.add_argument_group("study overrides")
-    for key, options in _OVERRIDES.items():
-        overrides.add_argument(_flag(key), dest=key, **options)
+    for key, options in OVERRIDES.items():
+        overrides.add_argument(main_job.flag(key), dest=key, **options)
     where = parser.add_argument_group("where and how")
     command.add_storage(where)
     where.add_argument("--out", type=Path, metavar="PAGE", help="the page to write (default: results/<study>.html)")
@@ -104,6 +96,7 @@ def _parser() -> Parser:
     where.add_argument(
         "--confirm", action="store_true", help="then evaluate the finalists on the test set, as `harness confirm` does"
     )
+    where.add_argument("--quiet", action="store_true", help="show no progress: only warnings, errors and the result")
     where.add_argument(
         "--json", action="store_true", help="print the result, the --dry-run or the --list as JSON on standard output"
     )
@@ -113,36 +106,19 @@ def _parser() -> Parser:
     return parser
 
 
-def _flag(key: str) -> str:
-    return _FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
-
-
 def _run(arguments: argparse.Namespace, recorded: str) -> None:
     if arguments.list:
         _list_studies(arguments.json)
         return
-    overrides = {key: value for key, value in vars(arguments).items() if key in _OVERRIDES and value is not None}
-    try:
+    overrides = {key: value for key, value in vars(arguments).items() if key in OVERRIDES and value is not None}
+    with main_job.naming_options([*overrides, "data.relabel"]):
         _search(arguments, overrides, recorded)
-    except HarnessError as error:
-        raise type(error)(_as_typed(str(error), [*overrides, "data.relabel"])) from None
-
-
-def _as_typed(message: str, overrides: Iterable[str]) -> str:
-    """Name the overridden keys of a study in a message by the options that gave their values, as the user did."""
-    for key in overrides:
-        message = message.replace(f"{key} = ", f"{_flag(key)} ").replace(f"{key} was ", f"{_flag(key)} was ")
-        if "." in key:  # others, such as "name", are words too
-            message = message.replace(key, _flag(key))
-    return re.sub(r"^\S+\.toml: (?=--)", "", message)  # the value is not in that file
 
 
 def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorded: str) -> None:
     started = now()
     _check(arguments)
-    spec, dataset = _study(arguments.study, arguments.data, overrides)
-    if arguments.relabel is not None:
-        spec = _relabelled(spec, dataset, arguments.relabel)
+    spec, dataset = main_job.resolve(arguments.study, arguments.data, overrides, arguments.relabel)
     if arguments.dry_run:
         from dashboards.terminal import plan_as_json, print_plan
         from harness.training.predicted_costs import predict_costs
@@ -158,20 +134,17 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
     elif arguments.engine == "ray":
         check_main_guard("--engine ray")
     with loading():
-        from dashboards.optuna import attach
-        from dashboards.page import write_page
         from dashboards.terminal import as_json, print_report
+        from harness.confirmation import opening
         from harness.workers.ray_workers import Placement
-        from harness.workers.session import Request, run_study  # heavy: TensorFlow or JAX is loaded
+        from harness.workers.session import Request  # heavy: TensorFlow or JAX is loaded
 
     page = arguments.out or page_path(spec.name)
-    log = page.with_suffix(".log")
     placement = Placement(arguments.address, arguments.worker_cpus, arguments.worker_gpus)
     request = Request(
         spec,
         dataset,
         storage=arguments.storage,
-        log=log,
         weights=arguments.weights,
         workers=arguments.workers,
         placement=placement if arguments.engine == "ray" else None,
@@ -180,20 +153,20 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
         command=recorded,
         started=started,
     )
-    written = {log: "log"} | ({recommendation_path(page): "recommendation"} if arguments.confirm else {})
-    command.prepare_output(page, request.storage, written)
-    log_to(log)
-
-    def show(store: Store) -> None:
-        retry_while_unavailable(lambda: write_page(store, spec.name, page))
-
     begun = time.monotonic()
-    rows = run_study(request, show)
+    rows = main_job.search(request, page, then_confirm=arguments.confirm, quiet=arguments.quiet)
     seconds = time.monotonic() - begun
-    attach(Store(request.storage), spec.name)
-    if arguments.confirm:
-        rows = _confirm(request, arguments.study, recommendation_path(page), show)
-        attach(Store(request.storage), spec.name)
+    if arguments.confirm:  # with the defaults of `harness confirm`
+        finalists = opening.Request(
+            study=spec.name,
+            dataset=dataset,
+            storage=request.storage,
+            recommendation=recommendation_path(page),
+            study_folder=Path(arguments.study or "").parent,
+            weights=request.weights,
+            command=recorded,
+        )
+        rows = main_job.confirm(finalists, page, quiet=arguments.quiet)
     if arguments.json:
         command.print_json(as_json(rows, request.storage, page))
     else:
@@ -209,12 +182,7 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise SpecError if an option is missing, invalid or does not fit another."""
-    if arguments.study is None and arguments.data is None:
-        raise SpecError(
-            f"no study given: add --study NAME, one of {', '.join(shipped('studies'))}, or a path; or your images with "
-            "--data PATH"
-        )
+    """Raise SpecError if an option is invalid or does not fit another."""
     if arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers}: give 1 or more")
     if arguments.engine == "ray" and arguments.storage.startswith("sqlite"):
@@ -224,42 +192,6 @@ def _check(arguments: argparse.Namespace) -> None:
     if not (0 < arguments.worker_cpus < math.inf and 0 <= arguments.worker_gpus < math.inf):  # not a NaN either
         given = f"--worker-cpus {arguments.worker_cpus} --worker-gpus {arguments.worker_gpus}"
         raise SpecError(f"{given}: give more than 0 processors, and 0 or more GPUs")
-
-
-def _study(study: str | None, data: str | None, overrides: dict[str, object]) -> tuple[StudySpec, DatasetSpec]:
-    """Load the study. If ``data`` is given, use these images and name the study after them."""
-    if data is None:
-        return StudySpec.load(ANY_IMAGES if study is None else study, overrides)
-    where = command.data_given(data)
-    dataset = DatasetSpec.load(where, Path.cwd())
-    own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
-    return StudySpec.load(ANY_IMAGES if study is None else study, {"name": own, **overrides, "data.dataset": where})
-
-
-def _relabelled(spec: StudySpec, dataset: DatasetSpec, table: Path) -> StudySpec:
-    """Return the study with the decisions on labels that ``table`` holds, which become a part of it."""
-    from harness.data.relabelling import count, in_words, read_decisions
-    from harness.data.sources import read_listing
-
-    decisions = read_decisions(table, read_listing(dataset))
-    command.say(f"{table}: {in_words(*count(decisions))}")
-    return spec.model_copy(update={"data": spec.data.model_copy(update={"relabel": decisions})})
-
-
-def _confirm(searched: "Request", study: str | None, file: Path, on_end: Callable[[Store], None]) -> "Rows":
-    """Confirm the study that has just been searched, with the defaults of `harness confirm`."""
-    from harness.confirmation import opening
-
-    request = opening.Request(
-        study=searched.spec.name,
-        dataset=searched.dataset,
-        storage=searched.storage,
-        recommendation=file,
-        study_folder=Path(study or "").parent,
-        weights=searched.weights,
-        command=searched.command,
-    )
-    return opening.confirm(request, command.say, on_end)
 
 
 def _list_studies(as_json: bool) -> None:

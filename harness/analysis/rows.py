@@ -11,6 +11,7 @@ from harness.core.cost import FLOPS, CostMeasure
 from harness.core.results import METRIC_NAMES, Candidate, Metric
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import Strategy
+from harness.statistics.pareto import front
 from harness.statistics.similarity import Similarity
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
@@ -174,6 +175,11 @@ class Rows:
     def best(self) -> dict[str, Any] | None:
         """Return the trial with the highest score, the cheapest of equals; None where no trial has one."""
         return best_of(self.trials, self.score, self.cost)
+
+    def front(self) -> pd.DataFrame:
+        """Return the checkpoints on the Pareto front, the cheapest first, each with its trial's label."""
+        points = self.checkpoints.merge(self.trials[["number", "label"]], on="number")
+        return points.iloc[front(points[self.cost.spent].tolist(), points[self.score].tolist())]
 
     def best_baseline(self) -> dict[str, Any] | None:
         """Return the baseline with the highest score, if any has one."""

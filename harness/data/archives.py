@@ -25,16 +25,10 @@ def list_archive(name: str, path: Path) -> Listing:
     """List the rows of an ``.npz``. Reads the shape of the images only. Raises DataError if an array is invalid."""
     where = f"{name} ({path.name})"
     headers = read_headers(path, _ARRAYS)
-    for needed, what in (("images", "uint8 (n, height, width[, 3])"), ("labels", "one integer for each image")):
-        if needed not in headers:
-            held = ", ".join(headers) or "none of its arrays"
-            raise DataError(f"{where} has no array {needed!r}, only {held}: add it, {what}")
-    _check_images(headers["images"], where)
-    n = headers["images"].shape[0]
-    _check_rows(headers, n, where)
+    check_headers(headers, where)
     labels = read_array(path, "labels")
     class_names, notes = _class_names(path, headers, labels, where)
-    own = np.full(n, "train")
+    own = np.full(len(labels), "train")
     if "split" in headers:
         words, which = np.unique(_words(read_array(path, "split")), return_inverse=True)
         parts = [part_name(word) for word in words]
@@ -47,6 +41,16 @@ def list_archive(name: str, path: Path) -> Listing:
         groups, more = _groups(read_array(path, "groups"))
         notes += more
     return Listing(name, path, None, labels.astype(np.int64), class_names, own, groups, tuple(notes))
+
+
+def check_headers(headers: dict[str, Header], where: str) -> None:
+    """Raise DataError if the arrays of a data set, called ``where``, are not of types and shapes that fit."""
+    for needed, what in (("images", "uint8 (n, height, width[, 3])"), ("labels", "one integer for each image")):
+        if needed not in headers:
+            held = ", ".join(headers) or "none of its arrays"
+            raise DataError(f"{where} has no array {needed!r}, only {held}: add it, {what}")
+    _check_images(headers["images"], where)
+    _check_rows(headers, headers["images"].shape[0], where)
 
 
 def _check_images(images: Header, where: str) -> None:

@@ -41,10 +41,7 @@ def list_manifests(name: str, manifests: Sequence[Path], *, whole_folder: bool =
         if "label" not in frame and manifest is not manifests[0]:
             notes.append(f"{manifest.name} has no column label: its {len(frame):,} files are left out")
             continue
-        missing = {"filename", "label"} - set(frame)
-        if missing:
-            columns = ", ".join(map(shown, frame.columns))
-            raise DataError(f"{manifest} has no column {min(missing)!r}, only {columns}: add it (filename,label)")
+        check_columns(frame, str(manifest))
         if "split" not in frame:
             frame["split"] = part or "train"
         frames.append(frame)
@@ -64,6 +61,14 @@ def list_manifests(name: str, manifests: Sequence[Path], *, whole_folder: bool =
     return Listing.of_words(
         name, home, rows["filename"].tolist(), rows["label"].tolist(), [part or "" for part in parts], groups, notes
     )
+
+
+def check_columns(frame: pd.DataFrame, where: str) -> None:
+    """Raise DataError if the table ``where`` lacks a column that a manifest needs."""
+    missing = {"filename", "label"} - set(frame)
+    if missing:
+        columns = ", ".join(map(shown, map(str, frame.columns)))
+        raise DataError(f"{where} has no column {min(missing)!r}, only {columns}: add it (filename,label)")
 
 
 def _unlisted(home: Path, listed: Set[str]) -> list[str]:

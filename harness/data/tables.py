@@ -93,7 +93,12 @@ def _parquet(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read ({error.strerror})") from None
     except (OSError, ValueError, TypeError, KeyError, NotImplementedError):  # the errors of Arrow are subclasses
         raise _unreadable(path, "it is no Parquet file, or damaged", "write it again, or give a .csv") from None
-    cells = frame.reset_index(allow_duplicates=True).astype(object)
+    return as_texts(frame.reset_index(allow_duplicates=True))
+
+
+def as_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with every cell as text, a missing one as the empty text."""
+    cells = frame.astype(object)
     return cells.where(cells.notna(), "").map(_as_text)
 
 

@@ -306,7 +306,7 @@ def test_a_bug_ends_the_run_with_a_traceback_and_keeps_the_records(
 ) -> None:
     call(capsys, "--trials", "2")
     with monkeypatch.context() as patched:
-        patched.setattr("harness.search.worker.run_trial", lambda *_, **__: 1 / 0)
+        patched.setattr(worker, "run_trial", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             call(capsys, "--trials", "3")
     store = Store("sqlite:///results/harness.db")

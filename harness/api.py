@@ -1,0 +1,378 @@
+"""The harness from Python: `harness.search`, `harness.load`, and the `Study` that both return."""
+
+import html
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from harness import main_job
+from harness.analysis.rows import Rows
+from harness.analysis.summary import summarise
+from harness.core.backbone import BackboneSpec
+from harness.core.errors import SpecError
+from harness.core.framework import loading
+from harness.core.interrupts import interrupts
+from harness.core.paths import DEFAULT_STORAGE, expand, page_path, recommendation_path, user_path
+from harness.storage import database
+from harness.storage.outputs import check_output
+from harness.storage.queries import now
+from harness.storage.sqlite_files import expand_home
+from harness.storage.store import Store
+from harness.workers.children import check_main_guard, exit_if_repeated
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.core.results import Metric
+    from harness.core.spec import Precision
+
+_FIGURE = (900, 560)
+"""Width and height of the figure in a notebook, in CSS pixels."""
+
+AnyPath = str | os.PathLike[str]
+
+
+def search(
+    data: "AnyPath | tuple[NDArray[np.uint8], NDArray[Any]] | pd.DataFrame | Any | None" = None,
+    *,
+    study: AnyPath | None = None,
+    trials: int | None = None,
+    time_limit: float | str | None = None,
+    name: str | None = None,
+    train_size: int | None = None,
+    validation_size: int | None = None,
+    test_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    precision: "Precision | None" = None,
+    seed: int | None = None,
+    metric: "Metric | None" = None,
+    class_weights: bool | None = None,
+    max_trial_cost: float | None = None,
+    pruning: bool | None = None,
+    relabel: AnyPath | None = None,
+    storage: str = DEFAULT_STORAGE,
+    page: AnyPath | None = None,
+    weights: Mapping[str, AnyPath] | None = None,
+    workers: int = 1,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> "Study":
+    """Search transfer-learning strategies on your images, as `harness run` does, and return the study.
+
+    The results are in the same database as those of the command. The same call again continues where the study stopped
+    and adds only the trials that are missing, also after an interruption.
+
+    Args:
+        data: The path or name of a data set, as for ``--data``; a tuple (images, labels) of arrays, uint8 (n, height,
+            width[, 3]) and integers or texts (n,); a pandas DataFrame with the columns filename and label, optionally
+            split and group; or a ``tf.data.Dataset`` of pairs (image, label), which is read into memory (at most 4 GB).
+        study: A shipped study or the path of a TOML file. By default the study ``images``.
+        trials: Trials in total, those already done included.
+        time_limit: Time to plan for: seconds, or a text such as ``15m``.
+        name: The name under which results are stored. By default that of the data set, or of the study's file.
+        train_size, validation_size, test_size: Numbers of images.
+        image_size: The size of the square input to search, in pixels, or several.
+        epochs, batch_size: Epochs of a complete trial, images in a batch.
+        precision: Arithmetic of convolutions in training: ``auto``, ``float32`` or ``bfloat16``.
+        seed: The seed of split, search and training.
+        metric: The validation score to search for: ``accuracy``, ``balanced_accuracy`` or ``macro_f1``.
+        class_weights: Whether to weight the loss by inverse class frequency.
+        max_trial_cost: Skip trials predicted to cost more, in TFLOP.
+        pruning: Whether hopeless trials are stopped early.
+        relabel: A CSV of decisions on labels, as for ``--relabel``.
+        storage: The SQLAlchemy URL of the database.
+        page: The page to write. By default ``results/<study>.html``.
+        weights: Files of ImageNet weights by backbone. Others are found or downloaded.
+        workers: Processes that run trials. For more than one, a script needs ``if __name__ == "__main__":``.
+        fresh: Whether to delete the study's results first.
+        quiet: Whether to show no progress.
+
+    Raises:
+        HarnessError: A user error. The message is that of the command and names its options.
+        KeyboardInterrupt: The search was interrupted. Every trial that had finished is kept.
+
+    Example:
+        >>> study = harness.search("photos/", trials=30, time_limit="15m")
+        >>> study.best["val_accuracy"]
+    """
+    exit_if_repeated()
+    sizes = [image_size] if isinstance(image_size, int) else image_size
+    given = {
+        "name": name, "budget.trials": trials, "data.train_size": train_size, "data.validation_size": validation_size,
+        "data.test_size": test_size, "search.image_size": None if sizes is None else list(sizes),
+        "budget.epochs": epochs, "budget.batch_size": batch_size, "budget.precision": precision, "seed": seed,
+        "metric": metric, "class_weights": class_weights, "budget.time_limit": time_limit,
+        "budget.max_trial_cost": max_trial_cost, "pruning.enabled": pruning,
+    }  # fmt: skip
+    overrides = {key: value for key, value in given.items() if value is not None}
+    started, storage, files = now(), expand_home(storage), _files(weights)
+    with interrupts(), database.closing(), main_job.naming_options([*overrides, "data.relabel"]):
+        if workers < 1:
+            raise SpecError(f"--workers {workers}: give 1 or more")
+        spec, dataset = main_job.resolve(
+            None if study is None else expand(os.fspath(study)),
+            None if data is None else _path_of(data),
+            overrides,
+            None if relabel is None else user_path(os.fspath(relabel)),
+        )
+        if workers > 1:
+            check_main_guard(f"--workers {workers}")
+        with loading():
+            from harness.workers.session import Request  # heavy: TensorFlow or JAX is loaded
+
+        request = Request(
+            spec,
+            dataset,
+            storage=storage,
+            weights=files,
+            workers=workers,
+            fresh=fresh,
+            command=f"harness.search(name={spec.name!r}, {_as_arguments(overrides)})",
+            started=started,
+        )
+        main_job.search(request, page_path(spec.name) if page is None else user_path(os.fspath(page)), quiet=quiet)
+    return Study(spec.name, storage=storage, weights=files)
+
+
+def load(
+    name: str,
+    *,
+    storage: str = DEFAULT_STORAGE,
+    data: AnyPath | None = None,
+    weights: Mapping[str, AnyPath] | None = None,
+) -> "Study":
+    """Return the study ``name`` of a database.
+
+    Args:
+        name: The study's name.
+        storage: The SQLAlchemy URL of the database.
+        data: The study's images, if they have moved since the search.
+        weights: Files of ImageNet weights by backbone, for `Study.confirm` and `Study.export`.
+
+    Raises:
+        HarnessError: There is no such study, or no such database.
+
+    Example:
+        >>> study = harness.load("photos", storage="sqlite:///results/harness.db")
+    """
+    found = Study(name, storage=expand_home(storage), data=data, weights=weights)
+    _ = found.trials  # raises where there is none
+    return found
+
+
+class Study:
+    """A study of a database. Each attribute is read when it is asked for, so that it is of that moment.
+
+    ``name`` is the study's, ``storage`` the URL of its database.
+
+    Example:
+        >>> study = harness.load("photos")
+        >>> study.trials[["number", "label", "val_accuracy", "train_flops"]]
+    """
+
+    def __init__(
+        self, name: str, *, storage: str, data: AnyPath | None = None, weights: Mapping[str, AnyPath] | None = None
+    ) -> None:
+        self.name, self.storage = name, storage
+        self._data = None if data is None else expand(os.fspath(data))
+        self._weights = _files(weights)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The finished trials by number: the columns of ``trial_summary``, and ``label``, the strategy in words."""
+        return self._rows().trials
+
+    @property
+    def best(self) -> "pd.Series[Any] | None":
+        """The row of ``trials`` with the highest score, the cheapest of equals; None where no trial has a score."""
+        rows = self._rows()
+        best = rows.best()
+        return None if best is None else pd.Series(best, name=f"trial {best['number']}")
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The checkpoints on the Pareto front of score and compute, the cheapest first."""
+        return self._rows().front().reset_index(drop=True)
+
+    @property
+    def baselines(self) -> pd.DataFrame:
+        """The baselines that have run."""
+        return self._rows().baselines
+
+    @property
+    def confirmed(self) -> pd.DataFrame | None:
+        """The last confirmation: for each candidate the test accuracy, mean over the seeds, with its 95 % interval from
+        ``low`` to ``high``. None where the test set is sealed."""
+        from harness.analysis.confirmed import confirmation
+
+        found = confirmation(self._rows())
+        if found is None:
+            return None
+        return pd.DataFrame(
+            {
+                "candidate": c.candidate.name,
+                "label": c.label,
+                "roles": ", ".join(c.candidate.roles),
+                "val_accuracy": c.val_accuracy,
+                "test_accuracy": None if c.test is None else c.test.mean,
+                "low": None if c.test is None else c.test.low,
+                "high": None if c.test is None else c.test.high,
+                "train_flops": c.train_flops,
+            }
+            for c in found.candidates
+        )
+
+    def confirm(
+        self,
+        *,
+        finalists: int = 3,
+        seeds: int = 5,
+        reopen: bool = False,
+        page: AnyPath | None = None,
+        quiet: bool = False,
+    ) -> pd.DataFrame | None:
+        """Train the finalists again and evaluate them on the held-out test set, as `harness confirm` does.
+
+        Args:
+            finalists: Most finalists from the front.
+            seeds: Seeds per candidate.
+            reopen: Whether to open a test set that was opened before.
+            page: The page to write. By default ``results/<study>.html``.
+            quiet: Whether to show no progress.
+
+        Returns:
+            `confirmed`.
+
+        Raises:
+            HarnessError: The test set was opened before, or there is nothing to confirm.
+
+        Example:
+            >>> study.confirm(finalists=1, seeds=2)
+        """
+        from harness import command
+
+        with interrupts(), database.closing():
+            dataset = command.dataset_of(self._store(), self.name, self._data)
+            with loading():
+                from harness.confirmation.opening import Request
+
+            where = page_path(self.name) if page is None else user_path(os.fspath(page))
+            request = Request(
+                study=self.name,
+                dataset=dataset,
+                dataset_name=self._data,
+                storage=self.storage,
+                recommendation=recommendation_path(where),
+                weights=self._weights,
+                finalists=finalists,
+                seeds=seeds,
+                reopen=reopen,
+                command=f"harness.load({self.name!r}).confirm(finalists={finalists}, seeds={seeds})",
+            )
+            main_job.confirm(request, where, quiet=quiet)
+        return self.confirmed
+
+    def export(
+        self,
+        folder: AnyPath,
+        *,
+        trial: int | None = None,
+        formats: Sequence[str] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Train the best trial again and write it as a model that needs no harness, as `harness export` does.
+
+        Args:
+            folder: The folder to write.
+            trial: The trial to export. By default the complete one that validates best.
+            formats: Any of ``keras``, ``saved_model`` and ``onnx``. By default all whose packages are installed.
+            overwrite: Whether to replace an earlier export.
+
+        Returns:
+            The folder.
+
+        Raises:
+            HarnessError: There is no such trial, or the folder cannot be written.
+
+        Example:
+            >>> study.export("model", formats=["keras"])
+        """
+        from harness import export
+
+        out = user_path(os.fspath(folder))
+        with interrupts(), database.closing():
+            export.check_target(out, overwrite)
+            store, wanted = self._store(), export.formats_of(formats)
+            export.write(out, *export.of_study(store, self.name, trial, self._data), wanted, self._weights)
+        return out
+
+    def page(self, file: AnyPath | None = None) -> Path:
+        """Write the study's page, one HTML file that needs no network, as `harness dashboard` does; return its path.
+
+        By default that is ``results/<study>.html``. Raises HarnessError where it cannot be written.
+
+        Example:
+            >>> study.page("page.html")
+        """
+        from dashboards.page import write_page
+
+        path = page_path(self.name) if file is None else user_path(os.fspath(file))
+        check_output(path, "page", self.storage)
+        with database.closing():
+            write_page(self._store(), self.name, path)
+        return path
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines(self._rows()))
+
+    def _repr_html_(self) -> str:
+        """Return the summary and the figure of accuracy versus compute, for a notebook."""
+        from dashboards.figures.front import front_drawing
+        from dashboards.page import MOST_POINTS, figure_page
+
+        rows = self._rows()
+        head, *sentences = map(html.escape, self._lines(rows))
+        text = f"<p><b>{head}</b><br>{'<br>'.join(sentences)}</p>"
+        figure = front_drawing(rows, MOST_POINTS).views[rows.cost.unit].figure
+        if figure is None:
+            return text
+        width, height = _FIGURE
+        page = html.escape(figure_page(figure, width, height))
+        return (
+            f'{text}<iframe srcdoc="{page}" width="{width}" height="{height}" sandbox="allow-scripts" '
+            'style="border: 0" title="Accuracy versus compute"></iframe>'
+        )
+
+    def _lines(self, rows: Rows) -> list[str]:
+        where = database.shown(database.parse_url(self.storage))
+        done = f"{len(rows.trials)} of {rows.spec['budget']['trials']} trials"
+        return [f"Study {self.name!r}, {done}, in {where}", *summarise(rows).sentences]
+
+    def _store(self) -> Store:
+        return Store(self.storage, must_exist=True)
+
+    def _rows(self) -> Rows:
+        with database.closing():
+            return Rows.read(self._store(), self.name)
+
+
+def _path_of(data: Any) -> str:
+    from harness.data.in_memory import path_of
+
+    return expand(path_of(data))
+
+
+def _files(weights: Mapping[str, AnyPath] | None) -> dict[str, Path]:
+    for name in weights or {}:
+        BackboneSpec.load(name)  # raises for an unknown one
+    return {name: user_path(os.fspath(file)) for name, file in (weights or {}).items()}
+
+
+def _as_arguments(overrides: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={value!r}" for key, value in overrides.items() if key != "name")

@@ -1,0 +1,161 @@
+"""The main job, from the study that the user asked for to its page: what `harness run` and `harness.search` share.
+
+`harness confirm` and `Study.confirm` share the second half.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import command
+from harness.core.errors import HarnessError, SpecError
+from harness.core.framework import loading
+from harness.core.paths import recommendation_path
+from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
+from harness.storage.database import retry_while_unavailable
+from harness.storage.store import Store
+from harness.workers.progress import log_to
+
+if TYPE_CHECKING:
+    from harness.analysis.rows import Rows
+    from harness.confirmation import opening
+    from harness.workers.session import Request
+
+_FLAGS = {"pruning.enabled": "--no-pruning"}
+
+
+def flag(key: str) -> str:
+    """Return the option of `harness run` that overrides ``key`` of a study: ``--train-size`` for data.train_size."""
+    return _FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
+
+
+@contextmanager
+def naming_options(keys: Iterable[str]) -> Iterator[None]:
+    """Let user errors in the block name overridden ``keys`` of a study by the options that gave their values."""
+    try:
+        yield
+    except HarnessError as error:
+        raise type(error)(_as_typed(str(error), keys)) from None
+
+
+def _as_typed(message: str, keys: Iterable[str]) -> str:
+    for key in keys:
+        message = message.replace(f"{key} = ", f"{flag(key)} ").replace(f"{key} was ", f"{flag(key)} was ")
+        if "." in key:  # others, such as "name", are words too
+            message = message.replace(key, flag(key))
+    return re.sub(r"^\S+\.toml: (?=--)", "", message)  # the value is not in that file
+
+
+def resolve(
+    study: str | None, data: str | None, overrides: Mapping[str, object], relabel: Path | None = None
+) -> tuple[StudySpec, DatasetSpec]:
+    """Return the study that was asked for and its data set, before anything is read of its images but their list.
+
+    Args:
+        study: a shipped study or the path of a TOML file. By default the study of any images.
+        data: images to use instead of the study's. The study is then named after them.
+        overrides: values by key, such as ``budget.trials``.
+        relabel: a table of decisions on labels, which become a part of the study.
+
+    Raises:
+        HarnessError: neither is given, or the study or the table cannot be used.
+    """
+    if data is not None:
+        where = command.data_given(data)
+        dataset = DatasetSpec.load(where, Path.cwd())
+        own = dataset.name if study is None else f"{dataset.name}_{Path(study).stem}"
+        spec, dataset = StudySpec.load(
+            ANY_IMAGES if study is None else study, {"name": own, **overrides, "data.dataset": where}
+        )
+    elif study is not None:
+        spec, dataset = StudySpec.load(study, overrides)
+    else:
+        raise SpecError(
+            f"no study given: add --study NAME, one of {', '.join(shipped('studies'))}, or a path; or your images with "
+            "--data PATH"
+        )
+    return (spec if relabel is None else _relabelled(spec, dataset, relabel)), dataset
+
+
+def _relabelled(spec: StudySpec, dataset: DatasetSpec, table: Path) -> StudySpec:
+    """Return the study with the decisions on labels that ``table`` holds, which become a part of it."""
+    from harness.data.relabelling import count, in_words, read_decisions
+    from harness.data.sources import read_listing
+
+    decisions = read_decisions(table, read_listing(dataset))
+    command.say(f"{table}: {in_words(*count(decisions))}")
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"relabel": decisions})})
+
+
+def search(request: "Request", page: Path, *, then_confirm: bool = False, quiet: bool = False) -> "Rows":
+    """Bring the study to the number of trials asked for, write its page and its figures for optuna-dashboard.
+
+    Args:
+        request: what the user asked for. The log is written next to the page.
+        page: the page to write. It is written whatever ends the search, unless that could not begin.
+        then_confirm: check the recommendation's file, too, before anything is computed.
+        quiet: show no progress.
+
+    Returns:
+        The study's rows.
+
+    Raises:
+        HarnessError: a user error, such as other images than the study was begun with.
+    """
+    with loading():
+        from dashboards.optuna import attach
+        from harness.workers.session import run_study
+
+    request = replace(request, log=page.with_suffix(".log"))
+    name = request.spec.name
+    _prepare(page, request.storage, [recommendation_path(page)] if then_confirm else [])
+    with _progress(quiet):
+        rows = run_study(request, _writing(name, page))
+    attach(Store(request.storage), name)
+    return rows
+
+
+def confirm(request: "opening.Request", page: Path, *, quiet: bool = False) -> "Rows":
+    """Confirm the finalists of a study on the test set, and write the recommendation and the page.
+
+    ``page`` and ``quiet`` are as for `search`. Raises HarnessError as `harness.confirmation.opening.confirm` does.
+    """
+    with loading():
+        from dashboards.optuna import attach
+        from harness.confirmation import opening
+        from harness.search.mirror import mirror
+
+    _prepare(page, request.storage, [request.recommendation])
+    with _progress(quiet):
+        rows = opening.confirm(request, command.say, _writing(request.study, page))
+    store = Store(request.storage)
+    mirror(store, request.study)
+    attach(store, request.study)
+    return rows
+
+
+def _prepare(page: Path, storage: str, recommendations: Iterable[Path]) -> None:
+    log = page.with_suffix(".log")
+    command.prepare_output(page, storage, {log: "log"} | dict.fromkeys(recommendations, "recommendation"))
+    log_to(log)
+
+
+def _writing(study: str, page: Path) -> Callable[[Store], None]:
+    from dashboards.page import write_page
+
+    return lambda store: retry_while_unavailable(lambda: write_page(store, study, page))
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[None]:
+    """Drop what the block writes to standard error, where ``quiet``. Warnings go through handlers that are there
+    already, and errors come after the block."""
+    if not quiet:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):  # noqa: PTH123
+        yield
