@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         """Create the parser with the ``options`` of the base class."""
         super().__init__(**options)
-        self.register("type", Path, _path)
+        self.register("type", Path, path_option)
         self.add_argument(
             "--version", action="version", version=f"harness {__version__}", help="print the version and exit"
         )
@@ -45,7 +45,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}. `{self.prog} --help` lists the options\n")
 
 
-def _path(text: str) -> Path:
+def path_option(text: str) -> Path:
+    """Return the path that a user has given. Raises ArgumentTypeError where it is empty or too long."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty: give one, or . for this folder")
     path = user_path(text)

@@ -18,6 +18,7 @@ from harness.core.spec import ANY_IMAGES, StudySpec, shipped
 from harness.core.strict_json import dumps
 from harness.storage.database import shown
 from harness.storage.queries import now
+from harness.storage.store import Store
 from harness.workers.children import check_main_guard
 
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -96,6 +97,9 @@ def _parser() -> Parser:
     where.add_argument(
         "--confirm", action="store_true", help="then evaluate the finalists on the test set, as `harness confirm` does"
     )
+    where.add_argument(
+        "--mlflow", metavar="URI", help="then write the study to this MLflow store: http://host:port, sqlite:///file.db"
+    )
     where.add_argument("--quiet", action="store_true", help="show no progress: only warnings, errors and the result")
     where.add_argument(
         "--json", action="store_true", help="print the result, the --dry-run or the --list as JSON on standard output"
@@ -134,11 +138,14 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
     elif arguments.engine == "ray":
         check_main_guard("--engine ray")
     with loading():
+        from dashboards.mlflow_runs import check_mlflow, write_mlflow
         from dashboards.terminal import as_json, print_report
         from harness.confirmation import opening
         from harness.workers.ray_workers import Placement
         from harness.workers.session import Request  # heavy: TensorFlow or JAX is loaded
 
+    if arguments.mlflow is not None:
+        check_mlflow(arguments.mlflow)
     page = arguments.out or page_path(spec.name)
     placement = Placement(arguments.address, arguments.worker_cpus, arguments.worker_gpus)
     request = Request(
@@ -167,6 +174,8 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
             command=recorded,
         )
         rows = main_job.confirm(finalists, page, quiet=arguments.quiet)
+    if arguments.mlflow is not None:
+        write_mlflow(Store(request.storage), spec.name, arguments.mlflow)
     if arguments.json:
         command.print_json(as_json(rows, request.storage, page))
     else:

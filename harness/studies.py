@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import command
-from harness.arguments import Parser
+from harness.arguments import Parser, path_option
 from harness.core.errors import StorageError
 from harness.core.framework import loading
 from harness.core.results import METRIC_NAMES
 from harness.data.listing import PART_NAMES
+from harness.storage.database import shown
 from harness.storage.sqlite_files import files_of, url_of
 from harness.storage.store import Store
 
@@ -44,12 +45,19 @@ def _parser() -> Parser:
     parts = subcommand(
         "split", _split, "print a study's split as a manifest, which --data accepts if the images are files"
     )
-    export = subcommand("export", _export, "copy a study into a new SQLite file")
+    export = subcommand("export", _export, "copy a study into a new SQLite file, or write it to MLflow")
     imported = subcommand("import", _import, "copy a study from an exported file into this database")
     delete = subcommand("delete", _delete, "delete a study with all its rows; this cannot be undone")
     for parsed in (show, parts, export, delete):
         parsed.add_argument("study", metavar="NAME")
-    export.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
+    export.add_argument(
+        "--to", choices=["sqlite", "mlflow"], default="sqlite", help="what to write (default: %(default)s)"
+    )
+    export.add_argument(
+        "target",
+        metavar="FILE",
+        help="a file that does not exist yet; with --to mlflow the URI of an MLflow store (extra [mlflow])",
+    )
     imported.add_argument("file", type=Path, metavar="FILE")
     imported.add_argument("--as", dest="new_name", metavar="NAME", help="another name, if this one is taken")
     return parser
@@ -108,17 +116,27 @@ def _split(store: Store, arguments: argparse.Namespace) -> None:
 
 def _export(store: Store, arguments: argparse.Namespace) -> None:
     store.studies.get(arguments.study)
+    if arguments.to == "mlflow":
+        from dashboards.mlflow_runs import write_mlflow
+
+        count = write_mlflow(store, arguments.study, arguments.target)
+        print(f"study {arguments.study!r} is in MLflow at {shown(arguments.target)}, with {count} trials")
+        return
     _copying().nobody_works_on(store, arguments.study)
-    if arguments.file.exists():
-        raise StorageError(f"{arguments.file} exists already: give the name of a new file")
-    url = url_of(arguments.file)
+    try:
+        file = path_option(arguments.target)
+    except argparse.ArgumentTypeError as error:
+        raise StorageError(f"FILE: {error}") from None
+    if file.exists():
+        raise StorageError(f"{file} exists already: give the name of a new file")
+    url = url_of(file)
     try:
         _copying().copy_study(store, Store(url), arguments.study)
     except BaseException:
-        for file in files_of(url):  # an incomplete copy would look complete
-            file.unlink(missing_ok=True)
+        for part in files_of(url):  # an incomplete copy would look complete
+            part.unlink(missing_ok=True)
         raise
-    print(f"study {arguments.study!r} is in {arguments.file}")
+    print(f"study {arguments.study!r} is in {file}")
 
 
 def _import(arguments: argparse.Namespace) -> None:

@@ -85,6 +85,31 @@ def test_console_command_lists_the_commands(installed: Path, tmp_path: Path) -> 
     assert {"run", "dashboard"} <= set(run_installed(installed, tmp_path, harness, "--help").split())
 
 
+@pytest.mark.large
+def test_a_wheel_in_a_fresh_environment(sdist: Path, tmp_path: Path) -> None:
+    """First alone, where the version is told without any dependency, then with this environment's packages."""
+    wheels, environment = tmp_path / "wheels", tmp_path / "environment"
+    subprocess.run([*PIP, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", wheels, sdist], check=True)
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python, harness = environment / "bin" / "python", environment / "bin" / "harness"
+    install = [python, "-m", "pip", "--quiet", "install", "--no-index", "--no-deps", next(wheels.glob("*.whl"))]
+    subprocess.run(install, check=True)
+
+    def run(*command: str | Path) -> str:
+        return subprocess.run(command, cwd=tmp_path, check=True, text=True, capture_output=True).stdout.strip()
+
+    assert run(harness, "--version") == f"harness {__version__}"
+    probe = "import harness; print(harness.__version__, harness.__file__)"
+    version, file = run(python, "-c", probe).split()
+    assert version == __version__ and Path(file).is_relative_to(environment)
+    (here,) = {path for path in map(Path, sys.path) if path.name == "site-packages" and path.is_relative_to(sys.prefix)}
+    (site,) = environment.glob("lib/*/site-packages")
+    (site / "these.pth").write_text(f"{here}\n")
+    assert run(harness, "run", "--version") == f"harness {__version__}"
+    assert "mnist" in run(harness, "run", "--list")
+    assert run(python, "-c", "import harness; print(harness.search.__module__)") == "harness.api"
+
+
 def locked(name: str) -> dict[str, list[Requirement]]:
     """The requirements of a lock file by name, several where versions differ between Pythons."""
     requirements: dict[str, list[Requirement]] = {}
@@ -129,7 +154,7 @@ def test_locks_satisfy_what_the_package_asks_for() -> None:
 def test_every_import_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = declared["optional-dependencies"]
-    lines = declared["dependencies"] + extras["jax"] + extras["ray"] + extras["onnx"]
+    lines = declared["dependencies"] + extras["jax"] + extras["ray"] + extras["onnx"] + extras["mlflow"]
     names = {canonicalize_name(Requirement(line).name) for line in lines}
     owners = packages_distributions()
     for path in [*ROOT.glob("harness/**/*.py"), *ROOT.glob("dashboards/**/*.py")]:

@@ -1,6 +1,7 @@
 """What all commands share: threads, scripts, options named as they were typed, output folders."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import command, export, predict, run, studies
+from harness import __version__, command, export, predict, run, studies
+from harness.__main__ import COMMANDS
+from harness.__main__ import main as console
 from harness.core.errors import StorageError
 from harness.core.paths import DEFAULT_STORAGE
 from harness.data import __main__ as data
@@ -179,3 +182,22 @@ def test_json_stays_json_in_every_encoding(monkeypatch: pytest.MonkeyPatch, enco
         monkeypatch.setattr(sys, "stdout", stream)
         command.print_json("é")
     assert "".join(lines) == f"{printed}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_version(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        console([name, "--version"])
+    assert capsys.readouterr().out == f"harness {__version__}\n"
+
+
+def test_tables_keep_to_the_terminal_and_have_no_colour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "70"}.items():
+        monkeypatch.setenv(name, value)
+    assert run.main(["--study", "mnist", "--dry-run"]) == 0
+    table = capsys.readouterr().out.partition("Predicted cost")[2]
+    plain = re.sub(r"\x1b\[[\d;]*m", "", table)
+    assert all(len(line) <= 70 for line in plain.splitlines())
+    assert not re.search(r"\x1b\[(?:\d+;)*[349]\d", table)
