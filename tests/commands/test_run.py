@@ -19,7 +19,7 @@ import pytest
 
 from harness import run, studies
 from harness.core import processes
-from harness.core.errors import WeightsError
+from harness.core.errors import StorageError, WeightsError
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
@@ -549,3 +549,20 @@ def test_two_workers_share_one_study(runs: Runs) -> None:
     sessions = database().execute("select session, count(*) from trial_summary group by 1").fetchall()
     assert len(sessions) == 2, "one worker did everything"
     assert database().execute("select count(*) from harness_session where outcome = 'done'").fetchone() == (2,)
+
+
+def test_mlflow_is_checked_before_the_search_and_written_after_it(
+    untrained: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(uri: str) -> None:
+        raise StorageError(f"MLflow at {uri} cannot be used")
+
+    monkeypatch.setattr("dashboards.mlflow_runs.check_mlflow", refuse)
+    assert call(capsys, "--mlflow", "there")[::2] == (2, "error: MLflow at there cannot be used\n")
+    assert not Path("results").exists()
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr("dashboards.mlflow_runs.check_mlflow", lambda uri: calls.append((uri,)))
+    monkeypatch.setattr("dashboards.mlflow_runs.write_mlflow", lambda _, *given: calls.append(given))
+    code, out, err = call(capsys, "--trials", "1", "--mlflow", "there", "--quiet")
+    assert code == 0 and calls == [("there",), ("tiny", "there")]
+    assert "Strategies" in out and all(line.startswith("WARNING: ") for line in err.splitlines())
