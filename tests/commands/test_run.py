@@ -497,10 +497,10 @@ def wait_for_trials(n: int, process: psutil.Process) -> None:
     while process.is_running():  # limited by the timeout of the test
         if Path("results/harness.db").exists():
             try:
-                states = Counter(row[0] for row in database().execute("select state from trials"))
+                states = Counter(row[0] for row in database().execute("select status from harness_trial"))
             except sqlite3.OperationalError:
                 states = Counter()
-            if states["COMPLETE"] + states["PRUNED"] >= n and states["RUNNING"]:
+            if states["complete"] + states["pruned"] >= n and states[None]:
                 return
         time.sleep(0.1)
     pytest.fail(f"never reached {n} trials")
@@ -525,8 +525,9 @@ def test_a_run_interrupted_then_killed_then_finished(runs: Runs, how: signal.Sig
     assert code == 130
     assert "Run the same command again, without --fresh, to continue" in err and "Traceback" not in err
     copy_is_whole(Path("results/harness.db"), "tiny", session=1)
-    states = Counter(row[0] for row in database().execute("select state from trials"))
-    assert states["RUNNING"] == 0 and states["COMPLETE"] + states["PRUNED"] == 2
+    for query in ("select lower(state) from trials", "select status from harness_trial"):
+        states = Counter(row[0] for row in database().execute(query))
+        assert states.total() == states["complete"] + states["pruned"] == 2
     assert Path("results/tiny.html").exists()
     process = runs.start(*command, pause_in=2)
     wait_for_trials(4, process)
