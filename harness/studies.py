@@ -14,6 +14,7 @@ from harness import command
 from harness.arguments import Parser, path_option
 from harness.core.errors import StorageError
 from harness.core.framework import loading
+from harness.core.paths import expand
 from harness.core.results import METRIC_NAMES
 from harness.data.listing import PART_NAMES
 from harness.storage.database import shown
@@ -55,6 +56,7 @@ def _parser() -> Parser:
     )
     export.add_argument(
         "target",
+        type=expand,
         metavar="FILE",
         help="a file that does not exist yet; with --to mlflow the URI of an MLflow store (extra [mlflow])",
     )

@@ -16,7 +16,7 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.search import copying
 from harness.search.mirror import mirror
-from harness.storage import heartbeat
+from harness.storage import heartbeat, tables
 from harness.storage.sqlite_files import url_of
 from harness.storage.store import Store
 from harness.storage.tickets import Planned
@@ -83,11 +83,8 @@ def everything(store: Store, name: str) -> dict[str, Any]:
     for what in ("trials", "baselines"):
         frames[what]["session"] = frames[what]["session"].map(place)
     with store.engine.connect() as connection:
-        query = (
-            "select number, session, retries, begun, finished, origin, params from harness_ticket where study = :study "
-            "order by number"
-        )
-        tickets = [(n, place.get(s), *more) for n, s, *more in connection.execute(sa.text(query), {"study": name})]
+        query = sa.select(tables.ticket).where(tables.ticket.c.study == name).order_by("number")
+        tickets = [row._asdict() | {"session": place.get(row.session)} for row in connection.execute(query)]
     study = optuna.load_study(study_name=name, storage=store.optuna_storage())
     trials = [(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.intermediate_values,
                t.datetime_start, t.datetime_complete) for t in study.get_trials()]  # fmt: skip

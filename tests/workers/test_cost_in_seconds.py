@@ -58,7 +58,7 @@ def begun(problems: dict[str, Problem], tmp_path: Path) -> Store:
     data = {"dataset": "digits", "classes": 3, "profile": PROFILE, "class_names": ["a", "b", "c"], **sizes}
     data["layer_scores"] = []
     advice = {"scenario": 2, "strategy": "", "reason": ""}
-    members = [(str(row), "abc"[label]) for row, label in enumerate(first.split.validation.labels)]
+    members = [(str(row), "abc"[label], "") for row, label in enumerate(first.split.validation.labels)]
     split = {"validation": members}
     store.studies.create("tiny", spec=first.spec.model_dump(mode="json"), data=data, advice=advice, split=split)
     return store
