@@ -8,7 +8,7 @@ trained once, to its end, and its curve, FLOPs and seconds are appended to bench
 a set's images, 300 at most, are for validation; test parts are not touched. Fewer training images are a part of more,
 in the shares of all classes. Rows that are there are not recorded again: stop the recording at any time and run it
 again, with more sets or seeds too. What all sets have in common comes first, so that a part of a recording covers all
-sets.
+sets. The seconds depend on what else the machine did; the FLOPs are calculated and do not.
 """
 
 import argparse

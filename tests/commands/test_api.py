@@ -91,6 +91,7 @@ def test_every_public_name_has_an_example() -> None:
 
 
 @pytest.mark.usefixtures("pages")
+@pytest.mark.large  # a search, a confirmation and an export
 def test_the_readme_and_the_examples(small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All examples in one study: the README's first."""
     write_shapes(tmp_path / "photos", 90)

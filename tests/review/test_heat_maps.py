@@ -45,6 +45,7 @@ def test_a_map_is_warm_where_the_class_is(tiny_problem: Problem) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install '.[jax]'")
+@pytest.mark.large  # another process that imports JAX and compiles three networks
 def test_they_are_the_same_on_jax(study_file: Path, tmp_path: Path) -> None:
     outcome = subprocess.run(
         [sys.executable, "-m", "tests.helpers.heat_maps", str(study_file), str(tmp_path / "jax.npy")],
