@@ -280,15 +280,15 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def placed(page: str, made: str) -> str:
-    """Return ``page`` with ``made`` between its marks.
+def placed(page: str, made: str, begin: str = BEGIN) -> str:
+    """Return ``page`` with ``made`` between its marks, the line ``begin`` and `END`.
 
     Raises:
         ValueError: the page has no marks.
     """
-    before, rest = page.split(BEGIN, 1)
+    before, rest = page.split(begin, 1)
     _, after = rest.split(END, 1)
-    return f"{before}{BEGIN}\n{made}\n{END}{after}"
+    return f"{before}{begin}\n{made}\n{END}{after}"
 
 
 def main() -> None:

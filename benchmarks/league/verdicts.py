@@ -1,27 +1,31 @@
 """What the article's table is worth at two image sizes: the verdicts of the atlas on the rows of the league.
 
-    python -m benchmarks.league.verdicts [--large-at 100000] [--similar-below 0.15]
+    python -m benchmarks.league.verdicts [--large-at 100000] [--similar-below 0.15] [--write]
 
-Prints two tables in Markdown, computed from the recorded rows alone. For each scenario: by how many points the advised
-strategy of VGG16 leads the best other one of the article's four, mean over sets and numbers of images, with a 95 %
-interval over the sets. For the arms: how often each is the best, and how far behind the best it is. Only places count
-that have the four strategies at both sizes.
+Prints tables in Markdown, or writes them to docs/guidance.md, computed from the recorded rows alone. For each scenario:
+by how many points the advised strategy of VGG16 leads the best other one of the article's four, mean over sets and
+numbers of images, with a 95 % interval over the sets. For each of the four: how often it is the best and how far behind
+the best it is. Only places count that have all four at both sizes.
 """
 
 import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 
 from benchmarks.league.arms import EPOCHS, TRAINED_SIZES
 from benchmarks.league.record import ROWS, SETS, rows
+from benchmarks.table import placed
 from harness.analysis.verdicts import Found, Verdict, places, verdicts
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, VGG16, Strategy
 from harness.guidance.advice import ADVISED
 from harness.statistics.intervals import Interval
 
+PAGE = Path(__file__).parent.parent.parent / "docs" / "guidance.md"
+BEGIN = "<!-- made by python -m benchmarks.league.verdicts -->"
 Key = tuple[str, int, int]
 """Data set, number of training images, seed."""
 
@@ -50,6 +54,21 @@ def at_all_sizes() -> dict[int, list[Found]]:
     by_size = {size: results(size) for size in TRAINED_SIZES}
     common = set.intersection(*({_key(one) for one in found} for found in by_size.values()))
     return {size: [one for one in found if _key(one) in common] for size, found in by_size.items()}
+
+
+def report(boundaries: AdviceSpec) -> str:
+    """Return all tables in Markdown, and what they are of."""
+    by_size = at_all_sizes()
+    some = next(iter(by_size.values()))
+    sets, counts = sorted({one.dataset for one in some}), sorted({one.size for one in some})
+    seeds = len({one.seed for one in some})
+    told = (
+        f"{len(sets)} sets ({', '.join(sets)}), {', '.join(map(str, counts))} training images, {seeds} "
+        f"seed{'s' * (seeds > 1)}, {EPOCHS} epochs, the last one counts:"
+    )
+    all_large = "If any number of images counted as large:"
+    tables = [table(boundaries), all_large, table(boundaries.model_copy(update={"large_at": 1}))]
+    return "\n\n".join([told, *tables, *(regrets(size, found) for size, found in by_size.items())])
 
 
 def table(boundaries: AdviceSpec) -> str:
@@ -103,10 +122,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large-at", type=int, default=boundaries.large_at)
     parser.add_argument("--similar-below", type=float, default=boundaries.similar_below)
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/guidance.md")
     asked = parser.parse_args(argv)
-    print(table(AdviceSpec(large_at=asked.large_at, similar_below=asked.similar_below)))
-    for size, found in at_all_sizes().items():
-        print(f"\n{regrets(size, found)}")
+    made = report(AdviceSpec(large_at=asked.large_at, similar_below=asked.similar_below))
+    if asked.write:
+        PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), made, BEGIN), encoding="utf-8")
+    else:
+        print(made)
 
 
 if __name__ == "__main__":

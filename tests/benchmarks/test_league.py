@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.league import record, verdicts
 from benchmarks.league.arms import TRAINED_SIZES, waves
+from benchmarks.table import placed
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, VGG16, Strategy
 
@@ -79,3 +80,8 @@ def test_what_is_recorded_is_known(recorded: Path) -> None:
     assert places == {record.Place("near", 100, 0)}
     assert {arm for _, arm in record.recorded("near")} == {*waves()[0], *waves()[1]}
     assert list(record.recorded("far")) == []
+
+
+def test_the_committed_tables_are_made_from_the_committed_rows() -> None:
+    page = verdicts.PAGE.read_text(encoding="utf-8")
+    assert placed(page, verdicts.report(AdviceSpec()), verdicts.BEGIN) == page
