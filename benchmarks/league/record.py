@@ -32,7 +32,8 @@ from harness.core.paths import user_cache
 from harness.core.search_space import SearchSpace
 from harness.core.spec import Budget, DatasetSpec, DataSpec, Pruning, StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Strategy
-from harness.data.dataset import Drawn, draw
+from harness.data.dataset import Drawn, draw_listed
+from harness.data.sources import read_listing
 from harness.guidance.measure import measure_similarity
 from harness.statistics.similarity import SAMPLE, load_reference
 from harness.training import fit
@@ -68,7 +69,8 @@ def record(dataset: DatasetSpec, n_train: int | None, seed: int, arms: Sequence[
     if n_train is not None and n_train >= there:
         return
     place = Place(dataset.name, n_train or there, seed)
-    lacking = [arm for arm in arms if (place, arm) not in set(recorded(dataset.name))]
+    done = set(recorded(dataset.name))
+    lacking = [arm for arm in arms if (place, arm) not in done]
     machine = environment.describe(devices.device())
     for arm in lacking:
         if time.monotonic() > until:
@@ -135,9 +137,10 @@ def _spec(dataset: DatasetSpec, arm: Strategy, seed: int) -> StudySpec:
 @cache
 def _drawn(dataset: DatasetSpec, seed: int) -> Drawn:
     """Return all images for training and validation."""
-    whole = draw(dataset, DataSpec(dataset=dataset.name), seed).parts
+    listing = read_listing(dataset)
+    whole = draw_listed(listing, DataSpec(dataset=dataset.name), seed).parts
     n_validation = min(_MOST_VALIDATION, (len(whole.train) + len(whole.validation)) // _VALIDATION_SHARE)
-    return draw(dataset, DataSpec(dataset=dataset.name, validation_size=n_validation), seed)
+    return draw_listed(listing, DataSpec(dataset=dataset.name, validation_size=n_validation), seed)
 
 
 def _problem(dataset: DatasetSpec, place: Place, arm: Strategy) -> Problem:

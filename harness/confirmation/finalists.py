@@ -7,11 +7,11 @@ import pandas as pd
 from harness.core.cost import CostMeasure
 from harness.core.errors import SpecError
 from harness.core.results import Candidate, Metric
-from harness.core.strategy import Strategy
+from harness.core.strategy import RECIPE_NAMES, Strategy
 from harness.statistics.intervals import wilson_interval
 from harness.statistics.pareto import front
 
-SPECIAL = ("advice", "recipe_extractor", "recipe_partial")
+SPECIAL = ("advice", *RECIPE_NAMES)
 """Origins of trials that are confirmed however they did."""
 
 

@@ -6,12 +6,12 @@ from typing import Literal, get_args
 
 from harness.core.cost import Spent
 from harness.core.predictions import Predictions
-from harness.core.strategy import Strategy
+from harness.core.strategy import RecipeName, Strategy
 
 Status = Literal["complete", "pruned", "over_budget", "diverged", "out_of_memory", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-Origin = Literal["advice", "recipe_extractor", "recipe_partial", "quota", "sampler"]
+Origin = Literal["advice", RecipeName, "quota", "sampler"]
 """Where a trial's strategy comes from: the advice, the article's two recipes, the minimum share, or the sampler."""
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 

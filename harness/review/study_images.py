@@ -132,7 +132,7 @@ def _moved(file: Path, home: Path) -> Path:
 
 
 def _named(image: tuple[str, str, str]) -> tuple[str, str]:
-    """Return name and class of an image, wherever its folder is."""
+    """Return the file name and the class of an image, without its folder."""
     file, label, _ = image
     return Path(file).name, label
 
