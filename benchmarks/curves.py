@@ -29,7 +29,7 @@ from harness.core.results import Checkpoint, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
-from harness.search.space import suggest
+from harness.strategy_search.space import suggest
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
 

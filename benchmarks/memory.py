@@ -22,7 +22,7 @@ from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, MOST_HIDDEN_LAYERS, OPTIMIZERS, POOLINGS, Strategy, depths
 from harness.data.dataset import load_split
-from harness.search.resume import resolve_precision
+from harness.strategy_search.resume import resolve_precision
 from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
 

@@ -5,9 +5,9 @@
 Nothing is run. The trials of a recorded study are predicted in their order, each only from those before it, as a worker
 did. A trial that was stopped early is predicted for the epochs that it ran. Prints the relative errors and their median
 over the trials that had at least so many before them. The committed result is of the study `mnist` as `make run`
-searched it, in bfloat16 on 2 cores while other work ran. The weights in `harness.search.runtime` were chosen on two
-smaller searches in float32. Writes the figures to benchmarks/results/prediction.json, with the machines that the study
-names.
+searched it, in bfloat16 on 2 cores while other work ran. The weights in `harness.strategy_search.runtime` were chosen
+on two smaller searches in float32. Writes the figures to benchmarks/results/prediction.json, with the machines that the
+study names.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from benchmarks.record import machine, write
 from harness.backbones.described import architecture_of
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.search.runtime import Forecast
 from harness.storage.store import Store
+from harness.strategy_search.runtime import Forecast
 from harness.training.counts import Setting
 
 AFTER = (0, 1, 2, 3, 5, 8, 12)

@@ -6,7 +6,7 @@
 these, one after another and none twice. The clock is the training FLOPs that the recorded epochs cost.
 
 Pruning is compared with no pruning on the same lists of --trials configurations, drawn without replacement. This is
-exact, nothing is modelled. `harness.search.judge.Judge` itself decides, from what the search has seen so far.
+exact, nothing is modelled. `harness.strategy_search.judge.Judge` itself decides, from what the search has seen so far.
 
 Searches get as much compute as --trials configurations cost on average. The methods are: random; Hyperband (Optuna's
 pruner on random draws); successive halving on the non-dominated rank of accuracy and compute, as in MO-ASHA; Optuna's
@@ -45,14 +45,14 @@ from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.guidance.advice import Advice
-from harness.search.history import History
-from harness.search.judge import Judge
-from harness.search.plan import plan
-from harness.search.sampler import MOST_SHOWN, Sampler
-from harness.search.space import as_params, suggest
 from harness.statistics.intervals import Interval
 from harness.statistics.pareto import front
 from harness.storage.tickets import Planned
+from harness.strategy_search.history import History
+from harness.strategy_search.judge import Judge
+from harness.strategy_search.plan import plan
+from harness.strategy_search.sampler import MOST_SHOWN, Sampler
+from harness.strategy_search.space import as_params, suggest
 from harness.training.flops import trial_cost
 
 ARCHITECTURE = architecture_of(BackboneSpec.load("vgg16"))

@@ -34,12 +34,12 @@ from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.data.dataset import load_split
-from harness.search import worker
-from harness.search.mirror import mirror
-from harness.search.plan import plan
-from harness.search.resume import begin_session
-from harness.search.worker import Worker
 from harness.storage.store import Store
+from harness.strategy_search import worker
+from harness.strategy_search.mirror import mirror
+from harness.strategy_search.plan import plan
+from harness.strategy_search.resume import begin_session
+from harness.strategy_search.worker import Worker
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 

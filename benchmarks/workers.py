@@ -30,12 +30,12 @@ from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import Advice
-from harness.search import worker as search_worker
-from harness.search.plan import plan
-from harness.search.resume import begin_session
-from harness.search.worker import Worker
 from harness.storage.heartbeat import Heartbeat
 from harness.storage.store import Store
+from harness.strategy_search import worker as search_worker
+from harness.strategy_search.plan import plan
+from harness.strategy_search.resume import begin_session
+from harness.strategy_search.worker import Worker
 from harness.training.counts import Setting
 from harness.training.flops import trial_cost
 from harness.training.trial import OnCheckpoint

@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
             print(f"pdf: {arguments.pdf}", flush=True)
     if arguments.serve:
         from dashboards.live import serve  # optuna-dashboard takes seconds to import
-        from harness.search.mirror import Mirror
+        from harness.strategy_search.mirror import Mirror
 
         mirrors = [Mirror(store, name) for name in arguments.study]
 

@@ -127,7 +127,7 @@ def confirm(request: "opening.Request", page: Path, *, quiet: bool = False) -> "
     with loading():
         from dashboards.optuna import attach
         from harness.confirmation import opening
-        from harness.search.mirror import mirror
+        from harness.strategy_search.mirror import mirror
 
     _prepare(page, request.storage, [request.recommendation])
     with _progress(quiet):

@@ -162,7 +162,7 @@ def _delete(store: Store, arguments: argparse.Namespace) -> None:
 
 def _copying() -> ModuleType:
     with loading():
-        from harness.search import copying  # heavy: imports the search
+        from harness.strategy_search import copying  # heavy: imports the search
     return copying
 
 

@@ -54,8 +54,8 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
     store = Store(arguments.storage, must_exist=True)
     dataset = command.dataset_of(store, arguments.study, arguments.data)
     with loading():
-        from harness.search.mirror import mirror
         from harness.storage.standing import standing
+        from harness.strategy_search.mirror import mirror
         from harness.workers.processes import ProcessPool
         from harness.workers.progress import Progress
         from harness.workers.supervise import follow, supervise

@@ -24,10 +24,10 @@ from harness.core.results import BASELINES, Candidate, TrialResult
 from harness.core.spec import DatasetSpec, StudySpec, shipped
 from harness.core.toml import as_toml
 from harness.data.dataset import Split, join, load_split
-from harness.search.copying import nobody_works_on
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
+from harness.strategy_search.copying import nobody_works_on
 from harness.training.baselines import run_baseline
 from harness.training.problem import Problem, on_each_backbone
 from harness.training.trial import run_trial

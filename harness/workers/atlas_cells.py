@@ -18,12 +18,12 @@ from harness.data.dataset import Drawn, Split, draw
 from harness.guidance.advice import ADVISED, Advice, advise
 from harness.guidance.measure import measure_similarity
 from harness.guidance.profile import profile
-from harness.search.mirror import mirror
-from harness.search.plan import plan
-from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
+from harness.strategy_search.mirror import mirror
+from harness.strategy_search.plan import plan
+from harness.strategy_search.resume import check_same_problem, resolve_precision
 from harness.training.problem import Problem, set_precision
 from harness.workers.session import begin_study
 from harness.workers.work import check_same_images, run_study_trials

@@ -21,10 +21,6 @@ from harness.data.dataset import Drawn, Split, draw
 from harness.guidance.advice import Advice, advise
 from harness.guidance.measure import measure_similarity
 from harness.guidance.profile import Profile, profile
-from harness.search.copying import nobody_works_on
-from harness.search.mirror import mirror
-from harness.search.plan import plan
-from harness.search.resume import check_same_problem, resolve_precision
 from harness.statistics.similarity import SAMPLE, Similarity, load_reference
 from harness.storage.database import retry_while_unavailable, shown
 from harness.storage.heartbeat import Watch
@@ -32,6 +28,10 @@ from harness.storage.queries import now
 from harness.storage.standing import standing
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
+from harness.strategy_search.copying import nobody_works_on
+from harness.strategy_search.mirror import mirror
+from harness.strategy_search.plan import plan
+from harness.strategy_search.resume import check_same_problem, resolve_precision
 from harness.workers.children import SPAWN, load_keras
 from harness.workers.job import Job
 from harness.workers.processes import ProcessPool

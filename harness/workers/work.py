@@ -18,13 +18,13 @@ from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
 from harness.data.dataset import Split, load_split
 from harness.guidance.measure import layer_scores
-from harness.search.plan import planned_depths
-from harness.search.resume import begin_session
-from harness.search.worker import OnTrial, Worker
 from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Heartbeat
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
+from harness.strategy_search.plan import planned_depths
+from harness.strategy_search.resume import begin_session
+from harness.strategy_search.worker import OnTrial, Worker
 from harness.training.baselines import run_baseline
 from harness.training.fit import out_of_memory
 from harness.training.problem import Problem, on_each_backbone

@@ -22,9 +22,9 @@ from harness.data.decoding import decode
 from harness.deployment import model_card, winner
 from harness.deployment.exported_model import Exported
 from harness.deployment.winner import Evidence, Winner
-from harness.search import worker
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
+from harness.strategy_search import worker
 from harness.training.problem import Problem
 from harness.workers import work
 from tests.deployment.test_standalone import photo

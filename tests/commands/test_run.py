@@ -25,8 +25,8 @@ from harness.core.spec import DatasetSpec, StudySpec
 from harness.core.strategy import Strategy
 from harness.data import decoding
 from harness.data.dataset import draw
-from harness.search import worker
 from harness.storage.store import Store
+from harness.strategy_search import worker
 from harness.training.problem import Problem
 from harness.workers import session, work
 from tests.conftest import ROOT

@@ -14,13 +14,13 @@ from harness.core.processes import host, process_started
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.search import copying
-from harness.search.mirror import mirror
 from harness.storage import heartbeat, tables
 from harness.storage.sqlite_files import url_of
 from harness.storage.store import Store
 from harness.storage.tickets import Planned
 from harness.storage.trials import TrialStart
+from harness.strategy_search import copying
+from harness.strategy_search.mirror import mirror
 from tests.conftest import postgres_database
 from tests.helpers.whole import copy_is_whole
 

@@ -7,7 +7,7 @@ import pytest
 from harness.core.cost import COSTS, FLOPS, SECONDS, Spent
 from harness.core.errors import SpecError
 from harness.core.spec import StudySpec
-from harness.search.resume import check_same_problem
+from harness.strategy_search.resume import check_same_problem
 
 TWO = {"search.backbones": ["vgg16", "efficientnet_lite0"]}
 

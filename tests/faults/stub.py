@@ -31,9 +31,9 @@ from harness.core.cost import Spent
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import Budget
 from harness.core.strategy import Strategy
-from harness.search import resume
-from harness.search import worker as search_worker
 from harness.storage import heartbeat
+from harness.strategy_search import resume
+from harness.strategy_search import worker as search_worker
 from harness.training.counts import Setting
 from harness.training.flops import trial_cost
 from harness.training.problem import Problem

@@ -22,7 +22,7 @@ import harness.workers.session  # noqa: F401
 from harness import run
 from harness.backbones import weights
 from harness.core.results import TrialResult
-from harness.search import worker
+from harness.strategy_search import worker
 from harness.training.problem import Problem
 from tests.helpers.tiny import tiny_problem, tiny_weights
 

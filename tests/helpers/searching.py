@@ -5,8 +5,8 @@ from typing import Any
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import Advice
-from harness.search.resume import begin_session
 from harness.storage.store import Store
+from harness.strategy_search.resume import begin_session
 
 ADVICE = Advice(2, Strategy("freeze_first_k", 7, "average", (), 0.0, "adam", 1e-4, image_size=32), "because")
 

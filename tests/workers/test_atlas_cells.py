@@ -11,8 +11,8 @@ from harness import atlas
 from harness.core.results import TrialResult
 from harness.core.spec import DatasetSpec, DataSpec
 from harness.data.dataset import draw
-from harness.search import worker
 from harness.storage.store import Store
+from harness.strategy_search import worker
 from harness.workers import atlas_cells
 from tests.helpers.whole import copy_is_whole
 

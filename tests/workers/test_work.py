@@ -3,8 +3,8 @@
 import pytest
 
 from harness.core.errors import DataError
-from harness.search.plan import plan
 from harness.storage.store import Store
+from harness.strategy_search.plan import plan
 from harness.training.problem import Problem
 from harness.workers import work
 from tests.helpers.searching import ADVICE, trials

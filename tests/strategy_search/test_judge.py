@@ -6,11 +6,11 @@ from pathlib import Path
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.strategy import Strategy
 from harness.guidance.advice import advised
-from harness.search.history import History
-from harness.search.judge import Judge
 from harness.storage.store import Store
 from harness.storage.tickets import Planned
 from harness.storage.trials import TrialStart
+from harness.strategy_search.history import History
+from harness.strategy_search.judge import Judge
 from harness.training.problem import Problem
 from tests.helpers.searching import session
 

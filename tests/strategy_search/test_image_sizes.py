@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import RECIPES, Advice, advised
-from harness.search.history import History
-from harness.search.judge import Judge
-from harness.search.plan import plan
-from harness.search.space import from_params
 from harness.storage.store import Store
+from harness.strategy_search.history import History
+from harness.strategy_search.judge import Judge
+from harness.strategy_search.plan import plan
+from harness.strategy_search.space import from_params
 from harness.training.problem import Problem
 
 SIZES = (32, 64, 224, 256)

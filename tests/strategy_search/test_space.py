@@ -10,7 +10,7 @@ import pytest
 from harness.core.spec import StudySpec
 from harness.core.strategy import KINDS, N_CONVS, Strategy
 from harness.guidance.advice import RECIPES
-from harness.search.space import as_params, from_params, outside, suggest
+from harness.strategy_search.space import as_params, from_params, outside, suggest
 from tests.helpers.searching import ADVICE
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from harness.core.errors import SpecError
 from harness.core.spec import StudySpec
-from harness.search.resume import check_same_problem, resolve_precision
 from harness.storage.store import Store
+from harness.strategy_search.resume import check_same_problem, resolve_precision
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from harness.core.results import Checkpoint
 from harness.core.strategy import Strategy
 from harness.guidance.advice import advised
-from harness.search.history import History
-from harness.search.pruning import Rules, leads, should_stop
+from harness.strategy_search.history import History
+from harness.strategy_search.pruning import Rules, leads, should_stop
 from harness.training.problem import Problem
 
 

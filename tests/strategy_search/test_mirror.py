@@ -10,12 +10,12 @@ from optuna.trial import TrialState
 from harness.core.results import STATUSES, Checkpoint, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.search import worker as search_worker
-from harness.search.mirror import Mirror, mirror
-from harness.search.plan import plan
-from harness.search.space import as_params
-from harness.search.worker import Worker
 from harness.storage.store import Store
+from harness.strategy_search import worker as search_worker
+from harness.strategy_search.mirror import Mirror, mirror
+from harness.strategy_search.plan import plan
+from harness.strategy_search.space import as_params
+from harness.strategy_search.worker import Worker
 from harness.training.problem import Problem
 from tests.helpers.searching import ADVICE, session, trials
 

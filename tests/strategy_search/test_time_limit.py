@@ -10,14 +10,14 @@ from harness.core.clock import TimeLimit
 from harness.core.results import TrialResult
 from harness.core.strategy import Strategy
 from harness.guidance.advice import Advice
-from harness.search import worker as search_worker
-from harness.search.history import History
-from harness.search.plan import plan
-from harness.search.resume import begin_session
-from harness.search.sampler import as_trial
-from harness.search.space import as_params
-from harness.search.worker import Worker
 from harness.storage.store import Store
+from harness.strategy_search import worker as search_worker
+from harness.strategy_search.history import History
+from harness.strategy_search.plan import plan
+from harness.strategy_search.resume import begin_session
+from harness.strategy_search.sampler import as_trial
+from harness.strategy_search.space import as_params
+from harness.strategy_search.worker import Worker
 from harness.training.problem import Problem
 
 PREDICTED = [10.0, 200.0, 299.0, 301.0, 20.0]

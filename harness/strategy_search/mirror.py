@@ -7,10 +7,10 @@ from optuna.trial import FrozenTrial
 
 from harness.core.results import Checkpoint
 from harness.core.spec import StudySpec
-from harness.search.history import Past
-from harness.search.sampler import as_trial, experimental
 from harness.storage.queries import Row
 from harness.storage.store import Store
+from harness.strategy_search.history import Past
+from harness.strategy_search.sampler import as_trial, experimental
 
 
 class Mirror:

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from harness.core.errors import StorageError
 from harness.core.processes import host
-from harness.search.mirror import mirror
 from harness.storage import tables
 from harness.storage.heartbeat import BEAT, DEAD_AFTER, Watch
 from harness.storage.sessions import SessionRow
 from harness.storage.store import Store
+from harness.strategy_search.mirror import mirror
 
 log = logging.getLogger(__name__)
 

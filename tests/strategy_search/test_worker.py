@@ -13,16 +13,16 @@ from harness.core.processes import host
 from harness.core.results import Checkpoint, Seconds, TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Strategy
-from harness.search import worker as search_worker
-from harness.search.history import History
-from harness.search.plan import plan
-from harness.search.sampler import choose
-from harness.search.space import from_params
-from harness.search.worker import Worker
 from harness.storage.heartbeat import Watch
 from harness.storage.standing import standing
 from harness.storage.store import Store
 from harness.storage.tickets import Counts
+from harness.strategy_search import worker as search_worker
+from harness.strategy_search.history import History
+from harness.strategy_search.plan import plan
+from harness.strategy_search.sampler import choose
+from harness.strategy_search.space import from_params
+from harness.strategy_search.worker import Worker
 from harness.training.problem import Problem
 from tests.helpers.searching import ADVICE, session, trials
 

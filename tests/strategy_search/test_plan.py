@@ -12,11 +12,11 @@ from harness.core.results import TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
 from harness.guidance.advice import advised
-from harness.search.plan import plan, planned_depths
-from harness.search.space import as_params
 from harness.storage.store import Store
 from harness.storage.tickets import Counts
 from harness.storage.trials import TrialStart
+from harness.strategy_search.plan import plan, planned_depths
+from harness.strategy_search.space import as_params
 from tests.conftest import ROOT
 from tests.helpers.searching import ADVICE, session, trials
 
@@ -122,7 +122,7 @@ def test_a_recipe_outside_the_space_is_left_out_with_a_warning(
 
 _PLAN = """
 import sys
-from harness.search.plan import plan
+from harness.strategy_search.plan import plan
 from harness.core.spec import StudySpec
 from harness.storage.store import Store
 from tests.helpers.searching import ADVICE

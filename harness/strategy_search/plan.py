@@ -11,9 +11,9 @@ from harness.core.results import Origin
 from harness.core.spec import StudySpec
 from harness.core.strategy import Kind, Strategy, depths
 from harness.guidance.advice import ADVISED, RECIPES, Advice, advised
-from harness.search.space import as_params, depth_name, depth_range, outside
 from harness.storage.store import Store
 from harness.storage.tickets import Planned
+from harness.strategy_search.space import as_params, depth_name, depth_range, outside
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from harness.core.errors import SpecError
 from harness.core.results import TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.search.history import History, Past
-from harness.search.plan import plan
-from harness.search.sampler import Sampler, choose, trial_seed
-from harness.search.space import from_params
 from harness.storage.store import Store
 from harness.storage.trials import TrialStart
+from harness.strategy_search.history import History, Past
+from harness.strategy_search.plan import plan
+from harness.strategy_search.sampler import Sampler, choose, trial_seed
+from harness.strategy_search.space import from_params
 from tests.helpers.searching import ADVICE, session, trials
 
 STRATEGY = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32)

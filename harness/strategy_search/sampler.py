@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness.core.results import Status
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.search.history import History, Past
-from harness.search.space import as_params, distributions, suggest
 from harness.statistics.pareto import front
+from harness.strategy_search.history import History, Past
+from harness.strategy_search.space import as_params, distributions, suggest
 
 MOST_SHOWN = 200
 """How many finished trials the sampler is shown at most: what it takes grows with them. docs/notes/sampler.md has what

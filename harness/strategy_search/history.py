@@ -9,9 +9,9 @@ from typing import Any
 from harness.core.results import Status
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.search.pruning import OtherCheckpoints, lowest_errors
 from harness.storage.queries import Row
 from harness.storage.store import Store
+from harness.strategy_search.pruning import OtherCheckpoints, lowest_errors
 
 COMPARABLE = ("complete", "pruned")
 """How trials ended whose curves say what to expect of others."""
@@ -107,5 +107,5 @@ class History:
 
     def ended(self, head_epochs: int) -> Sequence[Sequence[float]]:
         """Return the lowest errors by epoch of the last phase of complete and pruned trials (see
-        `harness.search.pruning.lowest_errors`) whose first phase had ``head_epochs`` epochs."""
+        `harness.strategy_search.pruning.lowest_errors`) whose first phase had ``head_epochs`` epochs."""
         return self._ended.get(head_epochs, [])

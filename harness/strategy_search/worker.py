@@ -10,16 +10,16 @@ from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.errors import StorageError
 from harness.core.results import Checkpoint, TrialResult
 from harness.core.strategy import Strategy
-from harness.search.history import History
-from harness.search.judge import Judge
-from harness.search.runtime import RECENT, Forecast
-from harness.search.sampler import Sampler, trial_seed
-from harness.search.space import from_params
 from harness.storage.database import retry_while_unavailable
 from harness.storage.heartbeat import Watch
 from harness.storage.store import Store
 from harness.storage.tickets import Ticket, TicketLost
 from harness.storage.trials import TrialStart
+from harness.strategy_search.history import History
+from harness.strategy_search.judge import Judge
+from harness.strategy_search.runtime import RECENT, Forecast
+from harness.strategy_search.sampler import Sampler, trial_seed
+from harness.strategy_search.space import from_params
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 

@@ -14,7 +14,7 @@ from harness.core.clock import TimeLimit
 from harness.core.results import Standing
 from harness.core.spec import Budget
 from harness.core.strategy import N_CONVS, OPTIMIZERS, POOLINGS, Kind, Strategy
-from harness.search.runtime import Forecast
+from harness.strategy_search.runtime import Forecast
 from harness.training.counts import KINDS, Setting
 from harness.training.flops import trial_cost
 from harness.workers.progress import Progress

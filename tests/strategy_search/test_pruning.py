@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.core.results import Checkpoint
-from harness.search.pruning import (
+from harness.statistics.pareto import best_at
+from harness.strategy_search.pruning import (
     BEST_ONE_IN,
     OtherCheckpoints,
     Rules,
@@ -17,7 +18,6 @@ from harness.search.pruning import (
     steepest_fall,
     upper_bounds,
 )
-from harness.statistics.pareto import best_at
 
 EPOCHS, CLASSES = 5, 10
 ENOUGH = BEST_ONE_IN - 1  # finished trials
