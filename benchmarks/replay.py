@@ -217,12 +217,12 @@ def in_order(pool: Pool, order: Sequence[int], *, pruning: bool) -> Steps:
 
 def at_random(pool: Pool, seed: int) -> Steps:
     """Run a random search without pruning."""
-    return in_order(pool, _shuffled(pool, seed), pruning=False)
+    return in_order(pool, shuffled(pool, seed), pruning=False)
 
 
 def at_random_pruned(pool: Pool, seed: int) -> Steps:
     """Run a random search with the harness's pruning."""
-    return in_order(pool, _shuffled(pool, seed), pruning=True)
+    return in_order(pool, shuffled(pool, seed), pruning=True)
 
 
 def halving(pool: Pool, seed: int) -> Steps:
@@ -232,7 +232,7 @@ def halving(pool: Pool, seed: int) -> Steps:
     ordered by the non-dominated rank of accuracy and compute, and by accuracy within a rank. If none can go on, a new
     configuration begins. Once there is no new one, the best of the rest goes on.
     """
-    new = _shuffled(pool, seed)[::-1]
+    new = shuffled(pool, seed)[::-1]
     rungs = (*RUNGS, pool.epochs)
     reached: list[list[int]] = [[] for _ in rungs]
     promoted: list[set[int]] = [set() for _ in rungs]
@@ -270,7 +270,8 @@ def _by_rank(pool: Pool, indices: Sequence[int], epoch: int) -> list[int]:
     return ordered
 
 
-def _shuffled(pool: Pool, seed: int) -> list[int]:
+def shuffled(pool: Pool, seed: int) -> list[int]:
+    """Return the configurations in an order that ``seed`` draws."""
     return [int(index) for index in np.random.default_rng(seed).permutation(len(pool.recorded))]
 
 
@@ -406,7 +407,7 @@ def pruning(pool: Pool, seeds: int) -> dict[str, Any]:
     """Compare the same lists of trials with and without the harness's pruning."""
     rows = []
     for seed in range(seeds):
-        order = _shuffled(pool, seed)[: pool.trials]
+        order = shuffled(pool, seed)[: pool.trials]
         off = follow(pool, in_order(pool, order, pruning=False))
         on = follow(pool, in_order(pool, order, pruning=True))
         rows.append(
@@ -417,7 +418,7 @@ def pruning(pool: Pool, seeds: int) -> dict[str, Any]:
                 "trials_whole": on.whole,
             }
         )
-    figures = {name: _figure([row[name] for row in rows]) for name in rows[0]}
+    figures = {name: figure([row[name] for row in rows]) for name in rows[0]}
     lost = float(np.mean([row["accuracy_points"] < -0.3 for row in rows]))
     return {"trials": pool.trials, "lists": seeds, **figures, "lists_that_lost_over_0.3_points": lost}
 
@@ -429,8 +430,8 @@ def searches(pool: Pool, method: Callable[[Pool, int], Steps], seeds: int) -> di
     for share in SHARES:
         found = [trace.at(share * pool.allowance) for trace in traces]
         looks[f"{share:g}"] = {
-            "regret_points": _figure([100 * (pool.best - best) for best, _ in found]),
-            "hypervolume": _figure([volume for _, volume in found]),
+            "regret_points": figure([100 * (pool.best - best) for best, _ in found]),
+            "hypervolume": figure([volume for _, volume in found]),
         }
     reached = [_reached(trace, pool.allowance) for trace in traces]
     there = float(np.mean(np.isfinite(reached)))
@@ -447,7 +448,7 @@ def _reached(trace: Trace, allowance: float) -> float:
     return trace.spent[enough[0]] / allowance if len(enough) else float("inf")
 
 
-def _figure(values: Sequence[float]) -> dict[str, Any]:
+def figure(values: Sequence[float]) -> dict[str, Any]:
     return {**asdict(Interval.of(values)), "spread": float(np.std(values, ddof=1))}
 
 

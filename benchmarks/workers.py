@@ -56,7 +56,7 @@ class Waiting:
         self.spec, self.seconds, self.waited = spec, seconds, 0.0
         self.split = SimpleNamespace(train=range(IMAGES), validation=range(IMAGES), n_classes=CLASSES)
         self.backbone = SimpleNamespace(architecture=ARCHITECTURE)
-        self.setting = Setting(ARCHITECTURE, CLASSES, IMAGES, IMAGES, spec.budget.batch_size, 10**9)
+        self.setting = Setting(ARCHITECTURE, CLASSES, IMAGES, IMAGES, spec.budget, 10**9)
 
     def spent(self, strategy: Strategy, epochs: float) -> Spent:
         return Spent(trial_cost(ARCHITECTURE, strategy, CLASSES, IMAGES, 10**9).at(IMAGES, epochs))

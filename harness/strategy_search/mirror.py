@@ -1,5 +1,7 @@
 """The Optuna study that shows ours to optuna-dashboard and to `optuna.load_study`. No sampler learns from it."""
 
+from contextlib import closing
+from dataclasses import replace
 from itertools import takewhile
 
 import optuna
@@ -69,7 +71,7 @@ class Mirror:
         return list(takewhile(lambda row: row["status"] is not None, rows))
 
     def _trial(self, row: Row, curve: list[Checkpoint]) -> FrozenTrial:
-        past = Past.of(row, self._spec)
+        past = replace(Past.of(row, self._spec), notes={})  # no sampler reads them here, and writing takes time
         trial = as_trial(past, self._spec)
         trial.datetime_start, trial.datetime_complete = row["started_at"], row["finished_at"]
         trial.intermediate_values = {point.epoch: point.score(self._spec.metric) for point in curve}
@@ -81,8 +83,5 @@ class Mirror:
 
 def mirror(store: Store, name: str) -> None:
     """Bring the Optuna study of that name up to date: see `Mirror`."""
-    found = Mirror(store, name)
-    try:
+    with closing(Mirror(store, name)) as found:
         found.update()
-    finally:
-        found.close()

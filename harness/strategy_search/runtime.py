@@ -15,7 +15,10 @@ from harness.core.strategy import Strategy
 from harness.training.counts import KINDS, Counts, Rates, Setting, fit_rates
 
 RECENT = 100
-"""How many trials, the last ones, are fitted: a study may have ten thousand."""
+"""How many trials, the last ones, are read for it: a study may have ten thousand."""
+
+_FITTED = 30
+"""How many of those on the trial's backbone are fitted. By `_AGEING` the next one would weigh a thousandth."""
 
 _CALIBRATION = 0.3  # weight of a baseline compared with a trial: its network is another one
 _AGEING = 0.8  # weight of a trial compared with the next one: a machine's speed changes with its load
@@ -36,7 +39,7 @@ class Forecast:
         counted: list[Counts] = []
         measured: list[NDArray[np.float64]] = []
         weights: list[float] = []
-        ended = [row for row in trials if row["status"] in ("complete", "pruned") and row["epochs"] > 0][-RECENT:]
+        ended = [row for row in trials if row["status"] in ("complete", "pruned") and row["epochs"] > 0][-_FITTED:]
         for age, row in enumerate(reversed(ended)):
             counted.append(setting.counts(Strategy.from_row(row), int(row["epochs"])))
             measured.append(np.array([row[f"seconds_{kind}"] for kind in KINDS]))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ from harness.storage.standing import standing
 from harness.storage.store import Store
 from harness.storage.studies import StudyRow
 from harness.strategy_search.copying import nobody_works_on
-from harness.strategy_search.mirror import mirror
+from harness.strategy_search.mirror import Mirror
 from harness.strategy_search.plan import plan
 from harness.strategy_search.resume import check_same_problem, resolve_precision
 from harness.workers.children import SPAWN, load_keras
@@ -83,13 +84,14 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
     request = replace(request, spec=spec)
     Watch(store, spec.name).recover()
     plan(store, spec, advice)
-    mirror(store, spec.name)
-    try:
-        if not _complete(store, spec):
-            _work_together(request, store, split)
-    finally:
-        retry_while_unavailable(lambda: mirror(store, spec.name))
-        on_end(store)
+    with closing(Mirror(store, spec.name)) as mirror:
+        mirror.update()
+        try:
+            if not _complete(store, spec):
+                _work_together(request, store, split, lambda: retry_while_unavailable(mirror.update))
+        finally:
+            retry_while_unavailable(mirror.update)
+            on_end(store)
     return retry_while_unavailable(lambda: Rows.read(store, spec.name))
 
 
@@ -204,8 +206,9 @@ def _complete(store: Store, spec: StudySpec) -> bool:
     return store.tickets.counts(spec.name).finished >= spec.budget.trials and not missing_baselines
 
 
-def _work_together(request: Request, store: Store, split: Split) -> None:
-    """Run the baselines and the trials: in this process, or in ``workers`` processes or Ray actors."""
+def _work_together(request: Request, store: Store, split: Split, on_finished: Callable[[], None]) -> None:
+    """Run the baselines and the trials: in this process, or in ``workers`` processes or Ray actors. ``on_finished`` is
+    called when trials have finished."""
     spec = request.spec
     job = Job(
         study=spec.name,
@@ -225,12 +228,13 @@ def _work_together(request: Request, store: Store, split: Split) -> None:
     try:
         if request.placement or request.workers > 1:
             pool = RayPool(job, request.placement) if request.placement else ProcessPool(job, request.workers)
-            supervise(pool, request.workers, count_finished=follow(store, spec.name, progress))
+            supervise(pool, request.workers, count_finished=follow(store, spec.name, progress, on_finished))
             return
 
         def on_trial(number: int, strategy: Strategy, result: TrialResult) -> None:
             how = outcome(result.status, spec.metric, result.score(spec.metric), result.seconds.total)
             progress.trial(number, strategy.label(), how)
+            on_finished()
 
         work(job, split, on_trial=on_trial, on_checkpoint=progress.checkpoint, note=progress.note)
     finally:

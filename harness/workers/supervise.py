@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
+from harness.storage.tables import SECONDS
 from harness.workers.progress import Progress, outcome
 
 RESTARTS = 10
@@ -81,20 +83,24 @@ def supervise(pool: Pool, workers: int, *, count_finished: Callable[[], int]) ->
     count_finished()
 
 
-def follow(store: Store, name: str, progress: Progress) -> Callable[[], int]:
+def follow(
+    store: Store, name: str, progress: Progress, on_finished: Callable[[], None] = lambda: None
+) -> Callable[[], int]:
     """Return a `supervise` callback that shows the trials of the study ``name`` that have finished since its last call,
-    whoever ran them."""
+    whoever ran them. If there are any, it calls ``on_finished`` after them."""
     seen = set(retry_while_unavailable(lambda: store.trials.frame(name))["number"])
     begun = retry_while_unavailable(lambda: store.studies.get(name))
     metric = begun.metric
 
     def count_finished() -> int:
         if retry_while_unavailable(lambda: store.tickets.counts(name)).finished > len(seen):
-            rows = retry_while_unavailable(lambda: store.trials.frame(name))
-            for row in rows[~rows["number"].isin(seen)].to_dict("records"):
-                seen.add(row["number"])
-                how = outcome(row["status"], metric, row[f"val_{metric}"], row["seconds_total"])
-                progress.trial(row["number"], row["strategy"], how)
+            first = next(number for number in count() if number not in seen)
+            for row in retry_while_unavailable(lambda: store.trials.since(name, first)):
+                if row["status"] is not None and row["number"] not in seen:
+                    seen.add(row["number"])
+                    how = outcome(row["status"], metric, row[f"val_{metric}"], sum(row[part] for part in SECONDS))
+                    progress.trial(row["number"], row["strategy"], how)
+            on_finished()
         return len(seen)
 
     return count_finished

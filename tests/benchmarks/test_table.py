@@ -12,7 +12,7 @@ def test_the_committed_table_is_made_from_the_committed_results() -> None:
 
 def test_a_changed_figure_changes_the_table() -> None:
     run = {"seconds": {"trial": 2.0}, "megabytes": 1000.0}
-    (row,) = table.scaling({"points": {"size": {"224": [run, run | {"seconds": {"trial": 3.0}}]}}})
+    (row,) = table.scaling({"of": "size", "points": {"224": [run, run | {"seconds": {"trial": 3.0}}]}})
     assert row == ("a trial on 64 images of 224 px", "trial 2.5 s; 1,000 MB at the peak", "2 runs", "2.0 to 3.0")
 
 

@@ -533,6 +533,7 @@ def test_a_run_interrupted_then_killed_then_finished(runs: Runs, how: signal.Sig
     wait_for_trials(4, process)
     process.kill()
     assert runs.end()[0] == -signal.SIGKILL
+    assert database().execute("select count(*) from trials").fetchone() == (4,), "Optuna is shown each when it ends"
     runs.start(*command)
     code, out, err = runs.end()
     assert code == 0, err

@@ -6,13 +6,16 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.core import environment
 from harness.core.errors import HarnessError
 from harness.core.spec import DatasetSpec
+from harness.storage.tables import SECONDS
 from harness.workers import processes, supervise
 from harness.workers.job import Job
 
@@ -102,3 +105,28 @@ class TestSupervision:
         with pytest.raises(HarnessError):
             self.supervise(tmp_path, 3)
         assert multiprocessing.active_children() == []
+
+
+def test_each_trial_that_finishes_is_shown_once() -> None:
+    rows: list[dict[str, Any]] = []
+    store: Any = SimpleNamespace(
+        studies=SimpleNamespace(get=lambda _: SimpleNamespace(metric="accuracy")),
+        trials=SimpleNamespace(
+            frame=lambda _: pd.DataFrame({"number": [0, 2]}),
+            since=lambda _, first: [row for row in rows if row["number"] >= first],
+        ),
+        tickets=SimpleNamespace(
+            counts=lambda _: SimpleNamespace(finished=2 + sum(row["status"] is not None for row in rows))
+        ),
+    )
+    shown: list[int] = []
+    progress: Any = SimpleNamespace(trial=lambda number, *_: shown.append(number))
+    finished: list[list[int]] = []
+    look = supervise.follow(store, "tiny", progress, lambda: finished.append(list(shown)))
+    seconds = dict.fromkeys(SECONDS, 1.0)
+    for number, status in ((3, None), (1, "complete"), (4, "pruned")):
+        rows.append({"number": number, "status": status, "val_accuracy": 0.5, "strategy": "fine_tune_all", **seconds})
+        look()
+    rows[0]["status"] = "complete"
+    assert look() == look() == 5
+    assert shown == [1, 4, 3] and finished == [[1], [1, 4], [1, 4, 3]]
