@@ -173,8 +173,8 @@ def main() -> None:
                     for part, seconds in one["seconds"].items()
                 )
                 print(f"{amount:>6} {name:<7} {told}; {one['megabytes']:.0f} MB", flush=True)
-        found = {"machine": record.machine(), "load": os.getloadavg()[0], "of": name, "points": points}
-        record.write(f"scaling_{name}", found)
+            found = {"machine": record.machine(), "load": os.getloadavg()[0], "of": name, "points": points}
+            record.write(f"scaling_{name}", found)
 
 
 if __name__ == "__main__":
