@@ -12,7 +12,7 @@
 
 Each point runs in a new process (on Linux: the peak is the kernel's). Its imports count for the memory and not for the
 time. Seconds are those of the clock, and those of the processor, which say more where other work shares it. --largest
-adds the points that take many minutes: 10,000 trials and 60,000 images. --only measures one of the three. Writes the
+begins with the points that take many minutes: 10,000 trials and 60,000 images. --only measures one of the three. Writes the
 figures to benchmarks/results/scaling_trials.json, scaling_images.json and scaling_size.json. Needs VGG16's weights for
 images and sizes (see docs/usage.md).
 """
@@ -67,6 +67,15 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
         self.processor: Counter[str] = Counter()
+        self.marks: dict[int, tuple[float, float]] = {}
+        self._begin = time.perf_counter(), time.process_time()
+
+    def mark(self, trials: int) -> None:
+        """Note the seconds since the beginning, every thousand ``trials`` and after the first hundred."""
+        if trials == 100 or trials % 1_000 == 0:
+            begin, busy = self._begin
+            self.marks[trials] = time.perf_counter() - begin, time.process_time() - busy
+            print(f"{trials:>6} trials after %.1f s (%.1f s of the processor)" % self.marks[trials], flush=True)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -90,9 +99,10 @@ def search_and_page(trials: int, folder: Path, clock: Clock) -> None:
     mirror = Mirror(store, spec.name)
     with clock.part("search and mirror"):
 
-        def show(*_: object) -> None:
+        def show(number: int, *_: object) -> None:
             with clock.part("mirror"):
                 mirror.update()
+            clock.mark(number + 1)
 
         Worker(store, {"vgg16": problem}, session, lambda _: None).run(show, stop=lambda: False)
         store.sessions.end(session, "done")
@@ -147,7 +157,9 @@ def point(measure: Measure, amount: int) -> dict[str, Any]:
         measure(amount, Path(folder), clock)
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None
-    return {"seconds": clock.seconds, "processor": clock.processor, "megabytes": int(peak[1]) / 1024}
+    return {
+        "seconds": clock.seconds, "processor": clock.processor, "megabytes": int(peak[1]) / 1024, "marks": clock.marks,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -161,7 +173,7 @@ def main() -> None:
     for name in (arguments.only,) if arguments.only else MEASURES:
         measure, amounts = MEASURES[name]
         if arguments.largest and name in LARGEST:
-            amounts = (*amounts, LARGEST[name])
+            amounts = (LARGEST[name], *amounts)
         points: dict[int, list[dict[str, Any]]] = {}
         for amount in amounts:
             for _ in range(arguments.repeats):
