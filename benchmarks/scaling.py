@@ -5,6 +5,7 @@
 - *trials*: a study of so many trials, planned, searched by one worker in SQLite, shown to Optuna trial by trial and
   drawn as a page. Training is stubbed (with the stub of `benchmarks.workers`, which here does not wait), all else is
   real.
+- *later*: the hundred trials after so many, which are made up, without showing them to Optuna.
 - *images*: so many MNIST digits at 32x32 and 1,000 for validation; the forward pass through all thirteen convolutions,
   then one feature_extraction trial of the study's epochs.
 - *size*: a trial of one epoch with ten convolutions frozen on 64 MNIST digits of so many pixels a side, validated on
@@ -12,14 +13,15 @@
 
 Each point runs in a new process (on Linux: the peak is the kernel's). Its imports count for the memory and not for the
 time. Seconds are those of the clock, and those of the processor, which say more where other work shares it. --largest
-begins with the points that take many minutes: 10,000 trials and 60,000 images. --only measures one of the three. Writes the
-figures to benchmarks/results/scaling_trials.json, scaling_images.json and scaling_size.json. Needs VGG16's weights for
-images and sizes (see docs/usage.md).
+begins with the points that take many minutes: 10,000 trials and 60,000 images. --only measures one of the four. Writes
+the figures to benchmarks/results/scaling_trials.json, scaling_later.json and so on after each point. Needs VGG16's
+weights for images and sizes (see docs/usage.md).
 """
 
 import argparse
 import multiprocessing
 import os
+import random
 import re
 import tempfile
 import time
@@ -27,10 +29,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.curves import draw
 from benchmarks.workers import ADVICE, CLASSES, EPOCHS, Waiting
 from dashboards.page import write_page
 from harness.backbones.weights import load_weights
@@ -40,6 +44,7 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Strategy
 from harness.data.dataset import load_split
 from harness.storage.store import Store
+from harness.storage.tickets import Planned
 from harness.strategy_search import worker
 from harness.strategy_search.mirror import Mirror
 from harness.strategy_search.plan import plan
@@ -47,10 +52,12 @@ from harness.strategy_search.resume import begin_session
 from harness.strategy_search.worker import Worker
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
+from tests.helpers.synthetic import add_trials
 
 VGG16 = BackboneSpec.load("vgg16")
 
 LARGEST = {"trials": 10_000, "images": 60_000}
+FEW, LATER = 5, 100
 EXTRACTION = Strategy("feature_extraction", N_CONVS, "average", (256,), 0.2, "adam", 3e-3, image_size=32)
 FROZEN = Strategy("freeze_first_k", 10, "average", (256,), 0.2, "adam", 3e-4, image_size=32)
 PROFILE = {"n_images": 2000, "class_sizes": [200] * CLASSES, "similar": False, "similarity": None}
@@ -113,6 +120,37 @@ def search_and_page(trials: int, folder: Path, clock: Clock) -> None:
         write_page(store, spec.name, folder / "page.html")
 
 
+def later_trials(finished: int, folder: Path, clock: Clock) -> None:
+    """Search `LATER` trials more of a study with so many ``finished`` ones, which are made up, and draw the page."""
+    spec, _ = StudySpec.load("mnist", {"budget.trials": finished + FEW + LATER, "budget.epochs": EPOCHS})
+    problem: Any = Waiting(spec, 0.0)
+    worker.run_trial = problem.run_trial
+    store = Store(f"sqlite:///{folder}/study.db")
+    store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data=DATA, advice=WORDS)
+    session = begin_session(store, spec, command="benchmark", environment={"commit": "", "device": ""})
+    draws = random.Random(0)
+    made_up = []
+    for number, strategy in enumerate(draw(spec, finished)):
+        result = problem.run_trial(strategy, None, seed=draws.randrange(997), on_checkpoint=lambda _: None)
+        reached = draws.randint(1, EPOCHS)
+        if reached < EPOCHS:
+            last = result.curve[reached - 1]
+            result = replace(
+                result, status="pruned", curve=result.curve[:reached], val_accuracy=last.val_accuracy,
+                train_flops=last.train_flops,
+            )  # fmt: skip
+        made_up.append((number, strategy, "sampler", result))
+    add_trials(store, spec.name, session, made_up)
+    store.tickets.add(spec.name, [Planned()] * (FEW + LATER))
+    ran: list[int] = []
+    more = Worker(store, {"vgg16": problem}, session, lambda _: None)
+    more.run(lambda number, *_: ran.append(number), stop=lambda: len(ran) >= FEW)  # it reads the history once
+    with clock.part("search"):
+        more.run(lambda *_: None, stop=lambda: False)
+    with clock.part("page"):
+        write_page(store, spec.name, folder / "page.html")
+
+
 def features_and_trial(images: int, folder: Path, clock: Clock) -> None:
     """Read so many images, compute their activations, and run a trial on these."""
     with clock.part("open"):
@@ -139,6 +177,7 @@ Measure = Callable[[int, Path, Clock], None]
 
 MEASURES: dict[str, tuple[Measure, tuple[int, ...]]] = {
     "trials": (search_and_page, (100, 1_000, 3_000)),
+    "later": (later_trials, (100, 1_000, 3_000, 10_000)),
     "images": (features_and_trial, (1_000, 10_000)),
     "size": (small_trial, (32, 64, 96, 160, 224)),
 }

@@ -86,6 +86,7 @@ class RayPool:
 
     def _ended(self, reference: Any) -> Ended:
         index = self._running.pop(reference)
+        del self._actors[index]  # while there is a handle Ray keeps the place, which another worker may wait for
         try:
             self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
