@@ -1,6 +1,6 @@
 """Send SIGTERM to real runs at random moments; see how they end and what the next run finds.
 
-    python -m benchmarks.signals [--signals 200] [--results FILE]
+    python -m benchmarks.signals [--signals 200] [--seed 0] [--results FILE]
 
 A run is `harness run` on the tiny network of the tests in a fork of this process, which has imported everything: data,
 baselines, activations, training steps, records, Optuna's mirror and page are real. Each signal is aimed at one of
@@ -10,7 +10,8 @@ begins.
 
 After every run the database is looked at: it is whole, no trial is running or held, finished trials are those that
 finished before and new ones, each once and unchanged. When a study has ended all its trials and baselines are there
-once, and Optuna has the same. Writes counts and seconds from signal to exit to benchmarks/results/signals.json.
+once, and Optuna has the same. Writes counts and seconds from signal to exit to benchmarks/results/signals.json after
+each study.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,8 @@ def interrupt(pid: int, phase: str, draw: random.Random) -> dict[str, Any]:
     arrived = list(PHASES)[_phase[0]]
     os.kill(pid, signal.SIGTERM)
     sent = time.monotonic()
-    code = ended(pid, 120)
-    assert code is not None, "still running two minutes after SIGTERM"
+    code = ended(pid, 600)
+    assert code is not None, "still running ten minutes after SIGTERM"
     return {"phase": arrived, "code": code, "seconds": time.monotonic() - sent}
 
 
@@ -196,10 +197,10 @@ def check_end(study: str, trials: int, found: Sequence[tuple[Any, ...]]) -> None
     assert mirrored == ours, "Optuna has others"
 
 
-def campaign(signals: int) -> dict[str, Any]:
-    """Send so many signals; return what was seen."""
-    draw, seen, after = random.Random(0), [], 0
-    begun = time.monotonic()
+def campaign(signals: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Send so many signals; yield what was seen after each study."""
+    draw, after = random.Random(seed), 0
+    seen: list[dict[str, Any]] = []
     while len(seen) < signals:
         study, found = f"s{after}", []
         after += 1
@@ -211,10 +212,10 @@ def campaign(signals: int) -> dict[str, Any]:
             if one["code"] not in (0, 130):
                 print(Path("output.txt").read_text(), flush=True)
             print(len(seen), study, seen[-1], flush=True)
-        code = ended(start(study, len(found) + 1), 300)
+        code = ended(start(study, len(found) + 1), 1800)
         assert code == 0, Path("output.txt").read_text()
         check_end(study, len(found) + 1, look(study, found))
-    return summary(seen) | {"studies": after, "minutes": (time.monotonic() - begun) / 60}
+        yield summary(seen) | {"studies that were then finished": after, "seen": seen}
 
 
 def summary(seen: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -241,6 +242,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Send the signals, print and write what was seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--signals", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=record.RESULTS / "signals.json")
     asked = parser.parse_args(argv)
     file = asked.results.absolute()
@@ -253,12 +255,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     Path("shapes.toml").write_text(declared)
     Path("tiny.toml").write_text(STUDY)
     try:
-        found = campaign(asked.signals)
+        for found in campaign(asked.signals, asked.seed):
+            result = {"machine": machine, "load": os.getloadavg()[0], "seed": asked.seed, **found}
+            file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     finally:
         if os.getpid() == this:  # not in a run, which ends as any program does
             shutil.rmtree(folder)
-    file.write_text(json.dumps({"machine": machine, **found}, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    print(json.dumps({name: value for name, value in found.items() if name != "seen"}, indent=1))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 A trial waits for --seconds, in three epochs with a checkpoint each. All else is real: claim, TPE, records, heartbeat,
 reading the curves for pruning. The ideal wall time is that of the waiting alone. Storage seconds are those between the
 start and the end of a statement, including the wait for a connection and for other writers. Overhead is the part of a
-trial that is not waiting.
+trial that is not waiting. Connections are those to the server in the middle of the first trial.
 """
 
 import argparse
@@ -136,6 +136,8 @@ def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str
         process.start()
     barrier.wait()
     start = time.monotonic()
+    time.sleep(seconds / 2)
+    connections = count_connections(url)
     answers = [results.get() for _ in processes]
     wall = time.monotonic() - start
     for process in processes:
@@ -146,8 +148,18 @@ def measure(url: str, workers: int, seconds: float, per_worker: int) -> dict[str
         "workers": workers, "trials": trials, "wall": wall, "ideal": ideal, "efficiency": ideal / wall,
         "storage_seconds_per_trial": sum(spent for *_, spent in answers) / trials,
         "overhead_seconds_per_trial": sum(busy - waited for _, busy, waited, _ in answers) / trials,
-        "median_worker_seconds": statistics.median(busy for _, busy, *_ in answers),
+        "median_worker_seconds": statistics.median(busy for _, busy, *_ in answers), "connections": connections,
     }  # fmt: skip
+
+
+def count_connections(url: str) -> int | None:
+    """Return how many connections others have to a PostgreSQL database; None for SQLite, which has no server."""
+    if not url.startswith("postgresql"):
+        return None
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        mine = "pid <> pg_backend_pid() and datname = current_database()"
+        return int(connection.scalar(sa.text(f"select count(*) from pg_stat_activity where {mine}")) or 0)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from harness.storage.store import Store
 from tests.conftest import ROOT, postgres_database
 
-TRIALS = 12
+TRIALS = 10
 
 pytestmark = [pytest.mark.large, pytest.mark.postgres, pytest.mark.timeout(1200)]
 
@@ -76,7 +76,7 @@ def test_a_search_survives_the_loss_of_one_of_two_nodes(
     cluster: Any, url: str, study_file: Path, tmp_path: Path
 ) -> None:
     kinds = '[search]\nstrategies = ["feature_extraction"]\nhidden_layers = [1, 1]\noptimizer = ["adam"]'
-    study_file.write_text(study_file.read_text().replace("[search]", kinds).replace("epochs = 2", "epochs = 20"))
+    study_file.write_text(study_file.read_text().replace("[search]", kinds).replace("epochs = 2", "epochs = 4"))
     nodes = Node(cluster), Node(cluster)
     command = [sys.executable, "-m", "harness.run", "--study", study_file, "--trials", str(TRIALS), "--storage", url]
     ray = ["--engine", "ray", "--address", cluster.address, "--workers", "2"]
