@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
@@ -63,12 +64,20 @@ def importance_info(rows: Rows) -> ImportanceInfo:
     complete = rows.trials[rows.trials["status"] == "complete"]
     if len(complete) < LEAST or complete[rows.score].nunique() < 2:
         return ImportanceInfo((), 0, len(complete))
+    columns = tuple((name, tuple(values)) for name, values in _parameters(complete).items())
+    return ImportanceInfo(*_measured(columns, tuple(complete[rows.score].tolist())), len(complete))
+
+
+@lru_cache(maxsize=8)  # the page and optuna-dashboard show the same trials, and forests take half the time of a page
+def _measured(
+    columns: tuple[tuple[str, tuple[Any, ...]], ...], scores: tuple[float, ...]
+) -> tuple[tuple[Importance, ...], int]:
+    """Return the importances, the largest first, and the number of trials that were used."""
     draw = random.Random(0)
-    chosen = sorted(draw.sample(range(len(complete)), min(MOST, len(complete))))
-    frame = _parameters(complete.iloc[chosen])
-    scores = complete[rows.score].iloc[chosen].tolist()
+    chosen = sorted(draw.sample(range(len(scores)), min(MOST, len(scores))))
+    frame = pd.DataFrame({name: [values[i] for i in chosen] for name, values in columns})
     distributions = _distributions(frame) | {CHANCE: optuna.distributions.FloatDistribution(0, 1)}
-    known = list(zip(frame.to_dict("records"), scores, strict=True))
+    known = list(zip(frame.to_dict("records"), [scores[i] for i in chosen], strict=True))
     halves = []
     for seed in range(HALVES):
         half = [
@@ -85,12 +94,12 @@ def importance_info(rows: Rows) -> ImportanceInfo:
         shares = [half.get(name, 0.0) for half in halves]
         above = all(half.get(name, 0.0) > half.get(CHANCE, 0.0) for half in halves)
         found.append(Importance(name, fmean(shares), min(shares), max(shares), above))
-    return ImportanceInfo(tuple(sorted(found, key=lambda i: -i.mean)), len(chosen), len(complete))
+    return tuple(sorted(found, key=lambda i: -i.mean)), len(chosen)
 
 
-def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
+def _parameters(trials: pd.DataFrame) -> dict[str, list[Any]]:
     widths = [[int(width) for width in head.split("-") if width] for head in trials["head"]]
-    return pd.DataFrame({
+    return {
         "strategy": trials["strategy"].tolist(),
         "backbone": trials["backbone"].tolist(),
         "image size": trials["image_size"].tolist(),
@@ -103,7 +112,7 @@ def _parameters(trials: pd.DataFrame) -> pd.DataFrame:
         "learning rate": trials["learning_rate"].tolist(),
         "epochs on the head": trials["head_epochs"].tolist(),
         "rate factor": trials["rate_factor"].tolist(),
-    })  # fmt: skip
+    }
 
 
 def _distributions(frame: pd.DataFrame) -> dict[str, optuna.distributions.BaseDistribution]:

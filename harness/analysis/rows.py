@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis.verdicts import Found
@@ -254,9 +255,11 @@ def training_seconds(frame: pd.DataFrame) -> pd.Series:
 
 def best_of(frame: pd.DataFrame, score: str, cost: CostMeasure) -> dict[str, Any] | None:
     """Return the row of the highest ``score`` (a column), the cheapest of equals; None where no row has one."""
-    scored = frame.dropna(subset=score)
-    return _first(scored.sort_values([score, cost.spent], ascending=[False, True]))
+    scores, costs = (frame[name].to_numpy(float) for name in (score, cost.spent))
+    order = np.lexsort((costs, -scores))  # unknown scores are last; to sort a frame of fifty columns takes longer
+    return _first(frame.iloc[order[:1]]) if len(order) and not math.isnan(scores[order[0]]) else None
 
 
 def _first(frame: pd.DataFrame) -> dict[str, Any] | None:
-    return next(({str(key): value for key, value in row.items()} for row in frame.head(1).to_dict("records")), None)
+    row = frame.head(1).to_dict("list")
+    return {str(key): value for key, (value,) in row.items()} if len(frame) else None
