@@ -536,7 +536,7 @@ def test_the_live_page_has_news_only_where_results_came_in(tmp_path: Path) -> No
 
 
 def test_the_server_answers_to_this_machine_only(store: Store) -> None:
-    app = dashboards.live.Live(store, ["one"])
+    app = dashboards.live.Live(store, ["none"])
     for host in ("evil.example", "evil.example:8080", "", "127.0.0.1.evil.example"):
         for path in ("/", "/content", "/api/studies"):
             status, text = ask(app, path, host=host)
@@ -553,7 +553,7 @@ def test_without_chromium_images_are_refused_with_the_remedy(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     page = tmp_path / "page.html"
-    arguments = ["--storage", store.url, "--study", "one", "--out", str(page)]
+    arguments = ["--storage", store.url, "--study", "none", "--out", str(page)]
     for flag in ("--png", "--pdf"):
         assert dashboard.main([*arguments, flag, str(tmp_path / "out")]) == 2
         assert "apt-get install chromium" in capsys.readouterr().err
@@ -578,7 +578,7 @@ def test_page_is_replaced_whole_and_an_unwritable_one_is_a_clear_error(store: St
     taken = tmp_path / "taken"
     taken.mkdir()
     with pytest.raises(StorageError, match=r"taken.*cannot be written"):
-        write_page(store, "one", taken)
+        write_page(store, "none", taken)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new folder", "taken"]
 
 
@@ -616,7 +616,7 @@ def test_a_taken_port_is_a_clear_error(store: Store) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(SpecError, match=r"port \d+ of 127\.0\.0\.1 cannot be used.*--port"):
-            dashboards.live.serve(store, ["mnist"], taken.getsockname()[1])
+            dashboards.live.serve(store, ["none"], taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -625,7 +625,7 @@ def test_a_taken_port_is_a_clear_error(store: Store) -> None:
         (["--study", "mnits"], "there is no study 'mnits' in this database: did you mean 'mnist'?"),
         (["--study", "mnist", "--storage", "sqlite:///missing.db"], "there is no database 'missing.db'"),
         (["--study", "mnist", "--storage", "nonsense"], "does not parse: give sqlite:///"),
-        (["--study", "mnist", "--out", "."], "the page '.' cannot be written"),
+        (["--study", "none", "--out", "."], "the page '.' cannot be written"),
         (["--study", "mnist", "--study", "one", "--study", "mnist"], "names a study twice"),
     ],
 )
@@ -647,28 +647,28 @@ def test_user_errors_exit_with_2_and_one_line(
 
 
 def test_command_writes_the_page_and_serves_until_interrupted(store: Store, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "harness.dashboard", "--study", "mnist", "--storage", store.url]
+    command = [sys.executable, "-m", "harness.dashboard", "--study", "one", "--storage", store.url]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     with subprocess.Popen(
         [*command, "--serve", "--port", "0"], stdout=subprocess.PIPE, cwd=tmp_path, text=True, env=environment
     ) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == "page: results/mnist.html\n"
+            assert process.stdout.readline() == "page: results/one.html\n"
             found = re.search(r"live page: (http://127\.0\.0\.1:\d+/)", process.stdout.readline())
             assert found is not None
             address = found[1]
             with urllib.request.urlopen(address, timeout=120) as answer:
                 assert "Frozen layers" in answer.read().decode()
             with urllib.request.urlopen(f"{address}api/studies", timeout=120) as answer:
-                assert "mnist" in {study["study_name"] for study in json.load(answer)["study_summaries"]}
+                assert "one" in {study["study_name"] for study in json.load(answer)["study_summaries"]}
             process.send_signal(signal.SIGINT)
             assert process.wait(120) == 0
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-    assert (tmp_path / "results" / "mnist.html").stat().st_size > 1_000_000
-    copy_is_whole(Path(store.engine.url.database or ""), "mnist", trial=len(store.trials.frame("mnist")))
+    assert (tmp_path / "results" / "one.html").stat().st_size > 1_000_000
+    copy_is_whole(Path(store.engine.url.database or ""), "one", trial=1)
 
 
 def test_a_termination_ends_the_server_as_well(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -686,7 +686,7 @@ def test_a_termination_ends_the_server_as_well(store: Store, tmp_path: Path, mon
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dashboards.live, "server", server)
-    assert dashboard.main(["--study", "one", "--storage", store.url, "--serve", "--port", "0"]) == 0
+    assert dashboard.main(["--study", "none", "--storage", store.url, "--serve", "--port", "0"]) == 0
 
 
 def test_no_study_name_leads_out_of_the_folder_or_shares_a_page() -> None:

@@ -33,7 +33,7 @@ _FORWARD, _IMAGES, _EPOCHS = 0.626e9, 2000, 5
 def write_study(
     store: Store, name: str, trials: int, *, only: Status | None = None, baselines: bool = True, **changes: Any
 ) -> None:
-    """Write a study of ``trials`` finished trials, the first hundred also into Optuna; ``only`` is a status that all of
+    """Write a study of ``trials`` finished trials, the first ten also into Optuna; ``only`` is a status that all of
     them end with, ``changes`` are to the study's spec. Macro F1 is what an accuracy lacks of 1. The rows are those that
     a run writes, but in one transaction: ten thousand take seconds."""
     space = {"search.strategies": KINDS, "search.learning_rate": dict.fromkeys(KINDS, (1e-5, 0.1))}
@@ -72,7 +72,7 @@ def write_study(
         found.append((number, strategy, origin, _rated(result, (place + 1) * 1e-11) if in_seconds else result))
     add_trials(store, name, session, found)
     draw = random.Random(7)
-    for number in range(min(trials, 100)):
+    for number in range(min(trials, 10)):
         strategy, _, result = _trial(draw, number, only)
         _tell(study, strategy, result)
     if baselines:
