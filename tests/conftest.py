@@ -1,10 +1,12 @@
 """What every test shares. The markers are declared in pyproject.toml."""
 
 import gc
+import json
 import logging
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+import psutil
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
@@ -34,26 +37,40 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 
-_ROWS = (
-    "test_campaign", "test_confirm", "test_packaging", "test_page", "test_page_in_browser", "test_predict",
-    "test_shipped_backbones",
-)  # fmt: skip
+_ROWS = {
+    "pages": ("test_page", "test_backbones", "test_size", "test_classes", "test_outputs"),
+    "exports": ("test_standalone", "test_predict"),
+    "training": ("test_fit", "test_trial"),
+    "databases": ("test_store", "[postgresql"),
+    "forked": ("test_together", "run_interrupted", "two_workers_share"),
+} | {
+    name: (name,)
+    for name in (
+        "test_architecture", "test_campaign", "test_confirm", "test_errors", "test_packaging", "test_page_in_browser",
+        "test_shipped_backbones",
+    )
+}  # fmt: skip
+"""Tests that share something expensive: a file, or part of a test's name. What they share are drawn pages, a backbone
+that is compiled, the compiled steps of the tiny network, a PostgreSQL server, the process that runs are forked from,
+and what the fixtures of a file make."""
+
+_ALONE = ("every_backbone", "with_other_layers")  # they train or export other networks
 
 
 class Rows(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that share something expensive stay in one process: those of a file in `_ROWS` what its fixtures make,
-    those of databases a PostgreSQL server, those that train the compiled steps of the tiny network; others share
-    nothing with them. These long rows are begun first. Under pytest 9.2 xdist's ``loadgroup`` sees no groups.
+    """Tests of a row of `_ROWS` stay in one process. These long rows are begun first.
+
+    Under pytest 9.2 xdist's ``loadgroup`` sees no groups.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        name = Path(nodeid.partition("::")[0]).stem
-        if name in _ROWS:
-            return name
-        if name == "test_store" or "[postgresql" in nodeid:
-            return "databases"
-        tiny = name in ("test_fit", "test_trial") and "every_backbone" not in nodeid
-        return "training" if tiny else nodeid
+        if any(name in nodeid for name in _ALONE):
+            return nodeid
+        file = Path(nodeid.partition("::")[0]).stem
+        for row, names in _ROWS.items():
+            if file in names or any(name in nodeid for name in names if not name.startswith("test_")):
+                return row
+        return nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -264,6 +281,71 @@ def tiny_problem(study_file: Path, tmp_path: Path) -> "Problem":
 
     spec, dataset = StudySpec.load(str(study_file))
     return tiny.tiny_problem(spec, load_split(dataset, spec), tmp_path / "cache")
+
+
+ON_JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+}
+"""The environment of a process on JAX. XLA would optimize what it compiles for longer than a test runs it."""
+
+
+class Runs:
+    """`harness run` on the tiny network in processes of their own, one run after the other, each in the current folder
+    (see `tests.helpers.forked_runs`)."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.helpers.forked_runs"], cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self._running = False
+
+    def start(self, *arguments: str, pause_in: int | str = -1) -> psutil.Process:
+        """Start a run that stops for good in the ``pause_in``-th trial that it trains, counted from 0.
+
+        With "twice" start two equal runs of stubs.
+        """
+        given = [str(Path.cwd()), {**os.environ, "PYTHONPATH": str(ROOT)}, pause_in, arguments]
+        print(json.dumps(given), file=self._server.stdin, flush=True)
+        self._running = True
+        return psutil.Process(self._answer())
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait until the run has ended; return its exit code and what it wrote to standard output and error."""
+        code, self._running = self._answer(), False
+        return code, Path("stdout.txt").read_text(), Path("stderr.txt").read_text()
+
+    def stop(self) -> None:
+        """Kill what still runs."""
+        for process in psutil.Process(self._server.pid).children(recursive=True):
+            process.kill()
+        if self._running:
+            self._answer()
+            self._running = False
+
+    def close(self) -> None:
+        """End the process that runs are forked from."""
+        self._server.communicate()
+
+    def _answer(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def _forked_runs() -> Iterator[Runs]:
+    runs = Runs()
+    yield runs
+    runs.close()
+
+
+@pytest.fixture
+def runs(_forked_runs: Runs) -> Iterator[Runs]:
+    """Run studies in real processes, forked from one that imports TensorFlow once for all tests."""
+    yield _forked_runs
+    _forked_runs.stop()
 
 
 @pytest.fixture

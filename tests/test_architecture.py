@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -101,9 +102,16 @@ def room(module: str) -> str:
     return rest[0] if len(rest) > 0 and rest[0] in ROOMS and (ROOT / "harness" / rest[0]).is_dir() else COMMANDS
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return what the tests look at of a file's syntax tree, which takes longest to build."""
+    looked_at = ast.Import | ast.ImportFrom | ast.Attribute | ast.Call
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, looked_at)]
+
+
 def imported(path: Path) -> Iterator[str]:
     """Absolute names of what a file imports, wherever in the file: for ``from a import b`` both ``a`` and ``a.b``."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -174,7 +182,7 @@ def test_light_modules_import_no_machine_learning_framework() -> None:
 def test_nothing_is_unpickled(path: Path) -> None:
     found = {name.partition(".")[0] for name in imported(path)} & PICKLES
     assert found == ({"pickle"} if module_name(path) == RESTRICTED_UNPICKLER else set())
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             assert getattr(node.func, "attr", "") != "read_pickle", f"line {node.lineno}"
             allowed = [keyword.value for keyword in node.keywords if keyword.arg == "allow_pickle"]
@@ -184,7 +192,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
 def private_names(path: Path) -> Iterator[str]:
     """Private names that a file takes from other objects than its own, and private modules that it imports."""
     own_module = re.compile(r"(harness|dashboards|__future__)(\.|$)")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") not in ("self", "cls"):
             yield node.attr
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "setattr"):

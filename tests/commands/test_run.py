@@ -1,16 +1,12 @@
 """`harness run`: whole runs of the tiny network, resuming, and invalid input."""
 
 import json
-import os
 import re
-import shlex
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +23,10 @@ from harness.data import decoding
 from harness.data.dataset import draw
 from harness.storage.store import Store
 from harness.strategy_search import worker
+from harness.training.counts import OPERATIONS
 from harness.training.problem import Problem
 from harness.workers import session, work
-from tests.conftest import ROOT
+from tests.conftest import Runs
 from tests.helpers.exported import export
 from tests.helpers.whole import copy_is_whole
 
@@ -91,6 +88,7 @@ def test_a_whole_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert study is not None and study.advice["scenario"] == 2 and study.data["n_train"] == 96
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_folder_of_images_is_a_study_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: DatasetSpec
 ) -> None:
@@ -100,6 +98,7 @@ def test_a_folder_of_images_is_a_study_of_its_own(
 
     monkeypatch.setattr("harness.data.dataset.squares", squares)
     monkeypatch.setattr(work, "run_baseline", lambda *_, **__: TrialResult("complete", 0.0, 0.0, 0.3))
+    monkeypatch.setattr(work, "measure_rates", lambda _: dict.fromkeys(OPERATIONS, 1e-9))
     export(digits.file, tmp_path / "my digits", "folders")
     (tmp_path / "my digits" / "train" / "a" / "words.png").write_text("these are words")
     (tmp_path / "my digits" / "train" / "b" / "copy.png").write_bytes(
@@ -450,46 +449,11 @@ def test_a_disk_that_fills_while_writing(capsys: pytest.CaptureFixture[str], mon
     assert call(capsys, "--trials", "3")[0] == 0
 
 
-class Runs:
-    """Runs of the tiny network in processes of their own, one after the other (see `tests.helpers.forked_runs`)."""
-
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.helpers.forked_runs"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, *arguments: str, pause_in: int = -1) -> psutil.Process:
-        """Start a run that stops for good in the ``pause_in``-th trial that it trains, counted from 0."""
-        print(pause_in, shlex.join(arguments), file=self._server.stdin, flush=True)
-        return psutil.Process(self._answer())
-
-    def end(self) -> tuple[int, str, str]:
-        """Wait until the run has ended; return its exit code and what it wrote to standard output and error."""
-        return self._answer(), Path("stdout.txt").read_text(), Path("stderr.txt").read_text()
-
-    def close(self) -> None:
-        """Kill what still runs."""
-        for process in [*psutil.Process(self._server.pid).children(recursive=True), self._server]:
-            process.kill()
-        self._server.communicate()
-
-    def _answer(self) -> int:
-        assert self._server.stdout is not None
-        return int(self._server.stdout.readline())
-
-
 @pytest.fixture
-def runs(study_file: Path) -> Iterator[Runs]:
-    """Run a study in real processes. Its heads have all one kind, so that a process compiles one step."""
+def one_kind(study_file: Path) -> None:
+    """Give all heads of the study one kind, so that a process compiles one step."""
     kinds = '[search]\nstrategies = ["feature_extraction"]\nhidden_layers = [1, 1]\noptimizer = ["adam"]'
     study_file.write_text(study_file.read_text().replace("[search]", kinds))
-    runs = Runs()
-    yield runs
-    runs.close()
 
 
 def wait_for_trials(n: int, process: psutil.Process) -> None:
@@ -516,6 +480,7 @@ def no_trial_is_lost_or_repeated(n: int) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)])
+@pytest.mark.usefixtures("one_kind")
 def test_a_run_interrupted_then_killed_then_finished(runs: Runs, how: signal.Signals) -> None:
     command = ("--study", "tiny.toml", "--trials", "6")
     process = runs.start(*command, pause_in=2)
@@ -542,6 +507,7 @@ def test_a_run_interrupted_then_killed_then_finished(runs: Runs, how: signal.Sig
 
 
 @pytest.mark.large
+@pytest.mark.usefixtures("one_kind")
 def test_two_workers_share_one_study(runs: Runs) -> None:
     runs.start("--study", "tiny.toml", "--trials", "12", "--workers", "2")
     code, _, err = runs.end()

@@ -2,7 +2,6 @@
 
     python -m tests.faults.stub --study tiny.toml --storage URL --workers 4 --trials 30
     python -m tests.faults.stub --join --study tiny --storage URL        # as `harness worker`, and as another machine
-    python -m tests.faults.stub --twice --study tiny.toml --storage URL  # two equal commands at the same time
 
 Processes are forked from one that has imported everything, so that a restart takes a moment. The times of the heartbeat
 are shortened. Trials sleep for STUB_SECONDS, and each appends a line to the file STUB_LOG when it has ended.
@@ -158,7 +157,4 @@ if __name__ == "__main__":
     if "--join" in arguments:
         arguments.remove("--join")
         raise SystemExit(worker.main(arguments))
-    if "--twice" in arguments:
-        arguments.remove("--twice")
-        raise SystemExit(run_twice(arguments))
     raise SystemExit(run.main(arguments))

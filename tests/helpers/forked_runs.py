@@ -2,17 +2,19 @@
 
     python -m tests.helpers.forked_runs
 
-reads one run from each line of standard input: the trial to pause in and the arguments. It prints the run's process id,
-and its exit code when it has ended. The run writes to stdout.txt and stderr.txt in the current folder.
+reads one run from each line of standard input, in JSON: its folder, its environment, the trial to pause in and the
+arguments. With "twice" for the trial two equal commands run at the same time, with the stubs of `tests.faults.stub`. It
+prints the run's process id, and its exit code when it has ended. The run writes to stdout.txt and stderr.txt in its
+folder. `tests.conftest.Runs` talks to it.
 """
 
+import json
 import os
-import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 # Imported by `harness run` once it needs them.
 import dashboards.optuna
@@ -27,12 +29,19 @@ from harness.training.problem import Problem
 from tests.helpers.tiny import tiny_problem, tiny_weights
 
 
-def fork(trial: int, arguments: Sequence[str]) -> None:
+def fork(folder: str, environment: Mapping[str, str], trial: int | Literal["twice"], arguments: Sequence[str]) -> None:
     """Run the command in a fork, and wait for its end."""
     pid = os.fork()
     if pid == 0:
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
         for descriptor, name in ((1, "stdout.txt"), (2, "stderr.txt")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        if trial == "twice":
+            from tests.faults import stub  # which puts its stubs in place
+
+            sys.exit(stub.run_twice(list(arguments)))
         pause_in(trial)
         sys.exit(run.main(arguments))
     print(pid, flush=True)
@@ -63,5 +72,4 @@ Problem.of = lambda _, spec, split, __, cache: tiny_problem(spec, split, cache) 
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        number, *words = shlex.split(line)
-        fork(int(number), words)
+        fork(*json.loads(line))

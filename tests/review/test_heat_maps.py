@@ -12,7 +12,7 @@ import pytest
 from harness.core.strategy import Strategy
 from harness.review.heat_maps import _slopes, grad_cam
 from harness.training.problem import Problem
-from tests.conftest import ROOT
+from tests.conftest import ON_JAX, ROOT
 from tests.helpers.heat_maps import heat_maps
 
 
@@ -50,7 +50,7 @@ def test_they_are_the_same_on_jax(study_file: Path, tmp_path: Path) -> None:
     outcome = subprocess.run(
         [sys.executable, "-m", "tests.helpers.heat_maps", str(study_file), str(tmp_path / "jax.npy")],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        env=os.environ | ON_JAX,
         capture_output=True,
         text=True,
         check=False,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ON_JAX, ROOT
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="jax is not installed: pip install '.[jax]'"
@@ -50,7 +50,7 @@ def curves(backend: str, study: Path, folder: Path) -> list[list[list[float]]]:
     outcome = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(study), str(folder / backend)],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
+        env=os.environ | (ON_JAX if backend == "jax" else {"KERAS_BACKEND": backend}),
         capture_output=True,
         text=True,
         check=False,
@@ -64,7 +64,7 @@ def test_what_is_ours_on_jax_does_as_its_own() -> None:
     outcome = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/helpers/on_jax.py"],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        env=os.environ | ON_JAX,
         capture_output=True,
         text=True,
         check=False,
