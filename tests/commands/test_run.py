@@ -45,10 +45,11 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run_trial(strategy: Strategy, problem: Problem, *, on_checkpoint: Any, **_: Any) -> TrialResult:
         epochs = problem.spec.budget.epochs
-        flops = problem.cost(strategy).at(len(problem.split.train), epochs)
+        spent = problem.spent(strategy, epochs)
+        flops, seconds = spent.train_flops, spent.rated_seconds
         accuracy = 0.9 - strategy.frozen / 100
-        on_checkpoint((Checkpoint(epochs, flops, 1.0, 0.5, 0.5, accuracy),))
-        return TrialResult("complete", flops, flops, accuracy)
+        on_checkpoint((Checkpoint(epochs, flops, 1.0, 0.5, 0.5, accuracy, rated_seconds=seconds),))
+        return TrialResult("complete", flops, flops, accuracy, rated_seconds=seconds, planned_seconds=seconds)
 
     monkeypatch.setattr(worker, "run_trial", run_trial)
 
