@@ -36,7 +36,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 
 bench: .venv/dev.stamp
-	@for name in $(filter-out apart record table curves hypervolume photos plain_model prediction,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) table; do \
+	@for name in $(filter-out apart record table curves hypervolume photos plain_model prediction formats,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) table; do \
 		{ echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit; }; done
 
 # Update the locks to the newest releases that pyproject.toml allows.

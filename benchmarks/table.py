@@ -207,6 +207,23 @@ def suspects(found: dict[str, Any]) -> Iterator[Row]:
               _spread(gains, "+.1f"))  # fmt: skip
 
 
+def formats(found: dict[str, Any]) -> Iterator[Row]:
+    """Yield the size of each file of an export, the time of an image and how its predictions differ."""
+    for backbone, of in found["backbones"].items():
+        for name, file in of["files"].items():
+            if file is None:
+                continue
+            times = [1000 * seconds for seconds in file["seconds"]]
+            yield Row(
+                f"an export of {backbone} at {found['image_size']} px, `{found['targets'][name]}`",
+                f"{file['bytes'] / 1e6:.3g} MB, {statistics.median(times):.3g} ms an image, accuracy "
+                f"{100 * (file['accuracy'] - of['accuracy']):+.2f} points, another class for {file['changed']} of "
+                f"{of['n']} images",
+                f"time: median of {len(times)}",
+                f"{_spread(times, '.3g')} ms",
+            )
+
+
 def photos(found: dict[str, Any]) -> Iterator[Row]:
     """Yield what a search of sizes and backbones reaches on photos compared with one of thumbnails, and how much of its
     front each backbone holds."""
@@ -261,6 +278,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         replay,
         suspects,
         photos,
+        formats,
     )
 } | dict.fromkeys(("scaling_trials", "scaling_later", "scaling_images", "scaling_size"), scaling)
 """Benchmarks with their own table in another document are not repeated here."""

@@ -4,9 +4,10 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,25 +23,25 @@ from harness.core.framework import loading, silenced
 from harness.core.results import Checkpoint
 from harness.core.spec import DatasetSpec
 from harness.data.dataset import load_split
+from harness.deployment.formats import FORMATS, Format
 from harness.storage.store import Store
 
 if TYPE_CHECKING:  # heavy
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
 
     from harness.deployment.exported_model import Signature
+    from harness.deployment.performance import Comparison
     from harness.deployment.winner import Winner
 
-_FORMATS = {"keras": "model.keras", "saved_model": "saved_model", "onnx": "model.onnx"}
-_PACKAGES = {"keras": (), "saved_model": ("tensorflow",), "onnx": ("onnx", "tf2onnx")}
-FILES = {
-    "model.keras": "the model, for Keras >= 3.9 and any of its backends; class names inside, as JSON, in "
-    "`harness.json`",
-    "saved_model": "the model as a TensorFlow SavedModel, whose signature returns `class_name`, `probability` and "
-    "`probabilities`",
-    "model.onnx": "the model as ONNX, for images of {width} x {height} pixels only",
+_OTHERS = {
     "spec.toml": "the study, the strategy and the seed that make this model",
     "README.md": "this card",
 }
+FILES = {form.target: form.what for form in FORMATS.values()} | _OTHERS
+_REPRESENTATIVE, _COMPARED = 200, 500
+"""Most training images that integers are chosen on, most validation images that files are compared on."""
 _BUILDING = ".export-"
 _HOW = "# What makes this model again: python -m harness.export --spec spec.toml --out DIR\n"
 
@@ -53,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m harness.export",
-        description="Export a study's best model for use without the harness: as Keras and, if their packages are "
-        "installed, TensorFlow SavedModel and ONNX, including preprocessing, with a model card and a spec to reproduce "
-        "it. A search stores no weights, so the model is trained again on the training and validation images for the "
-        "study's epochs. The test set stays sealed.",
+        description="Export a study's best model for use without the harness, including preprocessing, with a model "
+        "card and a spec to reproduce it: as Keras and, if their packages are installed, TensorFlow SavedModel and "
+        "ONNX, or for LiteRT and OpenVINO. A search stores no weights, so the model is trained again on the training "
+        "and validation images for the study's epochs. The test set stays sealed.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--study", metavar="NAME", help="the study's name in the database")
@@ -69,9 +70,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--formats",
         nargs="+",
-        choices=list(_FORMATS),
+        choices=list(FORMATS),
         metavar="FORMAT",
-        help="any of keras, saved_model and onnx (default: all whose packages are installed)",
+        help=f"any of {', '.join(FORMATS)} (default: those of the first three whose packages are installed)",
     )
     command.add_storage(parser)
     command.add_weights(parser)
@@ -119,15 +120,18 @@ def _of_spec(file: Path, data: str | None) -> tuple["Winner", DatasetSpec]:
 
 def write(
     out: Path, winner: "Winner", dataset: DatasetSpec, formats: Sequence[str], weights: Mapping[str, Path]
-) -> None:
+) -> "Comparison":
     """Train the winner on the training and validation images and write it to the folder ``out``.
 
     Args:
         out: the folder, after `check_target`.
         winner: what to train.
         dataset: its images.
-        formats: any of keras, saved_model and onnx.
+        formats: any of `FORMATS`.
         weights: given files of weights by backbone.
+
+    Returns:
+        How the files compare on validation images.
 
     Raises:
         HarnessError: the images are not the study's, the training cannot be finished, or nothing can be written.
@@ -136,6 +140,7 @@ def write(
         from harness.backbones.devices import device  # heavy: TensorFlow or JAX is loaded
         from harness.deployment.exported_model import Signature
         from harness.deployment.model_card import model_card
+        from harness.deployment.performance import compare, rgb, some
         from harness.deployment.winner import train
 
     split = load_split(dataset, winner.study)
@@ -162,11 +167,14 @@ def write(
         rejections=[] if winner.calibration is None else winner.calibration.rejections,
     )
     with _new_files(out) as folder:
-        _write_model(model, folder, formats, signature)
+        with silenced():
+            _write_model(model, folder, formats, signature, rgb(some(split.train, _REPRESENTATIVE).pixels))
+            comparison = compare(model, folder, formats, some(split.validation, _COMPARED))
         (folder / "spec.toml").write_text(_HOW + winner.toml() + "\n", encoding="utf-8")
         files = {name: FILES[name].format(height=height, width=width) for name in FILES if (folder / name).exists()}
-        card = model_card(winner, dataset, split, result, describe(device()).as_dict(), files)
+        card = model_card(winner, dataset, split, result, describe(device()).as_dict(), files, comparison)
         (folder / "README.md").write_text(card, encoding="utf-8")
+    return comparison
 
 
 def _confirmed(winner: "Winner", store: Store) -> "Winner":
@@ -184,43 +192,56 @@ def _confirmed(winner: "Winner", store: Store) -> "Winner":
 
 
 def formats_of(asked: Sequence[str] | None) -> list[str]:
-    """Return the formats asked for, or else all that can be written here. Raises SpecError if one cannot."""
+    """Return the formats asked for, or else all usual ones that can be written here. Raises SpecError if one cannot be
+    written or is unknown."""
     formats = []
-    for name in asked or _FORMATS:
-        lacks = _lacks(name)
-        if lacks and asked:
-            raise SpecError(f"--formats {name}: it {lacks}")
-        if lacks:
-            command.say(f"{name} is left out: it {lacks}")
+    for name in asked or [name for name, form in FORMATS.items() if form.usual]:
+        if name not in FORMATS:
+            raise SpecError(f"--formats {name}: give any of {', '.join(FORMATS)}")
+        lacked = lacks(FORMATS[name])
+        if lacked and asked:
+            raise SpecError(f"--formats {name}: it {lacked}")
+        if lacked:
+            command.say(f"{name} is left out: it {lacked}")
         else:
             formats.append(name)
     return formats
 
 
-def _lacks(form: str) -> str:
+def lacks(form: Format) -> str:
     """Return a phrase for what this environment lacks to write the format, or ""."""
     import keras
 
-    absent = [package for package in _PACKAGES[form] if find_spec(package) is None]
+    absent = [package for package in form.packages if find_spec(package) is None]
     if absent:
-        return f"needs {' and '.join(absent)} (pip install {' '.join(absent)})"
-    if _PACKAGES[form] and keras.backend.backend() != "tensorflow":
+        install = f"transfer-harness[{form.extra}]" if form.extra else "transfer-harness"
+        return f"needs {' and '.join(absent)}: pip install '{install}'"
+    if form.packages and keras.backend.backend() != "tensorflow":
         return f"needs KERAS_BACKEND=tensorflow, not {keras.backend.backend()}"
     return ""
 
 
-def _write_model(model: "keras.Model", folder: Path, formats: Sequence[str], signature: "Signature") -> None:
-    from harness.deployment.standalone import save_keras, save_onnx, save_saved_model
+def _write_model(
+    model: "keras.Model",
+    folder: Path,
+    formats: Sequence[str],
+    signature: "Signature",
+    representative: "NDArray[np.uint8]",
+) -> None:
+    from harness.deployment.one_size import save_litert, save_onnx, save_openvino
+    from harness.deployment.standalone import save_keras, save_saved_model
 
-    with silenced():
-        for form in formats:
-            target = folder / _FORMATS[form]
-            if form == "keras":
-                save_keras(model, target, signature)
-            elif form == "saved_model":
-                save_saved_model(model, target, signature.class_names)
-            else:
-                save_onnx(model, target, signature)
+    savers: dict[str, Callable[[keras.Model, Path, Signature], None]] = {
+        "keras": save_keras,
+        "saved_model": save_saved_model,
+        "onnx": save_onnx,
+        "litert": save_litert,
+        "litert_int8": partial(save_litert, representative=representative),
+        "openvino": save_openvino,
+        "openvino_int8": partial(save_openvino, representative=representative),
+    }
+    for form in formats:
+        savers[form](model, folder / FORMATS[form].target, signature)
 
 
 def check_target(out: Path, overwrite: bool) -> None:

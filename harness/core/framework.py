@@ -21,6 +21,7 @@ _BACKENDS = {"tensorflow": "transfer-harness", "jax": "transfer-harness[jax]"}
 _LOG = re.compile(
     rb"WARNING: All log messages before absl|To enable the following instructions:"
     rb"|[IWE]\d{4} \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
+    rb"|INFO: Created TensorFlow Lite|fully_quantize: "
 )
 """How lines begin that TensorFlow and XLA log, except fatal ones."""
 

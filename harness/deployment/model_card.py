@@ -2,6 +2,7 @@
 
 import html
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from harness.core.calibration import Calibration
 from harness.core.results import METRIC_NAMES, TrialResult
 from harness.core.spec import DatasetSpec
 from harness.data.dataset import Split
+from harness.deployment.formats import FORMATS
+from harness.deployment.performance import Comparison, Performance
 from harness.deployment.winner import Winner
 from harness.statistics.intervals import wilson_interval
 
@@ -42,10 +45,12 @@ def model_card(
     result: TrialResult,
     environment: Mapping[str, Any],
     files: Mapping[str, str],
+    comparison: Comparison,
 ) -> str:
     """Return the card in Markdown.
 
-    ``environment`` is what the training ran on; ``files`` says of each file of the export what it is.
+    ``environment`` is what the training ran on; ``files`` says of each file of the export what it is, ``comparison``
+    how they did on validation images.
     """
     study, strategy = winner.study, winner.strategy
     size, (height, width, *colours) = strategy.image_size, split.train.pixels.shape[1:]
@@ -70,8 +75,8 @@ def model_card(
         "Input: RGB images as raw bytes, (n, height, width, 3) uint8, a grey image repeated three times, of any "
         f"height and width. The model crops the centre to the aspect ratio {width} to {height}, resizes it to "
         f"{width} x {height}{'' if colours else ', converts it to grey'} and then does as in training, "
-        f"at {size} x {size}. `model.onnx` takes images of {width} x {height} only, which `read` makes. Output: one "
-        "probability for each class, in this order:",
+        f"at {size} x {size}. Other files than `model.keras` and `saved_model` take images of {width} x {height} only, "
+        "which `read` makes. Output: one probability for each class, in this order:",
         "",
         *(f"{index}. {text(name)}" for index, name in enumerate(split.class_names)),
         "",
@@ -80,6 +85,16 @@ def model_card(
         "```python",
         *_CODE.format(width=width, height=height, most=2 * max(width, height)).splitlines(),
         "```",
+        "",
+        "## Files compared",
+        "",
+        f"On {comparison.n:,} validation images, of which the model itself, as it was trained, recognises "
+        f"{formatting.accuracy(comparison.accuracy)}. It was trained on these images too: only what differs between "
+        f"files counts. Time: the median of one image at a time, on {text(environment['device'])}.",
+        "",
+        "| file | size | one image | accuracy, compared with the model | another class |",
+        "|---|---|---|---|---|",
+        *(_compared(form, found, comparison) for form, found in comparison.files.items()),
         "",
         "## Limits",
         "",
@@ -138,6 +153,17 @@ def _rows(
         ),
         ("made with", f"{text(versions)}; commit {environment['commit']}"),
     ]  # fmt: skip
+
+
+def _compared(form: str, found: Performance | None, comparison: Comparison) -> str:
+    """Return a row of the table of files."""
+    described = FORMATS[form]
+    if found is None:
+        return f"| `{described.target}` | | not run: {described.runtime} is not installed | | |"
+    return (
+        f"| `{described.target}` | {found.bytes / 1e6:.3g} MB | {1000 * statistics.median(found.seconds):.3g} ms | "
+        f"{100 * (found.accuracy - comparison.accuracy):+.2f} points | {found.changed} of {comparison.n:,} |"
+    )
 
 
 def _score(winner: Winner) -> str:

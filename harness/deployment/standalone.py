@@ -6,7 +6,6 @@ that of training, in float32: the same cutting out and resizing, the same centri
 
 import json
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from harness.backbones.backbone import Backbone
 from harness.backbones.devices import as_numpy
-from harness.backbones.preprocessing import CHANNELS_LAST, bilinear
+from harness.backbones.preprocessing import CHANNELS_LAST
 from harness.core.backbone import Preprocessing
 from harness.deployment.exported_model import MEMBER, Signature
 from harness.training.layers import Dropout, Scale
@@ -24,7 +23,6 @@ from harness.training.networks import Network
 IMAGES, PROBABILITIES = "images", "probabilities"
 
 _LUMA = (0.299, 0.587, 0.114)  # of Pillow: ITU-R 601
-_PRODUCTS = {1: "bhwc,hr->brwc", 2: "bhwc,wr->bhrc"}
 
 
 def standalone(network: Network, backbone: Backbone, shape: tuple[int, ...], temperature: float = 1.0) -> keras.Model:
@@ -163,12 +161,12 @@ _NEWER = [("renorm", False), ("renorm_momentum", 0.99)]
 """Arguments of a batch normalization that Keras 3.9 does not know, with their default values."""
 
 
-def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str]) -> None:
+def save_saved_model(model: keras.Model, folder: Path, signature: Signature) -> None:
     """Write ``model`` as a TensorFlow SavedModel whose signature gives ``class_name``, ``probability`` (of it) and
     ``probabilities``. Keras's TensorFlow backend only."""
     import tensorflow as tf
 
-    names = tf.constant(list(class_names))
+    names = tf.constant(signature.class_names)
 
     def serve(images: Any) -> dict[str, Any]:
         probabilities = model(images, training=False)
@@ -183,41 +181,3 @@ def save_saved_model(model: keras.Model, folder: Path, class_names: Sequence[str
     archive.track(model)
     archive.add_endpoint("serve", serve, [tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGES)])
     archive.write_out(str(folder), verbose=False)
-
-
-def save_onnx(model: keras.Model, file: Path, signature: Signature) -> None:
-    """Write ``model`` as ONNX, for images of the size in ``signature`` alone, which is kept in its metadata. Keras's
-    TensorFlow backend and tf2onnx only."""
-    import onnx
-
-    fixed = _of_one_size(model, signature.height, signature.width)
-    # Keras exports no model that was never called.
-    fixed(np.zeros((1, signature.height, signature.width, 3), np.uint8), training=False)
-    fixed.export(str(file), format="onnx", verbose=False)
-    written = onnx.load(str(file))
-    onnx.helper.set_model_props(written, {name: json.dumps(value) for name, value in signature.model_dump().items()})
-    onnx.save(written, str(file))
-
-
-def _of_one_size(model: keras.Model, height: int, width: int) -> keras.Model:
-    """Return ``model`` with its resizing as two matrix products: converters know no resizing that smooths as it
-    shrinks."""
-
-    def call(layer: keras.layers.Layer, *given: Any, **options: Any) -> Any:
-        return _as_products(layer, *given) if isinstance(layer, keras.layers.Resizing) else layer(*given, **options)
-
-    images = keras.Input((height, width, 3), dtype="uint8", name=IMAGES)
-    return keras.models.clone_model(model, images, clone_function=lambda layer: layer, call_function=call)
-
-
-def _as_products(layer: keras.layers.Resizing, values: Any) -> Any:
-    _, height, width, _ = values.shape
-    for axis, before, after in ((1, height, layer.height), (2, width, layer.width)):
-        if before == after:  # also where images of another size would be cut
-            continue
-        shape = [*values.shape[1:]]
-        shape[axis - 1] = after
-        product = keras.layers.EinsumDense(_PRODUCTS[axis], shape, dtype="float32")
-        values = product(values)
-        product.set_weights([bilinear(before, after).T])
-    return values

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from harness import export, run
-from harness.core.errors import StorageError
+from harness.core.errors import SpecError, StorageError
 from harness.core.predictions import Predictions
 from harness.core.results import METRICS, Candidate, Checkpoint, TrialResult
 from harness.core.strategy import Strategy
@@ -21,6 +22,7 @@ from harness.data.dataset import Images, SealedTest
 from harness.data.decoding import decode
 from harness.deployment import model_card, winner
 from harness.deployment.exported_model import Exported
+from harness.deployment.formats import FORMATS
 from harness.deployment.winner import Evidence, Winner
 from harness.storage.confirmations import Confirmation, Opening
 from harness.storage.store import Store
@@ -140,11 +142,17 @@ def test_the_winner_is_the_best_by_the_metric_of_the_study(
     assert (evidence.trial, evidence.score) == (1, 0.6)
 
 
+def small_model() -> keras.Model:
+    """A model of the three classes, made in no time."""
+    images = keras.Input((None, None, 3), dtype="uint8")
+    values = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(images))
+    return keras.Model(images, keras.layers.Dense(3, activation="softmax")(values))
+
+
 def test_a_stopped_export_leaves_nothing_and_keeps_the_old_one(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
+    monkeypatch.setattr(winner, "train", lambda *_: (small_model(), _result(0.0)))
     assert call(capsys, "--study", "tiny", "--out", "there", "--formats", "keras")[0] == 0
     before = {path.name: path.read_bytes() for path in Path("there").iterdir()}
 
@@ -166,8 +174,7 @@ def test_a_stopped_export_leaves_nothing_and_keeps_the_old_one(
 def test_the_current_folder_and_a_link_are_written_into(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
+    monkeypatch.setattr(winner, "train", lambda *_: (small_model(), _result(0.0)))
     given = ("--study", "tiny", "--storage", f"sqlite:///{tmp_path}/results/harness.db", "--formats", "keras")
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to("here", target_is_directory=True)
@@ -220,12 +227,38 @@ def test_bad_input(searched: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("new").exists()
 
 
+def test_other_formats_are_written_and_compared(
+    searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what of them is installed; none of them is written unless it is asked for."""
+    usual = {name: form for name, form in FORMATS.items() if form.usual}
+    assert list(usual) == ["keras", "saved_model", "onnx"]
+    here = [name for name, form in FORMATS.items() if all(map(find_spec, {*form.packages, form.runtime}))]
+    monkeypatch.setattr(winner, "train", lambda *_: (small_model(), _result(0.0)))
+    code, _, err = call(capsys, "--study", "tiny", "--out", "new", "--formats", *here)
+    assert code == 0 and "Traceback" not in err
+    card = Path("new/README.md").read_text()
+    for name in here:
+        assert (Path("new") / FORMATS[name].target).exists()
+        assert re.search(
+            rf"\| `{FORMATS[name].target}` \| [\d.e-]+ MB \| [\d.]+ ms \| [+-]\d+\.\d\d points \| \d+ of 48 \|", card
+        )
+    assert f"| `model.keras` | {Path('new/model.keras').stat().st_size / 1e6:.3g} MB |" in card
+    assert "+0.00 points | 0 of 48 |" in card
+    assert call(capsys, "--study", "tiny", "--out", "new", "--overwrite", "--formats", "keras")[0] == 0
+
+
+def test_an_unknown_format_is_named_from_python() -> None:
+    with pytest.raises(SpecError, match="--formats onxx: give any of keras, saved_model, onnx, litert"):
+        export.formats_of(["onxx"])
+
+
 def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda _: None)
     Path("results").mkdir()
     Store(STORAGE)
     code, _, err = call(capsys, "--study", "tiny", "--out", "new", "--formats", "onnx")
-    assert code == 2 and "needs onnx and tf2onnx" in err
+    assert code == 2 and "needs onnx and tf2onnx: pip install 'transfer-harness[onnx]'" in err
 
 
 @pytest.mark.parametrize(
@@ -267,8 +300,7 @@ def test_the_card_shows_the_confirmed_test_accuracy(
             "tiny", opening, Confirmation(candidate="trial 1", seed=seed, n_train=144, result=result), session=1
         )
     searched.confirmations.finish_test_opening("tiny", opening)
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-    monkeypatch.setattr(winner, "train", lambda *_: (model, _result(0.0)))
+    monkeypatch.setattr(winner, "train", lambda *_: (small_model(), _result(0.0)))
     assert call(capsys, "--study", "tiny", "--out", "new", "--formats", "keras")[0] == 0
     assert "0.8500, 95 % interval" in Path("new/README.md").read_text()
     measured = Winner.load(Path("new/spec.toml")).evidence.test

@@ -23,7 +23,7 @@ from harness.core.backbone import BackboneSpec
 from harness.core.strategy import Kind, Pooling, Strategy
 from harness.data.decoding import decode
 from harness.deployment.exported_model import Exported, Signature
-from harness.deployment.standalone import save_keras, save_onnx, save_saved_model, standalone
+from harness.deployment.standalone import save_keras, save_saved_model, standalone
 from harness.training.baseline_networks import cnn, mlp
 from harness.training.networks import Network, Networks
 from tests.helpers.small_network import small_spec
@@ -140,7 +140,7 @@ def test_a_backbone_with_other_layers_is_exported_and_loaded(spec: BackboneSpec,
     if keras.backend.backend() == "tensorflow" and spec.name in ("small", "efficientnet_lite0"):
         import tensorflow as tf
 
-        save_saved_model(model, tmp_path / "saved_model", SIGNATURE.class_names)
+        save_saved_model(model, tmp_path / "saved_model", SIGNATURE)
         served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
         assert np.abs(served(images=tf.constant(raw))["probabilities"].numpy() - expected).max() < 1e-4
 
@@ -207,7 +207,7 @@ def test_an_image_of_any_size_is_seen_as_training_saw_it(shape: tuple[int, ...],
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        save_saved_model(model, tmp_path / "saved_model", SIGNATURE.class_names)
+        save_saved_model(model, tmp_path / "saved_model", SIGNATURE)
         served = tf.saved_model.load(str(tmp_path / "saved_model"))
     squeezed = 0.0
     for size in SIZES:
@@ -306,17 +306,3 @@ def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_pat
     assert done.stdout.strip().startswith(version.rstrip("*"))
     for file, probabilities in expected.items():
         assert np.abs(np.load(f"{file}.npy", allow_pickle=False) - probabilities).max() < 1e-5
-
-
-@pytest.mark.parametrize("shape", [(40, 24, 3), (32, 32, 3), (32, 32)])
-def test_the_onnx_file_gives_the_same(shape: tuple[int, ...], tmp_path: Path) -> None:
-    pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    _, model = trained("freeze_first_k", 7, "flatten", (8,), *shape)
-    height, width = shape[:2]
-    save_onnx(model, tmp_path / "model.onnx", SIGNATURE.model_copy(update={"height": height, "width": width}))
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    raw = images(20, height, width, 3)
-    (found,) = session.run(None, {"images": raw})
-    assert np.abs(found - model.predict_on_batch(raw)).max() < 1e-5
-    assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == SIGNATURE.class_names
