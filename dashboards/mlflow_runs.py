@@ -3,10 +3,9 @@
 Writing again adds what is new: a trial's run that is complete stays as it is.
 """
 
-import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.util import find_spec
@@ -14,18 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from dashboards.page import render, save
+from dashboards.tracked_runs import Run, study_run, trial_runs
 from harness.analysis.rows import Rows
 from harness.analysis.summary import summarise
 from harness.core.errors import SpecError, StorageError
 from harness.storage.database import shown
 from harness.storage.store import Store
-from harness.storage.tables import STRATEGY
 
-_CURVE = (
-    "train_flops", "rated_seconds", "train_seconds", "train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy",
-    "val_macro_f1",
-)  # fmt: skip
-_COSTS = ("saved_flops", "saved_seconds", "predicted_seconds", "seconds_total")
 _ENDED = {"complete": "FINISHED", "pruned": "KILLED", "over_budget": "KILLED"}  # the others: FAILED
 _MOST = 1000  # metrics of a call, as MLflow's servers take them
 _TAG = "harness.part"
@@ -54,97 +48,68 @@ def write_mlflow(store: Store, study_name: str, uri: str) -> int:
         SpecError: MLflow is not installed, or there is no such study.
         StorageError: the store does not answer, or refuses the study.
     """
-    rows, created = Rows.read(store, study_name), store.studies.get(study_name).created_at.isoformat()
+    rows, created = Rows.read(store, study_name), store.studies.get(study_name).created_at
     with _reaching(uri) as client:
         experiment = client.get_experiment_by_name(study_name)
         where = experiment.experiment_id if experiment else client.create_experiment(study_name)
-        runs = _runs_there(client, where, created)
-        parent = _study_run(client, where, rows, created, runs.get("study"))
-        for trial in rows.trials.to_dict("records"):
-            before = runs.get(f"trial {trial['number']}")
+        tags = {_CREATED: created.isoformat()}
+        runs = _runs_there(client, where, tags)
+        parent = _write_study(client, where, rows, study_run(rows, created), tags, runs.get("study"))
+        for run in trial_runs(rows):
+            before = runs.get(run.part)
             if before is not None and before.info.status == "RUNNING":  # writing it was interrupted
                 client.delete_run(before.info.run_id)
             if before is None or before.info.status == "RUNNING":
-                _write_trial(client, where, rows, trial, {_CREATED: created, "mlflow.parentRunId": parent})
+                _write_trial(client, where, run, {**tags, "mlflow.parentRunId": parent})
     return len(rows.trials)
 
 
-def _runs_there(client: Any, experiment: str, created: str) -> dict[str, Any]:
-    """Return the runs of this study that are there, by their part: ``study``, ``trial 3``."""
+def _runs_there(client: Any, experiment: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the runs of this study that are there, by their part."""
     found, token = [], None
     while token != "":
-        page = client.search_runs([experiment], f"tags.`{_CREATED}` = '{created}'", page_token=token)
+        page = client.search_runs([experiment], f"tags.`{_CREATED}` = '{tags[_CREATED]}'", page_token=token)
         found += page
         token = page.token or ""
     return {run.data.tags[_TAG]: run for run in found}
 
 
-def _study_run(client: Any, experiment: str, rows: Rows, created: str, before: Any) -> str:
+def _write_study(client: Any, experiment: str, rows: Rows, run: Run, tags: Mapping[str, str], before: Any) -> str:
     """Write the study's own run, over what it had ``before``, and return its id."""
     if before is None:
-        tags = {_TAG: "study", _CREATED: created}
-        started = _milliseconds(datetime.fromisoformat(created))
-        before = client.create_run(experiment, started, tags, run_name=rows.name)
-    run = before.info.run_id
-    client.set_tag(run, "mlflow.note.content", "\n\n".join(summarise(rows).sentences))
-    client.log_dict(run, rows.spec, "study.json")
+        started = _milliseconds(run.started)
+        before = client.create_run(experiment, started, {_TAG: run.part, **tags}, run_name=run.name)
+    where = str(before.info.run_id)
+    client.set_tag(where, "mlflow.note.content", "\n\n".join(summarise(rows).sentences))
+    client.log_dict(where, rows.spec, "study.json")
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
         save(render([rows]), page)
-        client.log_artifact(run, str(page))
-    best = rows.best() or {}
-    values = {f"best_{name}": best.get(name) for name in (rows.score, rows.cost.spent)}
-    for baseline in rows.baselines.to_dict("records"):
-        values |= {f"baseline_{baseline['name']}_{name}": baseline[name] for name in (rows.score, rows.cost.spent)}
-    _log(client, run, [(name, value, len(rows.trials)) for name, value in values.items()])
-    client.set_terminated(run)
-    return str(run)
+        client.log_artifact(where, str(page))
+    _log(client, where, run)
+    client.set_terminated(where)
+    return where
 
 
-def _write_trial(client: Any, experiment: str, rows: Rows, trial: Mapping[Any, Any], tags: Mapping[str, str]) -> None:
-    name = f"trial {trial['number']}"
-    described = {"status": trial["status"], "reason": trial["reason"], "origin": trial["origin"]}
-    run = client.create_run(
-        experiment,
-        _milliseconds(trial["started_at"]),
-        {_TAG: name, **tags, "device": trial["device"], **described, "strategy": trial["label"]},
-        run_name=f"{name}: {trial['label']}",
-    ).info.run_id
-    parameters = {key: trial[key] for key in (*STRATEGY, "seed")}
-    _log(
-        client,
-        run,
-        [
-            *(
-                (key, point[key], point["epoch"])
-                for point in rows.checkpoints[rows.checkpoints["number"] == trial["number"]].to_dict("records")
-                for key in _CURVE
-            ),
-            *((key, trial[key], trial["epochs"]) for key in _COSTS),
-        ],
-        parameters,
-    )
-    client.set_terminated(run, _ENDED.get(trial["status"], "FAILED"), _milliseconds(trial["finished_at"]))
+def _write_trial(client: Any, experiment: str, run: Run, tags: Mapping[str, str]) -> None:
+    started = _milliseconds(run.started)
+    created = client.create_run(experiment, started, {_TAG: run.part, **tags, **run.tags}, run_name=run.name)
+    where = created.info.run_id
+    _log(client, where, run)
+    assert run.finished is not None
+    client.set_terminated(where, _ENDED.get(run.status, "FAILED"), _milliseconds(run.finished))
 
 
-def _log(
-    client: Any,
-    run: str,
-    metrics: Iterable[tuple[str, Any, int]],
-    parameters: Mapping[str, Any] | None = None,
-) -> None:
-    """Log ``metrics`` (name, value, step), those that are finite numbers, and ``parameters``."""
+def _log(client: Any, where: str, run: Run) -> None:
+    """Log metrics and parameters of ``run`` to the run whose id is ``where``."""
     from mlflow.entities import Metric, Param
 
     now = _milliseconds(datetime.now().astimezone())
-    known = [
-        Metric(name, float(value), now, int(step))
-        for name, value, step in metrics
-        if value is not None and math.isfinite(value)
-    ]
-    given = [Param(name, str(value)) for name, value in (parameters or {}).items()]
-    for first in range(0, max(len(known), 1), _MOST - len(given)):
-        client.log_batch(run, known[first : first + _MOST - len(given)], given if first == 0 else [])
+    metrics = [Metric(name, value, now, step) for name, value, step in run.metrics]
+    parameters = [Param(name, str(value)) for name, value in run.parameters.items()]
+    most = _MOST - len(parameters)
+    for first in range(0, max(len(metrics), 1), most):
+        client.log_batch(where, metrics[first : first + most], parameters if first == 0 else [])
 
 
 def _milliseconds(time: datetime) -> int:

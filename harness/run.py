@@ -100,6 +100,9 @@ def _parser() -> Parser:
     where.add_argument(
         "--mlflow", metavar="URI", help="then write the study to this MLflow store: http://host:port, sqlite:///file.db"
     )
+    where.add_argument(
+        "--tensorboard", type=Path, metavar="DIR", help="then write the study to this folder of `tensorboard --logdir`"
+    )
     where.add_argument("--quiet", action="store_true", help="show no progress: only warnings, errors and the result")
     where.add_argument(
         "--json", action="store_true", help="print the result, the --dry-run or the --list as JSON on standard output"
@@ -139,6 +142,7 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
         check_main_guard("--engine ray")
     with loading():
         from dashboards.mlflow_runs import check_mlflow, write_mlflow
+        from dashboards.tensorboard_runs import check_tensorboard, write_tensorboard
         from dashboards.terminal import as_json, print_report
         from harness.confirmation import opening
         from harness.workers.ray_workers import Placement
@@ -146,6 +150,8 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
 
     if arguments.mlflow is not None:
         check_mlflow(arguments.mlflow)
+    if arguments.tensorboard is not None:
+        check_tensorboard(arguments.tensorboard)
     page = arguments.out or page_path(spec.name)
     placement = Placement(arguments.address, arguments.worker_cpus, arguments.worker_gpus)
     request = Request(
@@ -176,6 +182,8 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
         rows = main_job.confirm(finalists, page, quiet=arguments.quiet)
     if arguments.mlflow is not None:
         write_mlflow(Store(request.storage), spec.name, arguments.mlflow)
+    if arguments.tensorboard is not None:
+        write_tensorboard(Store(request.storage), spec.name, arguments.tensorboard)
     if arguments.json:
         command.print_json(as_json(rows, request.storage, page))
     else:

@@ -46,19 +46,25 @@ def _parser() -> Parser:
     parts = subcommand(
         "split", _split, "print a study's split as a manifest, which --data accepts if the images are files"
     )
-    export = subcommand("export", _export, "copy a study into a new SQLite file, or write it to MLflow")
+    export = subcommand(
+        "export", _export, "copy a study into a new SQLite file, or write it to MLflow or for TensorBoard"
+    )
     imported = subcommand("import", _import, "copy a study from an exported file into this database")
     delete = subcommand("delete", _delete, "delete a study with all its rows; this cannot be undone")
     for parsed in (show, parts, export, delete):
         parsed.add_argument("study", metavar="NAME")
     export.add_argument(
-        "--to", choices=["sqlite", "mlflow"], default="sqlite", help="what to write (default: %(default)s)"
+        "--to",
+        choices=["sqlite", "mlflow", "tensorboard"],
+        default="sqlite",
+        help="what to write (default: %(default)s)",
     )
     export.add_argument(
         "target",
         type=expand,
         metavar="FILE",
-        help="a file that does not exist yet; with --to mlflow the URI of an MLflow store (extra [mlflow])",
+        help="a file that does not exist yet; with --to mlflow the URI of an MLflow store (extra [mlflow]), with --to "
+        "tensorboard a folder for `tensorboard --logdir` (extra [tensorboard])",
     )
     imported.add_argument("file", type=Path, metavar="FILE")
     imported.add_argument("--as", dest="new_name", metavar="NAME", help="another name, if this one is taken")
@@ -123,6 +129,12 @@ def _export(store: Store, arguments: argparse.Namespace) -> None:
 
         count = write_mlflow(store, arguments.study, arguments.target)
         print(f"study {arguments.study!r} is in MLflow at {shown(arguments.target)}, with {count} trials")
+        return
+    if arguments.to == "tensorboard":
+        from dashboards.tensorboard_runs import write_tensorboard
+
+        count = write_tensorboard(store, arguments.study, path_option(arguments.target))
+        print(f"study {arguments.study!r} is written for TensorBoard to {arguments.target}, with {count} trials")
         return
     _copying().nobody_works_on(store, arguments.study)
     try:
