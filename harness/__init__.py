@@ -1,6 +1,6 @@
 """Search transfer-learning strategies for the best accuracy at each training cost on your images.
 
-Example:
+Examples:
     >>> import harness
     >>> study = harness.search("photos/", trials=30, time_limit="15m")
     >>> study.best, study.front, study.trials

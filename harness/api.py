@@ -2,7 +2,9 @@
 
 import html
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from harness import main_job
 from harness.analysis.rows import Rows
 from harness.analysis.summary import summarise
 from harness.core.backbone import BackboneSpec
-from harness.core.errors import SpecError
+from harness.core.errors import HarnessError, SpecError
 from harness.core.framework import loading
 from harness.core.interrupts import interrupts
 from harness.core.paths import DEFAULT_STORAGE, expand, page_path, recommendation_path, user_path
@@ -34,6 +36,13 @@ _FIGURE = (900, 560)
 """Width and height of the figure in a notebook, in CSS pixels."""
 
 AnyPath = str | os.PathLike[str]
+
+_OPTION = re.compile(r"""--([a-z]+(?:-[a-z]+)*)( (?=\d|[A-Z]+\b|["']|\S*[/.]\S)|(?=[.,;)]|$| and\b| or\b))?""")
+"""An option of a command in a message, and a value that follows, or the end of what is said of it."""
+_FLAGS = {
+    "no-pruning": "pruning=False", "fresh": "fresh=True", "overwrite": "overwrite=True", "reopen": "reopen=True",
+    "class-weights": "class_weights=True",
+}  # fmt: skip
 
 
 def search(
@@ -69,23 +78,27 @@ def search(
     and adds only the trials that are missing, also after an interruption.
 
     Args:
-        data: The path or name of a data set, as for ``--data``; a tuple (images, labels) of arrays, uint8 (n, height,
-            width[, 3]) and integers or texts (n,); a pandas DataFrame with the columns filename and label, optionally
-            split and group; or a ``tf.data.Dataset`` of pairs (image, label), which is read into memory (at most 4 GB).
+        data: The path or name of a data set: a folder with one folder of images for each class, a manifest (``.csv``,
+            ``.parquet``), an ``.npz``; a tuple (images, labels) of arrays, uint8 (n, height, width[, 3]) and integers
+            or texts (n,); a pandas DataFrame with the columns filename and label, optionally split and group; or a
+            ``tf.data.Dataset`` of pairs (image, label), which is read into memory (at most 4 GB).
         study: A shipped study or the path of a TOML file. By default the study ``images``.
         trials: Trials in total, those already done included.
         time_limit: Time to plan for: seconds, or a text such as ``15m``.
         name: The name under which results are stored. By default that of the data set, or of the study's file.
-        train_size, validation_size, test_size: Numbers of images.
+        train_size: Training images.
+        validation_size: Validation images.
+        test_size: Images of the held-out test set.
         image_size: The size of the square input to search, in pixels, or several.
-        epochs, batch_size: Epochs of a complete trial, images in a batch.
+        epochs: Epochs of a complete trial.
+        batch_size: Images in a batch.
         precision: Arithmetic of convolutions in training: ``auto``, ``float32`` or ``bfloat16``.
         seed: The seed of split, search and training.
         metric: The validation score to search for: ``accuracy``, ``balanced_accuracy`` or ``macro_f1``.
         class_weights: Whether to weight the loss by inverse class frequency.
         max_trial_cost: Skip trials predicted to cost more, in TFLOP.
         pruning: Whether hopeless trials are stopped early.
-        relabel: A CSV of decisions on labels, as for ``--relabel``.
+        relabel: A CSV of decisions on labels, as ``harness errors --csv`` writes it.
         storage: The SQLAlchemy URL of the database.
         page: The page to write. By default ``results/<study>.html``.
         weights: Files of ImageNet weights by backbone. Others are found or downloaded.
@@ -94,10 +107,13 @@ def search(
         quiet: Whether to show no progress.
 
     Raises:
-        HarnessError: A user error. The message is that of the command and names its options.
+        HarnessError: A user error. The message says what to change.
         KeyboardInterrupt: The search was interrupted. Every trial that had finished is kept.
 
-    Example:
+    Returns:
+        The study, to look at, confirm and export.
+
+    Examples:
         >>> study = harness.search("photos/", trials=30, time_limit="15m")
         >>> study.best["val_accuracy"]
     """
@@ -112,7 +128,12 @@ def search(
     }  # fmt: skip
     overrides = {key: value for key, value in given.items() if value is not None}
     started, storage, files = now(), expand_home(storage), _files(weights)
-    with interrupts(), database.closing(), main_job.naming_options([*overrides, "data.relabel"]):
+    with (
+        _naming_keywords("page"),
+        interrupts(),
+        database.closing(),
+        main_job.naming_options([*overrides, "data.relabel"]),
+    ):
         if workers < 1:
             raise SpecError(f"--workers {workers}: give 1 or more")
         spec, dataset = main_job.resolve(
@@ -155,10 +176,13 @@ def load(
         data: The study's images, if they have moved since the search.
         weights: Files of ImageNet weights by backbone, for `Study.confirm` and `Study.export`.
 
+    Returns:
+        The study.
+
     Raises:
         HarnessError: There is no such study, or no such database.
 
-    Example:
+    Examples:
         >>> study = harness.load("photos", storage="sqlite:///results/harness.db")
     """
     found = Study(name, storage=expand_home(storage), data=data, weights=weights)
@@ -167,11 +191,16 @@ def load(
 
 
 class Study:
-    """A study of a database. Each attribute is read when it is asked for, so that it is of that moment.
+    """A study of a database, as `search` and `load` return it.
 
-    ``name`` is the study's, ``storage`` the URL of its database.
+    Each attribute is read when it is asked for, so that it is of that moment. At the end of a notebook's cell a study
+    shows its summary and the figure of accuracy versus compute.
 
-    Example:
+    Attributes:
+        name: The study's name.
+        storage: The SQLAlchemy URL of its database.
+
+    Examples:
         >>> study = harness.load("photos")
         >>> study.trials[["number", "label", "val_accuracy", "train_flops"]]
     """
@@ -185,30 +214,50 @@ class Study:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """The finished trials by number: the columns of ``trial_summary``, and ``label``, the strategy in words."""
+        """The finished trials by number: the columns of ``trial_summary``, and ``label``, the strategy in words.
+
+        Examples:
+            >>> study.trials.groupby("strategy")["val_accuracy"].max()
+        """
         return self._rows().trials
 
     @property
     def best(self) -> "pd.Series[Any] | None":
-        """The row of ``trials`` with the highest score, the cheapest of equals; None where no trial has a score."""
+        """The row of ``trials`` with the highest score, the cheapest of equals; None where no trial has a score.
+
+        Examples:
+            >>> study.best["label"]
+        """
         rows = self._rows()
         best = rows.best()
         return None if best is None else pd.Series(best, name=f"trial {best['number']}")
 
     @property
     def front(self) -> pd.DataFrame:
-        """The checkpoints on the Pareto front of score and compute, the cheapest first."""
+        """The checkpoints on the Pareto front of score and compute, the cheapest first.
+
+        Examples:
+            >>> study.front[["label", "epoch", "val_accuracy"]]
+        """
         return self._rows().front().reset_index(drop=True)
 
     @property
     def baselines(self) -> pd.DataFrame:
-        """The baselines that have run."""
+        """The baselines that have run: strategies that no search is needed for, such as a linear probe.
+
+        Examples:
+            >>> study.baselines[["name", "val_accuracy"]]
+        """
         return self._rows().baselines
 
     @property
     def confirmed(self) -> pd.DataFrame | None:
         """The last confirmation: for each candidate the test accuracy, mean over the seeds, with its 95 % interval from
-        ``low`` to ``high``. None where the test set is sealed."""
+        ``low`` to ``high``. None where the test set is sealed.
+
+        Examples:
+            >>> study.confirmed
+        """
         from harness.analysis.confirmed import confirmation
 
         found = confirmation(self._rows())
@@ -252,12 +301,12 @@ class Study:
         Raises:
             HarnessError: The test set was opened before, or there is nothing to confirm.
 
-        Example:
+        Examples:
             >>> study.confirm(finalists=1, seeds=2)
         """
         from harness import command
 
-        with interrupts(), database.closing():
+        with _naming_keywords("page"), interrupts(), database.closing():
             dataset = command.dataset_of(self._store(), self.name, self._data)
             with loading():
                 from harness.confirmation.opening import Request
@@ -291,7 +340,8 @@ class Study:
         Args:
             folder: The folder to write.
             trial: The trial to export. By default the complete one that validates best.
-            formats: Any of ``keras``, ``saved_model`` and ``onnx``. By default all whose packages are installed.
+            formats: Any of ``keras``, ``saved_model``, ``onnx``, ``litert``, ``litert_int8``, ``openvino`` and
+                ``openvino_int8``. By default those of the first three whose packages are installed.
             overwrite: Whether to replace an earlier export.
 
         Returns:
@@ -300,31 +350,38 @@ class Study:
         Raises:
             HarnessError: There is no such trial, or the folder cannot be written.
 
-        Example:
+        Examples:
             >>> study.export("model", formats=["keras"])
         """
         from harness import export
 
         out = user_path(os.fspath(folder))
-        with interrupts(), database.closing():
+        with _naming_keywords("folder"), interrupts(), database.closing():
             export.check_target(out, overwrite)
             store, wanted = self._store(), export.formats_of(formats)
             export.write(out, *export.of_study(store, self.name, trial, self._data), wanted, self._weights)
         return out
 
     def page(self, file: AnyPath | None = None) -> Path:
-        """Write the study's page, one HTML file that needs no network, as `harness dashboard` does; return its path.
+        """Write the study's page, one HTML file that needs no network, as `harness dashboard` does.
 
-        By default that is ``results/<study>.html``. Raises HarnessError where it cannot be written.
+        Args:
+            file: The page to write. By default ``results/<study>.html``.
 
-        Example:
+        Returns:
+            Its path.
+
+        Raises:
+            HarnessError: It cannot be written.
+
+        Examples:
             >>> study.page("page.html")
         """
         from dashboards.page import write_page
 
         path = page_path(self.name) if file is None else user_path(os.fspath(file))
-        check_output(path, "page", self.storage)
-        with database.closing():
+        with _naming_keywords("file"), database.closing():
+            check_output(path, "page", self.storage)
             write_page(self._store(), self.name, path)
         return path
 
@@ -358,8 +415,28 @@ class Study:
         return Store(self.storage, must_exist=True)
 
     def _rows(self) -> Rows:
-        with database.closing():
+        with _naming_keywords("page"), database.closing():
             return Rows.read(self._store(), self.name)
+
+
+@contextmanager
+def _naming_keywords(out: str) -> Iterator[None]:
+    """Let user errors in the block name keywords instead of a command's options; ``--out`` is the keyword ``out``."""
+    try:
+        yield
+    except HarnessError as error:
+        # What is in backquotes is a command.
+        parts = str(error).split("`")
+        parts[::2] = [_OPTION.sub(lambda option: _keyword(option, out), part) for part in parts[::2]]
+        raise type(error)("`".join(parts)) from None
+
+
+def _keyword(option: re.Match[str], out: str) -> str:
+    name, value = option.groups()
+    if name in _FLAGS:
+        return f"{_FLAGS[name]}{option[0].removeprefix(f'--{name}')}"
+    keyword = out if name == "out" else name.replace("-", "_")
+    return f"{keyword}=" if value is not None else keyword
 
 
 def _path_of(data: Any) -> str:

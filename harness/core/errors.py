@@ -2,7 +2,14 @@
 
 
 class HarnessError(Exception):
-    """The user's input cannot be used as it is. The message says what to change."""
+    """The user's input cannot be used as it is. The message says what to change.
+
+    Examples:
+        >>> try:
+        ...     harness.load("fotos")
+        ... except harness.HarnessError as error:
+        ...     print(error)
+    """
 
     exit_code = 2
 

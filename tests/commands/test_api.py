@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import harness
-from harness import run
+from harness import api, run
 from harness.core.errors import SpecError
 from harness.core.results import TrialResult
 from harness.core.spec import DatasetSpec
@@ -23,6 +23,8 @@ from harness.strategy_search import worker
 from harness.strategy_search.worker import run_trial
 from tests.conftest import ROOT
 from tests.helpers.drawn_shapes import write_shapes
+
+METHODS = [member for name, member in vars(harness.Study).items() if not name.startswith("_")]
 
 SMALL: dict[str, Any] = {
     "study": "tiny.toml", "name": "photos", "train_size": 48, "validation_size": 24, "test_size": 12, "epochs": 1,
@@ -80,8 +82,7 @@ def test_every_override_of_the_command_is_a_keyword() -> None:
 
 
 def test_every_public_name_has_an_example() -> None:
-    public = [getattr(harness.Study, name) for name in ("confirm", "export", "page")]
-    for one in [harness, *(getattr(harness, name) for name in harness.__all__ if name != "HarnessError"), *public]:
+    for one in [harness, *(getattr(harness, name) for name in harness.__all__), *METHODS]:
         assert doctest.DocTestParser().get_examples(one.__doc__ or ""), one
 
 
@@ -110,8 +111,7 @@ def test_the_readme_and_the_examples(small: None, tmp_path: Path, capsys: pytest
     with harness.load("photos")._store().engine.connect() as connection:
         (command,) = connection.exec_driver_sql("select command from harness_session limit 1").one()
     assert command.startswith("harness.search(name='photos', trials=2, ")
-    methods = [getattr(harness.Study, name) for name in ("page", "export", "confirm")]
-    for one in (harness, harness.search, harness.load, harness.Study, *methods):
+    for one in (harness, harness.search, harness.load, harness.HarnessError, harness.Study, *METHODS):
         for example in doctest.DocTestParser().get_examples(one.__doc__ or ""):
             source = example.source.replace("confirm(finalists=1, seeds=2)", "confirm(reopen=True)")
             source = source.replace("study.confirm();", "study.confirm(reopen=True);")
@@ -156,16 +156,16 @@ def test_arrays_are_searched_and_found_again(small: None, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "no study given: add --study NAME"),
-        ({"study": "mnist", "trials": 0}, "--trials 0: Input should be greater than or equal to 1"),
-        ({"study": "mnist", "image_size": 31}, "--image-size: give sizes of 32 to 512 pixels, but got 31"),
-        ({"study": "mnist", "workers": 0}, "--workers 0: give 1 or more"),
+        ({}, "no study given: add study=NAME"),
+        ({"study": "mnist", "trials": 0}, "trials=0: Input should be greater than or equal to 1"),
+        ({"study": "mnist", "image_size": 31}, "image_size: give sizes of 32 to 512 pixels, but got 31"),
+        ({"study": "mnist", "workers": 0}, "workers=0: give 1 or more"),
         ({"study": "mnist", "weights": {"vgg17": "x"}}, "vgg17"),
         ({"data": "nowhere"}, "there is no file or folder 'nowhere'"),
         ({"data": pd.DataFrame({"filename": []})}, "the DataFrame has no column 'label'"),
     ],
 )
-def test_a_user_error_is_the_commands_sentence(
+def test_a_user_error_is_the_commands_sentence_with_keywords(
     given: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -173,6 +173,22 @@ def test_a_user_error_is_the_commands_sentence(
         harness.search(**given)
     assert message in str(raised.value)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("choose another with --out and --storage", "choose another with folder= and storage="),
+        ("--out results is a folder", "folder results is a folder"),
+        ("add --overwrite to replace it", "add overwrite=True to replace it"),
+        ("--time-limit 15m: too long (--no-pruning)", "time_limit=15m: too long (pruning=False)"),
+        ("give --data PATH. `harness run --data X` does", "give data=PATH. `harness run --data X` does"),
+    ],
+)
+def test_options_in_messages_become_keywords(message: str, expected: str) -> None:
+    with pytest.raises(SpecError) as raised, api._naming_keywords("folder"):
+        raise SpecError(message)
+    assert str(raised.value) == expected
 
 
 def test_a_study_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
