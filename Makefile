@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: run test test-large lint format bench lock clean
+.PHONY: run test test-large lint format docs bench lock clean
 
 run: .venv/run.stamp
 	$(BIN)/python -m harness.run $(RUN)
@@ -34,6 +34,11 @@ lint: .venv/dev.stamp
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Material announces its successor at each build.
+docs: .venv/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "the site is in build/site: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 bench: .venv/dev.stamp
 	@for name in $(filter-out apart record table curves hypervolume photos plain_model prediction formats,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) table; do \

@@ -1,17 +1,20 @@
-"""Progress of a study: one line that is rewritten on a terminal, plain lines elsewhere."""
+"""Progress of a study: a bar on a terminal and in a notebook, plain lines elsewhere."""
 
 import logging
 import math
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from tqdm.auto import tqdm
 
 from harness.analysis import formatting
 from harness.core.clock import NO_LIMIT, TimeLimit
 from harness.core.results import METRIC_NAMES, Checkpoint, Metric, Standing
+
+_BAR = "{percentage:3.0f}%|{bar:20}| {desc}"
 
 log = logging.getLogger(__name__)
 
@@ -27,42 +30,47 @@ class Progress:
         self._total, self._metric, self._limit = total, metric, limit
         self._standing = standing
         self._stream: TextIO = sys.stderr
-        self._terminal = self._stream.isatty()
         self._start = time.monotonic()
         self._last: float | None = None  # when a trial last finished
         self._before = standing().work_done
+        # Jupyter's stream is no terminal, but rewrites a line too.
+        rewritten = self._stream.isatty() or type(self._stream).__module__.startswith("ipykernel.")
+        self._bar: Any = tqdm(total=total, bar_format=_BAR, dynamic_ncols=True) if rewritten else None
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Show that a running trial has reached a checkpoint."""
-        if self._terminal:
-            self._rewrite(f"{self._line()} | epoch {checkpoint.epoch}: {checkpoint.score(self._metric):.4f}")
+        if self._bar is not None:
+            self._show(f" | epoch {checkpoint.epoch}: {checkpoint.score(self._metric):.4f}")
 
     def trial(self, number: int, strategy: str, how: str) -> None:
         """Show that a trial of ``strategy`` has finished; ``how`` says it in words."""
         self._last = time.monotonic()
         text = f"trial {number}, {strategy}: {how}"
-        if self._terminal:
-            log.info(text)
-            self._rewrite(self._line())
+        if self._bar is None:
+            self.note(f"{text} | {self._line(self._standing())}")
         else:
-            self.note(f"{text} | {self._line()}")
+            log.info(text)
+            self._show()
 
     def note(self, text: str) -> None:
         """Print and log a line. Before the first trial has finished this also restarts the clock of the trials."""
         log.info(text)
         if self._last is None:
             self._start = time.monotonic()
-        if self._terminal:
-            self._stream.write("\r\x1b[K")
-        print(text, file=self._stream, flush=True)
+        tqdm.write(text, self._stream)
+        self._stream.flush()
 
     def close(self) -> None:
-        """End the line that was rewritten."""
-        if self._terminal:
-            self._stream.write("\n")
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
 
-    def _line(self) -> str:
+    def _show(self, running: str = "") -> None:
         now = self._standing()
+        self._bar.n = now.finished
+        self._bar.set_description_str(self._line(now) + running)
+
+    def _line(self, now: Standing) -> str:
         parts = [f"{now.finished} of {self._total} done", f"{now.running} running", f"{now.pruned} pruned"]
         if now.best is not None:
             parts.append(f"best {now.best:.4f}")
@@ -87,10 +95,6 @@ class Progress:
         else:
             return None
         return max(0.0, min(left - since, self._limit.left))
-
-    def _rewrite(self, line: str) -> None:
-        self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")  # a line that wraps stays
-        self._stream.flush()
 
 
 def outcome(status: str, metric: Metric, score: float | None, seconds: float) -> str:
