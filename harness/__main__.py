@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 
 from harness import __version__
 from harness.core.interrupts import exit_on_signals
@@ -20,6 +21,7 @@ COMMANDS = {
     "export": "export a study's best model for use without the harness",
     "predict": "classify images with an exported model",
     "dashboard": "write a study's page and serve optuna-dashboard",
+    "completion": "print what lets a shell complete commands, options and files",
 }
 
 
@@ -48,11 +50,15 @@ def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = parser.parse_args(arguments[:1]).command
     # Imported late, so that `harness --help` does not wait for imports.
-    module = import_module(f"harness.{command}")
-    if hasattr(module, "__path__"):  # a package, which `python -m` runs by its __main__
-        module = import_module(f"{module.__name__}.__main__")
-    run: Callable[[Sequence[str]], int] = module.main
+    run: Callable[[Sequence[str]], int] = module_of(command).main
     return run(arguments[1:])
+
+
+def module_of(command: str) -> ModuleType:
+    """Import and return the module of a command."""
+    module = import_module(f"harness.{command}")
+    # A package is run by its __main__, as `python -m` does.
+    return import_module(f"{module.__name__}.__main__") if hasattr(module, "__path__") else module
 
 
 if __name__ == "__main__":

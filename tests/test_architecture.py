@@ -61,6 +61,8 @@ PRIVATE = {
     "_asdict": "documented, of SQLAlchemy's rows and of named tuples",
     "_mapping": "documented, of SQLAlchemy's rows",
     "_exit": "documented, of os",
+    "_actions": "argparse: the options of a parser",
+    "_parser": "ours: the parser of a command",
     "_ActionsContainer": "argparse: what parsers and their groups have in common",
     "_inheriting": "multiprocessing: its own test of a process that imports its parent's script",
     "_mmap": "NumPy: the map under an array, whose pages are dropped",
