@@ -60,9 +60,9 @@ def trial_runs(rows: Rows) -> Iterator[Run]:
             {
                 "device": trial["device"],
                 "status": trial["status"],
-                "reason": trial["reason"],
                 "origin": trial["origin"],
                 "strategy": trial["label"],
+                **({"reason": trial["reason"]} if isinstance(trial["reason"], str) else {}),
             },
         )
 
