@@ -110,6 +110,53 @@ def test_a_wheel_in_a_fresh_environment(sdist: Path, tmp_path: Path) -> None:
     assert run(python, "-c", "import harness; print(harness.search.__module__)") == "harness.api"
 
 
+def interpreter(version: str) -> str:
+    """The path of a Python of this version, on the path or pyenv's."""
+    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"))
+    for found in (shutil.which(f"python{version}"), *of_pyenv):
+        # A shim of pyenv is on the path whether or not its version is chosen.
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return str(found)
+    pytest.skip(f"there is no Python {version} on the path or in ~/.pyenv")
+
+
+@pytest.mark.large
+@pytest.mark.timeout(1800)  # TensorFlow is downloaded and unpacked
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_every_python_runs_the_main_job(version: str, sdist: Path, shared: Path, tmp_path: Path) -> None:
+    """With the locked requirements, unless it is this one, with which all other tests run."""
+    if sys.version.startswith(f"{version}."):
+        pytest.skip(f"this is Python {version}")
+    subprocess.run([interpreter(version), "-m", "venv", tmp_path / "environment"], check=True)
+    python = tmp_path / "environment" / "bin" / "python"
+    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    done = subprocess.run(
+        [*pip, "--require-hashes", "--requirement", ROOT / "requirements.txt"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and "hash" not in done.stderr:
+        pytest.skip(f"the requirements could not be installed: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", sdist], check=True)
+    environment = os.environ | {
+        "HARNESS_CACHE": str(tmp_path / "cache"),
+        "HARNESS_VGG16_WEIGHTS": str(shared / "weights" / "vgg16_imagenet_notop.weights.h5"),
+    }
+    small = ["--trials", "2", "--train-size", "40", "--validation-size", "20", "--test-size", "20", "--epochs", "1"]
+    done = subprocess.run(
+        [tmp_path / "environment" / "bin" / "harness", "run", "--study", "mnist", *small],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and (tmp_path / "results" / "mnist.html").is_file(), done.stderr
+    shutil.rmtree(tmp_path / "environment")  # 2 GB
+
+
 def locked(name: str) -> dict[str, list[Requirement]]:
     """The requirements of a lock file by name, several where versions differ between Pythons."""
     requirements: dict[str, list[Requirement]] = {}
