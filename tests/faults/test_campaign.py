@@ -30,7 +30,7 @@ from tests.conftest import ROOT
 SECONDS = float(os.environ.get("HARNESS_FAULT_SECONDS", "30"))
 ROUND = 120  # trials added each time the study is complete and time is left
 
-pytestmark = [pytest.mark.large, pytest.mark.timeout(SECONDS + 600)]
+pytestmark = [pytest.mark.large, pytest.mark.timeout(2 * SECONDS + 1200)]
 
 
 class Sqlite:

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, postgres_database
 
 TRIALS = 10
 
-pytestmark = [pytest.mark.large, pytest.mark.postgres, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.large, pytest.mark.postgres, pytest.mark.timeout(3600)]
 
 
 class Node:
