@@ -65,6 +65,11 @@ def fast_precision() -> Precision:
     return "bfloat16" if on_gpu() or (on_tensorflow and environment.multiplies_bfloat16()) else "float32"
 
 
+def use_precision(precision: Precision) -> None:
+    """Make ``precision``, which is not auto, Keras's policy in this process."""
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+
+
 def as_numpy(tensor: Any) -> NDArray[Any]:
     """Return a backend tensor as a NumPy array, float32 where it was bfloat16."""
     # Keras's own convert_to_numpy asks for a copy by a keyword that TensorFlow's tensors do not take: NumPy warns.

@@ -9,7 +9,7 @@ from harness.core.errors import SpecError
 from harness.core.paths import expand
 from harness.core.validation import nearest
 
-Folder = Literal["studies", "datasets", "backbones"]
+Folder = Literal["studies", "datasets", "backbones", "benchmarks/league"]
 
 
 def shipped(folder: Folder) -> dict[str, Path]:

@@ -106,6 +106,10 @@ class Drawn:
         rows = np.sort(np.random.default_rng(0).permutation(self.parts.train)[:size])
         return _images(self.listing, image_size, rows)[0]
 
+    def own_size(self) -> int:
+        """Return the median of the longer sides of the training images as they are, in pixels."""
+        return int(np.median(look(self.listing).sizes[self.parts.train].max(axis=1)))
+
     def report(self) -> Report:
         """Check the whole data set, with these parts instead of its own."""
         parts = np.full(len(self.listing), "", f"U{max(map(len, PART_NAMES))}")

@@ -1,5 +1,6 @@
 """Measurements of a data set with VGG16 before any training: similarity to ImageNet, and scores of its layers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,13 +85,18 @@ def layer_scores(images: Images, backbone: Backbone, image_size: int) -> list[La
     return [LayerScore(k, logme(found, labels), h_score(found, labels), len(labels)) for k, found in by_depth]
 
 
-def averages_by_depth(pixels: NDArray[np.uint8], backbone: Backbone, image_size: int) -> list[NDArray[np.float32]]:
-    """Return the output (n, channels) of each convolution at ``image_size``, averaged over the image."""
+def averages_by_depth(
+    pixels: NDArray[np.uint8], backbone: Backbone, image_size: int, depths: Sequence[int] | None = None
+) -> list[NDArray[np.float32]]:
+    """Return the output (n, channels) after each of ``depths`` stages, ascending, at ``image_size``, averaged over the
+    image. By default that is each stage."""
+    ends = range(1, len(backbone.stages) + 1) if depths is None else depths
     backbone.load(pretrained=True, seed=0)
-    found: list[list[NDArray[np.float32]]] = [[] for _ in backbone.stages]
+    found: list[list[NDArray[np.float32]]] = [[] for _ in ends]
     for rows, weights in batches(len(pixels), images_at_once(image_size)):
-        values = pixels[rows]
-        for k, averages in enumerate(found):
-            values = backbone.forward(values, k, k + 1, image_size)
+        values, start = pixels[rows], 0
+        for end, averages in zip(ends, found, strict=True):
+            values = backbone.forward(values, start, end, image_size)
             averages.append(as_numpy(values).mean(axis=(1, 2))[weights > 0])
+            start = end
     return [np.concatenate(averages) for averages in found]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.core.spec import AdviceSpec, DatasetSpec
-from harness.data.dataset import Split
 from harness.statistics.similarity import Similarity, rank
 
 
@@ -28,18 +28,24 @@ class Profile:
     similarity: Similarity | None = None
 
 
-def profile(split: Split, dataset: DatasetSpec, similarity: Similarity | None, boundaries: AdviceSpec) -> Profile:
-    """Return the profile of a study's training set.
+def profile(
+    labels: NDArray[np.int64],
+    n_classes: int,
+    dataset: DatasetSpec,
+    similarity: Similarity | None,
+    boundaries: AdviceSpec,
+) -> Profile:
+    """Return the profile of a training set from its ``labels`` (n,).
 
     ``similar`` is as the data set's file declares it. If it does not, ``similarity`` must be given, and the set is
     similar if its distance is below ``boundaries.similar_below``.
     """
-    sizes = tuple(int(count) for count in np.bincount(split.train.labels, minlength=split.n_classes))
+    sizes = tuple(int(count) for count in np.bincount(labels, minlength=n_classes))
     if dataset.similar_to_imagenet is not None:
-        return Profile(len(split.train), sizes, dataset.similar_to_imagenet, f"declared: {dataset.similarity_source}")
+        return Profile(len(labels), sizes, dataset.similar_to_imagenet, f"declared: {dataset.similarity_source}")
     assert similarity is not None
     similar = similarity.distance < boundaries.similar_below
-    return Profile(len(split.train), sizes, similar, _measured(similarity, boundaries.similar_below), similarity)
+    return Profile(len(labels), sizes, similar, _measured(similarity, boundaries.similar_below), similarity)
 
 
 def _measured(similarity: Similarity, boundary: float) -> str:

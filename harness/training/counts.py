@@ -156,6 +156,14 @@ def fit_rates(
     return np.asarray(rates * usual, np.float64)
 
 
+def rates_of_pass(flops: float, seconds: float) -> dict[str, float]:
+    """Return rates by operation of a machine on which a forward pass of ``flops`` took ``seconds``: those of a usual
+    processor, scaled to it."""
+    rates = fit_rates([_counts(features={"stored": flops})], [np.array([seconds, 0.0, 0.0, 0.0])], [1.0])
+    assert rates is not None  # a pass takes time
+    return dict(zip(OPERATIONS, rates.tolist(), strict=True))
+
+
 def training_seconds(counts: Counts, rates: Mapping[str, float]) -> float:
     """Return the seconds of features and training of what was counted, at ``rates`` by operation.
 

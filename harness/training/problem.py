@@ -4,13 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbones.activation_cache import FeatureCache
 from harness.backbones.backbone import Backbone
-from harness.backbones.devices import on_gpu
+from harness.backbones.devices import on_gpu, use_precision
 from harness.backbones.weights import Weights
 from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
@@ -163,4 +162,4 @@ def set_precision(spec: StudySpec) -> None:
     wanted = spec.budget.precision
     if wanted == "auto":
         wanted = "bfloat16" if on_gpu() else "float32"
-    keras.config.set_dtype_policy("mixed_bfloat16" if wanted == "bfloat16" else "float32")
+    use_precision(wanted)

@@ -146,7 +146,7 @@ def _begin(
         known = next((cell.data["profile"]["similarity"] for cell in cells if cell is not None), None)
         similarity = Similarity(**known) if known else measure()
         measured = dataset.model_copy(update={"similar_to_imagenet": None})  # the map wants a place, not a side
-        found = profile(split, measured, similarity, spec.advice)
+        found = profile(split.train.labels, split.n_classes, measured, similarity, spec.advice)
         where = {"name": atlas.name, "size": spec.data.train_size, "seed": spec.seed}
         advice = advise(found, spec.advice.large_at, spec.search)
         begin_study(store, spec, dataset, drawn, split, found, advice, atlas=where)

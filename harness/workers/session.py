@@ -117,7 +117,7 @@ def _open(request: Request, store: Store, drawn: Drawn, split: Split) -> tuple[S
         nobody_works_on(store, name)
     if before is None or fresh:
         spec = resolve_precision(request.spec, None, fastest)
-        found = profile(split, request.dataset, _similarity(request, drawn), spec.advice)
+        found = profile(split.train.labels, split.n_classes, request.dataset, _similarity(request, drawn), spec.advice)
         advice = advise(found, spec.advice.large_at, spec.search)
         begin_study(store, spec, request.dataset, drawn, split, found, advice, fresh=fresh, before=before)
     row = store.studies.get(name)

@@ -154,14 +154,14 @@ def test_a_sample_of_images_is_reproducible_and_limited(digits: DatasetSpec) -> 
 
 def test_declared_similarity_is_used_instead_of_measured(digits: DatasetSpec) -> None:
     split = Split(noise(30), noise(9), None, ("a", "b", "c"))  # type: ignore[arg-type]
-    declared = profile(split, digits, None, AdviceSpec())
+    declared = profile(split.train.labels, split.n_classes, digits, None, AdviceSpec())
     assert not declared.similar and declared.similarity_source.startswith("declared: ")
     open_ = digits.model_copy(update={"similar_to_imagenet": None})
     near = Similarity(distance=0.1, error=0.001, n_images=30, cubic=1.0, frechet=1.0, earth_mover=1.0)
-    measured = profile(split, open_, near, AdviceSpec())
+    measured = profile(split.train.labels, split.n_classes, open_, near, AdviceSpec())
     assert measured.similar and measured.class_sizes == (10, 10, 10)
     assert "measured: kernel distance 0.100" in measured.similarity_source
-    assert not profile(split, open_, near, AdviceSpec(similar_below=0.05)).similar
+    assert not profile(split.train.labels, split.n_classes, open_, near, AdviceSpec(similar_below=0.05)).similar
 
 
 def test_two_images_have_a_distance_without_an_error() -> None:
@@ -172,6 +172,6 @@ def test_two_images_have_a_distance_without_an_error() -> None:
     assert rank(known).startswith(f"rank 1 to {len(known_sets()) + 1} of")
     dataset = DatasetSpec(name="two", file="two.npz")
     images = Images(np.zeros((2, 4, 4), np.uint8), np.array([0, 1]))
-    found = profile(Split(images, images, None, ("a", "b")), dataset, known, AdviceSpec())  # type: ignore[arg-type]
+    found = profile(images.labels, 2, dataset, known, AdviceSpec())
     assert "95 % interval 0.000 to 2.000 from 2 images" in found.similarity_source
     assert "the interval includes the boundary" in found.similarity_source
