@@ -155,6 +155,20 @@ def render(studies: Sequence[Rows], *, version: str = "", whole: bool = True) ->
     )
 
 
+def one_figure(figure: go.Figure) -> dict[str, Any]:
+    """Return what the template of a page of one figure needs: the figure, the look, scripts, the time."""
+    return {
+        "figure": as_json(_plain(figure)),
+        "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "nonce": secrets.token_urlsafe(16),
+        "theme": {"ink": INK, "muted": MUTED, "line": LINE, "paper": PAPER},
+        "dark": DARK,
+        "dark_json": as_json(DARK),
+        "css": asset("page.css"),
+        "plotly_js": Markup(get_plotlyjs()),
+    }
+
+
 def figure_page(figure: go.Figure, width: int, height: int) -> str:
     """Return a page of one figure, of that size in CSS pixels, for printing."""
     return TEMPLATES.get_template("figure.html.j2").render(

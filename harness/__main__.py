@@ -12,7 +12,9 @@ from harness.core.streams import printing
 
 COMMANDS = {
     "run": "search transfer-learning strategies on your images",
+    "advise": "say before any training which way to begin with on your images",
     "data": "check a data set: counts, unreadable files, duplicates, labels",
+    "league": "rank the rules that choose a strategy before any training",
     "atlas": "compare the article's four scenarios with searches on several data sets",
     "studies": "list, show, split, export, import or delete the studies of a database",
     "errors": "show the images that a trial gets wrong, label suspects and outliers",

@@ -1,4 +1,4 @@
-"""The harness from Python: `harness.search`, `harness.load`, and the `Study` that both return."""
+"""The harness from Python: `harness.search`, `harness.load`, the `Study` that both return, and `harness.advise`."""
 
 import html
 import os
@@ -18,6 +18,7 @@ from harness.core.errors import HarnessError, SpecError
 from harness.core.framework import loading
 from harness.core.interrupts import interrupts
 from harness.core.paths import DEFAULT_STORAGE, expand, page_path, recommendation_path, user_path
+from harness.core.spec import ANY_IMAGES
 from harness.storage import database
 from harness.storage.outputs import check_output
 from harness.storage.queries import now
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from harness.core.results import Metric
     from harness.core.spec import Precision
+    from harness.rules.advised import Advised
 
 _FIGURE = (900, 560)
 """Width and height of the figure in a notebook, in CSS pixels."""
@@ -159,6 +161,33 @@ def search(
         )
         main_job.search(request, page_path(spec.name) if page is None else user_path(os.fspath(page)), quiet=quiet)
     return Study(spec.name, storage=storage, weights=files)
+
+
+def advise(data: "AnyPath | pd.DataFrame | Any", *, weights: Mapping[str, AnyPath] | None = None) -> "Advised":
+    """Say before any training what to begin with, as `harness advise` does.
+
+    Args:
+        data: The images, as for `search`.
+        weights: Files of ImageNet weights by backbone. Others are found or downloaded.
+
+    Returns:
+        The advice: ``choice``, the recommended way with the accuracy to expect, its 90 % interval and its cost;
+        ``options``, all ways; ``by_rule``, what each rule chooses. It prints as sentences.
+
+    Raises:
+        HarnessError: The images or weights cannot be read.
+
+    Examples:
+        >>> advice = harness.advise("photos/")
+        >>> advice.choice.arm.place(), advice.choice.accuracy
+    """
+    with interrupts(), _naming_keywords(""):
+        spec, dataset = main_job.resolve(ANY_IMAGES, _path_of(data), {})
+        with loading():
+            from harness.data.dataset import draw
+            from harness.rules.advising import advise as on
+            from harness.rules.outcomes import recorded
+        return on(spec, dataset, draw(dataset, spec.data, spec.seed), recorded(), _files(weights))
 
 
 def load(

@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"core", "data", "backbones"},
     "guidance": {"core", "data", "statistics", "backbones"},
     "strategy_search": {"core", "statistics", "storage", "backbones", "training", "guidance"},
+    "rules": {"core", "data", "statistics", "backbones", "training", "guidance"},
     "analysis": {"core", "statistics", "storage", "guidance"},
     "deployment": {"core", "data", "statistics", "storage", "backbones", "training", "analysis"},
     "workers": {
@@ -35,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
         "core", "statistics", "data", "storage", "backbones", "training", "guidance", "strategy_search", "analysis",
         "workers",
     },
-    DASHBOARDS: {"core", "statistics", "storage", "guidance", "analysis", "review"},
+    DASHBOARDS: {"core", "statistics", "storage", "guidance", "rules", "analysis", "review"},
 }  # fmt: skip
 ROOMS[COMMANDS] = set(ROOMS)
 
@@ -48,6 +49,14 @@ LIGHT = {
     "harness.backbones.stages",
     "harness.guidance.advice",
     "harness.guidance.profile",
+    "harness.rules.advised",
+    "harness.rules.arms",
+    "harness.rules.expectation",
+    "harness.rules.league",
+    "harness.rules.outcomes",
+    "harness.rules.profile",
+    "harness.rules.rules",
+    "harness.rules.telling",
     "harness.strategy_search.pruning",
     "harness.strategy_search.runtime",
     "harness.training.counts",

@@ -7,8 +7,8 @@ Per set, number of training images and seed (of split, order and training) every
 trained once, to its end, and its curve, FLOPs and seconds are appended to benchmarks/league/rows/SET.jsonl. A third of
 a set's images, 300 at most, are for validation; test parts are not touched. Fewer training images are a part of more,
 in the shares of all classes. Rows that are there are not recorded again: stop the recording at any time and run it
-again, with more sets or seeds too. What all sets have in common comes first, so that a part of a recording covers all
-sets. The seconds depend on what else the machine did; the FLOPs are calculated and do not.
+again, with more sets or seeds too. Cheap arms of all sets come first, so that a part of a recording covers all sets.
+The seconds depend on what else the machine did; the FLOPs are calculated and do not.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.curves import as_row
-from benchmarks.league.arms import BATCH_SIZE, EPOCHS, waves
 from harness.backbones import devices
 from harness.backbones.activation_cache import FeatureCache
 from harness.backbones.backbone import Backbone
@@ -35,6 +34,7 @@ from harness.core.strategy import ARTICLE_KINDS, Strategy
 from harness.data.dataset import Drawn, draw_listed
 from harness.data.sources import read_listing
 from harness.guidance.measure import measure_similarity
+from harness.rules.arms import BATCH_SIZE, EPOCHS, waves
 from harness.statistics.similarity import SAMPLE, load_reference
 from harness.training import fit
 from harness.training.fit import Steps
@@ -45,8 +45,8 @@ from harness.workers.atlas_cells import nested
 
 ROWS = Path(__file__).parent / "rows"
 SETS = Path(__file__).parent / "sets.json"
-COUNTS = (100, None, 250, 600)
-"""Numbers of training images; None for all that a set has."""
+COUNTS = (100, 1000, 250, 600)
+"""Numbers of training images; a set that has fewer than the largest number is used whole in its place."""
 _VALIDATION_SHARE = 3
 _MOST_VALIDATION = 300
 _CACHE_BYTES = 8 * 10**9
@@ -61,14 +61,14 @@ class Place:
     seed: int
 
 
-def record(dataset: DatasetSpec, n_train: int | None, seed: int, arms: Sequence[Strategy], until: float) -> None:
+def record(dataset: DatasetSpec, n_train: int, seed: int, arms: Sequence[Strategy], until: float) -> None:
     """Train the ``arms`` that a place lacks and append their rows to the set's file, until a time of
     `time.monotonic`. Numbers of images that the set does not have are left out."""
-    whole = _drawn(dataset, seed)
+    whole = drawn_for(dataset, seed)
     there = len(whole.parts.train)
-    if n_train is not None and n_train >= there:
+    if there <= n_train < max(COUNTS):
         return
-    place = Place(dataset.name, n_train or there, seed)
+    place = Place(dataset.name, min(n_train, there), seed)
     done = set(recorded(dataset.name))
     lacking = [arm for arm in arms if (place, arm) not in done]
     machine = environment.describe(devices.device())
@@ -107,7 +107,7 @@ def profile(dataset: DatasetSpec) -> None:
     """Measure how similar a set is to ImageNet, unless that is recorded."""
     known = json.loads(SETS.read_text(encoding="utf-8")) if SETS.exists() else {}
     if dataset.name not in known:
-        whole = _drawn(dataset, 0)
+        whole = drawn_for(dataset, 0)
         sample = whole.some(SAMPLE, load_reference().image_size)
         found = measure_similarity(sample, None, _CACHE_BYTES)
         known[dataset.name] = {
@@ -135,7 +135,7 @@ def _spec(dataset: DatasetSpec, arm: Strategy, seed: int) -> StudySpec:
 
 
 @cache
-def _drawn(dataset: DatasetSpec, seed: int) -> Drawn:
+def drawn_for(dataset: DatasetSpec, seed: int) -> Drawn:
     """Return all images for training and validation."""
     listing = read_listing(dataset)
     whole = draw_listed(listing, DataSpec(dataset=dataset.name), seed).parts
@@ -146,21 +146,21 @@ def _drawn(dataset: DatasetSpec, seed: int) -> Drawn:
 def _problem(dataset: DatasetSpec, place: Place, arm: Strategy) -> Problem:
     spec = _spec(dataset, arm, place.seed)
     set_precision(spec)
-    split = nested(_drawn(dataset, place.seed), place.n_train).load(arm.image_size)
+    split = nested(drawn_for(dataset, place.seed), place.n_train).load(arm.image_size)
     networks, steps, features = _shared(arm.backbone, split.n_classes)
-    return Problem(spec, split, _backbone(arm.backbone), features, networks, steps)
+    return Problem(spec, split, backbone(arm.backbone), features, networks, steps)
 
 
 @cache
-def _backbone(name: str) -> Backbone:
+def backbone(name: str) -> Backbone:
     declared = BackboneSpec.load(name)
     return Backbone.of(declared, load_weights(declared))
 
 
 @cache
-def _shared(backbone: str, n_classes: int) -> tuple[Networks, Steps, FeatureCache]:
+def _shared(name: str, n_classes: int) -> tuple[Networks, Steps, FeatureCache]:
     """Return what all sets with as many classes share, compiled networks above all."""
-    network = _backbone(backbone)
+    network = backbone(name)
     return Networks(network, n_classes), fit.steps(), FeatureCache(user_cache() / "features", network, _CACHE_BYTES)
 
 
@@ -177,10 +177,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     for dataset in datasets:
         profile(dataset)
     for seed in range(asked.seeds):
-        for n_train in COUNTS:
-            for arms in waves():
-                for dataset in datasets:
-                    record(dataset, n_train, seed, arms, until)
+        for n_train, arms in _order():
+            for dataset in datasets:
+                record(dataset, n_train, seed, arms, until)
+
+
+def _order() -> list[tuple[int, list[Strategy]]]:
+    """Return numbers of training images and the arms to train on them: a later number waits for two more waves."""
+    pairs = [(2 * later + wave, n, arms) for later, n in enumerate(COUNTS) for wave, arms in enumerate(waves())]
+    return [(n, arms) for _, n, arms in sorted(pairs, key=lambda pair: pair[0])]
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.league.arms import EPOCHS, TRAINED_SIZES
 from benchmarks.league.record import ROWS, SETS, rows
 from benchmarks.table import placed
 from harness.analysis.verdicts import Found, Verdict, places, verdicts
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, VGG16, Strategy
 from harness.guidance.advice import ADVISED
+from harness.rules.arms import EPOCHS, TRAINED_SIZES
 from harness.statistics.intervals import Interval
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "guidance.md"

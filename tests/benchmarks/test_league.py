@@ -1,16 +1,17 @@
 """The league: its arms, and the verdicts on recorded rows."""
 
 import json
-from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from benchmarks.league import record, verdicts
-from benchmarks.league.arms import TRAINED_SIZES, waves
+from benchmarks.league import record, standings, verdicts
 from benchmarks.table import placed
+from harness.core.backbone import BackboneSpec
 from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, VGG16, Strategy
+from harness.guidance.advice import ADVISED
+from harness.rules.arms import TRAINED_SIZES, arms, waves
 
 ACCURACIES = {
     (64, "near"): {"feature_extraction": 0.6, "freeze_first_k": 0.7, "fine_tune_all": 0.65, "from_scratch": 0.2},
@@ -20,11 +21,17 @@ ACCURACIES = {
 }
 
 
-def test_no_arm_is_recorded_twice_and_the_articles_come_first() -> None:
-    arms = list(chain.from_iterable(waves()))
-    assert len(set(arms)) == len(arms)
-    for wave, size in zip(waves(), TRAINED_SIZES, strict=False):
-        assert [(arm.kind, arm.backbone, arm.image_size) for arm in wave] == [(k, VGG16, size) for k in ARTICLE_KINDS]
+def of_the_article(image_size: int) -> list[Strategy]:
+    """Return the article's four strategies at ``image_size``."""
+    wanted = [advised.on(BackboneSpec.load(VGG16), image_size) for advised in ADVISED.values()]
+    return [arm for arm in arms() if arm in wanted]
+
+
+def test_no_arm_is_recorded_twice_and_frozen_ones_come_first() -> None:
+    assert len(set(arms())) == len(arms())
+    assert {arm.kind for arm in waves()[0]} == {"feature_extraction"}
+    for size in TRAINED_SIZES:
+        assert [arm.kind for arm in of_the_article(size)] == list(ARTICLE_KINDS)
 
 
 @pytest.fixture
@@ -35,8 +42,8 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(verdicts, "SETS", tmp_path / "sets.json")
     distances = {name: {"distance": 0.05, "error": 0.01} for name in ("near", "nearer")}
     (tmp_path / "sets.json").write_text(json.dumps(distances))
-    for wave, size in zip(waves(), TRAINED_SIZES, strict=False):
-        for arm in wave:
+    for size in TRAINED_SIZES:
+        for arm in of_the_article(size):
             for name in distances:
                 accuracy = ACCURACIES[size, name][arm.kind]
                 add(tmp_path, name, arm, accuracy)
@@ -61,7 +68,7 @@ def test_the_lead_of_the_advice_is_told_at_each_size(recorded: Path) -> None:
 
 def test_a_place_that_lacks_a_size_is_not_compared(recorded: Path) -> None:
     before = verdicts.table(AdviceSpec())
-    for arm in waves()[0]:
+    for arm in of_the_article(64):
         add(recorded, "near", arm, 0.99, seed=1)
     assert verdicts.table(AdviceSpec()) == before
 
@@ -78,10 +85,11 @@ def test_regrets_are_behind_the_best_of_the_four(recorded: Path) -> None:
 def test_what_is_recorded_is_known(recorded: Path) -> None:
     places = {place for place, _ in record.recorded("near")}
     assert places == {record.Place("near", 100, 0)}
-    assert {arm for _, arm in record.recorded("near")} == {*waves()[0], *waves()[1]}
+    assert {arm for _, arm in record.recorded("near")} == {*of_the_article(64), *of_the_article(128)}
     assert list(record.recorded("far")) == []
 
 
 def test_the_committed_tables_are_made_from_the_committed_rows() -> None:
     page = verdicts.PAGE.read_text(encoding="utf-8")
     assert placed(page, verdicts.report(AdviceSpec()), verdicts.BEGIN) == page
+    assert placed(page, standings.report(), standings.BEGIN) == page

@@ -32,18 +32,30 @@ _DEPTHS = [replace(ADVISED["freeze_first_k"], frozen=k) for k in (4, 10)]
 
 
 def waves() -> list[list[Strategy]]:
-    """Return the arms in the order of their recording: what the article compares, then cheap ones, then all others."""
+    """Return the arms in the order of their recording: the frozen ones, which cost least, then by cost."""
     small, large = TRAINED_SIZES
     frozen = [_on(_FROZEN, backbone, size) for backbone in RATE_FACTORS for size in FROZEN_SIZES]
-    others = [[_on(arm, VGG16, size) for arm in (_TWO_PHASE, *_DEPTHS)] for size in TRAINED_SIZES]
-    second = [[_on(arm, OTHER, size) for arm in (*_ARTICLE[1:], _TWO_PHASE, *_DEPTHS)] for size in TRAINED_SIZES]
+    more = (_TWO_PHASE, *_DEPTHS)
+    pretrained = (ADVISED["fine_tune_all"], ADVISED["freeze_first_k"], *more)
     return [
-        [_on(arm, VGG16, small) for arm in _ARTICLE],
-        [_on(arm, VGG16, large) for arm in _ARTICLE],
-        [arm for arm in frozen if (arm.backbone, arm.image_size) not in ((VGG16, small), (VGG16, large))],
-        others[0] + second[0],
-        others[1] + second[1],
+        frozen,
+        [_on(arm, VGG16, small) for arm in _ARTICLE[1:]],
+        [_on(arm, OTHER, small) for arm in pretrained] + [_on(arm, VGG16, small) for arm in more],
+        [_on(arm, OTHER, large) for arm in pretrained],
+        [_on(arm, VGG16, large) for arm in (*_ARTICLE[1:], *more)],
+        [_on(ADVISED["from_scratch"], OTHER, size) for size in TRAINED_SIZES],
     ]
+
+
+def arms() -> list[Strategy]:
+    """Return all arms."""
+    return [arm for wave in waves() for arm in wave]
+
+
+def probed_arms() -> list[Strategy]:
+    """Return the arms whose frozen features are probed: those that freeze something, VGG16's up to the sizes at which
+    networks are trained. At larger ones its features cost more than most of the other arms."""
+    return [arm for arm in arms() if arm.frozen and (arm.image_size in TRAINED_SIZES or arm.backbone != VGG16)]
 
 
 def _on(arm: Strategy, backbone: str, image_size: int) -> Strategy:
