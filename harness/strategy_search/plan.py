@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from harness.backbones.described import architecture_of
 from harness.core.results import Origin
 from harness.core.spec import StudySpec
 from harness.core.strategy import Kind, Strategy, depths
@@ -14,6 +15,7 @@ from harness.guidance.advice import ADVISED, RECIPES, Advice, advised
 from harness.storage.store import Store
 from harness.storage.tickets import Planned
 from harness.strategy_search.space import as_params, depth_name, depth_range, outside
+from harness.training.flops import prefix_cost
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +62,18 @@ def planned_depths(store: Store, spec: StudySpec) -> Iterator[tuple[str, int, in
 
 
 def _frozen_at_each_size(spec: StudySpec, advice: Advice) -> list[tuple[Origin, Strategy]]:
-    """Return each frozen backbone at each size, the smallest first, where a study has several: they are cheap, and
+    """Return each frozen backbone at each size, the cheapest first, where a study has several: they are cheap, and
     tell what more pixels and another network are worth."""
     space = spec.search
-    frozen = [
-        ADVISED["feature_extraction"].on(backbone, size) for size in space.image_size for backbone in space.backbones
-    ]
+    frozen = {
+        ADVISED["feature_extraction"].on(backbone, size): prefix_cost(architecture_of(backbone), size)
+        for size in space.image_size
+        for backbone in space.backbones
+    }
     if len(frozen) == 1:
         return []
-    return [("quota", strategy) for strategy in frozen if strategy != advice.strategy]
+    by_cost = sorted(frozen, key=lambda strategy: frozen[strategy])
+    return [("quota", strategy) for strategy in by_cost if strategy != advice.strategy]
 
 
 def _missing(trials: Sequence[Planned], spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> list[Planned]:

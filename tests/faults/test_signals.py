@@ -1,6 +1,6 @@
 """SIGTERM at random moments of real runs: `benchmarks.signals`, with fewer signals.
 
-HARNESS_FAULT_SIGNALS says how many; twelve unless told, which is one study.
+HARNESS_FAULT_SIGNALS says how many; four unless told.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SIGNALS = int(os.environ.get("HARNESS_FAULT_SIGNALS", "12"))
+SIGNALS = int(os.environ.get("HARNESS_FAULT_SIGNALS", "4"))
 
 
 @pytest.mark.large

@@ -70,6 +70,9 @@ def test_the_depths_of_trials_that_have_not_finished_are_known(store: Store, stu
     assert len(found) == sum(map(bool, planned)) < 40
     assert {(name, size, k) for name, k in zip(backbones, (13, 9), strict=True) for size in sizes} < set(found)
     assert found[0] == ("vgg16", 32, 7), "the advice"
+    small = found.index(("efficientnet_lite0", 32, 9))
+    after = [("efficientnet_lite0", 64, 9), ("vgg16", 32, 13), ("vgg16", 64, 13)]
+    assert found[small + 1 : small + 4] == after, "the cheapest first: not by size"
     mine = session(store, spec)
     assert store.tickets.claim("tiny", mine, 1) is not None
     store.trials.begin(
