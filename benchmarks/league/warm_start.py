@@ -6,7 +6,7 @@ At every place a search tries the recorded arms one after the other. All orders 
 with what is left at random, the same for all orders, once for each seed. Between them lie
 
 - ``by size``: the frozen networks, the smallest images first and of these VGG16, as the study `images` was planned
-  until commit 7bbbaf7,
+  until 2026-11-30,
 - ``by cost``: the same, the cheapest first,
 - ``constants``: the arms on the front of mean accuracy and FLOPs of the other sets, the cheapest first,
 - ``learned``: the arms on the front of expected accuracy and FLOPs, learned from the other sets, the cheapest first;
