@@ -11,6 +11,7 @@ COPY harness harness
 COPY dashboards dashboards
 COPY studies studies
 COPY backbones backbones
+COPY benchmarks benchmarks
 COPY datasets datasets
 RUN /opt/harness/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
