@@ -3,9 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from dashboards.terminal import console_of, text_table
 from harness.analysis import formatting
 from harness.core.strategy import KINDS
 from harness.rules.advised import Advised, Option
@@ -13,15 +11,16 @@ from harness.rules.advised import Advised, Option
 
 def print_advice(advised: Advised) -> None:
     """Print the advice in sentences, and a table of the best way of each kind."""
-    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    console = console_of(120)
     first, *others = advised.sentences()
     console.print(first, markup=False, soft_wrap=True)
-    table = Table(title="What to expect (the best of each kind)", title_justify="left", header_style="bold")
-    for column in ("strategy", "accuracy (90 %)", "TFLOP", "seconds here"):
-        table.add_column(column)
-    for option in best_of_each_kind(advised):
-        table.add_row(*_row(option, option == advised.choice))
-    console.print(table)
+    console.print(
+        text_table(
+            "What to expect (the best of each kind)",
+            ("strategy", "accuracy (90 %)", "TFLOP", "seconds here"),
+            (_row(option, option == advised.choice) for option in best_of_each_kind(advised)),
+        )
+    )
     for sentence in others:
         console.print(sentence, markup=False, soft_wrap=True)
 

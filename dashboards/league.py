@@ -5,11 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from dashboards.figures.league import by_set, league_figure, league_numbers
 from dashboards.page import TEMPLATES, one_figure, save
+from dashboards.terminal import console_of, text_table
 from harness.rules.arms import EPOCHS
 from harness.rules.league import Standing
 from harness.rules.outcomes import Outcomes
@@ -55,14 +53,9 @@ def as_table(table: Sequence[Standing]) -> list[dict[str, Any]]:
 
 def print_league(table: Sequence[Standing], outcomes: Outcomes) -> None:
     """Print the table and what it says."""
-    console = Console(width=None if Console().is_terminal else 140, highlight=False)
-    numbers = league_numbers(table)
-    drawn = Table(title="The league of rules", title_justify="left", header_style="bold")
+    console, numbers = console_of(140), league_numbers(table)
     shown = [i for i, column in enumerate(numbers.columns) if column != "what it says"]  # the page has it
-    for i in shown:
-        drawn.add_column(numbers.columns[i], overflow="fold")
-    for row in numbers.rows:
-        drawn.add_row(*(row[i] for i in shown))
-    console.print(drawn)
+    columns = (numbers.columns[i] for i in shown)
+    console.print(text_table("The league of rules", columns, ((row[i] for i in shown) for row in numbers.rows)))
     for sentence in sentences(table, outcomes):
         console.print(sentence, markup=False, soft_wrap=True)

@@ -24,6 +24,9 @@ from harness.core.strategy import KINDS
 from harness.core.strict_json import dumps
 from harness.storage import database
 
+_WORDS = ("strategy", "status", "as", "needs")
+"""Columns that hold words, which are set to the left."""
+
 _COMPUTE: dict[CostName, str] = {
     "flops": "training FLOPs",
     "seconds": "training seconds, predicted at rates measured when the study began",
@@ -32,19 +35,19 @@ _COMPUTE: dict[CostName, str] = {
 
 def print_report(rows: Rows, storage: str, page: Path) -> None:
     """Print the strategies, the baselines, the front, the summary, and where database and page are."""
-    console, name = Console(width=None if Console().is_terminal else 120, highlight=False), METRIC_NAMES[rows.metric]
-    console.print(_table(
+    console, name = console_of(120), METRIC_NAMES[rows.metric]
+    console.print(text_table(
         f"Strategies ({rows.score_name}; compute is {_COMPUTE[rows.cost.name]})",
         ("strategy", "trials", "complete", f"best {name}", "its compute", "its seconds", "all compute", "all seconds"),
         (_strategy_row(rows, kind) for kind in KINDS if kind in set(rows.trials["strategy"])),
     ))  # fmt: skip
-    console.print(_table(
+    console.print(text_table(
         "Baselines",
         ("baseline", "status", name, "compute", "seconds"),
         ((row["name"], row["status"], formatting.accuracy(row[rows.score]), rows.cost.in_words(row[rows.cost.spent]),
           formatting.seconds(row["seconds_total"])) for row in rows.baselines.to_dict("records")),
     ))  # fmt: skip
-    console.print(_table(
+    console.print(text_table(
         f"{name[0].upper()}{name[1:]}-versus-compute front (each checkpoint counts)",
         ("compute", name, "trial", "epoch", "strategy"),
         ((rows.cost.in_words(point[rows.cost.spent]), formatting.accuracy(point[rows.score]), str(point["number"]),
@@ -93,7 +96,7 @@ def print_confirmation(rows: Rows, page: Path) -> None:
     """Print the results of a confirmation, the recommendation, and where both are written."""
     advised = recommend(rows)
     assert advised is not None
-    console = Console(width=None if Console().is_terminal else 150, highlight=False)
+    console = console_of(150)
     _print_confirmed(console, advised.confirmed)
     for sentence in advised.sentences:
         console.print(sentence, markup=False, soft_wrap=True)
@@ -101,8 +104,8 @@ def print_confirmation(rows: Rows, page: Path) -> None:
 
 
 def _print_confirmed(console: Console, found: Confirmation) -> None:
-    console.print(_table("Confirmed on the held-out test set", CONFIRMED_COLUMNS, confirmed_rows(found)))
-    console.print(_table("Compared, in points", COMPARED_COLUMNS, compared_rows(found)))
+    console.print(text_table("Confirmed on the held-out test set", CONFIRMED_COLUMNS, confirmed_rows(found)))
+    console.print(text_table("Compared, in points", COMPARED_COLUMNS, compared_rows(found)))
 
 
 def confirmation_as_json(rows: Rows) -> dict[str, Any] | None:
@@ -130,9 +133,9 @@ def print_plan(spec: StudySpec, n_train: int, costs: Iterable[tuple[str, float, 
     ``costs`` has for each strategy its name, the FLOPs that are spent once in frozen layers, and all FLOPs of training
     on ``n_train`` images.
     """
-    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    console = console_of(120)
     console.print(dumps(spec.model_dump(mode="json"), indent=2), markup=False)
-    console.print(_table(
+    console.print(text_table(
         f"Predicted cost of a whole trial ({n_train:,} images, {spec.budget.epochs} epochs, no hidden layer)",
         ("strategy", "of it frozen, once", "training compute"),
         ((strategy, formatting.tflop(frozen), formatting.tflop(total)) for strategy, frozen, total in costs),
@@ -159,10 +162,18 @@ def _strategy_row(rows: Rows, kind: str) -> tuple[str, ...]:
     )
 
 
-def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+def console_of(width: int) -> Console:
+    """Return a console of the terminal's width, or of so many columns where the output is no terminal."""
+    return Console(width=None if Console().is_terminal else width, highlight=False)
+
+
+def text_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """Return a table for the terminal: words to the left, figures to the right."""
     table = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or column in ("strategy", "status", "as") else "right")
+        table.add_column(
+            column, justify="left" if index == 0 or column in ("strategy", "status", "as", "needs") else "right"
+        )
     for row in rows:
         table.add_row(*row)
     return table

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.league.record import COUNTS, SETS, backbone, drawn_for
+from benchmarks.league.record import COUNTS, SETS, available, backbone, drawn_for
 from harness.backbones.devices import fast_precision, use_precision
 from harness.core.spec import DatasetSpec
 from harness.rules.arms import FROZEN_SIZES, RATE_FACTORS, probed_arms
-from harness.rules.outcomes import PROFILES
+from harness.rules.outcomes import PROFILES, lines
 from harness.rules.probes import MOST_IMAGES, frozen_features, probe
 from harness.rules.profile import Probed
 from harness.workers.atlas_cells import nested
@@ -29,8 +29,8 @@ def record(dataset: DatasetSpec, seed: int) -> None:
     """Measure a set's places under a seed and append them to the file."""
     whole = drawn_for(dataset, seed)
     there = len(whole.parts.train)
-    counts = sorted({min(n, there) for n in COUNTS if n < there or n == max(COUNTS)})
-    known = {(row["dataset"], row["n_train"], row["seed"]) for row in recorded()}
+    counts = sorted({n for asked in COUNTS if (n := available(asked, there)) is not None})
+    known = {(row["dataset"], row["n_train"], row["seed"]) for row in (lines(PROFILES) if PROFILES.exists() else [])}
     if all((dataset.name, n, seed) in known for n in counts):
         return
     nest = nested(whole, MOST_IMAGES)
@@ -51,12 +51,6 @@ def record(dataset: DatasetSpec, seed: int) -> None:
             row = {"dataset": dataset.name, "seed": seed, **rounded(asdict(probed))}
             file.write(json.dumps(row, separators=(",", ":")) + "\n")
     print(dataset.name, seed, counts, flush=True)
-
-
-def recorded() -> list[dict[str, object]]:
-    """Return the lines of the file."""
-    lines = PROFILES.read_text(encoding="utf-8").splitlines() if PROFILES.exists() else []
-    return [json.loads(line) for line in lines]
 
 
 def rounded(value: object) -> object:

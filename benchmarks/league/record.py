@@ -15,7 +15,6 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from harness.data.dataset import Drawn, draw_listed
 from harness.data.sources import read_listing
 from harness.guidance.measure import measure_similarity
 from harness.rules.arms import BATCH_SIZE, EPOCHS, waves
+from harness.rules.outcomes import ROWS, Place, lines
 from harness.statistics.similarity import SAMPLE, load_reference
 from harness.training import fit
 from harness.training.fit import Steps
@@ -43,7 +43,6 @@ from harness.training.problem import Problem, set_precision
 from harness.training.trial import run_trial
 from harness.workers.atlas_cells import nested
 
-ROWS = Path(__file__).parent / "rows"
 SETS = Path(__file__).parent / "sets.json"
 COUNTS = (100, 1000, 250, 600)
 """Numbers of training images; a set that has fewer than the largest number is used whole in its place."""
@@ -52,23 +51,20 @@ _MOST_VALIDATION = 300
 _CACHE_BYTES = 8 * 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A number of training images of a set under a seed, on which the arms are compared."""
-
-    dataset: str
-    n_train: int
-    seed: int
+def available(n_train: int, there: int) -> int | None:
+    """Return with how many training images a set that has so many ``there`` is recorded for one of `COUNTS`; None where
+    it is not."""
+    return min(n_train, there) if n_train < there or n_train == max(COUNTS) else None
 
 
 def record(dataset: DatasetSpec, n_train: int, seed: int, arms: Sequence[Strategy], until: float) -> None:
     """Train the ``arms`` that a place lacks and append their rows to the set's file, until a time of
     `time.monotonic`. Numbers of images that the set does not have are left out."""
     whole = drawn_for(dataset, seed)
-    there = len(whole.parts.train)
-    if there <= n_train < max(COUNTS):
+    n = available(n_train, len(whole.parts.train))
+    if n is None:
         return
-    place = Place(dataset.name, min(n_train, there), seed)
+    place = Place(dataset.name, n, seed)
     done = set(recorded(dataset.name))
     lacking = [arm for arm in arms if (place, arm) not in done]
     machine = environment.describe(devices.device())
@@ -100,7 +96,7 @@ def recorded(dataset: str) -> Iterator[tuple[Place, Strategy]]:
 def rows(dataset: str) -> list[dict[str, Any]]:
     """Return the recorded rows of a set, none where there is no file."""
     file = ROWS / f"{dataset}.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    return lines(file) if file.exists() else []
 
 
 def profile(dataset: DatasetSpec) -> None:

@@ -28,9 +28,8 @@ def report() -> str:
     numbers = league_numbers(table)
     lines = [f"| {' | '.join(numbers.columns)} |", "|---" * len(numbers.columns) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in numbers.rows]
-    return "\n\n".join(
-        ["\n".join(f"- {text}" for text in [*sentences(table, outcomes), expected(outcomes)]), "\n".join(lines)]
-    )
+    told = [f"- {text}" for text in (*sentences(table, outcomes), expected(outcomes))]
+    return "\n".join([*told, "", *lines])
 
 
 def expected(outcomes: Outcomes) -> str:

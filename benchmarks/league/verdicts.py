@@ -22,6 +22,7 @@ from harness.core.spec import AdviceSpec
 from harness.core.strategy import ARTICLE_KINDS, VGG16, Strategy
 from harness.guidance.advice import ADVISED
 from harness.rules.arms import EPOCHS, TRAINED_SIZES
+from harness.rules.telling import in_points
 from harness.statistics.intervals import Interval
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "guidance.md"
@@ -99,7 +100,7 @@ def regrets(image_size: int, found: Sequence[Found]) -> str:
             behind[place[0]].append(best[place].accuracy - tried[kind].accuracy)
         interval = Interval.of([fmean(of_set) for of_set in behind.values()])
         wins = sum(one.kind == kind for one in best.values())
-        lines.append(f"| `{kind}` | {wins} of {len(best)} | {_points(interval)} |")
+        lines.append(f"| `{kind}` | {wins} of {len(best)} | {in_points(interval)} |")
     return "\n".join(lines)
 
 
@@ -108,12 +109,7 @@ def _key(one: Found) -> Key:
 
 
 def _lead(verdict: Verdict) -> str:
-    return "no place" if verdict.across is None else _points(verdict.across, sign="+")
-
-
-def _points(interval: Interval, sign: str = "") -> str:
-    mean, low, high = (100 * value for value in (interval.mean, interval.low, interval.high))
-    return f"{mean:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+    return "no place" if verdict.across is None else in_points(verdict.across, sign="+")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -55,8 +55,8 @@ def orders(outcomes: Outcomes, row: int) -> dict[str, list[int]]:
     return {
         "by size": sorted(frozen, key=lambda i: (outcomes.arms[i].image_size, outcomes.arms[i].backbone != VGG16)),
         "by cost": by_cost,
-        "constants": [*sorted(front(flops, -past.behind()), key=lambda i: flops[i]), *by_cost],
-        "learned": [*sorted(front(flops, expected), key=lambda i: flops[i]), *by_cost],
+        "constants": [*front(flops, -past.behind()), *by_cost],
+        "learned": [*front(flops, expected), *by_cost],
         "random": [],
     }
 
@@ -99,7 +99,7 @@ def ratios(outcomes: Outcomes, seeds: int) -> dict[str, NDArray[np.float64]]:
         for seed in range(seeds):
             others = np.random.default_rng([seed, row]).permutation(len(flops)).tolist()
             for name, begin in begins.items():
-                order = list(dict.fromkeys([advice, *(int(i) for i in begin), *others]))
+                order = list(dict.fromkeys([advice, *begin, *others]))
                 spent = compute_until(order, accuracy, flops, probed.majority)
                 logs[name].append(np.log(spent + (probing if name == "learned" else 0.0)))
         for name, of_seeds in logs.items():

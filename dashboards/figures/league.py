@@ -7,9 +7,10 @@ import plotly.graph_objects as go
 from dashboards.figures.drawing import Numbers
 from dashboards.theme import COLOURS, INK, MUTED, themed_figure
 from harness.analysis import formatting
-from harness.rules.league import Estimate, Standing
+from harness.rules.league import Standing
 from harness.rules.outcomes import Outcomes
 from harness.rules.rules import RULES
+from harness.rules.telling import in_points
 
 _COLUMNS = (
     "rule", "what it says", "needs", "points behind the best (95 %)", "lead on the best constant (95 %)", "TFLOP",
@@ -61,15 +62,9 @@ def by_set(table: Sequence[Standing], outcomes: Outcomes) -> Numbers:
     return Numbers(("data set", "best", *(standing.rule.name for standing in rules)), rows)
 
 
-def points(estimate: Estimate, sign: str = "") -> str:
-    """Return an estimate in points: ``2.2 (0.8 to 4.0)``."""
-    mean, low, high = (100 * value for value in (estimate.mean, estimate.low, estimate.high))
-    return f"{mean:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
-
-
 def _row(standing: Standing) -> tuple[str, ...]:
     rule = standing.rule
     return (
-        rule.name, rule.text, rule.needs, points(standing.behind), points(standing.lead, sign="+"),
+        rule.name, rule.text, rule.needs, in_points(standing.behind), in_points(standing.lead, sign="+"),
         formatting.number(standing.tflop), f"{standing.excess:.1f}x",
     )  # fmt: skip

@@ -23,7 +23,7 @@ from harness.rules.profile import Probed
 from harness.rules.rules import ALIKE, RULES
 from harness.statistics.similarity import SAMPLE, load_reference
 from harness.training.counts import Setting, rates_of_pass, training_seconds
-from harness.training.flops import prefix_cost, trial_cost
+from harness.training.flops import trial_cost
 
 _CACHE_BYTES = 8 * 10**9
 
@@ -87,21 +87,22 @@ def advise(
         options=_options(probed, past, passes, len(drawn.parts.validation)),
         by_rule={rule.name: rule.choose(probed, past) for rule in RULES if rule.possible(past.arms)},
         alike={name: rule.regret[name] for name in past.alike(probed, ALIKE)},
-        probing=sum(one.n_images * _forward(one) for one in passes),
+        probing=sum(one.flops for one in passes),
     )
 
 
 def _options(probed: Probed, past: Outcomes, passes: list[Pass], n_validation: int) -> tuple[Option, ...]:
     expected = learn(past).expect(probed)
     budget = Budget(epochs=EPOCHS, batch_size=BATCH_SIZE)
+    architectures = {name: architecture_of(BackboneSpec.load(name)) for name in RATE_FACTORS}
     options = []
     for i, arm in enumerate(past.arms):
-        architecture = architecture_of(BackboneSpec.load(arm.backbone))
+        architecture = architectures[arm.backbone]
         setting = Setting(architecture, probed.classes, probed.n_train, n_validation, budget, _CACHE_BYTES)
         cost = trial_cost(architecture, arm, probed.classes, probed.n_train + n_validation, _CACHE_BYTES)
         timed = [one for one in passes if one.backbone == arm.backbone]
         nearest = min(timed, key=lambda one: abs(one.image_size - arm.image_size))
-        rates = rates_of_pass(nearest.n_images * _forward(nearest), nearest.seconds)
+        rates = rates_of_pass(nearest.flops, nearest.seconds)
         options.append(
             Option(
                 arm, float(expected.accuracy[i]), float(expected.low[i]), float(expected.high[i]),
@@ -109,8 +110,3 @@ def _options(probed: Probed, past: Outcomes, passes: list[Pass], n_validation: i
             )
         )  # fmt: skip
     return tuple(sorted(options, key=lambda option: -option.accuracy))
-
-
-def _forward(one: Pass) -> float:
-    """Return the FLOPs of a pass for one image."""
-    return prefix_cost(architecture_of(BackboneSpec.load(one.backbone)), one.image_size, one.end)

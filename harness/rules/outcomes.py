@@ -105,10 +105,10 @@ def recorded(rows: Path = ROWS, profiles: Path = PROFILES) -> Outcomes:
     recorded."""
     found: dict[Place, dict[str, dict[str, Any]]] = {}
     for file in sorted(rows.glob("*.jsonl")):
-        for row in _lines(file):
+        for row in lines(file):
             strategy = Strategy.from_row(row["strategy"]).place()
             found.setdefault(Place(row["dataset"], row["n_train"], row["seed"]), {})[strategy] = row
-    known = {Place(row["dataset"], row["n_train"], row["seed"]): _probed(row) for row in _lines(profiles)}
+    known = {Place(row["dataset"], row["n_train"], row["seed"]): _probed(row) for row in lines(profiles)}
     first = [set(arms) for place, arms in found.items() if place.n_train == FIRST and place.seed == 0]
     common = set.intersection(*first)
     places = sorted(
@@ -131,7 +131,8 @@ def recorded(rows: Path = ROWS, profiles: Path = PROFILES) -> Outcomes:
     )
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
+def lines(file: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines."""
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 

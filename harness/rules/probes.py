@@ -14,6 +14,7 @@ from harness.guidance.measure import SCORED, averages_by_depth
 from harness.rules.profile import Probe
 from harness.statistics.probing import knn_accuracy, linear_accuracy
 from harness.statistics.transferability import h_score, logme
+from harness.training.flops import prefix_cost
 
 MOST_IMAGES = 1000
 """Training images that are probed at most."""
@@ -24,13 +25,12 @@ Features = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A forward pass of all images through a backbone up to stage ``end`` at an image size: its seconds without
+    """A forward pass of all images through a backbone at an image size: its FLOPs, and its seconds without
     compiling."""
 
     backbone: str
     image_size: int
-    end: int
-    n_images: int
+    flops: float
     seconds: float
 
 
@@ -50,7 +50,9 @@ def frozen_features(
         averages_by_depth(images.pixels[:1], backbone, size, depths)  # compiles it
         began = time.perf_counter()
         averages = dict(zip(depths, averages_by_depth(images.pixels, backbone, size, depths), strict=True))
-        passes.append(Pass(backbone.spec.name, size, depths[-1], len(images), time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        flops = len(images) * prefix_cost(backbone.architecture, size, depths[-1])
+        passes.append(Pass(backbone.spec.name, size, flops, seconds))
         found |= {arm.place(): averages[arm.frozen] for arm in at_size}
     return found, passes
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from harness.rules.league import REFERENCE, Estimate, Standing, trusted
 from harness.rules.outcomes import Outcomes
+from harness.statistics.intervals import Interval
 
 
 def sentences(table: Sequence[Standing], outcomes: Outcomes) -> list[str]:
@@ -35,7 +36,7 @@ def sentences(table: Sequence[Standing], outcomes: Outcomes) -> list[str]:
     return found
 
 
-def in_points(estimate: Estimate) -> str:
-    """Return an estimate in points: ``2.2 (0.8 to 4.0)``."""
+def in_points(estimate: Estimate | Interval, sign: str = "") -> str:
+    """Return an estimate in points: ``2.2 (0.8 to 4.0)``, with a ``sign`` of "+" ``+2.2 (+0.8 to +4.0)``."""
     mean, low, high = (100 * value for value in (estimate.mean, estimate.low, estimate.high))
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    return f"{mean:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
