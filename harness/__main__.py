@@ -42,7 +42,7 @@ def _main(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="harness",
         usage="harness [--help] [--version] COMMAND ...",
-        description="Search transfer-learning strategies for VGG16 on your images.",
+        description="Search transfer-learning strategies on your images.",
         epilog="`harness COMMAND --help` describes a command and its options.",
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
