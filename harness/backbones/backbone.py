@@ -1,6 +1,7 @@
 """A pretrained network as stages: one set of layers and variables, shared by all trials and reset between them."""
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ class Backbone:
         architecture: Shapes and FLOPs of the stages.
         layers: The layers of ``model`` that have weights.
         dtype: What they compute in.
+        has_training_mode: Whether there are layers that do something else in training, as batch normalization does.
     """
 
     def __init__(self, model: keras.Model, spec: BackboneSpec, architecture: Architecture, weights: Weights) -> None:
@@ -47,6 +49,7 @@ class Backbone:
         tensors = {id(variable) for variable in model.weights}
         self._random_states = [variable for variable in model.variables if id(variable) not in tensors]
         self.dtype: str = self.layers[0].compute_dtype
+        self.has_training_mode = any("training" in inspect.signature(layer.call).parameters for layer in model.layers)
         if keras.backend.backend() == "jax":
             self._take_jax_layers()
         elif not on_gpu():

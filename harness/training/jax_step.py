@@ -36,7 +36,7 @@ class JaxSteps:
 
     def of(self, network: Network, optimizer: OptimizerName) -> "JaxStep":
         """Return the step that trains ``network``."""
-        layers = tuple(network.frozen_layers), tuple(network.trainable_layers)
+        layers = tuple(network.frozen_layers), tuple(network.trainable_layers), network.training_mode
         if layers not in self._slices:
             self._slices[layers] = _Slice(*layers)
         heads = self._heads.setdefault(network, {})
@@ -106,9 +106,11 @@ class JaxStep:
 class _Part:
     """Layers of a network: those of its variables that ``trained``, ``other`` ones that may change, ``fixed`` ones."""
 
-    def __init__(self, frozen: Sequence[keras.layers.Layer], trainable: Sequence[keras.layers.Layer]) -> None:
+    def __init__(
+        self, frozen: Sequence[keras.layers.Layer], trainable: Sequence[keras.layers.Layer], training_mode: bool = True
+    ) -> None:
         variables = variables_of(trainable)
-        self.frozen, self.trainable = frozen, trainable
+        self.frozen, self.trainable, self.training_mode = frozen, trainable, training_mode
         self.trained = [variable for variable in variables if variable.trainable]
         self.other = [variable for variable in variables if not variable.trainable]
         self.fixed = variables_of(frozen)
@@ -124,7 +126,7 @@ class _Part:
             for layer in self.frozen:
                 inputs = layer(inputs, training=False)
             for layer in self.trainable:
-                inputs = layer(inputs, training=True)
+                inputs = layer(inputs, training=self.training_mode)
         return inputs, [scope.get_current_value(variable) for variable in self.other]
 
 
@@ -132,8 +134,10 @@ class _Slice(_Part):
     """The layers before the head: ``forward`` gives features, what ``backward`` needs next to their gradient for those
     of the trained values, and the changed other values."""
 
-    def __init__(self, frozen: Sequence[keras.layers.Layer], trainable: Sequence[keras.layers.Layer]) -> None:
-        super().__init__(frozen, trainable)
+    def __init__(
+        self, frozen: Sequence[keras.layers.Layer], trainable: Sequence[keras.layers.Layer], training_mode: bool
+    ) -> None:
+        super().__init__(frozen, trainable, training_mode)
 
         def forward(trained: Any, other: Any, fixed: Any, inputs: Any) -> Any:
             return jax.vjp(lambda values: self.call(values, other, fixed, inputs), trained, has_aux=True)

@@ -33,6 +33,7 @@ class Network:
         images_at_once: The batch size of passes without gradients.
         image_size: Side of the square images that it is given, in pixels.
         load_backbone: Sets the stages before a trial. None where the slice has none.
+        training_mode: Whether ``trainable_layers`` run in training mode, see `Networks`. The head does.
     """
 
     frozen_layers: Sequence[keras.layers.Layer]
@@ -43,6 +44,7 @@ class Network:
     images_at_once: int
     image_size: int
     load_backbone: Callable[[bool, int], None] | None = None
+    training_mode: bool = False
 
     def reset(self, *, seed: int, dropout: float, pretrained: bool = True) -> None:
         """Set the weights to the start of a trial, the same for the same ``seed``.
@@ -111,7 +113,12 @@ def variables_of(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
 
 
 class Networks:
-    """Builds the networks of one study and keeps the last few."""
+    """Builds the networks of one study and keeps the last few.
+
+    A pretrained backbone runs in inference mode while it is trained, as in Keras's guide to transfer learning: batch
+    normalization keeps the means and variances of ImageNet. In training mode the layers would adapt to those of the
+    batches, and the network be evaluated by moving averages that a few dozen steps hardly move.
+    """
 
     KEPT = 6
     KEPT_VALUES = 10_000_000
@@ -131,7 +138,8 @@ class Networks:
 
         With ``start`` 0 it trains from raw images.
         """
-        key = (start, strategy.frozen, strategy.pooling, strategy.head, strategy.image_size)
+        mode = self._in_training_mode(strategy)
+        key = (start, strategy.frozen, strategy.pooling, strategy.head, strategy.image_size, mode)
         network = self._kept.pop(key, None) or self._build(strategy, start)
         self._kept[key] = network
         while len(self._kept) > self.KEPT or (
@@ -156,7 +164,12 @@ class Networks:
             images_at_once(size),
             size,
             None if start == end else self._load,
+            self._in_training_mode(strategy),
         )
+
+    def _in_training_mode(self, strategy: Strategy) -> bool:
+        # One answer where the modes do not differ, so that strategies share a compiled step.
+        return not strategy.pretrained and self._backbone.has_training_mode
 
     def _load(self, pretrained: bool, seed: int) -> None:
         self._backbone.load(pretrained=pretrained, seed=seed)

@@ -36,7 +36,7 @@ class TensorFlowSteps:
     def of(self, network: Network, optimizer: OptimizerName) -> "TensorFlowStep":
         """Return the step that trains ``network``."""
         layers = tuple(network.frozen_layers), tuple(network.trainable_layers), tuple(network.template)
-        graph = self._graph(*layers, optimizer, network.image_size)
+        graph = self._graph(*layers, network.training_mode, optimizer, network.image_size)
         return TensorFlowStep(network, optimizer, graph, self._shared(layers[1], optimizer))
 
     def _shared(self, layers: Layers, optimizer: OptimizerName) -> list[State]:
@@ -48,7 +48,13 @@ class TensorFlowSteps:
         return [(variable, *self._slots[id(variable)][: _SLOTS[optimizer]]) for variable in variables]
 
     def _trace(
-        self, frozen: Layers, trainable: Layers, template: Layers, optimizer: OptimizerName, image_size: int
+        self,
+        frozen: Layers,
+        trainable: Layers,
+        template: Layers,
+        training_mode: bool,
+        optimizer: OptimizerName,
+        image_size: int,
     ) -> Any:
         """Return the graph of a step. Those of two ``image_size`` have nothing in common but the layers."""
         shared = self._shared(trainable, optimizer)
@@ -64,7 +70,7 @@ class TensorFlowSteps:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(sources)
                 for layer in trainable:
-                    outputs = layer(outputs, training=True)
+                    outputs = layer(outputs, training=training_mode)
                 with keras.StatelessScope() as scope:
                     for replaced in zip(own, values, strict=True):
                         scope.add_update(replaced)  # unlike a mapping it takes a value of another shape
