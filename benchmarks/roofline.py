@@ -39,9 +39,10 @@ from harness.core.clock import Clock
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
-from harness.training.fit import Schedule, compile_step
+from harness.training.fit import compile_step
 from harness.training.flops import step_cost
 from harness.training.problem import Problem
+from harness.training.schedule import Schedule
 
 VGG16 = BackboneSpec.load("vgg16")
 ARCHITECTURE = architecture_of(VGG16)

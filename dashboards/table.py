@@ -10,6 +10,7 @@ from harness.analysis import formatting
 from harness.analysis.confirmed import Confirmation, interval
 from harness.analysis.rows import Rows
 from harness.core.cost import FLOPS
+from harness.core.refinements import NAMES
 from harness.core.results import METRIC_NAMES
 from harness.statistics.comparison import Difference
 
@@ -45,6 +46,8 @@ _SHOWN = (
     Column("learning_rate", "learning rate", "rate"),
     Column("head_epochs", "epochs on the head", "integer"),
     Column("rate_factor", "rate factor", "rate"),
+    Column("planned_epochs", "epochs of a whole training", "integer"),
+    *(Column(name, name.replace("_", " "), "rate") for name in NAMES),
     Column("seed", "seed", "integer"),
     Column("reason", "reason", "text"),
 )
@@ -61,6 +64,7 @@ def trials_table(studies: Sequence[Rows]) -> dict[str, Any]:
     hidden = {f"val_{metric}" for metric in METRIC_NAMES} - {"val_accuracy", *(rows.score for rows in studies)}
     if not (frame["head_epochs"] > 0).any():
         hidden |= {"head_epochs", "rate_factor"}
+    hidden |= {name for name in ("planned_epochs", *NAMES) if frame[name].nunique() <= 1}
     if frame["backbone"].nunique() <= 1:
         hidden.add("backbone")
     if all(rows.cost is FLOPS for rows in studies):

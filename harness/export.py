@@ -150,8 +150,9 @@ def write(
     )
 
     def on_epoch(checkpoint: Checkpoint) -> None:
+        epochs = winner.study.budget.epochs_of(winner.strategy)
         command.say(
-            f"epoch {checkpoint.epoch} of {winner.study.budget.epochs}: training loss {checkpoint.train_loss:.4f}, "
+            f"epoch {checkpoint.epoch} of {epochs}: training loss {checkpoint.train_loss:.4f}, "
             f"{formatting.seconds(checkpoint.train_seconds)}"
         )
 

@@ -71,7 +71,7 @@ def record(dataset: DatasetSpec, n_train: int, seed: int, arms: Sequence[Strateg
     for arm in lacking:
         if time.monotonic() > until:
             return
-        problem = _problem(dataset, place, arm)
+        problem = problem_for(dataset, place, arm)
         start = time.perf_counter()
         result = run_trial(arm, problem, seed=seed, on_checkpoint=lambda _: None)
         seconds = time.perf_counter() - start
@@ -139,7 +139,7 @@ def drawn_for(dataset: DatasetSpec, seed: int) -> Drawn:
     return draw_listed(listing, DataSpec(dataset=dataset.name, validation_size=n_validation), seed)
 
 
-def _problem(dataset: DatasetSpec, place: Place, arm: Strategy) -> Problem:
+def problem_for(dataset: DatasetSpec, place: Place, arm: Strategy) -> Problem:
     spec = _spec(dataset, arm, place.seed)
     set_precision(spec)
     split = nested(drawn_for(dataset, place.seed), place.n_train).load(arm.image_size)

@@ -34,6 +34,8 @@ MARKS = {  # by a trial's origin: its name here and its marker
     "advice": ("advice", "star-open"),
     "recipe_extractor": ("recipe: extractor", "hexagram-open"),
     "recipe_partial": ("recipe: partial", "star-square-open"),
+    "recipe_keras": ("recipe: Keras guide", "star-diamond-open"),
+    "recipe_fastai": ("recipe: fastai", "diamond-tall-open"),
 }
 
 

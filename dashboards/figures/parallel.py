@@ -12,6 +12,8 @@ from dashboards.figures.points import UNITS, Unit, cost_in_words, drawn_of, thin
 from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
 from harness.analysis import formatting
 from harness.analysis.rows import Rows, training_seconds
+from harness.core.refinements import NAMES
+from harness.core.search_space import RATES
 from harness.core.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
 
 N_SCALES = 11  # at most: strategy, eight hyperparameters, cost, score
@@ -77,6 +79,13 @@ def parallel_info(rows: Rows, unit: Unit = "TFLOP") -> ParallelInfo:
         "learning rate, log scale": _logs(frame["learning_rate"].tolist()),
         "epochs on the head alone": _numbers(frame["head_epochs"].tolist(), (0, 1, 2, 3, 5, 10, 20)),
         "rate factor, log scale": _logs(frame["rate_factor"].tolist(), {1: "1"}),
+        "epochs": _numbers(frame["planned_epochs"].tolist(), sorted(set(frame["planned_epochs"].tolist()))),
+        **{f"{name.replace('_', ' ')}, log scale": _logs(frame[name].tolist(), {1: "1"}) for name in RATES},
+        **{
+            name.replace("_", " "): _numbers(frame[name].tolist(), sorted(set(frame[name].tolist())))
+            for name in NAMES
+            if name not in RATES
+        },
         f"{'training TFLOP' if unit == 'TFLOP' else 'seconds'}, log scale": _logs(costs),
         rows.score_name: _scores(scores, rows.data["n_validation"]),
     }

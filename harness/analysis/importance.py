@@ -11,10 +11,12 @@ import pandas as pd
 
 from harness.analysis import formatting
 from harness.analysis.rows import Rows
+from harness.core.refinements import NAMES
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it logs each study made here
 
 CHANCE = "a random number"
+_LOG_SCALE = ("learning rate", "rate factor", "body rate", "layer decay")
 LEAST, MOST, HALVES = 20, 400, 12
 """The fewest and the most complete trials that are used, and the number of random halves of them."""
 
@@ -112,6 +114,8 @@ def _parameters(trials: pd.DataFrame) -> dict[str, list[Any]]:
         "learning rate": trials["learning_rate"].tolist(),
         "epochs on the head": trials["head_epochs"].tolist(),
         "rate factor": trials["rate_factor"].tolist(),
+        "epochs": trials["planned_epochs"].tolist(),
+        **{name.replace("_", " "): trials[name].tolist() for name in NAMES},
     }
 
 
@@ -126,7 +130,7 @@ def _distributions(frame: pd.DataFrame) -> dict[str, optuna.distributions.BaseDi
             found[name] = optuna.distributions.IntDistribution(int(column.min()), int(column.max()))
         else:
             found[name] = optuna.distributions.FloatDistribution(
-                float(column.min()), float(column.max()), log=name in ("learning rate", "rate factor")
+                float(column.min()), float(column.max()), log=name in _LOG_SCALE
             )
     return found
 

@@ -149,13 +149,16 @@ def _interval(rows: Rows, best: dict[str, Any], advised: dict[str, Any]) -> str:
 
 
 def _recipes(rows: Rows) -> list[str]:
-    names = {"recipe_extractor": "extractor", "recipe_partial": "partial freezing"}
+    names = {
+        "recipe_extractor": "the article's extractor", "recipe_partial": "its partial freezing",
+        "recipe_keras": "Keras's guide", "recipe_fastai": "fastai",
+    }  # fmt: skip
     run = {name: trial for origin, name in names.items() if (trial := rows.trial_of(origin)) is not None}
     results = [
         f"{name} {_cost_or_status(rows, trial) if math.isnan(trial[rows.score]) else _reached(rows, trial)}"
         for name, trial in run.items()
     ]
-    return [f"The article's recipes: {'; '.join(results)}."] if results else []
+    return [f"Recipes: {'; '.join(results)}."] if results else []
 
 
 def _against_baselines(rows: Rows, best: dict[str, Any]) -> str:

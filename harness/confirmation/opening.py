@@ -213,7 +213,7 @@ def _retraining(spec: StudySpec, split: Split) -> tuple[StudySpec, Split]:
 
 def _train(candidate: Candidate, problem: Problem, seed: int) -> TrialResult:
     if candidate.strategy is not None:
-        last = problem.spec.budget.epochs
+        last = problem.spec.budget.epochs_of(candidate.strategy)
         return run_trial(candidate.strategy, problem, seed=seed, on_checkpoint=lambda _: None, first_look=last)
     (name,) = (name for name in BASELINES if name == candidate.name)
     return run_baseline(name, problem, seed=seed)

@@ -6,11 +6,11 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from harness.core.backbone import BackboneSpec, Declared
 from harness.core.cost import COSTS, CostMeasure, CostName
+from harness.core.refinements import LIMITS
 from harness.core.strategy import (
     ARTICLE_KINDS,
     MOST_HIDDEN_LAYERS,
     N_CONVS,
-    RECIPE_NAMES,
     VGG16,
     Kind,
     OptimizerName,
@@ -20,6 +20,7 @@ from harness.core.strategy import (
 from harness.core.toml_files import shipped
 
 Range = tuple[float, float]
+Choices = Annotated[tuple[float, ...], Field(min_length=1)]
 SamplerName = Literal[
     "optuna.samplers.TPESampler", "optuna.samplers.NSGAIISampler", "optuna.samplers.NSGAIIISampler",
     "optuna.samplers.RandomSampler",
@@ -35,6 +36,52 @@ def _default_cost(declared: dict[str, Any]) -> CostName:
     return "seconds" if len(declared.get("backbones", ())) > 1 else "flops"
 
 
+class RefinementSpace(Declared):
+    """Which of `harness.core.refinements.Refinements` are searched: rates from a range, on a log scale, others from a
+    list of values. Of one value there is nothing to search; by default that is the one that is off."""
+
+    body_rate: Range = (1.0, 1.0)
+    layer_decay: Range = (1.0, 1.0)
+    weight_decay: Choices = (0.0,)
+    label_smoothing: Choices = (0.0,)
+    clip_norm: Choices = (0.0,)
+    augmentation: Choices = (0.0,)
+    mixup: Choices = (0.0,)
+    averaging: Choices = (0.0,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list(cls, declared: Any) -> Any:
+        if not isinstance(declared, dict):
+            return declared
+        number = int | float
+        return {
+            name: [value] * (2 if name in RATES else 1) if isinstance(value, number) else value
+            for name, value in declared.items()
+        }
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> Self:
+        for name, (least, most) in LIMITS.items():
+            values: tuple[float, ...] = getattr(self, name)
+            if list(values) != sorted(values) or not least <= values[0] <= values[-1] <= most:
+                raise ValueError(f"{name} must hold {least:g} to {most:g} in ascending order, but got {list(values)}")
+            if name not in RATES and len(set(values)) < len(values):
+                raise ValueError(f"{name}: give each value once, but got {list(values)}")
+        return self
+
+    def searched(self, name: str) -> bool:
+        """Return whether that refinement has several values."""
+        values: tuple[float, ...] = getattr(self, name)
+        return values[0] < values[-1]
+
+
+RATES = ("body_rate", "layer_decay")
+"""Refinements of the learning rate of pretrained layers that train."""
+OF_IMAGES = ("augmentation", "mixup")
+"""Refinements of the images themselves, where nothing is frozen."""
+
+
 class SearchSpace(Declared):
     """What the sampler may choose. Ranges include both ends.
 
@@ -47,11 +94,14 @@ class SearchSpace(Declared):
             different networks.
         sampler: What draws them, of Optuna's samplers for two objectives that learn from the trials alone.
         strategies: ``two_phase`` is searched only if it is listed; its k starts at 0.
-        recipes: The article's recipes that are tried, after its advice.
+        recipes: Recipes that are tried, after the advice. Where the study searches a refinement, a recipe has the
+            nearest of its values.
         minimum_share: Share of all trials that each strategy gets before the sampler is free.
         learning_rate: The range for each strategy.
         head_share: ``two_phase`` only: share of the epochs in which the head alone trains.
         rate_factor: ``two_phase`` only: factor on the learning rate after that.
+        epochs: Lengths of a whole training that are tried next to the budget's, which is the longest.
+        refinements: What may be added to plain training.
     """
 
     backbones: Annotated[tuple[BackboneSpec, ...], Field(min_length=1)] = (BackboneSpec.load(VGG16),)
@@ -59,7 +109,7 @@ class SearchSpace(Declared):
     cost: CostName = Field(default_factory=_default_cost)
     sampler: SamplerName = "optuna.samplers.TPESampler"
     strategies: Annotated[tuple[Kind, ...], Field(min_length=1)] = ARTICLE_KINDS
-    recipes: tuple[RecipeName, ...] = RECIPE_NAMES
+    recipes: tuple[RecipeName, ...] = ("recipe_extractor", "recipe_partial")
     minimum_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     frozen: tuple[int, int] = (1, N_CONVS - 1)
     pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("average", "max", "flatten")
@@ -70,6 +120,8 @@ class SearchSpace(Declared):
     learning_rate: dict[Kind, Range]
     head_share: Range = (0.2, 0.6)
     rate_factor: Range = (0.003, 0.3)
+    epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    refinements: RefinementSpace = RefinementSpace()
 
     @property
     def advice_size(self) -> int:

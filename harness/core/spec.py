@@ -185,6 +185,10 @@ class Budget(Declared):
     time_limit: Annotated[float, Field(gt=0), BeforeValidator(_seconds)] | None = None
     cache_size: Annotated[float, Field(gt=0, le=1e9)] = 8.0
 
+    def epochs_of(self, strategy: Strategy) -> int:
+        """Return the epochs of a whole training of ``strategy``."""
+        return strategy.planned_epochs or self.epochs
+
     def batch_size_at(self, image_size: int) -> int:
         """Return how many square images of ``image_size`` pixels a batch holds at most."""
         if self.batch_pixels is None:
@@ -264,8 +268,9 @@ class StudySpec(Declared):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if "two_phase" in self.search.strategies and self.budget.epochs < 2:
-            raise ValueError(f"two_phase needs budget.epochs of 2 or more, but got {self.budget.epochs}")
+        key = "search.epochs" if self.search.epochs else "budget.epochs"
+        if "two_phase" in self.search.strategies and self.epochs[0] < 2:
+            raise ValueError(f"two_phase needs {key} of 2 or more, but got {self.epochs[0]}")
         if self.recommendation is not None:
             strategy = self.recommendation.strategy
             names = [backbone.name for backbone in self.search.backbones]
@@ -277,18 +282,23 @@ class StudySpec(Declared):
                     f"recommendation.strategy.frozen is {strategy.frozen}, but {strategy.kind} of {strategy.backbone} "
                     f"needs {low} to {high}"
                 )
-        if self.data.views > self.budget.epochs:
-            raise ValueError(f"data.views {self.data.views} are more than the {self.budget.epochs} of budget.epochs")
+        if self.data.views > self.epochs[0]:
+            raise ValueError(f"data.views {self.data.views} are more than the {self.epochs[0]} of {key}")
         return self
 
     @property
-    def head_epochs(self) -> tuple[int, int]:
-        """Return the smallest and the largest number of epochs of the first phase of ``two_phase``.
+    def epochs(self) -> tuple[int, ...]:
+        """Return the epochs that a whole training may have, ascending; the budget's are the most."""
+        return (*sorted({n for n in self.search.epochs if n < self.budget.epochs}), self.budget.epochs)
+
+    def head_epochs(self, epochs: int) -> tuple[int, int]:
+        """Return the smallest and the largest number of epochs of the first phase of ``two_phase``, of ``epochs`` in
+        all.
 
         Each phase has at least one epoch.
         """
-        low, high = (round(share * self.budget.epochs) for share in self.search.head_share)
-        most = self.budget.epochs - 1
+        low, high = (round(share * epochs) for share in self.search.head_share)
+        most = epochs - 1
         return max(1, min(low, most)), max(1, min(high, most))
 
     @classmethod
@@ -314,6 +324,10 @@ class StudySpec(Declared):
             others["search.image_size"] = space["image_size"]
         if any(others.get(key, value) != value for key, value in overrides.items()):
             declared.pop("description", None)
+        if overrides.get("budget.epochs") == 1 and isinstance(space, dict):
+            strategies = space.get("strategies")  # one epoch leaves no room for two phases
+            if isinstance(strategies, list) and strategies != ["two_phase"]:
+                space["strategies"] = [kind for kind in strategies if kind != "two_phase"]
         for key, value in overrides.items():
             *sections, last = key.split(".")
             target = declared

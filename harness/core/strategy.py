@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from harness.core.backbone import BackboneSpec
+from harness.core.refinements import NAMES, PLAIN, Refinements
 
 Kind = Literal["feature_extraction", "freeze_first_k", "fine_tune_all", "from_scratch", "two_phase"]
 Pooling = Literal["average", "max", "flatten"]
 OptimizerName = Literal["adam", "sgd"]
-RecipeName = Literal["recipe_extractor", "recipe_partial"]
-"""The article's two recipes for MNIST (`harness.guidance.advice.RECIPES`)."""
+RecipeName = Literal["recipe_extractor", "recipe_partial", "recipe_keras", "recipe_fastai"]
+"""Recipes of others, as strategies (`harness.guidance.advice.RECIPES`)."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ARTICLE_KINDS: tuple[Kind, ...] = KINDS[:4]
@@ -55,6 +56,8 @@ class Strategy:
         rate_factor: ``two_phase`` only, else 1: the second phase's peak learning rate over the first's.
         image_size: Side in pixels of the square images that the network is given. VGG16 was trained at 224.
         backbone: The name of the pretrained network.
+        planned_epochs: Epochs of a whole training, both phases together; 0 for as many as the study's budget has.
+        refinements: What is added to plain training.
     """
 
     kind: Kind
@@ -68,6 +71,8 @@ class Strategy:
     rate_factor: float = 1.0
     image_size: int = 224
     backbone: str = VGG16
+    planned_epochs: int = 0
+    refinements: Refinements = PLAIN
 
     def __post_init__(self) -> None:
         if len(self.head) > MOST_HIDDEN_LAYERS:
@@ -80,11 +85,22 @@ class Strategy:
             raise ValueError(f"{self.kind} needs {low} <= frozen <= {high}, but got {self.frozen=}")
         if (self.head_epochs > 0) != (self.kind == "two_phase") or (self.rate_factor != 1 and not self.head_epochs):
             raise ValueError(f"{self.kind} cannot have {self.head_epochs=} and {self.rate_factor=}")
+        if self.planned_epochs and self.planned_epochs <= self.head_epochs:
+            raise ValueError(f"{self.planned_epochs=} leave none after {self.head_epochs=}")
+        if self.refinements.by_layer and not self.trains_pretrained:
+            raise ValueError(f"{self.kind} has no pretrained layers that train, for {self.refinements.label()}")
+        if self.refinements.of_images and self.frozen:
+            raise ValueError(f"{self.refinements.label()} needs frozen=0, but got {self.frozen=}")
 
     @property
     def pretrained(self) -> bool:
         """Return whether the convolutions start from the ImageNet weights."""
         return self.kind != "from_scratch"
+
+    @property
+    def trains_pretrained(self) -> bool:
+        """Return whether pretrained stages are trained further."""
+        return self.kind in ("freeze_first_k", "fine_tune_all", "two_phase")
 
     def phases(self, n_stages: int) -> tuple["Strategy", ...]:
         """Return the one-phase strategies to train in turn, each with the head that the one before has trained.
@@ -93,17 +109,29 @@ class Strategy:
         """
         if self.kind != "two_phase":
             return (self,)
-        first = replace(self, kind="feature_extraction", frozen=n_stages, head_epochs=0, rate_factor=1.0)
         kind: Kind = "freeze_first_k" if self.frozen else "fine_tune_all"
         rate = self.learning_rate * self.rate_factor
-        return first, replace(first, kind=kind, frozen=self.frozen, learning_rate=rate)
+        second = replace(self, kind=kind, learning_rate=rate, head_epochs=0, rate_factor=1.0, planned_epochs=0)
+        first = replace(
+            second,
+            kind="feature_extraction",
+            frozen=n_stages,
+            learning_rate=self.learning_rate,
+            refinements=self.refinements.of_frozen(),
+        )
+        return first, second
 
     def on(self, backbone: BackboneSpec, image_size: int) -> "Strategy":
-        """Return this strategy of VGG16 on another ``backbone`` and at another size: as large a share is frozen."""
+        """Return this strategy of VGG16 on another ``backbone`` and at another size: as large a share is frozen, and
+        rates fall by as much from the last stage to the first."""
         n_stages = len(backbone.stages)
         low, high = depths(self.kind, n_stages)
         frozen = min(max(low, round(self.frozen / N_CONVS * n_stages)), high)
-        return replace(self, frozen=frozen, backbone=backbone.name, image_size=image_size)
+        refinements = self.refinements
+        if refinements.layer_decay != 1:
+            decay = refinements.layer_decay ** ((N_CONVS - 1) / (n_stages - 1))
+            refinements = replace(refinements, layer_decay=decay)
+        return replace(self, frozen=frozen, backbone=backbone.name, image_size=image_size, refinements=refinements)
 
     def needs_memory_of(self, other: "Strategy") -> bool:
         """Return whether training this strategy needs at least the memory of ``other`` in the same study.
@@ -118,6 +146,7 @@ class Strategy:
             and self.frozen <= other.frozen
             and (self.pooling == "flatten" or other.pooling != "flatten")
             and (self.optimizer == "adam" or other.optimizer == "sgd")
+            and self.refinements == other.refinements
             and len(self.head) >= len(other.head)
             and all(width >= least for width, least in zip(self.head, other.head, strict=False))
         )
@@ -135,15 +164,20 @@ class Strategy:
         if self.head_epochs:
             epochs = f"{self.head_epochs} epoch{'s' if self.head_epochs > 1 else ''}"
             rates = f"{rates} on the head for {epochs}, then {self.learning_rate * self.rate_factor:.2g}"
-        return f"{self.place()}, {self.pooling}, {head}, {self.optimizer} {rates}"
+        more = self.refinements.label()
+        return f"{self.place()}, {self.pooling}, {head}, {self.optimizer} {rates}{', ' if more else ''}{more}"
 
     def as_row(self) -> dict[str, Any]:
         """Return the columns of a stored result: ``kind`` as ``strategy``, the widths as ``512-256``."""
-        fields = {name: getattr(self, name) for name in self.__slots__ if name != "kind"}
-        return {"strategy": self.kind, **fields, "head": "-".join(map(str, self.head))}
+        fields = {name: getattr(self, name) for name in self.__slots__ if name not in ("kind", "refinements")}
+        refinements = {name: getattr(self.refinements, name) for name in NAMES}
+        return {"strategy": self.kind, **fields, "head": "-".join(map(str, self.head)), **refinements}
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "Strategy":
-        """Return the strategy of a stored result. Other columns of ``row`` are ignored."""
-        fields = {name: row[name] for name in cls.__slots__ if name not in ("kind", "head")}
-        return cls(kind=row["strategy"], head=tuple(int(width) for width in row["head"].split("-") if width), **fields)
+        """Return the strategy of a stored result. Other columns of ``row`` are ignored, and a recording from before
+        there were refinements may lack theirs."""
+        fields = {name: row[name] for name in cls.__slots__ if name in row and name not in ("kind", "head")}
+        head = tuple(int(width) for width in row["head"].split("-") if width)
+        refinements = Refinements(**{name: row[name] for name in NAMES if name in row})
+        return cls(kind=row["strategy"], head=head, refinements=refinements, **fields)

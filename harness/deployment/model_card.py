@@ -143,7 +143,7 @@ def _rows(
         ("calibration", _calibration(winner.calibration)),
         (
             "training",
-            f"{formatting.count(study.budget.epochs, 'epoch')}, batch {batch_size}, "
+            f"{formatting.count(study.budget.epochs_of(winner.strategy), 'epoch')}, batch {batch_size}, "
             f"{winner.strategy.label()}, dropout {winner.strategy.dropout:.2g}",
         ),
         (

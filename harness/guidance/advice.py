@@ -1,9 +1,11 @@
 """The article's guidance: four scenarios, the strategy that each advises, and two recipes for MNIST."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.core.refinements import Refinements
 from harness.core.search_space import SearchSpace
+from harness.core.spec import StudySpec
 from harness.core.strategy import N_CONVS, Kind, RecipeName, Strategy
 
 if TYPE_CHECKING:  # it imports scikit-learn to read images, which takes seconds that a page does not need
@@ -64,11 +66,34 @@ def advised(space: SearchSpace, image_size: int) -> dict[Kind, Strategy]:
     return {kind: strategy.on(space.advice_backbone, image_size) for kind, strategy in ADVISED.items()}
 
 
+def recipe(name: RecipeName, spec: StudySpec) -> Strategy:
+    """Return a recipe as a study tries it: the head alone is trained for as long as the recipe says, within the study's
+    bounds."""
+    found = RECIPES[name]
+    if not found.head_epochs:
+        return found
+    low, high = spec.head_epochs(spec.budget.epochs)
+    wanted = round(_KERAS_HEAD * spec.budget.epochs) if name == "recipe_keras" else found.head_epochs
+    return replace(found, head_epochs=min(max(low, wanted), high))
+
+
+_KERAS_HEAD = 2 / 3
+"""Share of the epochs in Keras's guide in which the head alone is trained."""
+
+
 RECIPES: dict[RecipeName, Strategy] = {
     "recipe_extractor": Strategy("feature_extraction", N_CONVS, "flatten", (1000, 500, 150), 0.3, "adam", 1e-3),
     "recipe_partial": Strategy("freeze_first_k", 5, "flatten", (4096, 4096), 0.0, "sgd", 1e-3),
-}
-"""The article's two MNIST recipes as strategies, run with the study's own budget and batch size, at its smallest size.
+    "recipe_keras": Strategy(
+        "two_phase", 0, "average", (), 0.0, "adam", 1e-3, head_epochs=2, rate_factor=1e-2
+    ),
+    "recipe_fastai": Strategy(
+        "two_phase", 0, "average", (512,), 0.5, "adam", 2e-3, head_epochs=1, rate_factor=0.5,
+        refinements=Refinements(layer_decay=0.01 ** (1 / (N_CONVS - 1)), weight_decay=0.01),
+    ),
+}  # fmt: skip
+"""Recipes as strategies, run with the study's own budget and batch size, at its smallest size: the article's two for
+MNIST, Keras's guide to transfer learning, and fastai's ``fine_tune``.
 
 Extractor: dense layers 1000-500-150 on the flattened features, Adam at Keras's default rate. The article's listing
 creates dropout layers of 0.3, 0.4 and 0.2 and never adds them; here the first rate is applied, as its text means. All
@@ -76,6 +101,12 @@ hidden layers are ReLU; the listing has sigmoid in the second and third.
 
 Partial: ``model.layers[:8]`` is frozen, which is 5 convolutions. Then fc1 and fc2 of 4,096, drawn at random because the
 weights without top have none. SGD at 1e-3 with Nesterov momentum 0.9.
+
+Keras: two thirds of the epochs for the head at 1e-3, then everything at 1e-5.
+
+fastai: one epoch of the head (one hidden layer of 512, dropout .5) at 2e-3, then all layers at half of that, the first
+at a hundredth of the last, with weight decay .01. fastai spreads the rates over three groups of layers, here they fall
+stage by stage; it pools by average and maximum together and augments, which is left out.
 
 Learning rates are warmed up and decayed and the head's input is scaled, as in every trial.
 """

@@ -62,7 +62,7 @@ def trained_again(strategy: Strategy, seed: int, problem: Problem) -> Network:
 
     Raises HarnessError where the training does not end as complete.
     """
-    last = problem.spec.budget.epochs
+    last = problem.spec.budget.epochs_of(strategy)
     result = run_trial(strategy, problem, seed=seed, on_checkpoint=lambda _: None, first_look=last)
     if result.status != "complete":
         raise HarnessError(f"training {strategy.label()} again ended as {result.status} ({result.reason})")

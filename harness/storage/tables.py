@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from harness.core.refinements import NAMES
 from harness.core.results import ORIGINS, STATUSES
 
 
@@ -78,6 +79,8 @@ def _strategy(*, nullable: bool) -> list[sa.Column[Any]]:
         sa.Column("rate_factor", Real, nullable=nullable),
         sa.Column("image_size", sa.Integer, nullable=nullable),
         sa.Column("backbone", sa.Text, nullable=nullable),
+        sa.Column("planned_epochs", sa.Integer, nullable=nullable),
+        *(sa.Column(name, Real, nullable=nullable) for name in NAMES),
     ]
 
 

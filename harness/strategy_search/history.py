@@ -15,6 +15,7 @@ from harness.strategy_search.pruning import OtherCheckpoints, lowest_errors
 
 COMPARABLE = ("complete", "pruned")
 """How trials ended whose curves say what to expect of others."""
+_NONE = OtherCheckpoints.of([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,10 @@ class History:
         self.finished: dict[int, Past] = {}
         self.running: dict[int, Past] = {}
         self._first = 0  # all trials with lower numbers have finished
-        self._points = self._front = self._others = OtherCheckpoints.of([])
-        self._ended: dict[int, list[list[float]]] = {}
+        self._points: dict[int, OtherCheckpoints] = {}  # by the epochs of a whole trial
+        self._running_points: dict[int, OtherCheckpoints] = {}
+        self._front = _NONE
+        self._ended: dict[tuple[int, int], list[list[float]]] = {}
         self._out_of_memory: list[Past] = []
         self.read()
 
@@ -68,44 +71,47 @@ class History:
         rows = [row for row in self._store.trials.since(name, self._first) if row["number"] not in self.finished]
         curves = self._store.trials.curves(name, self._first)
         self.running = {}
-        finished: list[tuple[int, float, float]] = []
-        others: list[tuple[int, float, float]] = []
+        finished: dict[int, list[tuple[int, float, float]]] = {}
+        running: dict[int, list[tuple[int, float, float]]] = {}
         for row in rows:
             past = Past.of(row, self._spec)
             curve = curves.get(past.number, [])
+            epochs = self._spec.budget.epochs_of(past.strategy)
             points = [(point.epoch, cost.of(point), point.score(metric)) for point in curve]
             if past.status is None:
                 self.running[past.number] = past
-                others += points
+                running.setdefault(epochs, []).extend(points)
                 continue
             self.finished[past.number] = past
-            finished += points
+            finished.setdefault(epochs, []).extend(points)
             if past.status == "out_of_memory":
                 self._out_of_memory.append(past)
             if past.status in COMPARABLE:
                 head_epochs = past.strategy.head_epochs
-                self._ended.setdefault(head_epochs, []).append(lowest_errors(curve[head_epochs:], metric))
+                ended = self._ended.setdefault((head_epochs, epochs), [])
+                ended.append(lowest_errors(curve[head_epochs:], metric))
         while self._first in self.finished:
             self._first += 1
-        if finished:
-            new = OtherCheckpoints.of(finished)
-            self._points = self._points + new
+        for epochs, found in finished.items():
+            new = OtherCheckpoints.of(found)
+            self._points[epochs] = self._points.get(epochs, _NONE) + new
             self._front = (self._front + new).front()
-        self._others = OtherCheckpoints.of(others)
+        self._running_points = {epochs: OtherCheckpoints.of(found) for epochs, found in running.items()}
 
-    def checkpoints(self) -> OtherCheckpoints:
-        """Return the checkpoints of all trials, also of running ones."""
-        return self._points + self._others
+    def checkpoints(self, epochs: int) -> OtherCheckpoints:
+        """Return the checkpoints of all trials that have so many ``epochs`` as a whole, also of running ones."""
+        return self._points.get(epochs, _NONE) + self._running_points.get(epochs, _NONE)
 
     def front(self) -> OtherCheckpoints:
         """Return the checkpoints that no other beats in both cost and score."""
-        return (self._front + self._others).front()
+        return sum(self._running_points.values(), start=self._front).front()
 
     def out_of_memory(self, device: str) -> list[Past]:
         """Return the trials that ran out of memory on such a ``device``, by number."""
         return sorted((past for past in self._out_of_memory if past.device == device), key=attrgetter("number"))
 
-    def ended(self, head_epochs: int) -> Sequence[Sequence[float]]:
+    def ended(self, head_epochs: int, epochs: int) -> Sequence[Sequence[float]]:
         """Return the lowest errors by epoch of the last phase of complete and pruned trials (see
-        `harness.strategy_search.pruning.lowest_errors`) whose first phase had ``head_epochs`` epochs."""
-        return self._ended.get(head_epochs, [])
+        `harness.strategy_search.pruning.lowest_errors`) that had ``head_epochs`` epochs in their first phase, of
+        ``epochs`` as a whole."""
+        return self._ended.get((head_epochs, epochs), [])

@@ -1,6 +1,7 @@
 """Whether a running trial is stopped, from everything its study knows when the trial begins."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.core.results import Checkpoint
 from harness.core.strategy import Strategy
@@ -14,21 +15,22 @@ class Judge:
     """Decides whether a running trial can still reach the front, from all curves there were when it began.
 
     The first of two phases is left alone: how good a head on the frozen network is says little about what follows. The
-    second phase is compared with trials whose first phase was as long. What the article would advise for its scenarios
-    is never stopped: by these trials the strategies are always compared. Neither is a trial that leads those of about
-    its cost.
+    second phase is compared with trials whose first phase was as long, and any trial with those of as many epochs. What
+    the article would advise for its scenarios is never stopped: by these trials the strategies are always compared.
+    Neither is a trial that leads those of about its cost.
     """
 
     def __init__(self, history: History, problem: Problem, strategy: Strategy) -> None:
         """``history`` is what the study's other trials have shown; ``strategy`` is that of the trial."""
         spec, cost = problem.spec, problem.spec.search.cost_measure
-        self._spared = not spec.pruning.enabled or strategy in advised(spec.search, spec.search.advice_size).values()
+        plain = replace(strategy, planned_epochs=0)
+        self._spared = not spec.pruning.enabled or plain in advised(spec.search, spec.search.advice_size).values()
         self._head_epochs = strategy.head_epochs
-        epochs = spec.budget.epochs
+        epochs = spec.budget.epochs_of(strategy)
         self._costs = [cost.of(problem.spent(strategy, epoch)) for epoch in range(1, epochs + 1)]
         self._rules = Rules(epochs - self._head_epochs, problem.split.n_classes, spec.metric, spec.pruning.margin, cost)
-        self._others, self._front = history.checkpoints(), history.front()
-        self._ended = history.ended(strategy.head_epochs)
+        self._others, self._front = history.checkpoints(epochs), history.front()
+        self._ended = history.ended(strategy.head_epochs, epochs)
 
     def verdict(self, curve: Sequence[Checkpoint]) -> str | None:
         """Return a reason to stop the trial whose curve so far is ``curve``, or None."""

@@ -11,10 +11,10 @@ from harness.backbones.described import architecture_of
 from harness.core.results import Origin
 from harness.core.spec import StudySpec
 from harness.core.strategy import Kind, Strategy, depths
-from harness.guidance.advice import ADVISED, RECIPES, Advice, advised
+from harness.guidance.advice import ADVISED, Advice, advised, recipe
 from harness.storage.store import Store
 from harness.storage.tickets import Planned
-from harness.strategy_search.space import as_params, depth_name, depth_range, outside
+from harness.strategy_search.space import as_params, depth_name, depth_range, outside, unsearched
 from harness.training.flops import prefix_cost
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def plan(
             recommended.append(("quota", spec.recommendation.strategy))
         space = spec.search
         if others is None:
-            others = [(name, RECIPES[name]) for name in space.recipes]
+            others = [(name, recipe(name, spec)) for name in space.recipes]
         small = [(origin, strategy.on(space.advice_backbone, space.image_size[0])) for origin, strategy in others]
         fixed = [*recommended, ("advice", advice.strategy), *small, *_frozen_at_each_size(spec, advice)]
         store.tickets.add(spec.name, _missing(store.tickets.planned(spec.name), spec, fixed))
@@ -92,7 +92,7 @@ def _missing(trials: Sequence[Planned], spec: StudySpec, fixed: Sequence[tuple[O
         if problems:
             log.warning("%s is not tried: the study's search space leaves out %s", origin, "; ".join(problems))
         else:
-            wanted.append(Planned(origin, params))
+            wanted.append(Planned(origin, {**params, **unsearched(strategy, spec)}))
     counted = Counter(trial.params.get("strategy") for trial in [*trials, *wanted[:missing]])
     quota = math.ceil(spec.search.minimum_share * spec.budget.trials - 1e-9)
     lacking: Counter[Kind] = Counter()

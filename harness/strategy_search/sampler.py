@@ -22,7 +22,7 @@ from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.statistics.pareto import front
 from harness.strategy_search.history import History, Past
-from harness.strategy_search.space import as_params, distributions, suggest
+from harness.strategy_search.space import as_params, distributions, refine, suggest, unsearched
 
 MOST_SHOWN = 200
 """How many finished trials the sampler is shown at most: what it takes grows with them. docs/notes/sampler.md has what
@@ -61,9 +61,9 @@ class Sampler:
             study.add_trials(self._as_trial(past) for past in sorted(shown, key=attrgetter("number")))
             study.enqueue_trial(dict(fixed))
             trial = study.ask()
-            strategy = suggest(trial, spec)
+            strategy = refine(suggest(trial, spec), fixed, spec)
         notes = study.get_trials(deepcopy=False)[trial.number].system_attrs
-        return strategy, trial.params, notes
+        return strategy, {**trial.params, **unsearched(strategy, spec)}, notes
 
     def _as_trial(self, past: Past) -> FrozenTrial:
         if past.status is None:

@@ -1,11 +1,14 @@
 """The search space: drawing a strategy from it, and strategies as Optuna's parameters."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FixedTrial
 
+from harness.core.refinements import NAMES, Refinements
+from harness.core.search_space import OF_IMAGES, RATES
 from harness.core.spec import StudySpec
 from harness.core.strategy import VGG16, Kind, OptimizerName, Pooling, Strategy, depths
 
@@ -15,7 +18,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> Strategy:
 
     A parameter is asked for only where it means something: the image size only where there are several, k only for
     ``freeze_first_k`` and ``two_phase``, dropout only after a hidden layer, pooling only where the last feature map is
-    larger than one point.
+    larger than one point, a refinement only where `refined` says so.
     """
     space = spec.search
     backbone = space.backbones[0].name
@@ -37,11 +40,36 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> Strategy:
     dropout = trial.suggest_float("dropout", *space.dropout) if hidden else 0.0
     optimizer = cast(OptimizerName, trial.suggest_categorical("optimizer", space.optimizer))
     rate = trial.suggest_float(f"learning_rate_{kind}", *space.learning_rate[kind], log=True)
-    if kind != "two_phase":
-        return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, image_size=size, backbone=backbone)
-    epochs = trial.suggest_int("head_epochs", *spec.head_epochs)
-    factor = trial.suggest_float("rate_factor", *space.rate_factor, log=True)
-    return Strategy(kind, frozen, pooling, head, dropout, optimizer, rate, epochs, factor, size, backbone)
+    epochs = spec.budget.epochs
+    if len(spec.epochs) > 1:
+        epochs = trial.suggest_categorical("epochs", spec.epochs)
+    head_epochs, factor = 0, 1.0
+    if kind == "two_phase":
+        head_epochs = trial.suggest_int("head_epochs", *spec.head_epochs(epochs))
+        factor = trial.suggest_float("rate_factor", *space.rate_factor, log=True)
+    values = {}
+    for name in NAMES:
+        choices = getattr(space.refinements, name)
+        if refined(name, kind, frozen):
+            values[name] = choices[0]
+            if space.refinements.searched(name):
+                ranged = name in RATES
+                values[name] = (
+                    trial.suggest_float(name, *choices, log=True) if ranged
+                    else trial.suggest_categorical(name, choices)
+                )  # fmt: skip
+    return Strategy(
+        kind, frozen, pooling, head, dropout, optimizer, rate, head_epochs, factor, size, backbone, epochs,
+        Refinements(**values),
+    )  # fmt: skip
+
+
+def refined(name: str, kind: Kind, frozen: int) -> bool:
+    """Return whether the refinement of that name means something for a strategy: rates of layers where pretrained ones
+    train, changes to images where nothing is frozen, an average of weights where the network trains."""
+    if name in RATES:
+        return kind in ("freeze_first_k", "fine_tune_all", "two_phase")
+    return frozen == 0 if name in OF_IMAGES else True
 
 
 def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
@@ -51,6 +79,11 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
         params[depth_name(strategy.kind, strategy.backbone)] = strategy.frozen
     if strategy.kind == "two_phase":
         params |= {"head_epochs": strategy.head_epochs, "rate_factor": strategy.rate_factor}
+    if len(spec.epochs) > 1:
+        params["epochs"] = spec.budget.epochs_of(strategy)
+    for name in NAMES:
+        if spec.search.refinements.searched(name) and refined(name, strategy.kind, strategy.frozen):
+            params[name] = _nearest(getattr(strategy.refinements, name), name, spec)
     if len(spec.search.backbones) > 1:
         params["backbone"] = strategy.backbone
     if len(spec.search.image_size) > 1:
@@ -66,9 +99,23 @@ def as_params(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
     return params
 
 
+def unsearched(strategy: Strategy, spec: StudySpec) -> dict[str, float]:
+    """Return the refinements of ``strategy`` that its study does not search: a recipe's, which `as_params` lacks."""
+    space = spec.search.refinements
+    found = {name: getattr(strategy.refinements, name) for name in NAMES if not space.searched(name)}
+    return {name: value for name, value in found.items() if value != getattr(space, name)[0]}
+
+
 def from_params(params: Mapping[str, Any], spec: StudySpec) -> Strategy:
-    """Return the strategy that has all these parameters."""
-    return suggest(FixedTrial(dict(params)), spec)
+    """Return the strategy that has all these parameters, those of `unsearched` too."""
+    return refine(suggest(FixedTrial(dict(params)), spec), params, spec)
+
+
+def refine(strategy: Strategy, params: Mapping[str, Any], spec: StudySpec) -> Strategy:
+    """Return ``strategy`` with those of ``params`` that are refinements which its study does not search."""
+    space = spec.search.refinements
+    fixed = {name: params[name] for name in NAMES if name in params and not space.searched(name)}
+    return replace(strategy, refinements=replace(strategy.refinements, **fixed))
 
 
 def distributions(params: Mapping[str, Any], spec: StudySpec) -> dict[str, BaseDistribution]:
@@ -87,6 +134,7 @@ def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
     choices: dict[str, Sequence[Any]] = {
         "strategy": space.strategies, "pooling": space.pooling, "optimizer": space.optimizer,
         "image_size": space.image_size, "backbone": [backbone.name for backbone in space.backbones],
+        "epochs": spec.epochs,
     }  # fmt: skip
     ranges: dict[str, tuple[float, float]] = {
         **{
@@ -94,7 +142,8 @@ def outside(params: Mapping[str, Any], spec: StudySpec) -> list[str]:
             for kind in _RANGED for backbone in space.backbones
         },
         "hidden_layers": space.hidden_layers, **{f"width_{i}": space.head_width for i in (1, 2, 3)},
-        "dropout": space.dropout, "head_epochs": spec.head_epochs, "rate_factor": space.rate_factor,
+        "dropout": space.dropout, "rate_factor": space.rate_factor,
+        "head_epochs": spec.head_epochs(params.get("epochs", spec.budget.epochs)),
         **{f"learning_rate_{kind}": range_ for kind, range_ in space.learning_rate.items()},
     }  # fmt: skip
     for name, value in params.items():
@@ -123,6 +172,14 @@ def depth_range(kind: Kind, backbone: str, spec: StudySpec) -> tuple[int, int]:
     if backbone != VGG16:
         return low, high
     return (spec.search.frozen[0] if kind == "freeze_first_k" else low), spec.search.frozen[1]
+
+
+def _nearest(value: float, name: str, spec: StudySpec) -> float:
+    """Return what the study may draw for that refinement that is nearest to ``value``, which only a recipe's is not."""
+    choices: tuple[float, ...] = getattr(spec.search.refinements, name)
+    if name in RATES:
+        return min(max(choices[0], value), choices[1])
+    return min(choices, key=lambda choice: abs(choice - value))
 
 
 def _pooling_matters(image_size: int) -> bool:

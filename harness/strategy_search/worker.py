@@ -124,7 +124,7 @@ class Worker:
         if predicted is not None and self._limit.left < predicted <= LARGEST_SHARE * limit:
             return None
         problem = self._problems[strategy.backbone]
-        planned = problem.spent(strategy, self._spec.budget.epochs)
+        planned = problem.spent(strategy, self._spec.budget.epochs_of(strategy))
         if ticket.retries > MAX_RETRIES:
             died = f"its process died {ticket.retries} times in this trial"
             result = TrialResult.not_run("failed", died, planned)
@@ -161,7 +161,7 @@ class Worker:
         else:
             strategy, params, notes = self._sampler.draw(number, params, self._history)
         predicted = self._predicted(strategy)
-        planned = self._problems[strategy.backbone].spent(strategy, spec.budget.epochs)
+        planned = self._problems[strategy.backbone].spent(strategy, spec.budget.epochs_of(strategy))
         start = TrialStart(
             strategy, ticket.planned.origin, seed, planned.train_flops, predicted, planned.rated_seconds, params, notes
         )
@@ -178,7 +178,7 @@ class Worker:
         if strategy.backbone != spec.search.backbones[0].name:
             baselines = [row for row in baselines if row["name"] != "linear_probe"]  # which is on the first backbone
         forecast = Forecast.fit(self._problems[strategy.backbone].setting, trials, baselines)
-        return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs)
+        return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs_of(strategy))
 
     def _too_large(self, strategy: Strategy) -> str:
         """Return a reason not to start, or "": a trial that needs no more memory ran out of it on such a device."""

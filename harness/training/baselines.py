@@ -17,10 +17,11 @@ from harness.core.metrics import Scores
 from harness.core.predictions import Predictions
 from harness.core.results import BaselineName, Checkpoint, Status, TrialResult
 from harness.training.baseline_networks import CNN_DROPOUT, cnn, cnn_pool, mlp
-from harness.training.fit import Diverged, Schedule, compile_step, fit, out_of_memory
+from harness.training.fit import Diverged, compile_step, fit, out_of_memory
 from harness.training.flops import cnn_cost, mlp_cost, prefix_cost
 from harness.training.networks import Network
 from harness.training.problem import Problem
+from harness.training.schedule import Schedule
 
 _LEARNING_RATE = 1e-3
 _PROBE_ITERATIONS = 1000

@@ -15,10 +15,12 @@ from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
 from harness.core.metrics import Scores
 from harness.core.predictions import Predictions
+from harness.core.refinements import PLAIN, Refinements
 from harness.core.strategy import OptimizerName
+from harness.training.averaging import Average
+from harness.training.mixing import Mixing
 from harness.training.networks import Network
-
-WARM_UP_SHARE = 0.1
+from harness.training.schedule import Schedule
 
 _CHECKED_EVERY = 10  # steps; to read each loss would make a GPU wait
 
@@ -32,12 +34,14 @@ class Part:
         labels: Classes (n,).
         weights: What each image counts in the loss that is trained on (n,); None for one each.
         more_views: Other inputs of the same images. The epochs take them in turn with the first.
+        flip: Whether a mirrored image is of the same class.
     """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32] | None = None
     more_views: tuple[NDArray[Any], ...] = ()
+    flip: bool = False
 
     @property
     def views(self) -> tuple[NDArray[Any], ...]:
@@ -46,26 +50,6 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How long and how fast to train. ``learning_rate`` is the peak between a linear warm-up and a cosine to zero."""
-
-    epochs: int
-    batch_size: int
-    optimizer: OptimizerName
-    learning_rate: float
-
-    def rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of step 0 <= ``step`` < ``steps``.
-
-        It decays, since at this size a constant rate swings by two points of accuracy between epochs.
-        """
-        warm_up = max(1, round(WARM_UP_SHARE * steps))
-        if step < warm_up:
-            return self.learning_rate * (step + 1) / warm_up
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +84,8 @@ class Step(Protocol):
         """Begin a training from what the network's variables hold, with empty slots of the optimizer."""
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
-        """Train on a batch and return its loss, a scalar of the backend. ``step`` counts from 1."""
+        """Train on a batch and return its loss, a scalar of the backend. ``step`` counts from 1. ``labels`` are classes
+        (n,), or shares of classes (n, classes) where the refinements have soft labels."""
 
     def write_back(self) -> None:
         """Make the network's variables hold the trained values."""
@@ -115,7 +100,7 @@ class Step(Protocol):
 class Steps(Protocol):
     """Makes training steps, and keeps what is compiled for all networks that can share it."""
 
-    def of(self, network: Network, optimizer: OptimizerName) -> Step:
+    def of(self, network: Network, optimizer: OptimizerName, refinements: Refinements = PLAIN) -> Step:
         """Return the step that trains ``network``."""
 
 
@@ -147,6 +132,8 @@ def fit(
     training is the same. Raises Diverged soon after the loss has ceased to be finite.
     """
     order = np.random.default_rng([seed, 2])
+    mixing = Mixing(schedule.refinements, network.head[-1].units, seed, flip=train.flip)
+    average = Average(network)
     steps_per_epoch = len(edges(len(train), schedule.batch_size))
     steps = schedule.epochs * steps_per_epoch
     done = 0
@@ -165,11 +152,15 @@ def fit(
                     weights = weights if train.weights is None else weights * train.weights[rows]
                     rate = schedule.rate(done, steps)
                     done += 1
-                    losses.append(step.run(inputs[rows], train.labels[rows], weights, rate, done))
+                    losses.append(step.run(*mixing.of(inputs[rows], train.labels[rows], weights), rate, done))
                     if done % _CHECKED_EVERY == 0 and not math.isfinite(float(as_numpy(losses[-1]))):
                         raise Diverged(done / steps_per_epoch)
                 train_loss = float(np.mean([as_numpy(loss) for loss in losses]))
                 step.write_back()
+                if epoch > schedule.epochs - schedule.averaged:
+                    average.add()
+                if average.n and epoch == schedule.epochs:
+                    average.take()
             if not math.isfinite(train_loss):
                 raise Diverged(epoch)
             if epoch < first_look:
@@ -193,12 +184,13 @@ def compile_step(
     the network afterwards.
     """
     with clock("compile"):
-        step = steps.of(network, schedule.optimizer)
+        step = steps.of(network, schedule.optimizer, schedule.refinements)
         if step.is_new:
             rows, weights = next(batches(len(train), schedule.batch_size))
             step.start()
+            mixing = Mixing(schedule.refinements, network.head[-1].units, 0, flip=train.flip)
             try:
-                as_numpy(step.run(train.inputs[rows], train.labels[rows], weights, 0.0, 1))
+                as_numpy(step.run(*mixing.of(train.inputs[rows], train.labels[rows], weights), 0.0, 1))
                 step.write_back()
             finally:
                 step.release()

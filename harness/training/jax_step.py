@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.backbones.jax_kernels import options
+from harness.core.refinements import PLAIN, Refinements
 from harness.core.strategy import OptimizerName
 from harness.training.networks import Network, variables_of
-from harness.training.objective import RULES, cross_entropy
+from harness.training.objective import RULES, cross_entropy, cut, shrunk
 
 _HELD_SHARE = 0.4
 """Of a GPU's free memory, that the inputs of a training may take."""
@@ -32,26 +33,32 @@ class JaxSteps:
 
     def __init__(self) -> None:
         self._slices: dict[Any, _Slice] = {}
-        self._heads: WeakKeyDictionary[Network, dict[OptimizerName, _Head]] = WeakKeyDictionary()
+        self._heads: WeakKeyDictionary[Network, dict[Any, _Head]] = WeakKeyDictionary()
 
-    def of(self, network: Network, optimizer: OptimizerName) -> "JaxStep":
+    def of(self, network: Network, optimizer: OptimizerName, refinements: Refinements = PLAIN) -> "JaxStep":
         """Return the step that trains ``network``."""
         layers = tuple(network.frozen_layers), tuple(network.trainable_layers), network.training_mode
         if layers not in self._slices:
             self._slices[layers] = _Slice(*layers)
         heads = self._heads.setdefault(network, {})
-        is_new = optimizer not in heads
+        kind = optimizer, refinements.of_updates
+        traced = *kind, refinements.soft_labels, refinements.of_images  # which change the inputs' types
+        is_new = traced not in heads
         if is_new:
-            heads[optimizer] = _Head(network.head, optimizer, below=bool(self._slices[layers].trained))
-        return JaxStep(self._slices[layers], heads[optimizer], _update(optimizer), is_new)
+            heads[traced] = _Head(network.head, *kind, below=bool(self._slices[layers].trained))
+        return JaxStep(self._slices[layers], heads[traced], _update(*kind), refinements, is_new)
 
 
 class JaxStep:
     """See `harness.training.fit.Step`. State goes in and comes out, donated, so that it is updated in place; the
     variables get it back in `write_back`."""
 
-    def __init__(self, before: "_Slice", head: "_Head", update: Any, is_new: bool) -> None:
+    def __init__(self, before: "_Slice", head: "_Head", update: Any, refinements: Refinements, is_new: bool) -> None:
         self.is_new = is_new
+        stages = refinements.stage_rates(len(before.trainable))
+        of_stage = [i for i, layer in enumerate(before.trainable) for v in layer.variables if v.trainable]
+        self._rates = np.array([stages[stage] for stage in of_stage], np.float32)
+        self._limits = np.array([refinements.weight_decay, refinements.clip_norm], np.float32)
         self._slice = before
         self._head = head
         self._update = update
@@ -72,11 +79,15 @@ class JaxStep:
             self._state = self._slice.values(), self._head.values()
         (values, changing, fixed), (own, other, _) = self._state
         slots, own_slots = self._slots
-        now = np.float32(rate), np.float32(step)
+        now = self._limits, np.float32(step)
         features, back, changing = self._slice.forward(values, changing, fixed, inputs)
-        own, own_slots, other, loss, upstream = self._head.run(own, own_slots, other, features, labels, weights, *now)
+        rates = np.full(len(own), rate, np.float32)
+        own, own_slots, other, loss, upstream = self._head.run(
+            own, own_slots, other, features, labels, weights, rates, *now
+        )
         if values:
-            values, slots = self._update(values, slots, self._slice.backward(back, *upstream), *now)
+            gradients = self._slice.backward(back, *upstream)
+            values, slots = self._update(values, slots, gradients, self._rates * np.float32(rate), *now)
         self._slots = slots, own_slots
         self._state = (values, changing, fixed), (own, other, [])
         return loss
@@ -152,19 +163,19 @@ class _Slice(_Part):
 class _Head(_Part):
     """The head, compiled with its update. ``below`` says that layers below it train and need its upstream gradient."""
 
-    def __init__(self, layers: Sequence[keras.layers.Layer], optimizer: OptimizerName, *, below: bool) -> None:
+    def __init__(
+        self, layers: Sequence[keras.layers.Layer], optimizer: OptimizerName, limited: bool, *, below: bool
+    ) -> None:
         super().__init__([], layers)
 
         def loss_of(values: Any, features: Any, other: Any, labels: Any, weights: Any) -> Any:
             logits, other = self.call(values, other, [], features)
             return cross_entropy(logits, labels, weights), other
 
-        def run(
-            values: Any, slots: Any, other: Any, features: Any, labels: Any, weights: Any, rate: Any, step: Any
-        ) -> Any:
+        def run(values: Any, slots: Any, other: Any, features: Any, labels: Any, weights: Any, *now: Any) -> Any:
             gradient_of = jax.value_and_grad(loss_of, (0, 1) if below else (0,), has_aux=True)
             (loss, other), (gradients, *upstream) = gradient_of(values, features, other, labels, weights)
-            values, slots = _updated(RULES[optimizer], values, slots, gradients, rate, step)
+            values, slots = _updated(RULES[optimizer], limited, values, slots, gradients, *now)
             return values, slots, other, loss, upstream
 
         self.run = jax.jit(run, donate_argnums=(0, 1), compiler_options=options(layers))
@@ -195,13 +206,23 @@ def _take(values: Any, rows: Any) -> Any:
 
 
 @cache
-def _update(optimizer: OptimizerName) -> Any:
-    """Compile (values, slots, gradients, rate, step) -> new values and slots, in the memory of the old ones."""
-    return jax.jit(partial(_updated, RULES[optimizer]), donate_argnums=(0, 1))
+def _update(optimizer: OptimizerName, limited: bool) -> Any:
+    """Compile (values, slots, gradients, rates, limits, step) -> new values and slots, in the memory of the old ones.
+
+    ``limited`` says whether weight decay and the largest norm of a gradient, the two limits, are used.
+    """
+    return jax.jit(partial(_updated, RULES[optimizer], limited), donate_argnums=(0, 1))
 
 
-def _updated(rule: Any, values: Any, slots: Any, gradients: Any, rate: Any, step: Any) -> Any:
+def _updated(
+    rule: Any, limited: bool, values: Any, slots: Any, gradients: Any, rates: Any, limits: Any, step: Any
+) -> Any:
+    if limited:
+        weight_decay, clip_norm = limits
+        gradients = [cut(gradient, clip_norm) for gradient in gradients]
+        values = [shrunk(value, rate, weight_decay) for value, rate in zip(values, rates, strict=True)]
     new = [
-        rule(gradient, value, *pair, rate, step) for value, pair, gradient in zip(values, slots, gradients, strict=True)
+        rule(gradient, value, *pair, rate, step)
+        for value, pair, gradient, rate in zip(values, slots, gradients, rates, strict=True)
     ]
     return [value for value, _, _ in new], [(momentum, mean_square) for _, momentum, mean_square in new]

@@ -19,9 +19,10 @@ Rule = Callable[[Any, Any, Any, Any, Any, Any], tuple[Any, Any, Any]]
 def cross_entropy(logits: Any, labels: Any, weights: Any) -> Any:
     """Return the mean cross-entropy of a batch, in which each image counts as much as ``weights`` (n,) say.
 
-    An image of weight zero is padding.
+    ``labels`` are classes (n,) or shares of classes (n, classes). An image of weight zero is padding.
     """
-    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    loss = "sparse_categorical_crossentropy" if len(labels.shape) == 1 else "categorical_crossentropy"
+    losses = getattr(keras.losses, loss)(labels, logits, from_logits=True)
     rows = ops.sum(ops.cast(weights > 0, losses.dtype))
     return ops.sum(losses * weights) / rows
 
@@ -43,6 +44,20 @@ def sgd(gradient: Any, value: Any, momentum: Any, mean_square: Any, rate: Any, s
     """Compute a step of gradient descent with Nesterov momentum .9, as in the article's second recipe."""
     momentum = MOMENTUM * momentum - rate * gradient
     return value + MOMENTUM * momentum - rate * gradient, momentum, mean_square
+
+
+def shrunk(value: Any, rate: Any, weight_decay: Any) -> Any:
+    """Return a kernel after its decay, which is apart from the gradient's step (Loshchilov and Hutter 2019).
+
+    Other values stay as they are.
+    """
+    return value * (1 - rate * weight_decay) if len(value.shape) > 1 else value
+
+
+def cut(gradient: Any, clip_norm: Any) -> Any:
+    """Return ``gradient`` with a norm of at most ``clip_norm``, 0 for no limit."""
+    norm = ops.sqrt(ops.sum(ops.square(gradient)))
+    return gradient * ops.where((clip_norm > 0) & (norm > clip_norm), clip_norm / norm, 1.0)
 
 
 RULES: dict[OptimizerName, Rule] = {"adam": adam, "sgd": sgd}

@@ -40,7 +40,10 @@ def predict_costs(spec: StudySpec, dataset: DatasetSpec) -> tuple[int, list[Pred
         *(Strategy("freeze_first_k", k, "average", (), 0.0, "adam", 1e-4) for k in (10, 7, 5, 2)),
         Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-4),
         Strategy("from_scratch", 0, "average", (), 0.0, "adam", 1e-4),
-        *(Strategy("two_phase", k, "average", (), 0.0, "adam", 1e-2, spec.head_epochs[0], 0.1) for k in (10, 7, 5, 0)),
+        *(
+            Strategy("two_phase", k, "average", (), 0.0, "adam", 1e-2, spec.head_epochs(spec.budget.epochs)[0], 0.1)
+            for k in (10, 7, 5, 0)
+        ),
     ]
     searched = [strategy for strategy in strategies if strategy.kind in spec.search.strategies]
     return n_train, [

@@ -121,7 +121,13 @@ class Problem:
         clock.add("features", sum(found.seconds for found in views))
         clock.add("evaluation", validation.seconds)
         return (
-            Part(views[0].values, self.split.train.labels, self._weights(), tuple(found.values for found in views[1:])),
+            Part(
+                views[0].values,
+                self.split.train.labels,
+                self._weights(),
+                tuple(found.values for found in views[1:]),
+                data.flip,
+            ),
             Part(validation.values, self.split.validation.labels),
             all(found.cached for found in (*views, validation)),
         )

@@ -10,11 +10,13 @@ from itertools import compress
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from harness.core.refinements import PLAIN, Refinements
 from harness.core.strategy import OptimizerName
 from harness.training.networks import Network, variables_of
-from harness.training.objective import ADAM, MOMENTUM, cross_entropy
+from harness.training.objective import ADAM, MOMENTUM, cross_entropy, cut, shrunk
 
 _KEPT = 8
 """Graphs, each of up to 10 MB. TensorFlow gives back all of one that is dropped."""
@@ -33,11 +35,12 @@ class TensorFlowSteps:
         self._slots: dict[int, State] = {}
         self._graph = lru_cache(maxsize=_KEPT)(self._trace)
 
-    def of(self, network: Network, optimizer: OptimizerName) -> "TensorFlowStep":
+    def of(self, network: Network, optimizer: OptimizerName, refinements: Refinements = PLAIN) -> "TensorFlowStep":
         """Return the step that trains ``network``."""
         layers = tuple(network.frozen_layers), tuple(network.trainable_layers), tuple(network.template)
-        graph = self._graph(*layers, network.training_mode, optimizer, network.image_size)
-        return TensorFlowStep(network, optimizer, graph, self._shared(layers[1], optimizer))
+        traced = refinements.of_updates, refinements.soft_labels, refinements.of_images
+        graph = self._graph(*layers, network.training_mode, optimizer, network.image_size, traced)
+        return TensorFlowStep(network, optimizer, refinements, graph, self._shared(layers[1], optimizer))
 
     def _shared(self, layers: Layers, optimizer: OptimizerName) -> list[State]:
         """Return the state of the variables that train in ``layers``. All graphs update the same slots."""
@@ -55,13 +58,20 @@ class TensorFlowSteps:
         training_mode: bool,
         optimizer: OptimizerName,
         image_size: int,
+        traced: tuple[bool, ...],
     ) -> Any:
-        """Return the graph of a step. Those of two ``image_size`` have nothing in common but the layers."""
+        """Return the graph of a step. Those of two ``image_size`` have nothing in common but the layers; which kinds of
+        refinements are ``traced`` decides types of inputs and what is done to updates."""
         shared = self._shared(trainable, optimizer)
+        of_stage = [stage for stage, layer in enumerate(trainable) for _ in layer.trainable_variables]
+        limited, *_ = traced
         own = variables_of(template)
         trains = [variable.trainable for variable in own]
 
-        def run(inputs: Any, labels: Any, weights: Any, rate: Any, step: Any, head: Sequence[State]) -> Any:
+        def run(
+            inputs: Any, labels: Any, weights: Any, rates: Any, limits: Any, step: Any, head: Sequence[State]
+        ) -> Any:
+            *stages, rate = tf.unstack(rates)
             values = [state[0].read_value() for state in head]
             sources = [*(state[0] for state in shared), *compress(values, trains)]
             outputs = inputs
@@ -78,7 +88,14 @@ class TensorFlowSteps:
                         outputs = layer(outputs, training=True)
                 loss = cross_entropy(outputs, labels, weights)
             gradients = tape.gradient(loss, sources)
-            _update(optimizer, [*shared, *compress(head, trains)], gradients, rate, step)
+            states = [*shared, *compress(head, trains)]
+            each = [*(stages[stage] for stage in of_stage), *(rate for _ in range(sum(trains)))]
+            if limited:
+                weight_decay, clip_norm = tf.unstack(limits)
+                gradients = [cut(gradient, clip_norm) for gradient in gradients]
+                for (variable, *_), its_rate in zip(states, each, strict=True):
+                    variable.assign(shrunk(variable.read_value(), its_rate, weight_decay))
+            _update(optimizer, states, gradients, each, step)
             for state, variable, value in zip(head, own, values, strict=True):
                 if (after := scope.get_current_value(variable)) is not value:  # the state of a random generator
                     state[0].assign(after)
@@ -90,11 +107,20 @@ class TensorFlowSteps:
 class TensorFlowStep:
     """See `harness.training.fit.Step`. All variables train in place."""
 
-    def __init__(self, network: Network, optimizer: OptimizerName, graph: Any, shared: Sequence[State]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        optimizer: OptimizerName,
+        refinements: Refinements,
+        graph: Any,
+        shared: Sequence[State],
+    ) -> None:
         self.is_new = graph.experimental_get_tracing_count() == 0
         self._network = network
         self._optimizer: OptimizerName = optimizer
         self._graph = graph
+        self._rates = np.array([*refinements.stage_rates(len(network.trainable_layers)), 1.0], np.float32)
+        self._limits = tf.constant([refinements.weight_decay, refinements.clip_norm])
         self._shared = shared
         self._head: list[State] = []
 
@@ -116,7 +142,8 @@ class TensorFlowStep:
 
     def run(self, inputs: Any, labels: Any, weights: Any, rate: float, step: int) -> Any:
         """Train on a batch and return its loss."""
-        return self._graph(inputs, labels, weights, tf.constant(rate), tf.constant(float(step)), self._head)
+        rates = tf.constant(self._rates * np.float32(rate))
+        return self._graph(inputs, labels, weights, rates, self._limits, tf.constant(float(step)), self._head)
 
     def write_back(self) -> None:
         """Do nothing: the network's variables hold the trained values."""
@@ -130,21 +157,23 @@ class TensorFlowStep:
         self._head = []
 
 
-def _update(optimizer: OptimizerName, states: Sequence[State], gradients: Sequence[Any], rate: Any, step: Any) -> None:
-    """Update each variable and its slots in place, by TensorFlow's own kernels: one pass over the memory.
+def _update(
+    optimizer: OptimizerName, states: Sequence[State], gradients: Sequence[Any], rates: Sequence[Any], step: Any
+) -> None:
+    """Update each variable and its slots in place at its rate, by TensorFlow's own kernels: one pass over the memory.
 
     ``objective.RULES`` take ten, and XLA compiles for every shape and frees nothing.
     """
     if optimizer == "sgd":
-        for (variable, momentum), gradient in zip(states, gradients, strict=True):
+        for (variable, momentum), gradient, rate in zip(states, gradients, rates, strict=True):
             tf.raw_ops.ResourceApplyKerasMomentum(
                 var=variable.handle, accum=momentum.handle, lr=rate, grad=gradient, momentum=MOMENTUM, use_nesterov=True
             )
         return
     first, second, epsilon = map(tf.constant, ADAM)  # made once: each constant is a node for TensorFlow to optimize
     powers = {"beta1_power": tf.pow(first, step), "beta2_power": tf.pow(second, step)}
-    shared = {"lr": rate, "beta1": first, "beta2": second, "epsilon": epsilon, **powers}
-    for (variable, momentum, mean_square), gradient in zip(states, gradients, strict=True):
+    shared = {"beta1": first, "beta2": second, "epsilon": epsilon, **powers}
+    for (variable, momentum, mean_square), gradient, rate in zip(states, gradients, rates, strict=True):
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle, m=momentum.handle, v=mean_square.handle, grad=gradient, **shared
+            var=variable.handle, m=momentum.handle, v=mean_square.handle, lr=rate, grad=gradient, **shared
         )

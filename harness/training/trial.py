@@ -10,9 +10,10 @@ from harness.core.interrupts import stepwise
 from harness.core.predictions import Predictions
 from harness.core.results import METRICS, Checkpoint, Status, TrialResult
 from harness.core.strategy import Strategy
-from harness.training.fit import Diverged, EpochEnd, Schedule, compile_step, fit, out_of_memory
+from harness.training.fit import Diverged, EpochEnd, compile_step, fit, out_of_memory
 from harness.training.networks import Network
 from harness.training.problem import Problem
+from harness.training.schedule import Schedule
 
 _DEAD_UNITS = "gives all validation images exactly the same output: its units are dead and cannot learn"
 
@@ -31,7 +32,8 @@ def run_trial(
     Anything else that goes wrong is a bug and is raised.
     """
     budget = problem.spec.budget
-    planned = problem.spent(strategy, budget.epochs)
+    planned_epochs = budget.epochs_of(strategy)
+    planned = problem.spent(strategy, planned_epochs)
     if budget.max_trial_cost is not None and planned.train_flops > budget.max_trial_cost * 1e12:
         predicted = f"predicted cost {planned.train_flops / 1e12:.3g} TFLOP"
         reason = f"{predicted} exceeds max_trial_cost {budget.max_trial_cost:.3g} TFLOP"
@@ -61,7 +63,7 @@ def run_trial(
             stop = on_checkpoint(tuple(curve))
             if end.constant and problem.spec.pruning.enabled:
                 stop = _DEAD_UNITS  # where no ReLU of a layer answers to any image, no gradient passes it
-            if stop is not None and end.epoch < budget.epochs:
+            if stop is not None and end.epoch < planned_epochs:
                 status, reason = "pruned", stop
                 break
     except Diverged as error:
@@ -107,8 +109,9 @@ def _train(
         cached.append(found)
         with clock("compile"):
             network = problem.networks.for_strategy(phase, start)
-        epochs = budget.epochs - done if number == len(phases) else strategy.head_epochs
-        schedule = Schedule(epochs, budget.batch_size_at(phase.image_size), phase.optimizer, phase.learning_rate)
+        epochs = budget.epochs_of(strategy) - done if number == len(phases) else strategy.head_epochs
+        batch_size = budget.batch_size_at(phase.image_size)
+        schedule = Schedule(epochs, batch_size, phase.optimizer, phase.learning_rate, phase.refinements)
         step = compile_step(problem.steps, network, train, validation, schedule, clock)
         network.reset(seed=seed, dropout=phase.dropout, pretrained=phase.pretrained)
         with clock("train"):

@@ -15,8 +15,9 @@ from harness.backbones.describe import describe
 from harness.core.backbone import BackboneSpec
 from harness.core.clock import Clock
 from harness.core.strategy import Strategy
-from harness.training.fit import Schedule, compile_step
+from harness.training.fit import compile_step
 from harness.training.problem import Problem
+from harness.training.schedule import Schedule
 from tests.helpers.tiny import tiny_backbone
 
 tf = pytest.importorskip("tensorflow")

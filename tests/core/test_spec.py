@@ -8,6 +8,7 @@ import pytest
 from harness.core.backbone import BackboneSpec
 from harness.core.errors import SpecError
 from harness.core.spec import DatasetSpec, StudySpec, shipped
+from harness.core.strategy import ARTICLE_KINDS
 
 _VGG16 = BackboneSpec.load("vgg16")
 LIKE_VGG16 = _VGG16.model_copy(update={"least_size": 75}).model_dump()
@@ -134,7 +135,7 @@ def test_invalid_toml_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("epochs", "expected"), [(2, (1, 1)), (3, (1, 2)), (5, (1, 3)), (20, (4, 12))])
 def test_each_of_two_phases_has_an_epoch(study_file: Path, epochs: int, expected: tuple[int, int]) -> None:
     two = {"search.strategies": ["two_phase"], "search.learning_rate.two_phase": [1e-3, 1e-2]}
-    assert StudySpec.load(str(study_file), {**two, "budget.epochs": epochs})[0].head_epochs == expected
+    assert StudySpec.load(str(study_file), {**two, "budget.epochs": epochs})[0].head_epochs(epochs) == expected
     with pytest.raises(SpecError, match=r"two_phase needs budget\.epochs of 2 or more, but got 1"):
         StudySpec.load(str(study_file), {**two, "budget.epochs": 1})
 
@@ -160,3 +161,36 @@ def test_an_empty_path_is_not_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "set.toml").write_text('name = "set"\nfile = ""\n')
     with pytest.raises(SpecError, match=r"set\.toml: the path in file is empty: give a folder or file, or \. for this"):
         DatasetSpec.load("set.toml", tmp_path)
+
+
+def test_one_epoch_leaves_out_two_phases_of_a_shipped_study() -> None:
+    assert "two_phase" in StudySpec.load("cifar10")[0].search.strategies
+    assert StudySpec.load("cifar10", {"budget.epochs": 1})[0].search.strategies == ARTICLE_KINDS
+    with pytest.raises(SpecError, match=r"two_phase needs budget\.epochs of 2 or more"):
+        StudySpec.load("cifar10", {"budget.epochs": 1, "search.strategies": ["two_phase"]})
+
+
+@pytest.mark.parametrize(
+    ("refinements", "message"),
+    [
+        ({"weight_decay": [0.1, 0]}, "weight_decay must hold 0 to 1 in ascending order, but got"),
+        ({"mixup": [0.2, 0.2]}, "mixup: give each value once"),
+        ({"body_rate": [0, 1]}, "body_rate must hold 0.0001 to 1"),
+        ({"body_rates": [0.1, 1]}, "body_rate"),
+        ({"averaging": []}, "averaging"),
+    ],
+)
+def test_refinements_out_of_range_are_named(study_file: Path, refinements: object, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        StudySpec.load(str(study_file), {"search.refinements": refinements})
+
+
+def test_one_value_of_a_refinement_is_fixed(study_file: Path) -> None:
+    space = StudySpec.load(str(study_file), {"search.refinements": {"weight_decay": 0.05, "body_rate": 0.1}})[0].search
+    assert space.refinements.weight_decay == (0.05,) and space.refinements.body_rate == (0.1, 0.1)
+    assert not space.refinements.searched("weight_decay") and not space.refinements.searched("body_rate")
+
+
+def test_epochs_above_the_budget_are_left_out(study_file: Path) -> None:
+    spec = StudySpec.load(str(study_file), {"search.epochs": [4, 2, 30], "budget.epochs": 8})[0]
+    assert spec.epochs == (2, 4, 8)

@@ -14,9 +14,10 @@ from harness.core.strategy import Strategy
 from harness.data.augmentation import SHIFT, view
 from harness.data.dataset import Images
 from harness.training.baselines import run_baseline
-from harness.training.fit import Schedule, compile_step, fit
+from harness.training.fit import compile_step, fit
 from harness.training.flops import trial_cost
 from harness.training.problem import Problem
+from harness.training.schedule import Schedule
 from harness.training.trial import run_trial
 
 ARCHITECTURE = architecture_of(BackboneSpec.load("vgg16"))

@@ -23,6 +23,7 @@ from alembic.script import ScriptDirectory
 
 from harness.core.errors import StorageError
 from harness.core.predictions import Predictions
+from harness.core.refinements import Refinements
 from harness.core.results import STATUSES, Candidate, Checkpoint, Seconds, TrialResult
 from harness.core.strategy import KINDS, N_CONVS, Strategy
 from harness.storage import database, migrations, store, tables
@@ -43,7 +44,8 @@ PREDICTIONS = Predictions.of(np.log([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.125, 0
 def strategy(kind: str = "freeze_first_k", head: tuple[int, ...] = (512, 256)) -> Strategy:
     frozen = {"feature_extraction": N_CONVS, "freeze_first_k": 5}.get(kind, 0)
     phases = (2, 0.125) if kind == "two_phase" else (0, 1.0)
-    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4, *phases, image_size=32)  # type: ignore[arg-type]
+    more = {"image_size": 32, "planned_epochs": 4, "refinements": Refinements(weight_decay=0.05)}
+    return Strategy(kind, frozen, "average", head, 0.25, "adam", 3e-4, *phases, **more)  # type: ignore[arg-type]
 
 
 def checkpoint(epoch: int, accuracy: float = 0.5) -> Checkpoint:
@@ -236,6 +238,15 @@ class StoreContract:
             "rate_factor": 1.0,
             "image_size": 32,
             "backbone": "vgg16",
+            "planned_epochs": 4,
+            "body_rate": 1.0,
+            "layer_decay": 1.0,
+            "weight_decay": 0.05,
+            "label_smoothing": 0.0,
+            "clip_norm": 0.0,
+            "augmentation": 0.0,
+            "mixup": 0.0,
+            "averaging": 0.0,
             "origin": "sampler",
             "status": "pruned",
             "val_top5_accuracy": 0.95,
@@ -588,7 +599,7 @@ class StoreContract:
         with opened.engine.begin() as connection:
             connection.execute(sa.text("update harness_schema_version set version_num = '0003'"))
         with pytest.raises(
-            StorageError, match=r"schema version '0003', this harness wants '0001_initial_4': use the version"
+            StorageError, match=r"schema version '0003', this harness wants '0001_initial_5': use the version"
         ):
             Store(url)
 
