@@ -108,11 +108,13 @@ def search_and_page(trials: int, folder: Path, clock: Clock) -> None:
 
         def show(number: int, *_: object) -> None:
             with clock.part("mirror"):
-                mirror.update()
+                mirror.keep_up()
             clock.mark(number + 1)
 
         Worker(store, {"vgg16": problem}, session, lambda _: None).run(show, stop=lambda: False)
         store.sessions.end(session, "done")
+        with clock.part("mirror"):
+            mirror.update()
     for of in (clock.seconds, clock.processor):
         of["search"] += of.pop("search and mirror") - of["mirror"]
     assert len(store.trials.frame(spec.name)) == trials

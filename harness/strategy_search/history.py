@@ -15,6 +15,8 @@ from harness.strategy_search.pruning import OtherCheckpoints, lowest_errors
 
 COMPARABLE = ("complete", "pruned")
 """How trials ended whose curves say what to expect of others."""
+MOST_COMPARED = 500
+"""Of these trials, the latest: a percentile of their curves needs no more, and what it takes grows with them."""
 _NONE = OtherCheckpoints.of([])
 
 
@@ -113,5 +115,5 @@ class History:
     def ended(self, head_epochs: int, epochs: int) -> Sequence[Sequence[float]]:
         """Return the lowest errors by epoch of the last phase of complete and pruned trials (see
         `harness.strategy_search.pruning.lowest_errors`) that had ``head_epochs`` epochs in their first phase, of
-        ``epochs`` as a whole."""
-        return self._ended.get((head_epochs, epochs), [])
+        ``epochs`` as a whole: the latest `MOST_COMPARED` of them."""
+        return self._ended.get((head_epochs, epochs), [])[-MOST_COMPARED:]

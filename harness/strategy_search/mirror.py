@@ -1,5 +1,6 @@
 """The Optuna study that shows ours to optuna-dashboard and to `optuna.load_study`. No sampler learns from it."""
 
+import time
 from contextlib import closing
 from dataclasses import replace
 from itertools import takewhile
@@ -14,6 +15,9 @@ from harness.storage.store import Store
 from harness.strategy_search.history import Past
 from harness.strategy_search.sampler import as_trial, experimental
 
+_LARGEST_SHARE = 0.05
+"""Of the time, that a running search spends on showing its trials."""
+
 
 class Mirror:
     """Keeps the Optuna study of the same name equal to the finished trials of one of ours."""
@@ -25,6 +29,16 @@ class Mirror:
         with store.one_at_a_time():
             self._storage = store.optuna_storage()
         self._study: optuna.Study | None = None
+        self._rest_until = -float("inf")
+
+    def keep_up(self) -> None:
+        """Do `update`, unless that would take too large a share of the time: with the number of trials it takes longer,
+        and trials of a moment need not be shown one by one. Call `update` at the end."""
+        begin = time.monotonic()
+        if begin >= self._rest_until:
+            self.update()
+            end = time.monotonic()
+            self._rest_until = end + (end - begin) / _LARGEST_SHARE
 
     def update(self) -> None:
         """Add the trials that have finished since, by number, so that Optuna's numbers are ours.

@@ -88,7 +88,7 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
         mirror.update()
         try:
             if not _complete(store, spec):
-                _work_together(request, store, split, lambda: retry_while_unavailable(mirror.update))
+                _work_together(request, store, split, lambda: retry_while_unavailable(mirror.keep_up))
         finally:
             retry_while_unavailable(mirror.update)
             on_end(store)

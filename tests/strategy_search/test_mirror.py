@@ -91,6 +91,28 @@ def test_only_new_trials_are_added(search: Search) -> None:
     search.check()
 
 
+def test_a_running_search_shows_its_trials_in_a_small_share_of_its_time(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, took = [100.0], 2.0
+    monkeypatch.setattr("harness.strategy_search.mirror.time.monotonic", lambda: now[0])
+    live = Mirror(search.store, "tiny")
+    update, updates = live.update, []
+
+    def slow() -> None:
+        update()
+        updates.append(now[0])
+        now[0] += took
+
+    monkeypatch.setattr(live, "update", slow)
+    for _ in range(200):
+        live.keep_up()
+        now[0] += 1
+    busy = took * len(updates) / (now[0] - 100)
+    assert 0.04 < busy < 0.06, "a twentieth"
+    assert updates[0] == 100, "the first at once"
+
+
 def test_a_study_that_was_deleted_in_optuna_dashboard_is_shown_again(search: Search) -> None:
     live = Mirror(search.store, "tiny")
     search.run(2)
