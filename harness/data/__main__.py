@@ -2,16 +2,19 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from harness import command
 from harness.arguments import Parser
 from harness.core.errors import DataError
+from harness.core.framework import loading
 from harness.core.paths import expand
-from harness.core.spec import ANY_IMAGES, StudySpec
+from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec
+from harness.core.strategy import VGG16
 from harness.data.checks import check, print_check
-from harness.data.dataset import draw_listed
+from harness.data.dataset import draw, draw_listed
 from harness.data.inspection import look
 from harness.data.sources import read_listing
 
@@ -34,6 +37,12 @@ def _parser() -> Parser:
     checked.add_argument(
         "path", type=expand, metavar="PATH", help="folder, manifest, .npz, .toml, or the name of a data set"
     )
+    checked.add_argument(
+        "--flip",
+        action="store_true",
+        help="also say whether mirrored images keep their class, by features of VGG16: whether to set data.flip",
+    )
+    command.add_weights(checked)
     checked.add_argument("--strict", action="store_true", help="exit with code 2 if a file cannot be read")
     checked.add_argument("--json", action="store_true", help="print the whole report as JSON, with every file")
     return parser
@@ -48,6 +57,8 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         more = draw_listed(listing, spec.data, spec.seed).parts.notes(listing)
     except DataError as error:
         refusal, more = error, [f"a study of this data set is refused: {error}"]
+    if arguments.flip and refusal is None:
+        more = [*more, _mirroring(spec, dataset, arguments.weights)]
     report = replace(report, notes=[*report.notes, *more])
     if arguments.json:
         command.print_json(report.as_dict())
@@ -57,6 +68,14 @@ def _run(arguments: argparse.Namespace, _: str) -> None:
         report.refuse_unreadable()
     if refusal is not None:
         raise refusal
+
+
+def _mirroring(spec: StudySpec, dataset: DatasetSpec, weights: Mapping[str, Path]) -> str:
+    with loading():
+        from harness.guidance.mirroring import IMAGE_SIZE, SAMPLE, measure_mirroring  # heavy: TensorFlow or JAX
+
+    sample = draw(dataset, spec.data, spec.seed).some(SAMPLE, IMAGE_SIZE)
+    return measure_mirroring(sample, weights.get(VGG16)).sentence()
 
 
 if __name__ == "__main__":

@@ -45,12 +45,13 @@ def measure_similarity(images: Images, weights: Path | None, cache_bytes: int) -
         weights: A file of VGG16's weights, as for `load_weights`.
         cache_bytes: Limit of the activation cache.
     """
-    cache = FeatureCache(user_cache() / "features", _reference_backbone(weights), cache_bytes)
+    cache = FeatureCache(user_cache() / "features", reference_backbone(weights), cache_bytes)
     return similarity_of(images, cache, load_reference())
 
 
 @cache
-def _reference_backbone(weights: Path | None) -> Backbone:
+def reference_backbone(weights: Path | None) -> Backbone:
+    """Return VGG16 in float32 with these weights."""
     declared = BackboneSpec.load(VGG16)  # the reference was made with it
     return Backbone.of(declared, load_weights(declared, weights), dtype="float32")
 

@@ -15,17 +15,29 @@ def knn_accuracy(features: NDArray[np.float32], labels: NDArray[np.int64]) -> fl
         features: (n, d), n of 2 or more.
         labels: (n,), classes from 0.
     """
-    values = np.asarray(features, np.float64)
-    norms = np.linalg.norm(values, axis=1, keepdims=True)
-    values = values / np.where(norms > 0, norms, 1.0)
-    similarity = values @ values.T
+    return float(np.mean(knn_correct(features, features, labels)))
+
+
+def knn_correct(
+    queries: NDArray[np.float32], features: NDArray[np.float32], labels: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return for each of ``queries`` (n, d) whether its class has most of the similarity of its nearest ``features``
+    (n, d), those of the same row left out."""
+    similarity = _unit(queries) @ _unit(features).T
     np.fill_diagonal(similarity, -np.inf)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(labels) - 1)]
     votes = np.zeros((len(labels), int(labels.max()) + 1))
     rows = np.arange(len(labels))
     for column in nearest.T:
         votes[rows, labels[column]] += similarity[rows, column] + 1  # from 0 to 2
-    return float(np.mean(votes.argmax(axis=1) == labels))
+    correct: NDArray[np.bool_] = votes.argmax(axis=1) == labels
+    return correct
+
+
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    values = np.asarray(features, np.float64)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.where(norms > 0, norms, 1.0)
 
 
 def linear_accuracy(features: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

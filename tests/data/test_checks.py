@@ -366,3 +366,26 @@ def test_a_path_that_is_not_a_data_set_is_one_line(
     output = capsys.readouterr()
     assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1
     assert output.out == ""
+
+
+def test_whether_mirrored_images_keep_their_class_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.guidance import mirroring
+
+    given: list[Path | None] = []
+
+    def measure(images: object, weights: Path | None) -> mirroring.Mirroring:
+        given.append(weights)
+        return mirroring.Mirroring(len(images), 0.9, 0.5, -0.5, -0.3)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mirroring, "measure_mirroring", measure)
+    draws = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "set.npz", images=draws.integers(0, 256, (60, 16, 16)).astype(np.uint8), labels=np.arange(60) % 3
+    )
+    assert data_main(["check", str(tmp_path / "set.npz")]) == 0
+    assert "mirrored" not in capsys.readouterr().out and given == []
+    assert data_main(["check", str(tmp_path / "set.npz"), "--flip", "--weights", "vgg16=mine.h5"]) == 0
+    assert "leave data.flip = false" in " ".join(capsys.readouterr().out.split())
+    assert given == [Path("mine.h5")]
