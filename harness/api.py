@@ -17,7 +17,7 @@ from harness.core.backbone import BackboneSpec
 from harness.core.errors import HarnessError, SpecError
 from harness.core.framework import loading
 from harness.core.interrupts import interrupts
-from harness.core.paths import DEFAULT_STORAGE, expand, page_path, recommendation_path, user_path
+from harness.core.paths import DEFAULT_STORAGE, expand, page_path, user_path
 from harness.core.spec import ANY_IMAGES
 from harness.storage import database
 from harness.storage.outputs import check_output
@@ -142,7 +142,7 @@ def search(
             None if study is None else expand(os.fspath(study)),
             None if data is None else _path_of(data),
             overrides,
-            None if relabel is None else user_path(os.fspath(relabel)),
+            _path(relabel),
         )
         if workers > 1:
             check_main_guard(f"--workers {workers}")
@@ -159,7 +159,7 @@ def search(
             command=f"harness.search(name={spec.name!r}, {_as_arguments(overrides)})",
             started=started,
         )
-        main_job.search(request, page_path(spec.name) if page is None else user_path(os.fspath(page)), quiet=quiet)
+        main_job.search(request, _path(page) or page_path(spec.name), quiet=quiet)
     return Study(spec.name, storage=storage, weights=files)
 
 
@@ -333,27 +333,19 @@ class Study:
         Examples:
             >>> study.confirm(finalists=1, seeds=2)
         """
-        from harness import command
-
         with _naming_keywords("page"), interrupts(), database.closing():
-            dataset = command.dataset_of(self._store(), self.name, self._data)
-            with loading():
-                from harness.confirmation.opening import Request
-
-            where = page_path(self.name) if page is None else user_path(os.fspath(page))
-            request = Request(
-                study=self.name,
-                dataset=dataset,
-                dataset_name=self._data,
+            main_job.confirm(
+                self.name,
+                _path(page) or page_path(self.name),
                 storage=self.storage,
-                recommendation=recommendation_path(where),
+                recorded=f"harness.load({self.name!r}).confirm(finalists={finalists}, seeds={seeds})",
                 weights=self._weights,
+                data=self._data,
                 finalists=finalists,
                 seeds=seeds,
                 reopen=reopen,
-                command=f"harness.load({self.name!r}).confirm(finalists={finalists}, seeds={seeds})",
+                quiet=quiet,
             )
-            main_job.confirm(request, where, quiet=quiet)
         return self.confirmed
 
     def export(
@@ -408,7 +400,7 @@ class Study:
         """
         from dashboards.page import write_page
 
-        path = page_path(self.name) if file is None else user_path(os.fspath(file))
+        path = _path(file) or page_path(self.name)
         with _naming_keywords("file"), database.closing():
             check_output(path, "page", self.storage)
             write_page(self._store(), self.name, path)
@@ -472,6 +464,13 @@ def _path_of(data: Any) -> str:
     from harness.data.in_memory import path_of
 
     return expand(path_of(data))
+
+
+def _path(given: AnyPath | None) -> Path | None:
+    """Return a path that the user has given. Raises SpecError where it is empty: it would be the current folder."""
+    if given is not None and not os.fspath(given).strip():
+        raise SpecError("a path is empty: give one, or . for this folder")
+    return None if given is None else user_path(os.fspath(given))
 
 
 def _files(weights: Mapping[str, AnyPath] | None) -> dict[str, Path]:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from harness import command, main_job
 from harness.arguments import Parser
-from harness.core.framework import loading
-from harness.core.paths import page_path, recommendation_path
-from harness.storage.store import Store
+from harness.core.paths import page_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,26 +40,20 @@ def _parser() -> Parser:
 
 
 def _run(arguments: argparse.Namespace, recorded: str) -> None:
-    store = Store(arguments.storage, must_exist=True)
-    dataset = command.dataset_of(store, arguments.study, arguments.data)
-    with loading():
-        from dashboards.terminal import confirmation_as_json, print_confirmation
-        from harness.confirmation.opening import Request  # heavy: TensorFlow or JAX is loaded
+    from dashboards.terminal import confirmation_as_json, print_confirmation
 
     page = arguments.out or page_path(arguments.study)
-    request = Request(
-        study=arguments.study,
-        dataset=dataset,
-        dataset_name=arguments.data,
+    rows = main_job.confirm(
+        arguments.study,
+        page,
         storage=arguments.storage,
-        recommendation=recommendation_path(page),
+        recorded=recorded,
         weights=arguments.weights,
+        data=arguments.data,
         finalists=arguments.finalists,
         seeds=arguments.seeds,
         reopen=arguments.reopen,
-        command=recorded,
     )
-    rows = main_job.confirm(request, page)
     if arguments.json:
         command.print_json(confirmation_as_json(rows))
     else:

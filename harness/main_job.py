@@ -22,7 +22,6 @@ from harness.workers.progress import log_to
 
 if TYPE_CHECKING:
     from harness.analysis.rows import Rows
-    from harness.confirmation import opening
     from harness.workers.session import Request
 
 _FLAGS = {"pruning.enabled": "--no-pruning"}
@@ -119,22 +118,66 @@ def search(request: "Request", page: Path, *, then_confirm: bool = False, quiet:
     return rows
 
 
-def confirm(request: "opening.Request", page: Path, *, quiet: bool = False) -> "Rows":
+def confirm(
+    study: str,
+    page: Path,
+    *,
+    storage: str,
+    recorded: str,
+    weights: Mapping[str, Path],
+    data: str | None = None,
+    study_folder: Path = Path(),
+    finalists: int = 3,
+    seeds: int = 5,
+    reopen: bool = False,
+    quiet: bool = False,
+) -> "Rows":
     """Confirm the finalists of a study on the test set, and write the recommendation and the page.
 
-    ``page`` and ``quiet`` are as for `search`. Raises HarnessError as `harness.confirmation.opening.confirm` does.
+    Args:
+        study: the study's name in the database.
+        page: the page to write. The recommendation and the log are written next to it.
+        storage: the database's URL.
+        recorded: the command to record.
+        weights: given files by backbone.
+        data: the study's images, if they have moved since the search.
+        study_folder: what the study's own name for its data is relative to.
+        finalists: most finalists from the front.
+        seeds: seeds per candidate.
+        reopen: allow opening the test set once more.
+        quiet: show no progress.
+
+    Returns:
+        The study's rows.
+
+    Raises:
+        HarnessError: a user error, such as a test set that was opened before without ``reopen``.
     """
+    dataset = command.dataset_of(Store(storage, must_exist=True), study, data)
     with loading():
         from dashboards.optuna import attach
         from harness.confirmation import opening
         from harness.strategy_search.mirror import mirror
 
-    _prepare(page, request.storage, [request.recommendation])
+    request = opening.Request(
+        study=study,
+        dataset=dataset,
+        dataset_name=data,
+        study_folder=study_folder,
+        storage=storage,
+        recommendation=recommendation_path(page),
+        weights=weights,
+        finalists=finalists,
+        seeds=seeds,
+        reopen=reopen,
+        command=recorded,
+    )
+    _prepare(page, storage, [request.recommendation])
     with _progress(quiet):
-        rows = opening.confirm(request, command.say, _writing(request.study, page))
-    store = Store(request.storage)
-    mirror(store, request.study)
-    attach(store, request.study)
+        rows = opening.confirm(request, command.say, _writing(study, page))
+    store = Store(storage)
+    mirror(store, study)
+    attach(store, study)
     return rows
 
 

@@ -12,7 +12,7 @@ from harness import command, main_job
 from harness.arguments import Parser
 from harness.core.errors import SpecError
 from harness.core.framework import loading
-from harness.core.paths import expand, page_path, recommendation_path
+from harness.core.paths import expand, page_path
 from harness.core.results import METRICS
 from harness.core.spec import ANY_IMAGES, StudySpec, shipped
 from harness.core.strict_json import dumps
@@ -144,7 +144,6 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
         from dashboards.mlflow_runs import check_mlflow, write_mlflow
         from dashboards.tensorboard_runs import check_tensorboard, write_tensorboard
         from dashboards.terminal import as_json, print_report
-        from harness.confirmation import opening
         from harness.workers.ray_workers import Placement
         from harness.workers.session import Request  # heavy: TensorFlow or JAX is loaded
 
@@ -170,16 +169,15 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
     rows = main_job.search(request, page, then_confirm=arguments.confirm, quiet=arguments.quiet)
     seconds = time.monotonic() - begun
     if arguments.confirm:  # with the defaults of `harness confirm`
-        finalists = opening.Request(
-            study=spec.name,
-            dataset=dataset,
+        rows = main_job.confirm(
+            spec.name,
+            page,
             storage=request.storage,
-            recommendation=recommendation_path(page),
-            study_folder=Path(arguments.study or "").parent,
+            recorded=recorded,
             weights=request.weights,
-            command=recorded,
+            study_folder=Path(arguments.study or "").parent,
+            quiet=arguments.quiet,
         )
-        rows = main_job.confirm(finalists, page, quiet=arguments.quiet)
     if arguments.mlflow is not None:
         write_mlflow(Store(request.storage), spec.name, arguments.mlflow)
     if arguments.tensorboard is not None:
