@@ -71,6 +71,8 @@ def search(
     page: AnyPath | None = None,
     weights: Mapping[str, AnyPath] | None = None,
     workers: int = 1,
+    mlflow: str | None = None,
+    tensorboard: AnyPath | None = None,
     fresh: bool = False,
     quiet: bool = False,
 ) -> "Study":
@@ -105,6 +107,8 @@ def search(
         page: The page to write. By default ``results/<study>.html``.
         weights: Files of ImageNet weights by backbone. Others are found or downloaded.
         workers: Processes that run trials. For more than one, a script needs ``if __name__ == "__main__":``.
+        mlflow: The URI of an MLflow store to write the study to afterwards, such as ``http://127.0.0.1:5000``.
+        tensorboard: A folder of ``tensorboard --logdir`` to write the study to afterwards.
         fresh: Whether to delete the study's results first.
         quiet: Whether to show no progress.
 
@@ -159,7 +163,8 @@ def search(
             command=f"harness.search(name={spec.name!r}, {_as_arguments(overrides)})",
             started=started,
         )
-        main_job.search(request, _path(page) or page_path(spec.name), quiet=quiet)
+        with main_job.tracking(spec.name, storage, mlflow, _path(tensorboard)):
+            main_job.search(request, _path(page) or page_path(spec.name), quiet=quiet)
     return Study(spec.name, storage=storage, weights=files)
 
 

@@ -1,6 +1,7 @@
 """The main job, from the study that the user asked for to its page: what `harness run` and `harness.search` share.
 
-`harness confirm` and `Study.confirm` share the second half.
+`harness confirm` and `Study.confirm` share the second half, `harness run` and `harness.search` what is written for
+MLflow and TensorBoard.
 """
 
 import os
@@ -179,6 +180,35 @@ def confirm(
     mirror(store, study)
     attach(store, study)
     return rows
+
+
+@contextmanager
+def tracking(study: str, storage: str, mlflow: str | None, tensorboard: Path | None) -> Iterator[None]:
+    """Write the study to an MLflow store and for TensorBoard, where they are given, once the block has ended without an
+    error.
+
+    Args:
+        study: the study's name in the database.
+        storage: the database's URL.
+        mlflow: the URI of the MLflow store.
+        tensorboard: the folder of `tensorboard --logdir`.
+
+    Raises:
+        HarnessError: one of them cannot be used. What can be known before is known before the block begins.
+    """
+    if mlflow is not None:
+        from dashboards.mlflow_runs import check_mlflow, write_mlflow
+
+        check_mlflow(mlflow)
+    if tensorboard is not None:
+        from dashboards.tensorboard_runs import check_tensorboard, write_tensorboard
+
+        check_tensorboard(tensorboard)
+    yield
+    if mlflow is not None:
+        write_mlflow(Store(storage), study, mlflow)
+    if tensorboard is not None:
+        write_tensorboard(Store(storage), study, tensorboard)
 
 
 def _prepare(page: Path, storage: str, recommendations: Iterable[Path]) -> None:

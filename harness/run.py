@@ -18,7 +18,6 @@ from harness.core.spec import ANY_IMAGES, StudySpec, shipped
 from harness.core.strict_json import dumps
 from harness.storage.database import shown
 from harness.storage.queries import now
-from harness.storage.store import Store
 from harness.workers.children import check_main_guard
 
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -141,16 +140,10 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
     elif arguments.engine == "ray":
         check_main_guard("--engine ray")
     with loading():
-        from dashboards.mlflow_runs import check_mlflow, write_mlflow
-        from dashboards.tensorboard_runs import check_tensorboard, write_tensorboard
         from dashboards.terminal import as_json, print_report
         from harness.workers.ray_workers import Placement
         from harness.workers.session import Request  # heavy: TensorFlow or JAX is loaded
 
-    if arguments.mlflow is not None:
-        check_mlflow(arguments.mlflow)
-    if arguments.tensorboard is not None:
-        check_tensorboard(arguments.tensorboard)
     page = arguments.out or page_path(spec.name)
     placement = Placement(arguments.address, arguments.worker_cpus, arguments.worker_gpus)
     request = Request(
@@ -165,23 +158,20 @@ def _search(arguments: argparse.Namespace, overrides: dict[str, object], recorde
         command=recorded,
         started=started,
     )
-    begun = time.monotonic()
-    rows = main_job.search(request, page, then_confirm=arguments.confirm, quiet=arguments.quiet)
-    seconds = time.monotonic() - begun
-    if arguments.confirm:  # with the defaults of `harness confirm`
-        rows = main_job.confirm(
-            spec.name,
-            page,
-            storage=request.storage,
-            recorded=recorded,
-            weights=request.weights,
-            study_folder=Path(arguments.study or "").parent,
-            quiet=arguments.quiet,
-        )
-    if arguments.mlflow is not None:
-        write_mlflow(Store(request.storage), spec.name, arguments.mlflow)
-    if arguments.tensorboard is not None:
-        write_tensorboard(Store(request.storage), spec.name, arguments.tensorboard)
+    with main_job.tracking(spec.name, request.storage, arguments.mlflow, arguments.tensorboard):
+        begun = time.monotonic()
+        rows = main_job.search(request, page, then_confirm=arguments.confirm, quiet=arguments.quiet)
+        seconds = time.monotonic() - begun
+        if arguments.confirm:  # with the defaults of `harness confirm`
+            rows = main_job.confirm(
+                spec.name,
+                page,
+                storage=request.storage,
+                recorded=recorded,
+                weights=request.weights,
+                study_folder=Path(arguments.study or "").parent,
+                quiet=arguments.quiet,
+            )
     if arguments.json:
         command.print_json(as_json(rows, request.storage, page))
     else:

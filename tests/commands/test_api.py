@@ -157,6 +157,22 @@ def test_arrays_are_searched_and_found_again(small: None, monkeypatch: pytest.Mo
         harness.search((images[::-1], labels))
 
 
+def test_trackers_are_checked_before_the_search_and_written_after_it(
+    small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    monkeypatch.setattr(worker, "run_trial", lambda *_, **__: TrialResult("complete", 1e9, 1e9, 0.5))
+    asked: list[str] = []
+    monkeypatch.setattr("dashboards.mlflow_runs.check_mlflow", asked.append)
+    monkeypatch.setattr("dashboards.mlflow_runs.write_mlflow", lambda _, study, uri: asked.append(f"{study} to {uri}"))
+    with pytest.raises(harness.HarnessError, match=r"nothing can be written to tiny\.toml .*: choose another folder"):
+        harness.search(mlflow="there", tensorboard="tiny.toml")
+    assert asked == ["there"] and not Path("results").exists()
+    study = harness.search(trials=1, mlflow="there", tensorboard="runs", quiet=True)
+    assert asked == ["there", "there", "photos to there"] and len(study.trials) == 1
+    assert {folder.name for folder in Path("runs/photos").glob("trial *")} == {"trial 0"}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -165,6 +181,7 @@ def test_arrays_are_searched_and_found_again(small: None, monkeypatch: pytest.Mo
         ({"study": "mnist", "image_size": 31}, "image_size: give sizes of 32 to 512 pixels, but got 31"),
         ({"study": "mnist", "workers": 0}, "workers=0: give 1 or more"),
         ({"study": "mnist", "weights": {"vgg17": "x"}}, "vgg17"),
+        ({"study": "mnist", "tensorboard": ""}, "a path is empty: give one, or . for this folder"),
         ({"data": "nowhere"}, "there is no file or folder 'nowhere'"),
         ({"data": pd.DataFrame({"filename": []})}, "the DataFrame has no column 'label'"),
     ],
