@@ -23,7 +23,7 @@ class Option:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Advised:
     """The advice on a data set.
 
@@ -83,5 +83,5 @@ class Advised:
             found.append(f"Rules that choose otherwise: {listed}.")
         return found
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.sentences())

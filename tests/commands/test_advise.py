@@ -54,7 +54,7 @@ def test_the_advice_says_what_to_expect_and_what_it_costs(advised: Advised) -> N
     assert advised.article.scenario == 1
     assert set(advised.probed.probes) == {arm.place() for arm in probed_arms()}
     assert advised.probed.n_train == sum(advised.profile.class_sizes) and advised.probed.classes == 3
-    text = str(advised)
+    text = repr(advised)
     for expected in ("photos: ", "scenario 1", advised.choice.arm.place(), "In the league", "points behind the best"):
         assert expected in text
 
@@ -69,7 +69,7 @@ def test_it_is_printed_and_given_as_json(
     found = json.loads(capsys.readouterr().out)
     assert found["choice"]["place"] == advised.choice.arm.place() and len(found["options"]) == len(advised.options)
     assert found["rule"]["name"] == advised.rule.rule.name and found["article"]["scenario"] == 1
-    assert str(harness.advise("photos")) == str(advised)
+    assert repr(harness.advise("photos")) == repr(advised)
 
 
 @pytest.mark.parametrize(
