@@ -3,10 +3,10 @@
 import html
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -38,8 +38,9 @@ _FIGURE = (900, 560)
 """Width and height of the figure in a notebook, in CSS pixels."""
 
 AnyPath = str | os.PathLike[str]
+_Default = TypeVar("_Default")
 
-_OPTION = re.compile(r"""--([a-z]+(?:-[a-z]+)*)( (?=\d|[A-Z]+\b|["']|\S*[/.]\S)|(?=[.,;)]|$| and\b| or\b))?""")
+_OPTION = re.compile(r"""--([a-z]+(?:-[a-z]+)*)( (?=-?\d|\[|[A-Z]+\b|["']|\S*[/.]\S)|(?=[.,;)]|$| and\b| or\b))?""")
 """An option of a command in a message, and a value that follows, or the end of what is said of it."""
 _FLAGS = {
     "no-pruning": "pruning=False", "fresh": "fresh=True", "overwrite": "overwrite=True", "reopen": "reopen=True",
@@ -83,9 +84,9 @@ def search(
 
     Args:
         data: The path or name of a data set: a folder with one folder of images for each class, a manifest (``.csv``,
-            ``.parquet``), an ``.npz``; a tuple (images, labels) of arrays, uint8 (n, height, width[, 3]) and integers
-            or texts (n,); a pandas DataFrame with the columns filename and label, optionally split and group; or a
-            ``tf.data.Dataset`` of pairs (image, label), which is read into memory (at most 4 GB).
+            ``.parquet``), an ``.npz``; a tuple (images, labels) of arrays, (n, height, width[, 3]) with values from 0
+            to 255 and integers or texts (n,); a pandas DataFrame with the columns filename and label, optionally split
+            and group; or a ``tf.data.Dataset`` of pairs (image, label), which is read into memory (at most 4 GB).
         study: A shipped study or the path of a TOML file. By default the study ``images``.
         trials: Trials in total, those already done included.
         time_limit: Time to plan for: seconds, or a text such as ``15m``.
@@ -124,29 +125,29 @@ def search(
         >>> study.best["val_accuracy"]
     """
     exit_if_repeated()
-    sizes = [image_size] if isinstance(image_size, int) else image_size
     given = {
         "name": name, "budget.trials": trials, "data.train_size": train_size, "data.validation_size": validation_size,
-        "data.test_size": test_size, "search.image_size": None if sizes is None else list(sizes),
+        "data.test_size": test_size, "search.image_size": _sizes(image_size),
         "budget.epochs": epochs, "budget.batch_size": batch_size, "budget.precision": precision, "seed": seed,
         "metric": metric, "class_weights": class_weights, "budget.time_limit": time_limit,
         "budget.max_trial_cost": max_trial_cost, "pruning.enabled": pruning,
     }  # fmt: skip
     overrides = {key: value for key, value in given.items() if value is not None}
-    started, storage, files = now(), expand_home(storage), _files(weights)
+    started = now()
     with (
         _naming_keywords("page"),
         interrupts(),
         database.closing(),
         main_job.naming_options([*overrides, "data.relabel"]),
     ):
+        files, storage = _files(weights), _url(storage)
         if workers < 1:
             raise SpecError(f"--workers {workers}: give 1 or more")
         spec, dataset = main_job.resolve(
             None if study is None else expand(os.fspath(study)),
             None if data is None else _path_of(data),
             overrides,
-            _path(relabel),
+            _path_or(relabel, None),
         )
         if workers > 1:
             check_main_guard(f"--workers {workers}")
@@ -163,8 +164,8 @@ def search(
             command=f"harness.search(name={spec.name!r}, {_as_arguments(overrides)})",
             started=started,
         )
-        with main_job.tracking(spec.name, storage, mlflow, _path(tensorboard)):
-            main_job.search(request, _path(page) or page_path(spec.name), quiet=quiet)
+        with main_job.tracking(spec.name, storage, mlflow, _path_or(tensorboard, None)):
+            main_job.search(request, _path_or(page, page_path(spec.name)), quiet=quiet)
     return Study(spec.name, storage=storage, weights=files)
 
 
@@ -187,12 +188,13 @@ def advise(data: "AnyPath | pd.DataFrame | Any", *, weights: Mapping[str, AnyPat
         >>> advice.choice.arm.place(), advice.choice.accuracy
     """
     with interrupts(), _naming_keywords(""):
+        files = _files(weights)
         spec, dataset = main_job.resolve(ANY_IMAGES, _path_of(data), {})
         with loading():
             from harness.data.dataset import draw
             from harness.rules.advising import advise as on
             from harness.rules.outcomes import recorded
-        return on(spec, dataset, draw(dataset, spec.data, spec.seed), recorded(), _files(weights))
+        return on(spec, dataset, draw(dataset, spec.data, spec.seed), recorded(), files)
 
 
 def load(
@@ -219,7 +221,7 @@ def load(
     Examples:
         >>> study = harness.load("photos", storage="sqlite:///results/harness.db")
     """
-    found = Study(name, storage=expand_home(storage), data=data, weights=weights)
+    found = Study(name, storage=_url(storage), data=data, weights=weights)
     _ = found.trials  # raises where there is none
     return found
 
@@ -341,7 +343,7 @@ class Study:
         with _naming_keywords("page"), interrupts(), database.closing():
             main_job.confirm(
                 self.name,
-                _path(page) or page_path(self.name),
+                _path_or(page, page_path(self.name)),
                 storage=self.storage,
                 recorded=f"harness.load({self.name!r}).confirm(finalists={finalists}, seeds={seeds})",
                 weights=self._weights,
@@ -381,10 +383,11 @@ class Study:
         """
         from harness import export
 
-        out = user_path(os.fspath(folder))
+        out = _path(folder)
         with _naming_keywords("folder"), interrupts(), database.closing():
             export.check_target(out, overwrite)
-            store, wanted = self._store(), export.formats_of(formats)
+            store = self._store()
+            wanted = export.formats_of([formats] if isinstance(formats, str) else formats)
             export.write(out, *export.of_study(store, self.name, trial, self._data), wanted, self._weights)
         return out
 
@@ -405,7 +408,7 @@ class Study:
         """
         from dashboards.page import write_page
 
-        path = _path(file) or page_path(self.name)
+        path = _path_or(file, page_path(self.name))
         with _naming_keywords("file"), database.closing():
             check_output(path, "page", self.storage)
             write_page(self._store(), self.name, path)
@@ -459,6 +462,8 @@ def _naming_keywords(out: str) -> Iterator[None]:
 
 def _keyword(option: re.Match[str], out: str) -> str:
     name, value = option.groups()
+    if name in _FLAGS and value == " ":  # the value of a keyword that is no option's
+        return f"{_FLAGS[name].partition('=')[0]}="
     if name in _FLAGS:
         return f"{_FLAGS[name]}{option[0].removeprefix(f'--{name}')}"
     keyword = out if name == "out" else name.replace("-", "_")
@@ -471,17 +476,38 @@ def _path_of(data: Any) -> str:
     return expand(path_of(data))
 
 
-def _path(given: AnyPath | None) -> Path | None:
+def _sizes(given: int | Sequence[int] | None) -> list[Any] | None:
+    if given is None:
+        return None
+    return [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+
+
+def _path(given: AnyPath) -> Path:
     """Return a path that the user has given. Raises SpecError where it is empty: it would be the current folder."""
-    if given is not None and not os.fspath(given).strip():
+    if not os.fspath(given).strip():
         raise SpecError("a path is empty: give one, or . for this folder")
-    return None if given is None else user_path(os.fspath(given))
+    return user_path(os.fspath(given))
+
+
+def _path_or(given: AnyPath | None, default: _Default) -> Path | _Default:
+    return default if given is None else _path(given)
 
 
 def _files(weights: Mapping[str, AnyPath] | None) -> dict[str, Path]:
-    for name in weights or {}:
+    """Return the files of weights by backbone. Raises SpecError if they are no mapping, or a backbone is unknown."""
+    if not isinstance(weights or {}, Mapping):
+        raise SpecError(f"weights={weights!r}: give files by backbone, such as {{'vgg16': {str(weights)!r}}}")
+    given = {}
+    for name, file in (weights or {}).items():
         BackboneSpec.load(name)  # raises for an unknown one
-    return {name: user_path(os.fspath(file)) for name, file in (weights or {}).items()}
+        given[name] = _path(file)
+    return given
+
+
+def _url(storage: str) -> str:
+    if not isinstance(storage, str):
+        raise SpecError(f"storage={str(storage)!r}: give a URL as text, such as 'sqlite:///{storage}'")
+    return expand_home(storage)
 
 
 def _as_arguments(overrides: Mapping[str, Any]) -> str:

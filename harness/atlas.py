@@ -101,8 +101,8 @@ def _run(arguments: argparse.Namespace, recorded: str) -> None:
         print(f"page: {arguments.out}")
         return
     datasets = _datasets(arguments)
+    command.prepare_output(arguments.out, arguments.storage, {".json": "table of rows"})
     rows = arguments.out.with_suffix(".json")
-    command.prepare_output(arguments.out, arguments.storage, {rows: "table of rows"})
     with loading():
         from harness.workers.atlas_cells import Atlas, run_atlas  # heavy: TensorFlow or JAX is loaded
 

@@ -162,22 +162,23 @@ def dataset_of(store: Store, study: str, given: str | None) -> DatasetSpec:
     return declared
 
 
-def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None:
+def prepare_output(page: Path, storage: str, others: Mapping[str, str]) -> None:
     """Check the output files and create their folders before anything is computed.
 
     Args:
         page: the page to write.
         storage: the database's URL.
-        others: files that will be written next to the page, with their kind (see `check_output`).
+        others: files that will be written next to the page: their suffix, and their kind (see `check_output`).
 
     Raises:
         StorageError: a folder or a file cannot be written, or a file would overwrite something else.
     """
     if page.is_dir():
         raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
-    if page in others:
-        raise StorageError(f"--out {page} is the name of the {others[page]} next to the page: use the suffix .html")
-    for file, kind in {page: "page", **others}.items():
+    beside = {page.with_suffix(suffix): kind for suffix, kind in others.items()}
+    if page in beside:
+        raise StorageError(f"--out {page} is the name of the {beside[page]} next to the page: use the suffix .html")
+    for file, kind in {page: "page", **beside}.items():
         check_output(file, kind, storage)
     options = {page.parent: "--out"}
     if storage == DEFAULT_STORAGE:  # a folder in a given URL must exist, so that a typing error creates no database
@@ -187,7 +188,7 @@ def prepare_output(page: Path, storage: str, others: Mapping[Path, str]) -> None
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
-            for file in others:
+            for file in beside:
                 if file.parent == folder and file.exists():
                     file.open("ab").close()
         except OSError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harness import command
 from harness.core.errors import HarnessError, SpecError
 from harness.core.framework import loading
-from harness.core.paths import recommendation_path
+from harness.core.paths import RECOMMENDATION, recommendation_path
 from harness.core.spec import ANY_IMAGES, DatasetSpec, StudySpec, shipped
 from harness.storage.database import retry_while_unavailable
 from harness.storage.store import Store
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.analysis.rows import Rows
     from harness.workers.session import Request
 
+_LOG = ".log"
 _FLAGS = {"pruning.enabled": "--no-pruning"}
 
 
@@ -110,11 +111,9 @@ def search(request: "Request", page: Path, *, then_confirm: bool = False, quiet:
         from dashboards.optuna import attach
         from harness.workers.session import run_study
 
-    request = replace(request, log=page.with_suffix(".log"))
-    name = request.spec.name
-    _prepare(page, request.storage, [recommendation_path(page)] if then_confirm else [])
+    name, log = request.spec.name, _prepare(page, request.storage, recommendation=then_confirm)
     with _progress(quiet):
-        rows = run_study(request, _writing(name, page))
+        rows = run_study(replace(request, log=log), _writing(name, page))
     attach(Store(request.storage), name)
     return rows
 
@@ -160,6 +159,7 @@ def confirm(
         from harness.confirmation import opening
         from harness.strategy_search.mirror import mirror
 
+    _prepare(page, storage, recommendation=True)
     request = opening.Request(
         study=study,
         dataset=dataset,
@@ -173,7 +173,6 @@ def confirm(
         reopen=reopen,
         command=recorded,
     )
-    _prepare(page, storage, [request.recommendation])
     with _progress(quiet):
         rows = opening.confirm(request, command.say, _writing(study, page))
     store = Store(storage)
@@ -211,10 +210,13 @@ def tracking(study: str, storage: str, mlflow: str | None, tensorboard: Path | N
         write_tensorboard(Store(storage), study, tensorboard)
 
 
-def _prepare(page: Path, storage: str, recommendations: Iterable[Path]) -> None:
-    log = page.with_suffix(".log")
-    command.prepare_output(page, storage, {log: "log"} | dict.fromkeys(recommendations, "recommendation"))
+def _prepare(page: Path, storage: str, *, recommendation: bool) -> Path:
+    """Check what will be written and begin to log next to the page; return the log."""
+    others = {_LOG: "log"} | ({RECOMMENDATION: "recommendation"} if recommendation else {})
+    command.prepare_output(page, storage, others)
+    log = page.with_suffix(_LOG)
     log_to(log)
+    return log
 
 
 def _writing(study: str, page: Path) -> Callable[[Store], None]:

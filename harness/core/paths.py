@@ -72,6 +72,10 @@ def temporary_folder() -> str:
         raise StorageError(f"there is no folder for temporary files ({error}): set TMPDIR to one") from None
 
 
+RECOMMENDATION = ".recommendation.toml"
+"""The suffix of a recommendation, next to the study's page."""
+
+
 def recommendation_path(page: Path) -> Path:
     """Return the path of the recommendation, next to the study's ``page``: ``results/<slug>.recommendation.toml``."""
-    return page.with_suffix(".recommendation.toml")
+    return page.with_suffix(RECOMMENDATION)

@@ -13,6 +13,8 @@ from harness.core.errors import SpecError
 _Model = TypeVar("_Model", bound=BaseModel)
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_FOLLOWS = "default_factory_not_called"
+"""A default could not be made, because of another problem."""
 _LONGEST = 80  # characters of a value that an error shows
 
 
@@ -21,7 +23,7 @@ def validated(model: type[_Model], declared: dict[str, Any], path: Path) -> _Mod
     try:
         return model.model_validate(declared)
     except ValidationError as error:
-        problems = [_problem(model, item) for item in error.errors()]
+        problems = [_problem(model, item) for item in error.errors() if item["type"] != _FOLLOWS]
         raise SpecError(f"{path.name}: " + "; ".join(problems)) from None
 
 

@@ -56,8 +56,10 @@ def check_headers(headers: dict[str, Header], where: str) -> None:
 def _check_images(images: Header, where: str) -> None:
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+        first = len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3)
         raise DataError(
             f"{where}: images are {images}; give uint8 (n, height, width) or (n, height, width, 3), values 0 to 255"
+            f"{', with the channels last: numpy.moveaxis(images, 1, -1)' if first else ''}"
         )
     if shape[0] == 0:
         raise DataError(f"{where} is empty: it has 0 images")

@@ -30,11 +30,12 @@ def path_of(data: Any) -> str:
     """Return the path or name of a data set, as `harness.core.spec.DatasetSpec.load` takes it.
 
     Args:
-        data: A path or name is returned as it is. A tuple (images, labels) has arrays, uint8 (n, height, width[, 3])
-            and (n,) integers or texts. A pandas DataFrame has the columns of a manifest: filename, label and
-            optionally split and group; files are relative to the current folder. A ``tf.data.Dataset`` yields pairs of
-            an image and an integer label, in batches or not; all of it is read, at most `MOST_BYTES`. Images of
-            floating-point numbers from 0 to 255 are rounded. Its order does not matter.
+        data: A path or name is returned as it is. A tuple (images, labels) has arrays, (n, height, width[, 3]) with
+            values from 0 to 255 and (n,) integers or texts. A pandas DataFrame has the columns of a manifest: filename,
+            label and optionally split and group; files are relative to the current folder. A ``tf.data.Dataset`` yields
+            pairs of an image and an integer label, in batches or not; all of it is read, at most `MOST_BYTES`. Its
+            order does not matter. Values of images that are no uint8 are rounded. Integers other than 0, 1, 2, … are
+            names of classes.
 
     Raises:
         DataError: It is none of these, or cannot be used.
@@ -45,33 +46,58 @@ def path_of(data: Any) -> str:
     if isinstance(data, pd.DataFrame):
         return _table(data)
     if isinstance(data, tuple) and len(data) == 2:
-        try:
-            arrays = np.asarray(data[0]), np.asarray(data[1])
-        except ValueError as error:  # lists of images of several sizes
-            raise DataError(f"the data set (images, labels) is not of plain arrays: {error}") from None
-        return _archive(*arrays)
+        return _archive(*_arrays(*data))
     if hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"):
         images, labels = _materialised(data)
         order = sorted(
             range(len(labels)), key=lambda row: (labels[row], hashlib.sha256(images[row].tobytes()).digest())
         )
         return _archive(images[order], labels[order], getattr(data, "class_names", None))
+    several = f" of {len(data)}" if isinstance(data, tuple) else ""
     raise DataError(
-        f"a {type(data).__name__} is no data set: give a path, a tuple (images, labels) of arrays, a pandas DataFrame "
-        "with the columns filename and label, or a tf.data.Dataset"
+        f"a {type(data).__name__}{several} is no data set: give a path, a tuple (images, labels) of arrays, a "
+        "pandas DataFrame with the columns filename and label, or a tf.data.Dataset"
     )
 
 
+_TUPLE = "the data set (images, labels)"
+
+
+def _arrays(images: Any, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the arrays of a tuple, images of numbers as uint8. Raises DataError if they are none."""
+    try:
+        pixels, names = np.asarray(images), np.asarray(labels)
+    except ValueError:
+        raise DataError(
+            f"{_TUPLE}: its images or its labels have several shapes: give one array of images of one size and one "
+            "of labels"
+        ) from None
+    if pixels.dtype.kind in "OUS":
+        raise DataError(
+            f"{_TUPLE}: images are {Header(pixels.shape, pixels.dtype)}: give one array of uint8 (n, height, width) or "
+            "(n, height, width, 3), or of files a pandas DataFrame with the columns filename and label"
+        )
+    missing = int(pd.isna(names).sum())
+    if missing:
+        raise DataError(f"{_TUPLE}: {missing} of the labels are missing (None or NaN): leave those images out")
+    floats = pixels.dtype.kind == "f"
+    if floats or pixels.dtype.kind in "iu":
+        pixels = _as_bytes(pixels, _TUPLE)
+    if floats:
+        _check_scale(pixels, _TUPLE)
+    return pixels, names
+
+
 def _archive(images: NDArray[Any], labels: NDArray[Any], class_names: Any = None) -> str:
-    if labels.dtype.kind in "OUS" and labels.ndim == 1:
-        class_names, labels = np.unique(labels.astype(str), return_inverse=True)
-    where = "the data set (images, labels)"
-    if images.dtype.hasobject:
-        raise DataError(f"{where}: images are Python objects, maybe of several sizes: give one array of uint8")
+    if class_names is None and labels.ndim == 1 and labels.dtype.kind in "OUSiu":
+        numbers = labels.dtype.kind in "iu"
+        found, which = np.unique(labels if numbers else labels.astype(str), return_inverse=True)
+        if not numbers or found.tolist() != [*range(len(found))]:
+            class_names, labels = found.astype(str), which
     arrays = {"images": np.ascontiguousarray(images), "labels": np.ascontiguousarray(labels)}
     if class_names is not None:
         arrays["class_names"] = np.asarray(class_names, np.str_)
-    check_headers({name: Header(array.shape, array.dtype) for name, array in arrays.items()}, where)
+    check_headers({name: Header(array.shape, array.dtype) for name, array in arrays.items()}, _TUPLE)
     digest = hashlib.sha256()
     for array in arrays.values():
         digest.update(repr((array.shape, array.dtype.str)).encode())
@@ -94,9 +120,9 @@ def _table(frame: pd.DataFrame) -> str:
 
 def _materialised(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return all images, uint8 (n, height, width[, channels]), and labels (n,) of a ``tf.data.Dataset``."""
-    spec = dataset.element_spec
+    spec, what = dataset.element_spec, "the tf.data.Dataset"
     if not isinstance(spec, tuple) or len(spec) != 2 or not all(hasattr(part, "shape") for part in spec):
-        raise DataError(f"the tf.data.Dataset yields {spec}: give one of pairs (image, label)")
+        raise DataError(f"{what} yields {spec}: give one of pairs (image, label)")
     images: list[NDArray[np.uint8]] = []
     labels: list[NDArray[np.int64]] = []
     size = 0
@@ -104,41 +130,47 @@ def _materialised(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         pixels, numbers = np.asarray(image), np.asarray(label)
         if numbers.ndim > 1 or numbers.dtype.kind not in "iu":
             raise DataError(
-                f"the labels of the tf.data.Dataset are {numbers.dtype} {numbers.shape}: give one integer for each "
+                f"the labels of {what} are {numbers.dtype} {numbers.shape}: give one integer for each "
                 "image (label_mode='int')"
             )
-        images.append(_as_bytes(pixels if numbers.ndim else pixels[None]))
+        images.append(_as_bytes(pixels if numbers.ndim else pixels[None], what))
         labels.append(numbers.reshape(-1).astype(np.int64))
         size += images[-1].nbytes
         if size > MOST_BYTES:
             raise DataError(
-                f"the images of the tf.data.Dataset take more than {MOST_BYTES / 1e9:g} GB, or it repeats for ever: "
+                f"the images of {what} take more than {MOST_BYTES / 1e9:g} GB, or it repeats for ever: "
                 "give fewer (dataset.take), or image files, which are not all held in memory"
             )
+    if not images:
+        raise DataError(f"{what} is empty: it yields no image")
     shapes = sorted({part.shape[1:] for part in images})
     if len(shapes) != 1:
-        raise DataError(f"the images of the tf.data.Dataset have the shapes {shapes}: give images of one size")
+        raise DataError(f"the images of {what} have the shapes {shapes}: give images of one size")
     found = np.concatenate(images)
-    if spec[0].dtype.is_floating and found.max() <= 1:
-        raise DataError(_out_of_range(0, 1))
+    if spec[0].dtype.is_floating:
+        _check_scale(found, what)
     return found, np.concatenate(labels)
 
 
-def _as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _as_bytes(pixels: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    """Return values as uint8, rounded. Raises DataError if one is not from 0 to 255."""
     if pixels.dtype == np.uint8:
         return pixels
     low, high = float(pixels.min(initial=0)), float(pixels.max(initial=0))
     if not (low >= 0 and high <= 255):  # not a NaN either
-        raise DataError(_out_of_range(low, high))
+        raise DataError(_out_of_range(where, low, high))
     rounded: NDArray[np.uint8] = np.rint(pixels).astype(np.uint8)
     return rounded
 
 
-def _out_of_range(low: float, high: float) -> str:
-    return (
-        f"the images of the tf.data.Dataset have values from {low:g} to {high:g}: give values from 0 to 255, without "
-        "rescaling"
-    )
+def _check_scale(images: NDArray[np.uint8], where: str) -> None:
+    """Raise DataError if images that were floating-point numbers have been rescaled to 1."""
+    if images.max(initial=0) <= 1:
+        raise DataError(_out_of_range(where, 0, 1))
+
+
+def _out_of_range(where: str, low: float, high: float) -> str:
+    return f"the images of {where} have values from {low:g} to {high:g}: give values from 0 to 255, without rescaling"
 
 
 def _kept(name: str, write: Callable[[IO[bytes]], object]) -> str:

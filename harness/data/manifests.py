@@ -68,7 +68,9 @@ def check_columns(frame: pd.DataFrame, where: str) -> None:
     missing = {"filename", "label"} - set(frame)
     if missing:
         columns = ", ".join(map(shown, map(str, frame.columns)))
-        raise DataError(f"{where} has no column {min(missing)!r}, only {columns}: add it (filename,label)")
+        raise DataError(
+            f"{where} has no column {min(missing)!r}, only {columns}: rename one or add it (filename,label)"
+        )
 
 
 def _unlisted(home: Path, listed: Set[str]) -> list[str]:

@@ -153,6 +153,8 @@ def test_arrays_are_searched_and_found_again(small: None, monkeypatch: pytest.Mo
     first = harness.search((images, labels), trials=1)
     again = harness.search((images, labels), trials=2)
     assert len(first.trials) == len(again.trials) == 2 and again.name == "photos"
+    with pytest.raises(harness.HarnessError, match="formats h5: give any of keras, "):
+        first.export("model", formats="h5")
     with pytest.raises(harness.HarnessError, match="not those that study 'photos' was begun"):
         harness.search((images[::-1], labels))
 
@@ -179,6 +181,17 @@ def test_trackers_are_checked_before_the_search_and_written_after_it(
         ({}, "no study given: add study=NAME"),
         ({"study": "mnist", "trials": 0}, "trials=0: Input should be greater than or equal to 1"),
         ({"study": "mnist", "image_size": 31}, "image_size: give sizes of 32 to 512 pixels, but got 31"),
+        ({"study": "mnist", "image_size": "16"}, "image_size: give sizes of 32 to 512 pixels, but got 16"),
+        ({"study": "mnist", "image_size": np.array([16, 32])}, "image_size: give sizes of 32 to 512 pixels, but got"),
+        ({"study": "mnist", "image_size": np.int64(16)}, "image_size: give sizes of 32 to 512 pixels, but got 16"),
+        ({"study": "mnist", "image_size": []}, "image_size=[]: Tuple should have at least 1 item"),
+        ({"study": "mnist", "seed": -1}, "seed=-1: Input should be greater than or equal to 0"),
+        ({"study": "mnist", "class_weights": "balanced"}, "class_weights='balanced': Input should be a valid boolean"),
+        ({"study": "mnist", "pruning": "never"}, "pruning='never': Input should be a valid boolean"),
+        ({"study": "mnist", "weights": "vgg16.h5"}, "weights='vgg16.h5': give files by backbone, such as {'vgg16': "),
+        ({"study": "mnist", "weights": {"vgg16": ""}}, "a path is empty: give one"),
+        ({"study": "mnist", "storage": Path("x.db")}, "storage='x.db': give a URL as text, such as 'sqlite:///x.db'"),
+        ({"study": "mnist", "page": "."}, "page . is a folder: give the name of the page to write in it"),
         ({"study": "mnist", "workers": 0}, "workers=0: give 1 or more"),
         ({"study": "mnist", "weights": {"vgg17": "x"}}, "vgg17"),
         ({"study": "mnist", "tensorboard": ""}, "a path is empty: give one, or . for this folder"),
@@ -192,7 +205,7 @@ def test_a_user_error_is_the_commands_sentence_with_keywords(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(harness.HarnessError) as raised:
         harness.search(**given)
-    assert message in str(raised.value)
+    assert message in str(raised.value) and "Undefined" not in str(raised.value)
     assert not any(tmp_path.iterdir())
 
 

@@ -170,7 +170,7 @@ def test_a_log_that_cannot_be_written_is_noticed_before_the_run(
 
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(StorageError, match=r"Permission denied: .*page\.log.*: choose another with --out"):
-        command.prepare_output(tmp_path / "page.html", "sqlite:///harness.db", {log: "log"})
+        command.prepare_output(tmp_path / "page.html", "sqlite:///harness.db", {".log": "log"})
 
 
 @pytest.mark.parametrize(("encoding", "printed"), [("utf-8", '"é"'), ("latin-1", r'"\u00e9"'), ("ascii", r'"\u00e9"')])

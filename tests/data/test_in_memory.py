@@ -54,15 +54,38 @@ def test_labels_may_be_texts() -> None:
     assert listed((images(4), pd.Series(["dog", "cat", "dog", "cat"]))).class_names == ("cat", "dog")
 
 
+def test_labels_may_be_any_integers() -> None:
+    assert listed((images(4), [3, 1, 3, 1])).class_names == ("1", "3")
+    assert listed((images(4), np.array([3, 1, 10, 1], np.uint8))).labels.tolist() == [1, 0, 2, 0]
+
+
+def test_other_numbers_from_0_to_255_are_rounded() -> None:
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    first = path_of((images(), labels))
+    assert path_of((images() * 0.999, labels)) == path_of((images().astype(np.int64), labels)) == first
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((images().astype(np.float32), np.arange(6)), "images are float32 (6, 4, 4, 3); give uint8"),
+        ((images() / 255, np.arange(6)), "have values from 0 to 1: give values from 0 to 255, without rescaling"),
+        ((images() - 300.0, np.arange(6)), "have values from -"),
+        ((images() > 9, np.arange(6)), "images are bool (6, 4, 4, 3); give uint8"),
+        ((images().transpose(0, 3, 1, 2), np.arange(6)), "channels last: numpy.moveaxis(images, 1, -1)"),
+        ((["a.png", "b.png"], [0, 1]), "or of files a pandas DataFrame with the columns filename and label"),
+        (([Path("a.png")], [0]), "or of files a pandas DataFrame"),
+        ((images(3), ["a", None, "b"]), "1 of the labels are missing (None or NaN)"),
+        ((images(3), pd.Series(["a", "b", None])), "1 of the labels are missing (None or NaN)"),
+        (((images(3), [0, 1, 2]), (images(2), [0, 1])), "its images or its labels have several shapes"),
+        ((images(), np.arange(6), 0), "a tuple of 3 is no data set: give a path, a tuple (images, labels)"),
         ((images(), np.arange(5)), "labels are int64 (5,); give one integer for each of the 6 images"),
         ((images(), np.eye(6)), "labels are float64 (6, 6); give one integer"),
-        (([images(1)[0], images(1, 5)[0]], [0, 1]), "is not of plain arrays"),
+        (([images(1)[0], images(1, 5)[0]], [0, 1]), "its images or its labels have several shapes"),
         (np.arange(5), "a ndarray is no data set: give a path, a tuple (images, labels)"),
-        (pd.DataFrame({"filename": ["a.png"], "class": ["a"]}), "the DataFrame has no column 'label', only 'filename'"),
+        (
+            pd.DataFrame({"filename": ["a.png"], "class": ["a"]}),
+            "no column 'label', only 'filename', 'class': rename one",
+        ),
     ],
 )
 def test_what_is_no_data_set_is_refused_before_anything_is_written(data: Any, message: str, tmp_path: Path) -> None:
@@ -128,7 +151,7 @@ class TestDataset:
             (dataset.map(lambda image, label: (tf.cast(image, tf.float32) - 300, label)), "values from -"),
             (dataset.map(lambda image, label: (image, tf.one_hot(label, 3))), "give one integer for each image"),
             (dataset.map(lambda image, _: image), "give one of pairs"),
-            (dataset.take(0), "the shapes []: give images of one size"),
+            (dataset.take(0), "the tf.data.Dataset is empty"),
         ):
             with pytest.raises(DataError) as raised:
                 path_of(wrong)

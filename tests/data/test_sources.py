@@ -386,7 +386,7 @@ class TestManifests:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("file,label\na,b\n", "has no column 'filename', only 'file', 'label': add it"),
+            ("file,label\na,b\n", "has no column 'filename', only 'file', 'label': rename one or add it"),
             (
                 "filename,label,split\na,b,tset\n",
                 "split has 'tset': only train, validation (or val) and test",
