@@ -21,7 +21,7 @@ def read() -> dict[str, Any]:
 def shown(notebook: dict[str, Any]) -> str:
     """Return all text that the cells show."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    return "".join(line for output in outputs for line in output.get("text") or output["data"]["text/plain"])
+    return "\n".join("".join(output.get("text") or output["data"]["text/plain"]) for output in outputs)
 
 
 def test_it_is_stored_with_what_its_cells_show_and_small() -> None:
