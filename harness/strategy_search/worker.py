@@ -1,6 +1,7 @@
 """A worker: claims waiting trials of a study one after the other, runs them and records them."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -160,16 +161,17 @@ class Worker:
             strategy = from_params(params, spec)
         else:
             strategy, params, notes = self._sampler.draw(number, params, self._history)
-        predicted = self._predicted(strategy)
         planned = self._problems[strategy.backbone].spent(strategy, spec.budget.epochs_of(strategy))
+        predicted = self._predicted(strategy, planned.rated_seconds)
         start = TrialStart(
             strategy, ticket.planned.origin, seed, planned.train_flops, predicted, planned.rated_seconds, params, notes
         )
         self._store.trials.begin(spec.name, number, start, session=self._session)
         return strategy, predicted
 
-    def _predicted(self, strategy: Strategy) -> float | None:
-        """Predict the seconds of a whole trial here, from what trials and baselines on such a device took."""
+    def _predicted(self, strategy: Strategy, rated: float) -> float | None:
+        """Predict the seconds of a whole trial here, from what trials and baselines on such a device took; before there
+        are any, its ``rated`` seconds, or None where the study has no rates (NaN)."""
         store, name, spec = self._store, self._spec.name, self._spec
         trials = [
             row for row in store.trials.recent(name, self._device, RECENT) if row["backbone"] == strategy.backbone
@@ -178,7 +180,9 @@ class Worker:
         if strategy.backbone != spec.search.backbones[0].name:
             baselines = [row for row in baselines if row["name"] != "linear_probe"]  # which is on the first backbone
         forecast = Forecast.fit(self._problems[strategy.backbone].setting, trials, baselines)
-        return None if forecast is None else forecast.seconds(strategy, spec.budget.epochs_of(strategy))
+        if forecast is None:
+            return None if math.isnan(rated) else rated
+        return forecast.seconds(strategy, spec.budget.epochs_of(strategy))
 
     def _too_large(self, strategy: Strategy) -> str:
         """Return a reason not to start, or "": a trial that needs no more memory ran out of it on such a device."""

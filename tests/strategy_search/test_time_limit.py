@@ -1,6 +1,7 @@
 """Planning for a time limit: what takes too much of it is not run, and the sampler looks elsewhere."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.strategy_search.resume import begin_session
 from harness.strategy_search.sampler import as_trial
 from harness.strategy_search.space import as_params
 from harness.strategy_search.worker import Worker
+from harness.training.counts import OPERATIONS
 from harness.training.problem import Problem
 
 PREDICTED = [10.0, 200.0, 299.0, 301.0, 20.0]
@@ -53,7 +55,7 @@ def search(tiny_problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def run_trial(*_: Any, **__: Any) -> TrialResult:
         return TrialResult("complete", 1e6, 1e6, val_accuracy=0.5)
 
-    def predicted(self: Worker, _: Any) -> float:
+    def predicted(self: Worker, *_: Any) -> float:
         assert self._running is not None
         return PREDICTED[self._running]
 
@@ -93,3 +95,17 @@ def test_a_trial_that_takes_more_than_is_left_waits_for_another_run(search: Sear
 
 def test_without_a_limit_everything_runs(search: Search) -> None:
     assert set(search.run(TimeLimit.start(None)).values()) == {"complete"}
+
+
+def test_the_first_trial_is_predicted_by_rates_where_the_study_has_them(
+    tiny_problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = tiny_problem.spec.budget.model_copy(update={"trials": 1})
+    spec = tiny_problem.spec.model_copy(update={"budget": budget})
+    monkeypatch.setattr(search_worker, "run_trial", lambda *_, **__: TrialResult("complete", 1e6, 1e6, 0.5))
+    found = {}
+    for name, rates in (("unrated", None), ("slow", dict.fromkeys(OPERATIONS, 1e-3))):
+        problem = replace(tiny_problem, spec=spec, rates=rates)
+        (tmp_path / name).mkdir()
+        found[name] = Search(problem, tmp_path / name).run(TimeLimit(900.0))
+    assert found == {"unrated": {0: "complete"}, "slow": {0: "over_budget"}}, "no trial and no baseline has run yet"
