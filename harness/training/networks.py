@@ -67,7 +67,7 @@ class Network:
     def take_head(self, other: "Network") -> None:
         """Copy the trained head of ``other``, which has the same shape."""
         for variable, found in zip(self.head_variables(), other.head_variables(), strict=True):
-            variable.assign(found.value)
+            variable.assign(keras.ops.copy(found.value))  # JAX would share it, and a step takes its memory
 
     def head_variables(self) -> list[keras.Variable]:
         """Return all variables of the head, in the same order as those of its template."""

@@ -20,6 +20,7 @@ import json, sys
 from pathlib import Path
 from harness.data.dataset import load_split
 from harness.training.problem import Problem
+from harness.core.refinements import Refinements
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.training.trial import run_trial
@@ -34,6 +35,12 @@ for strategy in [
     Strategy("fine_tune_all", 0, "flatten", (), 0.0, "adam", 1e-3, image_size=32),
     Strategy("feature_extraction", 13, "average", (16,), 0.0, "adam", 3e-3, image_size=32),
     Strategy("from_scratch", 0, "average", (8,), 0.0, "adam", 1e-3, image_size=32),
+    Strategy(
+        "fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32, planned_epochs=3,
+        refinements=Refinements(0.1, 0.9, 0.01, 0.1, 1.0, 0.0, 0.2, 0.5),  # augmentation draws by the backend
+    ),
+    Strategy("two_phase", 10, "average", (), 0.0, "adam", 1e-3, 1, 0.1, image_size=32),
+    Strategy("feature_extraction", 13, "average", (), 0.0, "sgd", 1e-3, image_size=32),  # the first phase's head
 ]:
     result = run_trial(strategy, problem, seed=1, on_checkpoint=lambda curve: None)
     assert result.status == "complete", result
