@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import plotly.graph_objects as go
+
 from dashboards.figures import draw
 from dashboards.page import MOST_POINTS, figure_page, render
 from harness.analysis.rows import Rows
@@ -38,22 +40,24 @@ def write_pngs(studies: Sequence[Rows], folder: Path) -> list[Path]:
     With several studies a file's name begins with the study's place in the order given. Raises SpecError without
     Chromium and StorageError where a file cannot be written.
     """
-    browser = chromium()
     files = []
     for i, rows in enumerate(studies, start=1):
         prefix = f"{i}-" if len(studies) > 1 else ""
         for drawing in draw(rows, MOST_POINTS):
             figure = drawing.views[rows.cost.unit].figure
             if figure is not None:
-                figure.update_layout(
-                    title={"text": drawing.title, "automargin": True, "yref": "container"}, margin={"l": 24, "r": 24}
-                )
                 file = folder / f"{prefix}{drawing.id}.png"
-                width, height = FIGURE_SIZE
-                options = [f"--window-size={width},{height}", "--force-device-scale-factor=2", "--hide-scrollbars"]
-                _print(browser, figure_page(figure, width, height), "--screenshot", file, options)
+                write_png(figure, drawing.title, file)
                 files.append(file)
     return files
+
+
+def write_png(figure: go.Figure, title: str, file: Path) -> None:
+    """Write one figure. Raises as `write_pngs` does."""
+    figure.update_layout(title={"text": title, "automargin": True, "yref": "container"}, margin={"l": 24, "r": 24})
+    width, height = FIGURE_SIZE
+    options = [f"--window-size={width},{height}", "--force-device-scale-factor=2", "--hide-scrollbars"]
+    _print(chromium(), figure_page(figure, width, height), "--screenshot", file, options)
 
 
 def write_pdf(studies: Sequence[Rows], file: Path) -> None:
