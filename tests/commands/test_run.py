@@ -499,7 +499,8 @@ def test_a_run_interrupted_then_killed_then_finished(runs: Runs, how: signal.Sig
     wait_for_trials(4, process)
     process.kill()
     assert runs.end()[0] == -signal.SIGKILL
-    assert database().execute("select count(*) from trials").fetchone() == (4,), "Optuna is shown each when it ends"
+    (shown,) = database().execute("select count(*) from trials").fetchone()
+    assert 2 < shown <= 4, "Optuna is shown trials while a run goes on, those of a moment not one by one"
     runs.start(*command)
     code, out, err = runs.end()
     assert code == 0, err
