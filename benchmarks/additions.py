@@ -80,26 +80,32 @@ def record(datasets: Sequence[DatasetSpec], seeds: int, image_size: int, until: 
     whole = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", RATE).on(backbone, image_size)
     bases = {WHOLE: whole, PARTLY: replace(whole, kind="freeze_first_k", frozen=FROZEN)}
     done = {(row["dataset"], row["seed"], row["image_size"], row["addition"]) for row in rows()}
-    machine = environment.describe(devices.device())
     for base, seed, dataset in product((PARTLY, WHOLE), range(seeds), datasets):
-        n_train = min(N_TRAIN, len(drawn_for(dataset, seed).parts.train))
         for name, (added_to, change) in ADDITIONS.items():
             there = (dataset.name, seed, image_size, name) in done
-            if added_to != base or there or time.monotonic() > until:
-                continue
-            strategy = change(bases[base])
-            problem = problem_for(dataset, Place(dataset.name, n_train, seed), strategy)
-            result = run_trial(strategy, problem, seed=seed, on_checkpoint=lambda _: None)
-            row = {
-                "dataset": dataset.name, "seed": seed, "n_train": n_train, "image_size": image_size,
-                "n_validation": len(problem.split.validation), "addition": name, "label": strategy.label(),
-                "status": result.status, "val_accuracy": result.val_accuracy, "val_loss": result.val_loss,
-                "train_flops": result.train_flops, "seconds": round(result.seconds.train, 2),
-                "device": machine.device, "commit": machine.commit[:7],
-            }  # fmt: skip
-            with ROWS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, separators=(",", ":")) + "\n")
-            print(f"{dataset.name} seed {seed} {name}: {result.val_accuracy} ({row['seconds']} s)", flush=True)
+            if added_to == base and not there and time.monotonic() < until:
+                append(ROWS, {"addition": name, **trained(dataset, seed, change(bases[base]))})
+
+
+def trained(dataset: DatasetSpec, seed: int, strategy: Strategy) -> dict[str, Any]:
+    """Train ``strategy`` on `N_TRAIN` images of a set and return what it reached as a row."""
+    n_train = min(N_TRAIN, len(drawn_for(dataset, seed).parts.train))
+    problem = problem_for(dataset, Place(dataset.name, n_train, seed), strategy)
+    result = run_trial(strategy, problem, seed=seed, on_checkpoint=lambda _: None)
+    machine = environment.describe(devices.device())
+    return {
+        "dataset": dataset.name, "seed": seed, "n_train": n_train, "image_size": strategy.image_size,
+        "n_validation": len(problem.split.validation), "label": strategy.label(), "status": result.status,
+        "val_accuracy": result.val_accuracy, "val_loss": result.val_loss, "train_flops": result.train_flops,
+        "seconds": round(result.seconds.train, 2), "device": machine.device, "commit": machine.commit[:7],
+    }  # fmt: skip
+
+
+def append(file: Path, row: dict[str, Any]) -> None:
+    """Append ``row`` to a file of rows, and print what it reached."""
+    with file.open("a", encoding="utf-8") as rows_:
+        rows_.write(json.dumps(row, separators=(",", ":")) + "\n")
+    print(f"{row['dataset']} seed {row['seed']} {row['label']}: {row['val_accuracy']} ({row['seconds']} s)", flush=True)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -131,7 +137,8 @@ def table(recorded: Sequence[Mapping[str, Any]]) -> str:
     for addition, by_set in found.items():
         base, _ = ADDITIONS[addition]
         cells = [_in_words(by_set[dataset]) if dataset in by_set else "" for dataset in datasets]
-        costs = [spent / flops[*place, base] for (*place, name), spent in flops.items() if name == addition]
+        both = [place for *place, name in flops if name == addition and (*place, base) in flops]
+        costs = [flops[*place, addition] / flops[*place, base] for place in both]
         cells += [_in_words([fmean(values) for values in by_set.values()]), f"× {fmean(costs):.2f}"]
         written.append(f"| {addition} | " + " | ".join(cells) + " |")
     return "\n".join(written)
