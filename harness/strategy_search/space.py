@@ -66,7 +66,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> Strategy:
 
 def refined(name: str, kind: Kind, frozen: int) -> bool:
     """Return whether the refinement of that name means something for a strategy: rates of layers where pretrained ones
-    train, changes to images where nothing is frozen, an average of weights where the network trains."""
+    train, changes to images where nothing is frozen, the others everywhere."""
     if name in RATES:
         return kind in ("freeze_first_k", "fine_tune_all", "two_phase")
     return frozen == 0 if name in OF_IMAGES else True
