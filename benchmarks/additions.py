@@ -6,14 +6,13 @@
 What is added to is the training of EfficientNet-Lite0 for ten epochs on 100 images with Adam: of the last two of its
 nine stages, or of all, where an addition needs the images themselves; `ADDITIONS` says what each changes. An addition
 that slows the pretrained layers down has the head learn faster instead, since a rate for both is between what each
-would have. A third of a set's images, 300 at most, are for validation. Each seed draws split, order and head anew. Rows
-are appended to benchmarks/additions.jsonl; those that are there are not recorded again. Seeds come one after the other,
-so that a recording that was stopped compares all sets. ``table`` prints the mean differences with 95 % intervals: of a
-set over its seeds, of all over the sets.
+would have. A third of a set's images, 300 at most, are for validation. Each seed has its own split, order and head.
+Rows are appended to benchmarks/additions.jsonl; those that are there are not recorded again. Seeds come one after the
+other, so that a recording that was stopped compares all sets. ``table`` prints the mean differences with 95 %
+intervals: of a set over its seeds, of all over the sets.
 """
 
 import argparse
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +23,13 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.league.record import drawn_for, problem_for
+from benchmarks.record import append_row, rows_of
 from harness.backbones import devices
 from harness.core import environment
-from harness.core.backbone import BackboneSpec
 from harness.core.spec import DatasetSpec
 from harness.core.strategy import Strategy
 from harness.rules.arms import OTHER
-from harness.rules.outcomes import Place, lines
+from harness.rules.outcomes import Place
 from harness.statistics.intervals import Interval
 from harness.training.trial import run_trial
 
@@ -76,8 +75,7 @@ ADDITIONS: Mapping[str, tuple[str, Change]] = {
 
 def record(datasets: Sequence[DatasetSpec], seeds: int, image_size: int, until: float) -> None:
     """Train what is missing, until a time of `time.monotonic`."""
-    backbone = BackboneSpec.load(OTHER)
-    whole = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", RATE).on(backbone, image_size)
+    whole = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", RATE, image_size=image_size, backbone=OTHER)
     bases = {WHOLE: whole, PARTLY: replace(whole, kind="freeze_first_k", frozen=FROZEN)}
     done = {(row["dataset"], row["seed"], row["image_size"], row["addition"]) for row in rows()}
     for base, seed, dataset in product((PARTLY, WHOLE), range(seeds), datasets):
@@ -103,14 +101,13 @@ def trained(dataset: DatasetSpec, seed: int, strategy: Strategy) -> dict[str, An
 
 def append(file: Path, row: dict[str, Any]) -> None:
     """Append ``row`` to a file of rows, and print what it reached."""
-    with file.open("a", encoding="utf-8") as rows_:
-        rows_.write(json.dumps(row, separators=(",", ":")) + "\n")
+    append_row(file, row)
     print(f"{row['dataset']} seed {row['seed']} {row['label']}: {row['val_accuracy']} ({row['seconds']} s)", flush=True)
 
 
 def rows() -> list[dict[str, Any]]:
     """Return what has been recorded."""
-    return lines(ROWS) if ROWS.exists() else []
+    return rows_of(ROWS)
 
 
 def differences(recorded: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:

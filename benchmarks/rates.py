@@ -25,16 +25,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.additions import append, trained
+from benchmarks.league.record import SETS
+from benchmarks.record import rows_of
 from dashboards.images import write_png
 from dashboards.theme import themed_figure
-from harness.core.backbone import BackboneSpec
 from harness.core.spec import DatasetSpec
 from harness.core.strategy import Strategy
 from harness.rules.arms import OTHER
-from harness.rules.outcomes import lines
 
 ROWS = Path(__file__).parent / "rates.jsonl"
-SETS = Path(__file__).parent / "league" / "sets.json"
 FIGURE = Path(__file__).parent.parent / "docs" / "images" / "rate-and-similarity.png"
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 FROZEN = 5
@@ -43,20 +42,19 @@ _RESAMPLES = 2000
 
 def record(datasets: Sequence[DatasetSpec], until: float) -> None:
     """Train what is missing, until a time of `time.monotonic`."""
-    whole = Strategy("fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3).on(BackboneSpec.load(OTHER), 64)
     done = {(row["dataset"], row["rate"]) for row in rows()}
     for dataset in datasets:
         for rate in RATES:
             if (dataset.name, rate) not in done and time.monotonic() < until:
                 strategy = Strategy(
-                    "freeze_first_k", FROZEN, "average", (), 0.0, "adam", rate, image_size=64, backbone=whole.backbone
+                    "freeze_first_k", FROZEN, "average", (), 0.0, "adam", rate, image_size=64, backbone=OTHER
                 )
                 append(ROWS, {"rate": rate, **trained(dataset, 0, strategy)})
 
 
 def rows() -> list[dict[str, Any]]:
     """Return what has been recorded."""
-    return lines(ROWS) if ROWS.exists() else []
+    return rows_of(ROWS)
 
 
 def best_rates(recorded: Sequence[Mapping[str, Any]]) -> dict[str, float]:

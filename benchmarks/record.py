@@ -9,6 +9,7 @@ from typing import Any
 from harness.arguments import shown_arguments
 from harness.backbones import devices
 from harness.core import environment
+from harness.rules.outcomes import lines
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,6 +28,17 @@ def _started() -> str:
     """Return the name of the running module, or of its package if it is a ``__main__``."""
     file = Path(sys.argv[0])
     return file.parent.name if file.stem == "__main__" else file.stem
+
+
+def append_row(file: Path, row: dict[str, Any]) -> None:
+    """Append ``row`` to a file of rows, one JSON object a line."""
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(row, separators=(",", ":")) + "\n")
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of such a file, none where there is no file."""
+    return lines(file) if file.exists() else []
 
 
 def write(name: str, result: dict[str, Any]) -> None:

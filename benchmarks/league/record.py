@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.curves import as_row
+from benchmarks.record import append_row, rows_of
 from harness.backbones import devices
 from harness.backbones.activation_cache import FeatureCache
 from harness.backbones.backbone import Backbone
@@ -34,7 +35,7 @@ from harness.data.dataset import Drawn, draw_listed
 from harness.data.sources import read_listing
 from harness.guidance.measure import measure_similarity
 from harness.rules.arms import BATCH_SIZE, EPOCHS, waves
-from harness.rules.outcomes import ROWS, Place, lines
+from harness.rules.outcomes import ROWS, Place
 from harness.statistics.similarity import SAMPLE, load_reference
 from harness.training import fit
 from harness.training.fit import Steps
@@ -81,8 +82,7 @@ def record(dataset: DatasetSpec, n_train: int, seed: int, arms: Sequence[Strateg
             "majority": round(problem.split.majority_share(), 4), **as_row(arm, result, seconds),
             "precision": problem.spec.budget.precision, "device": machine.device, "commit": machine.commit[:7],
         }  # fmt: skip
-        with (ROWS / f"{dataset.name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        append_row(ROWS / f"{dataset.name}.jsonl", row)
         reached = result.reason if result.val_accuracy is None else f"{result.val_accuracy:.3f}"
         print(f"{place.dataset} {place.n_train} seed {seed} {arm.label()}: {reached} ({seconds:.1f} s)", flush=True)
 
@@ -95,8 +95,7 @@ def recorded(dataset: str) -> Iterator[tuple[Place, Strategy]]:
 
 def rows(dataset: str) -> list[dict[str, Any]]:
     """Return the recorded rows of a set, none where there is no file."""
-    file = ROWS / f"{dataset}.jsonl"
-    return lines(file) if file.exists() else []
+    return rows_of(ROWS / f"{dataset}.jsonl")
 
 
 def profile(dataset: DatasetSpec) -> None:
