@@ -1,6 +1,6 @@
 """Measurements of a data set with VGG16 before any training: similarity to ImageNet, and scores of its layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,11 +86,20 @@ def layer_scores(images: Images, backbone: Backbone, image_size: int) -> list[La
     return [LayerScore(k, logme(found, labels), h_score(found, labels), len(labels)) for k, found in by_depth]
 
 
+def _over_the_image(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    averages: NDArray[np.float32] = maps.mean(axis=(1, 2))
+    return averages
+
+
 def averages_by_depth(
-    pixels: NDArray[np.uint8], backbone: Backbone, image_size: int, depths: Sequence[int] | None = None
+    pixels: NDArray[np.uint8],
+    backbone: Backbone,
+    image_size: int,
+    depths: Sequence[int] | None = None,
+    average: Callable[[NDArray[np.float32]], NDArray[np.float32]] = _over_the_image,
 ) -> list[NDArray[np.float32]]:
     """Return the output (n, channels) after each of ``depths`` stages, ascending, at ``image_size``, averaged over the
-    image. By default that is each stage."""
+    image, or by another ``average`` of maps (n, height, width, channels). By default that is each stage."""
     ends = range(1, len(backbone.stages) + 1) if depths is None else depths
     backbone.load(pretrained=True, seed=0)
     found: list[list[NDArray[np.float32]]] = [[] for _ in ends]
@@ -98,6 +107,6 @@ def averages_by_depth(
         values, start = pixels[rows], 0
         for end, averages in zip(ends, found, strict=True):
             values = backbone.forward(values, start, end, image_size)
-            averages.append(as_numpy(values).mean(axis=(1, 2))[weights > 0])
+            averages.append(average(as_numpy(values))[weights > 0])
             start = end
     return [np.concatenate(averages) for averages in found]

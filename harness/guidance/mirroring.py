@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.backbones.backbone import Backbone
-from harness.backbones.batches import batches
-from harness.backbones.devices import as_numpy, images_at_once
 from harness.core.errors import DataError
 from harness.data.dataset import Images
-from harness.guidance.measure import reference_backbone
+from harness.guidance.measure import averages_by_depth, reference_backbone
 from harness.statistics.intervals import Interval
 from harness.statistics.probing import knn_correct
 
@@ -56,20 +53,19 @@ def measure_mirroring(images: Images, weights: Path | None) -> Mirroring:
     if len(images) < 2:
         raise DataError(f"mirrored images cannot be judged on {len(images)} image: give more")
     backbone = reference_backbone(weights)
-    backbone.load(pretrained=True, seed=0)
-    features, mirrored = (_features(pixels, backbone) for pixels in (images.pixels, images.pixels[:, :, ::-1]))
+    (features,), (mirrored,) = (
+        averages_by_depth(pixels, backbone, IMAGE_SIZE, [_DEPTH], _in_fields)
+        for pixels in (images.pixels, images.pixels[:, :, ::-1])
+    )
     as_they_are = knn_correct(features, features, images.labels)
     turned = knn_correct(mirrored, features, images.labels)
     found = Interval.of((turned.astype(float) - as_they_are).tolist())
     return Mirroring(len(images), float(as_they_are.mean()), float(turned.mean()), found.low, found.high)
 
 
-def _features(pixels: NDArray[np.uint8], backbone: Backbone) -> NDArray[np.float32]:
-    """Return the means of the fields of the map (n, fields x channels) after `_DEPTH` convolutions."""
-    found = []
-    for rows, weights in batches(len(pixels), images_at_once(IMAGE_SIZE)):
-        maps = as_numpy(backbone.forward(pixels[rows], 0, _DEPTH, IMAGE_SIZE))[weights > 0]
-        n, side, _, channels = maps.shape
-        fields = maps.reshape(n, _FIELDS, side // _FIELDS, _FIELDS, side // _FIELDS, channels).mean(axis=(2, 4))
-        found.append(fields.reshape(n, -1))
-    return np.concatenate(found)
+def _in_fields(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the means of the fields of maps (n, height, width, channels): (n, fields x channels)."""
+    n, side, _, channels = maps.shape
+    fields = maps.reshape(n, _FIELDS, side // _FIELDS, _FIELDS, side // _FIELDS, channels)
+    means: NDArray[np.float32] = fields.mean(axis=(2, 4)).reshape(n, -1)
+    return means
