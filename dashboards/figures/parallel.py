@@ -12,8 +12,7 @@ from dashboards.figures.points import UNITS, Unit, cost_in_words, drawn_of, thin
 from dashboards.theme import COLOURS, INK, LINE, MUTED, PAPER, AccuracyAxis, plain, themed_figure
 from harness.analysis import formatting
 from harness.analysis.rows import Rows, training_seconds
-from harness.core.refinements import NAMES
-from harness.core.search_space import RATES
+from harness.core.refinements import NAMES, RATES
 from harness.core.strategy import KINDS, OPTIMIZERS, POOLINGS, Kind
 
 N_SCALES = 11  # at most: strategy, eight hyperparameters, cost, score

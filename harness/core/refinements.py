@@ -56,6 +56,11 @@ class Refinements:
         """Return whether the optimizer's updates are changed, apart from their rate."""
         return self.weight_decay > 0 or self.clip_norm > 0
 
+    @property
+    def traced(self) -> tuple[bool, bool, bool]:
+        """Return what a compiled training step depends on: types of its inputs, and what it does to updates."""
+        return self.of_updates, self.soft_labels, self.of_images
+
     def of_frozen(self) -> "Refinements":
         """Return those that mean something while the whole backbone is frozen."""
         return replace(self, body_rate=1.0, layer_decay=1.0, augmentation=0.0, mixup=0.0, averaging=0.0)
@@ -75,5 +80,9 @@ LIMITS = {
     "clip_norm": (0.0, 1e6), "augmentation": (0.0, 1.0), "mixup": (0.0, 10.0), "averaging": (0.0, 1.0),
 }  # fmt: skip
 """The smallest and the largest value of each."""
+RATES = ("body_rate", "layer_decay")
+"""Refinements of the learning rate of pretrained layers that train."""
+OF_IMAGES = ("augmentation", "mixup")
+"""Refinements of the images themselves, where nothing is frozen."""
 NAMES = tuple(field.name for field in fields(Refinements))
 PLAIN = Refinements()

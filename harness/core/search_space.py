@@ -6,7 +6,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from harness.core.backbone import BackboneSpec, Declared
 from harness.core.cost import COSTS, CostMeasure, CostName
-from harness.core.refinements import LIMITS
+from harness.core.refinements import LIMITS, RATES
 from harness.core.strategy import (
     ARTICLE_KINDS,
     MOST_HIDDEN_LAYERS,
@@ -74,12 +74,6 @@ class RefinementSpace(Declared):
         """Return whether that refinement has several values."""
         values: tuple[float, ...] = getattr(self, name)
         return values[0] < values[-1]
-
-
-RATES = ("body_rate", "layer_decay")
-"""Refinements of the learning rate of pretrained layers that train."""
-OF_IMAGES = ("augmentation", "mixup")
-"""Refinements of the images themselves, where nothing is frozen."""
 
 
 class SearchSpace(Declared):

@@ -16,6 +16,8 @@ RecipeName = Literal["recipe_extractor", "recipe_partial", "recipe_keras", "reci
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ARTICLE_KINDS: tuple[Kind, ...] = KINDS[:4]
 """The four kinds of the article's guidance."""
+TRAINING_PRETRAINED: tuple[Kind, ...] = ("freeze_first_k", "fine_tune_all", "two_phase")
+"""The kinds that train pretrained stages further."""
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 RECIPE_NAMES: tuple[RecipeName, ...] = get_args(RecipeName)
@@ -100,7 +102,7 @@ class Strategy:
     @property
     def trains_pretrained(self) -> bool:
         """Return whether pretrained stages are trained further."""
-        return self.kind in ("freeze_first_k", "fine_tune_all", "two_phase")
+        return self.kind in TRAINING_PRETRAINED
 
     def phases(self, n_stages: int) -> tuple["Strategy", ...]:
         """Return the one-phase strategies to train in turn, each with the head that the one before has trained.

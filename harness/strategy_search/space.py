@@ -7,10 +7,10 @@ from typing import Any, cast
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FixedTrial
 
-from harness.core.refinements import NAMES, Refinements
-from harness.core.search_space import OF_IMAGES, RATES
+from harness.core.refinements import NAMES, OF_IMAGES, RATES, Refinements
+from harness.core.search_space import RefinementSpace
 from harness.core.spec import StudySpec
-from harness.core.strategy import VGG16, Kind, OptimizerName, Pooling, Strategy, depths
+from harness.core.strategy import TRAINING_PRETRAINED, VGG16, Kind, OptimizerName, Pooling, Strategy, depths
 
 
 def suggest(trial: BaseTrial, spec: StudySpec) -> Strategy:
@@ -47,28 +47,27 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> Strategy:
     if kind == "two_phase":
         head_epochs = trial.suggest_int("head_epochs", *spec.head_epochs(epochs))
         factor = trial.suggest_float("rate_factor", *space.rate_factor, log=True)
-    values = {}
-    for name in NAMES:
-        choices = getattr(space.refinements, name)
-        if refined(name, kind, frozen):
-            values[name] = choices[0]
-            if space.refinements.searched(name):
-                ranged = name in RATES
-                values[name] = (
-                    trial.suggest_float(name, *choices, log=True) if ranged
-                    else trial.suggest_categorical(name, choices)
-                )  # fmt: skip
+    values = {name: _value(trial, name, space.refinements) for name in NAMES if refined(name, kind, frozen)}
     return Strategy(
         kind, frozen, pooling, head, dropout, optimizer, rate, head_epochs, factor, size, backbone, epochs,
         Refinements(**values),
     )  # fmt: skip
 
 
+def _value(trial: BaseTrial, name: str, space: RefinementSpace) -> float:
+    choices: tuple[float, ...] = getattr(space, name)
+    if not space.searched(name):
+        return choices[0]
+    if name in RATES:
+        return trial.suggest_float(name, choices[0], choices[1], log=True)
+    return trial.suggest_categorical(name, choices)
+
+
 def refined(name: str, kind: Kind, frozen: int) -> bool:
     """Return whether the refinement of that name means something for a strategy: rates of layers where pretrained ones
     train, changes to images where nothing is frozen, the others everywhere."""
     if name in RATES:
-        return kind in ("freeze_first_k", "fine_tune_all", "two_phase")
+        return kind in TRAINING_PRETRAINED
     return frozen == 0 if name in OF_IMAGES else True
 
 

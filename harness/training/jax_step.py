@@ -42,7 +42,7 @@ class JaxSteps:
             self._slices[layers] = _Slice(*layers)
         heads = self._heads.setdefault(network, {})
         kind = optimizer, refinements.of_updates
-        traced = *kind, refinements.soft_labels, refinements.of_images  # which change the inputs' types
+        traced = optimizer, refinements.traced
         is_new = traced not in heads
         if is_new:
             heads[traced] = _Head(network.head, *kind, below=bool(self._slices[layers].trained))

@@ -71,7 +71,7 @@ def mixed(values: Any, partners: NDArray[np.int64], share: np.float32) -> Any:
 
 
 def _moves(strength: float, seed: int, *, flip: bool) -> list[keras.layers.Layer]:
-    """Return layers that crop each image anew: up to half of it in each direction at full ``strength``."""
+    """Return layers that crop each image at random: up to half of it in each direction at full ``strength``."""
     shift = 0.25 * strength
     layers = [
         keras.layers.RandomZoom((-0.5 * strength, 0.0), seed=seed, fill_mode="nearest"),

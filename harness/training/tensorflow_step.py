@@ -38,8 +38,7 @@ class TensorFlowSteps:
     def of(self, network: Network, optimizer: OptimizerName, refinements: Refinements = PLAIN) -> "TensorFlowStep":
         """Return the step that trains ``network``."""
         layers = tuple(network.frozen_layers), tuple(network.trainable_layers), tuple(network.template)
-        traced = refinements.of_updates, refinements.soft_labels, refinements.of_images
-        graph = self._graph(*layers, network.training_mode, optimizer, network.image_size, traced)
+        graph = self._graph(*layers, network.training_mode, optimizer, network.image_size, refinements.traced)
         return TensorFlowStep(network, optimizer, refinements, graph, self._shared(layers[1], optimizer))
 
     def _shared(self, layers: Layers, optimizer: OptimizerName) -> list[State]:
