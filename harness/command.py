@@ -175,10 +175,10 @@ def prepare_output(page: Path, storage: str, others: Mapping[str, str]) -> None:
     """
     if page.is_dir():
         raise StorageError(f"--out {page} is a folder: give the name of the page to write in it")
-    beside = {page.with_suffix(suffix): kind for suffix, kind in others.items()}
-    if page in beside:
-        raise StorageError(f"--out {page} is the name of the {beside[page]} next to the page: use the suffix .html")
-    for file, kind in {page: "page", **beside}.items():
+    files = {page.with_suffix(suffix): kind for suffix, kind in others.items()}
+    if page in files:
+        raise StorageError(f"--out {page} is the name of the {files[page]} next to the page: use the suffix .html")
+    for file, kind in {page: "page", **files}.items():
         check_output(file, kind, storage)
     options = {page.parent: "--out"}
     if storage == DEFAULT_STORAGE:  # a folder in a given URL must exist, so that a typing error creates no database
@@ -188,7 +188,7 @@ def prepare_output(page: Path, storage: str, others: Mapping[str, str]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
-            for file in beside:
+            for file in files:
                 if file.parent == folder and file.exists():
                     file.open("ab").close()
         except OSError as error:
