@@ -102,6 +102,13 @@ def _nothing_waits_for_the_disk(connection: object, _: object) -> None:
         connection.execute("pragma synchronous = off")
 
 
+@pytest.fixture(autouse=True)
+def _keras_draws_the_same() -> None:
+    """Give a test the same random weights in every run, whatever ran before: some draws leave a small network dead."""
+    if "keras" in sys.modules:  # xdist's own process needs no framework
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _revisions_are_read_once() -> Iterator[None]:
     """Read the revisions of a schema once. Alembic imports them, Optuna's a dozen, each time a database is opened."""
