@@ -109,11 +109,12 @@ def search(request: "Request", page: Path, *, then_confirm: bool = False, quiet:
     """
     with loading():
         from dashboards.optuna import attach
+        from harness.rules.outcomes import recorded
         from harness.workers.session import run_study
 
     name, log = request.spec.name, _prepare(page, request.storage, recommendation=then_confirm)
     with _progress(quiet):
-        rows = run_study(replace(request, log=log), _writing(name, page))
+        rows = run_study(replace(request, log=log, constant=recorded().constant), _writing(name, page))
     attach(Store(request.storage), name)
     return rows
 

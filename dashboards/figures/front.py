@@ -32,6 +32,7 @@ from harness.statistics.pareto import front
 
 MARKS = {  # by a trial's origin: its name here and its marker
     "advice": ("advice", "star-open"),
+    "league": ("best on other sets", "cross-open"),
     "recipe_extractor": ("recipe: extractor", "hexagram-open"),
     "recipe_partial": ("recipe: partial", "star-square-open"),
     "recipe_keras": ("recipe: Keras guide", "star-diamond-open"),

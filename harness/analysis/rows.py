@@ -197,7 +197,7 @@ class Rows:
         return found | ({} if baseline is None else {"baseline": baseline["name"]})
 
     def trial_of(self, origin: str) -> dict[str, Any] | None:
-        """Return the finished trial of that origin (advice, recipe_extractor, recipe_partial), if any."""
+        """Return the finished trial of that origin (advice, league, a recipe), if any."""
         return _first(self.trials[self.trials["origin"] == origin])
 
 

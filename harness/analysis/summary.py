@@ -8,6 +8,7 @@ from harness.analysis import formatting
 from harness.analysis.confirmed import confirmation, interval
 from harness.analysis.rows import Rows, stopped
 from harness.core.results import STATUSES
+from harness.core.strategy import Strategy
 from harness.statistics.intervals import gap, wilson_interval
 from harness.statistics.pareto import front
 
@@ -43,6 +44,7 @@ def summarise(rows: Rows) -> Summary:
         *_confirmed(rows),
         *_cheaper(rows, best),
         _against_advice(rows, best),
+        *_against_league(rows, best),
         *_recipes(rows),
         _against_baselines(rows, best),
         _how_many(rows),
@@ -121,8 +123,19 @@ def _cheaper(rows: Rows, best: dict[str, Any]) -> list[str]:
 def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
     trial = rows.trial_of("advice")
     advice = f"The advice (scenario {rows.advice['scenario']}: {rows.advice['strategy']})"
+    return f"{advice} has not been run yet." if trial is None else _against(rows, best, advice, trial)
+
+
+def _against_league(rows: Rows, best: dict[str, Any]) -> list[str]:
+    trial = rows.trial_of("league")
     if trial is None:
-        return f"{advice} has not been run yet."
+        return []
+    constant = Strategy.from_row(trial).place()
+    return [_against(rows, best, f"What was best on other data sets (harness advise: {constant})", trial)]
+
+
+def _against(rows: Rows, best: dict[str, Any], advice: str, trial: dict[str, Any]) -> str:
+    """Return how the trial of an advice compares with the best."""
     if math.isnan(trial[rows.score]):
         return f"{advice} has no {rows.score_name}: its trial {_cost_or_status(rows, trial)}."
     if trial["number"] == best["number"]:

@@ -11,7 +11,7 @@ from harness.core.strategy import RecipeName, Strategy
 Status = Literal["complete", "pruned", "over_budget", "diverged", "out_of_memory", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-Origin = Literal["advice", RecipeName, "quota", "sampler"]
+Origin = Literal["advice", "league", RecipeName, "quota", "sampler"]
 """Where a trial's strategy comes from: the advice, the article's two recipes, the minimum share, or the sampler."""
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 

@@ -89,6 +89,11 @@ class Outcomes:
         by_set = np.array([regret[whole.rows(name)].mean(axis=0) for name in whole.datasets])
         return np.asarray(by_set.mean(axis=0))
 
+    @property
+    def constant(self) -> Strategy:
+        """Return the arm that is least behind."""
+        return self.arms[int(self.behind().argmin())]
+
     def alike(self, probed: Probed, n: int) -> list[str]:
         """Return the ``n`` data sets that are most like the one that is known as ``probed``: in how similar they are to
         ImageNet, in the images of a class and in how well the best frozen features tell their classes."""

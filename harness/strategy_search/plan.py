@@ -25,13 +25,15 @@ def plan(
     spec: StudySpec,
     advice: Advice,
     others: Sequence[tuple[Origin, Strategy]] | None = None,
+    constant: Strategy | None = None,
 ) -> None:
     """Add a waiting trial to the storage for each that ``spec.budget.trials`` still lacks.
 
     First come the study's own recommendation, if it has one, and the advice; then the ``others``, by default
-    the study's recipes, at the smallest size; then each frozen backbone at each size; then what each
-    strategy lacks of its minimum share, the cheapest first, since these cost next to nothing and give the front by
-    which the expensive ones are judged. The rest are left to the sampler. Waiting trials are claimed one by one by
+    the study's recipes, at the smallest size; then each frozen backbone at each size and the league's ``constant``,
+    where the study searches its backbone and size; then what each strategy lacks of its minimum share, the cheapest
+    first, since these cost next to nothing and give the front by which the expensive ones are judged. The rest are left
+    to the sampler. Waiting trials are claimed one by one by
     whichever worker is free, so that exactly the number asked for is run. A study that is planned already is left as it
     is. Two runs that plan at the same time do so one after the other.
     """
@@ -43,7 +45,7 @@ def plan(
         if others is None:
             others = [(name, recipe(name, spec)) for name in space.recipes]
         small = [(origin, strategy.on(space.advice_backbone, space.image_size[0])) for origin, strategy in others]
-        fixed = [*recommended, ("advice", advice.strategy), *small, *_frozen_at_each_size(spec, advice)]
+        fixed = [*recommended, ("advice", advice.strategy), *small, *_of_the_league(spec, advice, constant)]
         store.tickets.add(spec.name, _missing(store.tickets.planned(spec.name), spec, fixed))
 
 
@@ -61,19 +63,22 @@ def planned_depths(store: Store, spec: StudySpec) -> Iterator[tuple[str, int, in
                 yield backbone, params.get("image_size", space.image_size[0]), frozen
 
 
-def _frozen_at_each_size(spec: StudySpec, advice: Advice) -> list[tuple[Origin, Strategy]]:
+def _of_the_league(spec: StudySpec, advice: Advice, constant: Strategy | None) -> list[tuple[Origin, Strategy]]:
     """Return each frozen backbone at each size, the cheapest first, where a study has several: they are cheap, and
-    tell what more pixels and another network are worth."""
+    tell what more pixels and another network are worth. The league's ``constant`` is one of them, or follows."""
     space = spec.search
     frozen = {
         ADVISED["feature_extraction"].on(backbone, size): prefix_cost(architecture_of(backbone), size)
         for size in space.image_size
         for backbone in space.backbones
     }
-    if len(frozen) == 1:
-        return []
-    by_cost = sorted(frozen, key=lambda strategy: frozen[strategy])
-    return [("quota", strategy) for strategy in by_cost if strategy != advice.strategy]
+    by_cost = sorted(frozen, key=lambda strategy: frozen[strategy]) if len(frozen) > 1 else []
+    if constant is not None and constant not in by_cost:
+        searched = {backbone.name for backbone in space.backbones}, set(space.image_size)
+        by_cost += [constant] if constant.backbone in searched[0] and constant.image_size in searched[1] else []
+    return [
+        ("league" if strategy == constant else "quota", strategy) for strategy in by_cost if strategy != advice.strategy
+    ]
 
 
 def _missing(trials: Sequence[Planned], spec: StudySpec, fixed: Sequence[tuple[Origin, Strategy]]) -> list[Planned]:

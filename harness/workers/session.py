@@ -50,7 +50,8 @@ Result = TypeVar("Result")
 class Request:
     """What the user asked for. ``log`` is the file that workers log to; ``weights`` are given files by backbone;
     ``fresh`` drops results from before the command was ``started`` and ``must_exist`` refuses to begin a new study;
-    with a ``placement`` the workers are Ray's; ``command`` is recorded."""
+    with a ``placement`` the workers are Ray's; ``constant`` is what the league begins with; ``command`` is
+    recorded."""
 
     spec: StudySpec
     dataset: DatasetSpec
@@ -61,6 +62,7 @@ class Request:
     placement: Placement | None = None
     fresh: bool = False
     must_exist: bool = False
+    constant: Strategy | None = None
     command: str = ""
     started: datetime = field(default_factory=now)
 
@@ -83,7 +85,7 @@ def run_study(request: Request, on_end: Callable[[Store], None] = lambda _: None
     spec, advice = _open(request, store, drawn, split)
     request = replace(request, spec=spec)
     Watch(store, spec.name).recover()
-    plan(store, spec, advice)
+    plan(store, spec, advice, constant=request.constant)
     with closing(Mirror(store, spec.name)) as mirror:
         mirror.update()
         try:

@@ -249,6 +249,21 @@ def test_summary_names_the_best_trial_and_sets_it_against_advice_and_baseline(st
     assert text.count("test") == 0
 
 
+def test_summary_says_how_what_was_best_on_other_sets_did(rows: Rows) -> None:
+    best = rows.best()
+    assert best is not None
+    trials = rows.trials.copy()
+    told = "What was best on other data sets (harness advise: "
+    assert told not in "".join(summarise(rows).sentences)
+    trials.loc[trials["number"] == best["number"], "origin"] = "league"
+    (sentence,) = (text for text in summarise(replace(rows, trials=trials)).sentences if told in text)
+    assert sentence == f"{told}{Strategy.from_row(best).place()}) did best: no trial of the search beat it."
+    trials["origin"] = rows.trials["origin"].where(rows.trials["number"] != 0, "league")
+    behind = formatting.points(best["val_accuracy"] - trials.loc[trials["number"] == 0, "val_accuracy"].item())
+    (sentence,) = (text for text in summarise(replace(rows, trials=trials)).sentences if told in text)
+    assert f": the search found {behind} more" in sentence
+
+
 def test_a_cheaper_trial_is_named_when_it_is_nearly_as_good(rows: Rows) -> None:
     trials = rows.trials[rows.trials["number"].isin([0, 1])].copy()
     trials["val_accuracy"], trials["train_flops"] = [0.97, 0.965], [10e12, 2e12]

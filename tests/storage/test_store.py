@@ -599,7 +599,7 @@ class StoreContract:
         with opened.engine.begin() as connection:
             connection.execute(sa.text("update harness_schema_version set version_num = '0003'"))
         with pytest.raises(
-            StorageError, match=r"schema version '0003', this harness wants '0001_initial_5': use the version"
+            StorageError, match=r"schema version '0003', this harness wants '0001_initial_6': use the version"
         ):
             Store(url)
 

@@ -3,15 +3,17 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from harness.core.backbone import BackboneSpec
 from harness.core.results import TrialResult
 from harness.core.spec import StudySpec
 from harness.core.strategy import ARTICLE_KINDS, Kind
-from harness.guidance.advice import advised
+from harness.guidance.advice import ADVISED, advised
 from harness.storage.store import Store
 from harness.storage.tickets import Counts
 from harness.storage.trials import TrialStart
@@ -81,6 +83,25 @@ def test_the_depths_of_trials_that_have_not_finished_are_known(store: Store, stu
     assert list(planned_depths(store, spec)) == found
     store.trials.end("tiny", 0, TrialResult("failed", 1.0, 1.0), session=mine)
     assert list(planned_depths(store, spec)) == found[1:]
+
+
+def test_what_was_best_on_other_sets_is_planned_once_where_the_study_searches_it(
+    store: Store, study_file: Path
+) -> None:
+    changes = {"search.image_size": [32, 64], "search.backbones": ["vgg16", "efficientnet_lite0"], "budget.trials": 40}
+    spec = StudySpec.load(str(study_file), changes)[0]
+    frozen = ADVISED["feature_extraction"].on(BackboneSpec.load("efficientnet_lite0"), 64)
+    plan(store, spec, ADVICE, constant=frozen)
+    assert origins(store).count("league") == 1
+    assert fixed(store)[origins(store).index("league")] == as_params(frozen, spec)
+    assert fixed(store).count(as_params(frozen, spec)) == 1
+
+
+@pytest.mark.parametrize(("size", "planned"), [(32, 1), (64, 0)])
+def test_what_was_best_need_not_be_a_frozen_network(store: Store, spec: StudySpec, size: int, planned: int) -> None:
+    trained = replace(ADVISED["fine_tune_all"], image_size=size)
+    plan(store, trials(spec, 20), ADVICE, constant=trained)
+    assert origins(store).count("league") == planned
 
 
 def test_a_continued_plan_repeats_no_advised_strategy(store: Store, spec: StudySpec) -> None:

@@ -7,7 +7,7 @@ from alembic import op
 
 from harness.storage import tables
 
-revision = "0001_initial_5"
+revision = "0001_initial_6"
 down_revision = None
 
 
