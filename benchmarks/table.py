@@ -80,7 +80,7 @@ def scaling(found: dict[str, Any]) -> Iterator[Row]:
         "images": "{:,} images",
         "size": "a trial on 64 images of {:,} px",
     }[found["of"]]
-    for amount, runs in found["points"].items():
+    for amount, runs in sorted(found["points"].items(), key=lambda point: int(point[0])):
         parts = {part: statistics.median(run["seconds"][part] for run in runs) for part in runs[0]["seconds"]}
         totals = [sum(run["seconds"].values()) for run in runs]
         busy = [sum(run["processor"].values()) for run in runs if "processor" in run]

@@ -53,7 +53,8 @@ def cpu() -> str:
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         name = names[0] if names else name
-    return f"{name}, {available_cores()} cores"
+    cores = available_cores()
+    return f"{name}, {cores} core{'s' if cores > 1 else ''}"
 
 
 def multiplies_bfloat16() -> bool:
