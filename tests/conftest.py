@@ -91,8 +91,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What all tests import stays: collections of garbage need not look at it."""
+    """What all tests import stays: collections of garbage need not look at it. TensorFlow would optimize a graph for
+    longer than the few steps take that a test runs it for; commands in processes of their own have it do so."""
     gc.freeze()
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @sa.event.listens_for(sa.Engine, "connect")
@@ -100,13 +103,6 @@ def _nothing_waits_for_the_disk(connection: object, _: object) -> None:
     """No test cuts the power: SQLite need not wait until the disk has what was written."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("pragma synchronous = off")
-
-
-@pytest.fixture(autouse=True)
-def _keras_draws_the_same() -> None:
-    """Give a test the same random weights in every run, whatever ran before: some draws leave a small network dead."""
-    if "keras" in sys.modules:  # xdist's own process needs no framework
-        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -204,9 +200,11 @@ def _databases_are_copied(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
-    """A study that a test has run leaves its log, in a folder that goes, and its precision, which is the machine's, to
-    the process."""
+    """A study that a test has run leaves its log, in a folder that goes, its precision, which is the machine's, and its
+    databases, which every later command would close again, to the process."""
     yield
+    if "harness.storage.database" in sys.modules:
+        sys.modules["harness.storage.database"]._engines.clear()
     logger = logging.getLogger("harness")
     logger.propagate = True
     for handler in logger.handlers[:]:

@@ -83,7 +83,7 @@ def test_unsure_images_get_no_label(
     assert (told.expected(0.5), told.expected(0.95)) == (rejections[0], rejections[1])
 
 
-@pytest.mark.parametrize("shape", [(12, 12), (40, 24, 3)])
+@pytest.mark.parametrize("shape", [pytest.param((12, 12), marks=pytest.mark.large), (40, 24, 3)])
 def test_a_file_gets_the_prediction_of_its_pixels(
     shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -92,12 +93,13 @@ def test_another_thread_leaves_the_signals_alone() -> None:
     assert found == [before]
 
 
-def test_a_signal_during_imports_ends_every_command_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("commands", [("run",), pytest.param(COMMANDS, marks=pytest.mark.large)], ids=["run", "all"])
+def test_a_signal_during_imports_ends_a_command_without_a_traceback(tmp_path: Path, commands: Sequence[str]) -> None:
     # Every command imports SQLAlchemy first.
     (tmp_path / "sqlalchemy.py").write_text(
         "import os, time\nos.kill(os.getpid(), int(os.environ['SIGNAL']))\ntime.sleep(60)\nraise SystemExit(1)\n"
     )
-    ways = [(["-m", f"harness.{name}"], signal.SIGTERM) for name in COMMANDS]
+    ways = [(["-m", f"harness.{name}"], signal.SIGTERM) for name in commands]
     console = "from harness.__main__ import console; raise SystemExit(console())"
     ways += [(["-m", "harness.run"], signal.SIGINT), (["-m", "harness", "run"], signal.SIGTERM)]
     ways += [(["-c", console, "run"], number) for number in (signal.SIGINT, signal.SIGTERM)]

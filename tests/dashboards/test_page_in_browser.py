@@ -421,10 +421,8 @@ def test_numbers_of_a_figure_can_be_read_as_a_table(reading: Visit) -> None:
     assert "saved by the activation cache" in text and "freeze_first_k" in text
 
 
-@pytest.mark.parametrize(
-    ("trials", "viewport"),
-    [(2_000, WIDE), pytest.param(10_000, NARROW, marks=pytest.mark.large)],
-)
+@pytest.mark.large
+@pytest.mark.parametrize(("trials", "viewport"), [(2_000, WIDE), (10_000, NARROW)])
 def test_thousands_of_trials_page_search_and_sort(
     browser: Any, tmp_path_factory: pytest.TempPathFactory, trials: int, viewport: dict[str, int]
 ) -> None:

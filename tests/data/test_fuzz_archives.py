@@ -16,7 +16,7 @@ from harness.data.archives import read_images
 from harness.data.sources import read_listing
 
 _ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # capsys is read out in each example
-FAST = settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=_ALLOWED)
+FAST = settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=_ALLOWED)
 LONG = settings(FAST, max_examples=250, derandomize=False)
 
 N = 20

@@ -141,7 +141,7 @@ def test_an_image_is_read_rightly_with_any_metadata_long(image: Any, chunks: lis
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([(2, 3), (4, 2), (6, 4)]), st.integers(0, 99))
-@settings(FAST, max_examples=20)
+@settings(FAST, max_examples=8)
 def test_a_png_of_16_bits_and_several_channels_is_read_rightly(
     width: int, height: int, kind: tuple[int, int], seed: int
 ) -> None:

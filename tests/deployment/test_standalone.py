@@ -197,7 +197,7 @@ def as_trained(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
     return decode(file, (width, height))[0]
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (40, 24, 3)])
+@pytest.mark.parametrize("shape", [pytest.param((32, 32), marks=pytest.mark.large), (40, 24, 3)])
 def test_an_image_of_any_size_is_seen_as_training_saw_it(shape: tuple[int, ...], tmp_path: Path) -> None:
     """By the .keras file and by the SavedModel, which also names the classes."""
     network, model = trained("fine_tune_all", 0, "average", (8,), *shape)

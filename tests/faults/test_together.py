@@ -9,7 +9,7 @@ from harness.storage.store import Store
 from tests.conftest import Runs, postgres_database
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.large])])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database without tables, which the two commands create."""
     if request.param == "sqlite":
@@ -19,6 +19,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield database
 
 
+@pytest.mark.large
 def test_the_second_joins_as_a_worker(
     url: str, runs: Runs, tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

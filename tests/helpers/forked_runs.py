@@ -67,6 +67,8 @@ def pause_in(trial: int) -> None:
 
 
 # Here, so that the processes that a run starts have it too.
+if "tensorflow" in sys.modules:  # see tests.conftest
+    sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 weights.load_weights = lambda *_: tiny_weights()
 Problem.of = lambda _, spec, split, __, cache: tiny_problem(spec, split, cache)  # type: ignore[method-assign, assignment]
 

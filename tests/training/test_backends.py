@@ -67,6 +67,7 @@ def curves(backend: str, study: Path, folder: Path) -> list[list[list[float]]]:
     return found
 
 
+@pytest.mark.large  # another process that imports JAX and compiles
 def test_what_is_ours_on_jax_does_as_its_own() -> None:
     outcome = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/helpers/on_jax.py"],
