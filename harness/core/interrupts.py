@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -16,7 +17,7 @@ class _State:
     """What signals have asked for."""
 
     deferring = 0  # blocks of `between_steps` that run
-    asked = False  # a signal came in one of them
+    asked = False  # a signal came, and maybe nothing was interrupted yet
 
 
 _state = _State()
@@ -48,6 +49,7 @@ def interrupts() -> Iterator[None]:
     try:
         yield
     finally:
+        _state.asked = False
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
@@ -79,19 +81,22 @@ def stepwise(items: Iterator[_T]) -> Iterator[_T]:
 
 
 def stop_if_asked() -> None:
-    """Raise KeyboardInterrupt if a signal has waited for it. Called after each training step and batch."""
-    if _state.asked:
+    """Raise KeyboardInterrupt if a signal has waited for it. Called after each training step and batch.
+
+    Also if a signal has raised one that nobody saw: Python drops what is raised in a destructor. What is done because
+    of an interrupt is not interrupted again.
+    """
+    if _state.asked and not isinstance(sys.exception(), KeyboardInterrupt):
         _state.asked = False
         raise KeyboardInterrupt
 
 
 def interrupt(*_: object) -> None:
     """Handle a signal as `interrupts` says."""
-    if _state.deferring and not _state.asked:
-        _state.asked = True
-        return
-    _state.asked = False
-    raise KeyboardInterrupt
+    waits = _state.deferring and not _state.asked
+    _state.asked = True
+    if not waits:
+        raise KeyboardInterrupt
 
 
 def _signals() -> list[signal.Signals]:

@@ -70,6 +70,43 @@ def test_a_second_signal_does_not_wait() -> None:
     stop_if_asked()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_a_destructor_swallows_comes_with_the_next_step() -> None:
+    done: list[str] = []
+
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def steps() -> None:
+        with interrupts():
+            Dropped()
+            done.append("went on")
+            stop_if_asked()
+            done.append("another")
+
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    assert done == ["went on"]
+
+
+def test_what_is_done_because_of_a_signal_is_not_interrupted_by_it() -> None:
+    done: list[str] = []
+
+    def steps() -> None:
+        with interrupts():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                stop_if_asked()
+                done.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        steps()
+    assert done == ["cleaned up"]
+    stop_if_asked()  # nothing is left for later
+
+
 def test_a_command_in_the_background_goes_on_ignoring_ctrl_c() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
