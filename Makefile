@@ -13,7 +13,8 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --group build --univ
 run: .venv/run.stamp
 	$(BIN)/python -m harness.run $(RUN)
 
-# Several processes keep two cores busy while tests wait for browsers and databases. One thread each is enough.
+# Several processes keep two cores busy while tests wait for browsers, databases and other processes. One thread each is
+# enough.
 test test-large: export TF_NUM_INTRAOP_THREADS = 1
 test test-large: export TF_NUM_INTEROP_THREADS = 1
 test test-large: export OMP_NUM_THREADS = 1
@@ -24,7 +25,7 @@ test: .venv/dev.stamp
 	$(BIN)/python -m pytest --numprocesses 3 -m "not large"
 
 test-large: .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses 3 -m large
+	$(BIN)/python -m pytest --numprocesses 4 -m large
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

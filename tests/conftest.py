@@ -47,7 +47,7 @@ _ROWS = {
     name: (name,)
     for name in (
         "test_architecture", "test_campaign", "test_confirm", "test_errors", "test_packaging", "test_page_in_browser",
-        "test_shipped_backbones",
+        "test_shipped_backbones", "test_site",
     )
 }  # fmt: skip
 """Tests that share something expensive: a file, or part of a test's name. What they share are drawn pages, a backbone

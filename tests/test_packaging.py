@@ -53,6 +53,7 @@ def test_sdist_holds_sources_and_no_weights(sdist: Path) -> None:
     assert not [name for name in names if name.endswith((".h5", ".keras", ".onnx", ".db"))]
 
 
+@pytest.mark.large
 def test_only_our_two_packages_become_importable(installed: Path) -> None:
     importable = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} - {"bin"}
     assert importable == {"harness", "dashboards"}

@@ -149,6 +149,7 @@ def small_model() -> keras.Model:
     return keras.Model(images, keras.layers.Dense(3, activation="softmax")(values))
 
 
+@pytest.mark.large
 def test_a_stopped_export_leaves_nothing_and_keeps_the_old_one(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_stopped_export_leaves_nothing_and_keeps_the_old_one(
         assert {path.name: path.read_bytes() for path in Path("there").iterdir()} == before
 
 
+@pytest.mark.large
 def test_the_current_folder_and_a_link_are_written_into(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

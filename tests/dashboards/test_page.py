@@ -597,6 +597,7 @@ def test_page_is_replaced_whole_and_an_unwritable_one_is_a_clear_error(store: St
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new folder", "taken"]
 
 
+@pytest.mark.large
 def test_attaching_twice_leaves_the_same_rows_in_optuna(store: Store, attached: optuna.Study) -> None:
     def attributes() -> dict[str, object]:
         return dict(attached._storage.get_study_system_attrs(attached._study_id))

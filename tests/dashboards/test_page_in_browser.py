@@ -158,14 +158,7 @@ LOOKS = {
     "1280-dark": (WIDE, "dark"),
     "390-light": (NARROW, "light"),
 }
-FIRST_LOOKS = {
-    ("mnist", "1280-light"),
-    ("mnist", "390-dark"),
-    (HOSTILE, "390-dark"),
-    ("one", "390-dark"),
-    ("none", "1280-light"),
-    ("all failed", "1280-light"),
-}
+FIRST_LOOKS = {("mnist", "1280-light"), (HOSTILE, "390-dark")}
 
 
 @pytest.mark.parametrize(
@@ -301,7 +294,9 @@ def test_the_page_writes_numbers_as_the_summary_does(reading: Visit, store: Stor
 
 
 @pytest.mark.parametrize(
-    ("by", "viewport"), [("legend", WIDE), ("keyboard", NARROW)], ids=["legend-1280", "keyboard-390"]
+    ("by", "viewport"),
+    [("legend", WIDE), pytest.param("keyboard", NARROW, marks=pytest.mark.large)],
+    ids=["legend-1280", "keyboard-390"],
 )
 def test_a_hidden_strategy_is_hidden_everywhere(visit: Visit, by: str) -> None:
     page = visit.page
@@ -448,6 +443,7 @@ def test_thousands_of_trials_page_search_and_sort(
     page.close()
 
 
+@pytest.mark.large
 def test_compared_studies_are_drawn_apart(browser: Any, store: Store, tmp_path: Path) -> None:
     write_page(store, "mnist", tmp_path / "page.html", HOSTILE, "none")
     visit = Visit(browser, (tmp_path / "page.html").as_uri(), NARROW)
@@ -465,6 +461,7 @@ def test_compared_studies_are_drawn_apart(browser: Any, store: Store, tmp_path: 
 ZOOM = "document.getElementById('learning-curves').layout.xaxis.range"
 
 
+@pytest.mark.large
 def test_the_live_page_takes_in_results_and_keeps_what_the_reader_chose(browser: Any, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'harness.db'}")
     write_study(store, "running", 20)
@@ -527,6 +524,7 @@ def test_images_and_pdf_are_printed(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF-")
 
 
+@pytest.mark.large
 def test_optuna_dashboard_shows_the_figures_and_the_note(browser: Any, store: Store) -> None:
     with live(store, HOSTILE) as address:
         study = f"{address}/dashboard/studies/{store.optuna_storage().get_study_id_from_name(HOSTILE)}"
@@ -542,6 +540,7 @@ def test_optuna_dashboard_shows_the_figures_and_the_note(browser: Any, store: St
             opened.page.close()
 
 
+@pytest.mark.large
 def test_a_backbone_is_hidden_in_figures_and_table(browser: Any, store: Store, tmp_path: Path) -> None:
     two = ["vgg16", "efficientnet_lite0"]
     write_study(store, "two", 40, **{"search.backbones": two})

@@ -70,6 +70,7 @@ def _channels_first() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_channels_first")
+@pytest.mark.large
 def test_the_users_default_of_channels_first_changes_nothing() -> None:
     backbone, raw = Backbone.of(VGG16, tiny_weights()), images(8, 24, 24)
     layers, tiny = [*backbone.model.layers, *mlp(32, 3).head, *cnn(32, 3).head], tiny_backbone()

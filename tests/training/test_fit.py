@@ -383,6 +383,7 @@ def test_a_weight_counts_as_so_many_images(tiny_problem: Problem) -> None:
     assert ends[0].val_loss == pytest.approx(ends[1].val_loss, rel=1e-5)
 
 
+@pytest.mark.large
 def test_bfloat16_learns_what_float32_does(tiny_problem: Problem) -> None:
     ends = {}
     for policy in ("float32", "mixed_bfloat16"):

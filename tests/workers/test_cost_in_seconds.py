@@ -64,6 +64,7 @@ def begun(problems: dict[str, Problem], tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.large
 def test_a_search_over_two_backbones_is_judged_by_seconds(
     problems: dict[str, Problem], begun: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
