@@ -53,6 +53,32 @@ def _beside(option: Option, found: float | None) -> dict[str, Any]:
     return {"way": option.arm.place(), **{name: round(value, 4) for name, value in figures.items()}, "found": found}
 
 
+def table(sets: Sequence[dict[str, Any]]) -> str:
+    """Return the comparison in Markdown, and in words how right the expectations were."""
+    lines = [
+        "| set (training, validation images) | expected, in 90 % of cases | the search found "
+        "| what the rule to follow chooses: expected | found |",
+        "|---|---|---|---|---|",
+    ]
+    for one in sets:
+        best, choice = one["search"], one["choice"]
+        lines.append(
+            f"| {one['set']} ({one['n_train']:,}, {one['n_validation']}) "
+            f"| {best['expected']:.3f}, {best['low']:.2f} to {best['high']:.2f} | {best['found']:.3f} "
+            f"| {choice['expected']:.3f}, {choice['low']:.2f} to {choice['high']:.2f} "
+            f"| {'not complete' if choice['found'] is None else format(choice['found'], '.3f')} |"
+        )
+    ways = [way for one in sets for way in one["ways"]]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"- The best of the search and the highest expectation: {inside([one['search'] for one in sets])}.",
+            f"- Each way that the search completed: {inside(ways)}.",
+        ]
+    )
+
+
 def inside(rows: Sequence[dict[str, Any]]) -> str:
     """Return in words how far off the expected accuracies are and how many intervals hold."""
     away = np.array([row["found"] - row["expected"] for row in rows])
@@ -75,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for folder in asked.data:
         rows.append(row := compared(folder, asked.storage, past))
         print(row["set"], row["search"], row["choice"], sep="\n  ", flush=True)
-    print(f"best of the search and highest expectation: {inside([row['search'] for row in rows])}")
-    print(f"ways: {inside([way for row in rows for way in row['ways']])}")
+    print(table(rows))
     if asked.write:
         write("kept_out", {"machine": machine(), "sets": rows})
 

@@ -65,6 +65,22 @@ def _volume(points: Any, most: float, floor: float) -> float:
     return hypervolume(points["train_flops"], points["val_accuracy"], most, floor)
 
 
+def table(sets: dict[str, dict[str, Any]]) -> str:
+    """Return the comparison in Markdown."""
+    lines = [
+        "| set | as planned: TFLOP until 99 %, in all | best | without: TFLOP until 99 %, in all | best |",
+        "|---|---|---|---|---|",
+    ]
+    for name, both in sets.items():
+        cells = [
+            f"{'never' if one['tflop_until'] is None else format(one['tflop_until'], ',.1f')}, {one['tflop']:,.1f} "
+            f"| {one['best']:.3f}"
+            for one in (both["planned"], both["without"])
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Search, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for folder in asked.data:
         sets[Path(folder).name] = compared(searched(folder, asked.storage))
         print(Path(folder).name, sets[Path(folder).name], flush=True)
+    print(table(sets))
     if asked.write:
         write("started", {"machine": machine(), "sets": sets})
 
