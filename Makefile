@@ -25,7 +25,7 @@ test: .venv/dev.stamp
 	$(BIN)/python -m pytest --numprocesses 3 -m "not large"
 
 test-large: .venv/dev.stamp
-	$(BIN)/python -m pytest --numprocesses 4 -m large
+	$(BIN)/python -m pytest --numprocesses 3 -m large
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
