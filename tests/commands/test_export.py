@@ -289,6 +289,7 @@ def test_the_model_is_the_trained_network(strategy: Strategy, tiny_problem: Prob
         assert -np.log(found[np.arange(len(labels)), labels]).mean() == pytest.approx(result.val_loss, rel=1e-4)
 
 
+@pytest.mark.large
 def test_the_card_shows_the_confirmed_test_accuracy(
     searched: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

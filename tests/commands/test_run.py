@@ -213,7 +213,11 @@ def test_fresh_starts_over_unless_the_study_is_in_use_or_input_is_missing(
 
 @pytest.mark.parametrize(
     ("before", "more", "moment"),
-    [(0, (), "profile"), (2, ("--fresh",), "profile"), (0, ("--fresh",), "draw")],
+    [
+        (0, (), "profile"),
+        pytest.param(2, ("--fresh",), "profile", marks=pytest.mark.large),
+        pytest.param(0, ("--fresh",), "draw", marks=pytest.mark.large),
+    ],
 )
 @pytest.mark.usefixtures("untrained")
 def test_the_second_of_two_equal_commands_joins(

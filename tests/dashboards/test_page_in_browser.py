@@ -372,6 +372,7 @@ def test_arrow_keys_read_out_the_points_of_a_figure(reading: Visit) -> None:
     assert "trial" in reading.page.locator("#accuracy-versus-compute .hovertext").last.text_content()
 
 
+@pytest.mark.large
 def test_every_control_is_reached_by_tab_and_every_figure_says_what_it_shows(
     browser: Any, pages: dict[str, str]
 ) -> None:
