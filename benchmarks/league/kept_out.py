@@ -74,9 +74,14 @@ def table(sets: Sequence[dict[str, Any]]) -> str:
             *lines,
             "",
             f"- The best of the search and the highest expectation: {inside([one['search'] for one in sets])}.",
-            f"- Each way that the search completed: {inside(ways)}.",
+            f"- Each frozen network that the search completed: {inside([way for way in ways if _frozen(way)])}.",
+            f"- Each trained one: {inside([way for way in ways if not _frozen(way)])}.",
         ]
     )
+
+
+def _frozen(way: dict[str, Any]) -> bool:
+    return str(way["way"]).startswith("feature_extraction")
 
 
 def inside(rows: Sequence[dict[str, Any]]) -> str:
