@@ -73,9 +73,13 @@ def _of_the_league(spec: StudySpec, advice: Advice, constant: Strategy | None) -
         for backbone in space.backbones
     }
     by_cost = sorted(frozen, key=lambda strategy: frozen[strategy]) if len(frozen) > 1 else []
-    if constant is not None and constant not in by_cost:
-        searched = {backbone.name for backbone in space.backbones}, set(space.image_size)
-        by_cost += [constant] if constant.backbone in searched[0] and constant.image_size in searched[1] else []
+    if (
+        constant is not None
+        and constant not in by_cost
+        and constant.backbone in {backbone.name for backbone in space.backbones}
+        and constant.image_size in space.image_size
+    ):
+        by_cost.append(constant)
     return [
         ("league" if strategy == constant else "quota", strategy) for strategy in by_cost if strategy != advice.strategy
     ]
