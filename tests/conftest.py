@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 
+# Half of the time that importing TensorFlow takes would be spent looking for garbage, and there is none.
+gc.disable()
+
 # A busy machine makes no property false.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
@@ -94,6 +97,8 @@ def pytest_collection_finish() -> None:
     """What all tests import stays: collections of garbage need not look at it. TensorFlow would optimize a graph for
     longer than the few steps take that a test runs it for; commands in processes of their own have it do so."""
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)  # a traced graph is many objects, none of them garbage
+    gc.enable()
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 

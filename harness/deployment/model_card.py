@@ -75,7 +75,7 @@ def model_card(
         "Input: RGB images as raw bytes, (n, height, width, 3) uint8, a grey image repeated three times, of any "
         f"height and width. The model crops the centre to the aspect ratio {width} to {height}, resizes it to "
         f"{width} x {height}{'' if colours else ', converts it to grey'} and then does as in training, "
-        f"at {size} x {size}. Other files than `model.keras` and `saved_model` take images of {width} x {height} only, "
+        f"at {size} x {size}. Formats other than Keras and SavedModel take images of {width} x {height} only, "
         "which `read` makes. Output: one probability for each class, in this order:",
         "",
         *(f"{index}. {text(name)}" for index, name in enumerate(split.class_names)),

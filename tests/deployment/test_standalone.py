@@ -276,28 +276,37 @@ print(keras.__version__)
 """
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, np.ndarray]:
+    """Files of models, each with the probabilities that it gives 20 images, which are in images.npy next to them."""
+    folder: Path = tmp_path_factory.mktemp("saved")
+    raw = images(20, 50, 30, 3)
+    np.save(folder / "images.npy", raw)
+    expected = {}
+
+    def save(model: keras.Model, name: str) -> None:
+        save_keras(model, folder / f"{name}.keras", SIGNATURE)
+        expected[folder / f"{name}.keras"] = model.predict_on_batch(raw)
+
+    for pooling in get_args(Pooling):
+        save(trained("freeze_first_k", 7, pooling, (8,), 40, 24, 3)[1], pooling)
+    save(of_backbone(BackboneSpec.load("efficientnet_lite0"), raw)[1], "efficientnet_lite0")
+    return expected
+
+
 @pytest.mark.large
 @pytest.mark.parametrize("version", ["3.9.0", "3.*"])
-def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_path: Path) -> None:
+def test_the_file_loads_in_every_keras_that_the_card_names(
+    version: str, saved: dict[Path, np.ndarray], tmp_path: Path
+) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     install = [*pip, "install", "--no-deps", "--target", tmp_path / "keras", f"keras=={version}"]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"Keras {version} could not be installed: {done.stderr.strip().splitlines()[-1]}")
-    raw = images(20, 50, 30, 3)
-    np.save(tmp_path / "images.npy", raw)
-    expected = {}
-    for pooling in get_args(Pooling):
-        _, model = trained("freeze_first_k", 7, pooling, (8,), 40, 24, 3)
-        file = tmp_path / f"{pooling}.keras"
-        save_keras(model, file, SIGNATURE)
-        expected[file] = model.predict_on_batch(raw)
-    _, model = of_backbone(BackboneSpec.load("efficientnet_lite0"), raw)
-    file = tmp_path / "efficientnet_lite0.keras"
-    save_keras(model, file, SIGNATURE)
-    expected[file] = model.predict_on_batch(raw)
+    folder = next(iter(saved)).parent
     done = subprocess.run(
-        [sys.executable, "-I", "-c", _LOAD, tmp_path / "keras", tmp_path / "images.npy", *expected],
+        [sys.executable, "-I", "-c", _LOAD, tmp_path / "keras", folder / "images.npy", *saved],
         env=os.environ | {"KERAS_BACKEND": keras.backend.backend()},
         capture_output=True,
         text=True,
@@ -305,5 +314,5 @@ def test_the_file_loads_in_every_keras_that_the_card_names(version: str, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith(version.rstrip("*"))
-    for file, probabilities in expected.items():
+    for file, probabilities in saved.items():
         assert np.abs(np.load(f"{file}.npy", allow_pickle=False) - probabilities).max() < 1e-5

@@ -28,7 +28,7 @@ from harness.storage.store import Store
 from tests.conftest import ROOT
 
 SECONDS = float(os.environ.get("HARNESS_FAULT_SECONDS", "15"))
-ROUND = 120  # trials added each time the study is complete and time is left
+ROUND = 60  # trials added each time the study is complete and time is left
 
 pytestmark = [pytest.mark.large, pytest.mark.timeout(2 * SECONDS + 1200)]
 

@@ -16,17 +16,19 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Literal
 
-# Imported by `harness run` once it needs them.
-import dashboards.optuna
-import dashboards.page
-import dashboards.terminal  # noqa: F401
-import harness.workers.session  # noqa: F401
-from harness import run
-from harness.backbones import weights
-from harness.core.results import TrialResult
-from harness.strategy_search import worker
-from harness.training.problem import Problem
-from tests.helpers.tiny import tiny_problem, tiny_weights
+from harness.core.framework import loading
+
+with loading():  # all that `harness run` imports
+    import dashboards.optuna
+    import dashboards.page
+    import dashboards.terminal  # noqa: F401
+    import harness.workers.session  # noqa: F401
+    from harness import run
+    from harness.backbones import weights
+    from harness.core.results import TrialResult
+    from harness.strategy_search import worker
+    from harness.training.problem import Problem
+    from tests.helpers.tiny import tiny_problem, tiny_weights
 
 
 def fork(folder: str, environment: Mapping[str, str], trial: int | Literal["twice"], arguments: Sequence[str]) -> None:

@@ -64,19 +64,18 @@ def test_stages_move_in_the_asked_ratio_in_one_step(tiny_problem: Problem) -> No
         assert np.abs((refined - start) - rate * (reached - start)).max() < 2e-3 * moved
 
 
-@pytest.mark.parametrize("refinements", [Refinements(weight_decay=0.3), Refinements(clip_norm=0.01)])
+@pytest.mark.parametrize("refinements", [Refinements(weight_decay=1.0), Refinements(clip_norm=0.01)])
 def test_decay_and_clipping_are_keras_own(tiny_problem: Problem, refinements: Refinements) -> None:
-    decays = refinements.weight_decay > 0
-    optimizer: OptimizerName = "adam" if decays else "sgd"  # Adam undoes most of a clipping
-    _, plain, _ = stepped(tiny_problem, PLAIN, optimizer, 3)
-    initial, ours, network = stepped(tiny_problem, refinements, optimizer, 3)
+    """With SGD: Adam undoes most of a clipping, and rounding decides how it moves a weight whose gradient is next to
+    nothing. The decay comes before the optimizer's own step, whichever it is."""
+    _, plain, _ = stepped(tiny_problem, PLAIN, steps=3)
+    initial, ours, network = stepped(tiny_problem, refinements, steps=3)
     train, _, _ = tiny_problem.parts(0, 32, Clock())
     network.reset(seed=1, dropout=0.0)
-    if decays:
-        rule = keras.optimizers.AdamW(1e-3, weight_decay=refinements.weight_decay)
+    decay, clip = refinements.weight_decay or None, refinements.clip_norm or None
+    rule = keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True, weight_decay=decay, clipnorm=clip)
+    if decay:
         rule.exclude_from_weight_decay(var_list=[v for v in network.trainable_variables() if len(v.shape) < 2])
-    else:
-        rule = keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True, clipnorm=refinements.clip_norm)
     layers = [*network.frozen_layers, *network.trainable_layers, *network.head]
     model = keras.Sequential([keras.Input(train.inputs.shape[1:]), *layers])
     model.compile(rule, keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
@@ -85,9 +84,7 @@ def test_decay_and_clipping_are_keras_own(tiny_problem: Problem, refinements: Re
         model.train_on_batch(train.inputs[rows], train.labels[rows])
     changed = 0
     for start, found, variable, without in zip(initial, ours, network.trainable_variables(), plain, strict=True):
-        # Adam divides by the size of the gradient: where that is next to nothing, its rounding is seen in the step.
-        away, moved = np.linalg.norm(found - as_numpy(variable)), np.linalg.norm(found - start)
-        assert away < (1e-2 if decays else 2e-3) * moved + 1e-7
+        assert np.abs(found - as_numpy(variable)).max() < 2e-3 * np.abs(found - start).max()
         changed += not np.allclose(found, without, rtol=1e-6, atol=0)
     assert changed > 0
 
@@ -181,7 +178,14 @@ REFINED = replace(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["fine_tune_all", "two_phase", "from_scratch"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "two_phase",
+        pytest.param("fine_tune_all", marks=pytest.mark.large),
+        pytest.param("from_scratch", marks=pytest.mark.large),
+    ],
+)
 def test_a_refined_trial_that_is_retried_gives_the_same(tiny_problem: Problem, kind: str) -> None:
     changes: dict[str, Any] = {"kind": kind}
     if kind == "two_phase":
