@@ -38,7 +38,7 @@ def test_the_tutorial(shared: Path, tmp_path: Path) -> None:
     for command in commands():
         _, *arguments = shlex.split(command)
         if "harness.run" in arguments:
-            arguments += ["--image-size", "64"]
+            arguments += ["--image-size", "64", "--epochs", "3"]
         done = subprocess.run(
             [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
