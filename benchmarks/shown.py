@@ -1,10 +1,10 @@
 """Replay searches on recorded learning curves whose sampler is shown fewer trials than there are.
 
-    python -m benchmarks.shown [--history 96] [--trials 2] [--seeds 200] [--most 24 12] [--data NAME]...
+    python -m benchmarks.shown [--history 96] [--copies 2] [--trials 2] [--seeds 200] [--most 50] [--data NAME]...
 
 What `harness.strategy_search.sampler.choose` shows Optuna's sampler is a part of a long history. The recorded sets
-hold too few configurations for searches that are longer than what it shows, so both are scaled down. A history of
---history random configurations is run with the harness's pruning. Then the search goes on with as much compute as
+hold too few configurations for such a one: a history of --history random configurations is run with the harness's
+pruning, and the sampler is told each of its trials --copies times. Then the search goes on with as much compute as
 --trials configurations cost: with the sampler shown all trials, with each number of --most, and without a sampler, at
 random. `choose` decides as in a search.
 
@@ -17,14 +17,16 @@ import argparse
 import copy
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from benchmarks.curves import recorded_sets
 from benchmarks.record import machine, write
 from benchmarks.replay import Judged, Pool, Steps, Trace, figure, follow, shuffled
 from harness.statistics.intervals import Interval
+from harness.strategy_search.history import History
 from harness.strategy_search.sampler import Sampler
 
 SHARES = (0.25, 0.5, 1.0)
@@ -46,7 +48,7 @@ def compare(pool: Pool, asked: argparse.Namespace) -> dict[str, Any]:
         spent = sum(pool.flops[index, epoch] - pool.flops[index, epoch - 1] for index, epoch in history)
         for way, shown in most.items():
             again, left = copy.deepcopy(judged, {id(pool): pool}), order[asked.history :]
-            more = proposed(pool, again, left, seed, shown) if shown else at_random(again, left)
+            more = proposed(pool, again, left, seed, shown, asked.copies) if shown else at_random(again, left)
             trace = follow(pool, chain(history, more), spent + extra)
             found[way].append(looks(pool, trace, spent, extra) | {"epochs": len(trace.spent) - 1.0 - len(history)})
         if (seed + 1) % 20 == 0:
@@ -65,15 +67,24 @@ def compare(pool: Pool, asked: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def proposed(pool: Pool, judged: Judged, left: Sequence[int], seed: int, most_shown: int) -> Steps:
+def proposed(pool: Pool, judged: Judged, left: Sequence[int], seed: int, most_shown: int, copies: int) -> Steps:
     """Run what the sampler proposes of the configurations that are ``left``."""
     sampler = Sampler(pool.spec.model_copy(update={"seed": seed}), most_shown)
     free = set(left)
-    for number in range(len(pool.recorded) - len(left), len(pool.recorded)):
-        strategy, _, _ = sampler.draw(number, {}, judged.history)
+    begun = len(judged.history.finished)
+    for number in range(copies * begun, copies * begun + len(left)):
+        strategy, _, _ = sampler.draw(number, {}, repeated(judged.history, begun, copies))
         index = pool.nearest(strategy, free)
         free.remove(index)
         yield from judged.run(index)
+
+
+def repeated(history: History, first: int, copies: int) -> History:
+    """Return the history with its ``first`` trials told ``copies`` times before the others."""
+    told = [replace(past, number=past.number + (copies - 1) * first) for past in history.finished.values()]
+    for copy_ in range(copies - 1):
+        told += [replace(history.finished[number], number=number + copy_ * first) for number in range(first)]
+    return cast(History, SimpleNamespace(finished={past.number: past for past in told}, running={}))
 
 
 def at_random(judged: Judged, left: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -96,9 +107,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Replay, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--history", type=int, default=96)
+    parser.add_argument("--copies", type=int, default=2)
     parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=200, help="two at least")
-    parser.add_argument("--most", type=int, nargs="+", default=[24, 12], help="shown at most; 11 at least")
+    parser.add_argument("--most", type=int, nargs="+", default=[50], help="shown at most; 11 at least")
     parser.add_argument("--data", action="append", choices=recorded_sets(), help="default: all that are recorded")
     asked = parser.parse_args(argv)
     sets = {}

@@ -4,11 +4,11 @@ Optuna keeps nothing: for each trial it is shown a study in memory, made of the 
 """
 
 import hashlib
+import math
 import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -76,25 +76,24 @@ class Sampler:
 def choose(finished: Iterable[Past], seed: int, most: int) -> list[Past]:
     """Return which of the ``finished`` trials the sampler is shown, by number; ``seed`` draws among them.
 
-    These are all that it learns from while they are ``most`` or fewer. Of more they are the front of the complete ones,
-    the best by score and the latest, a quarter of the places each, and as many of the others as there is room for.
+    These are all that it learns from while they are ``most`` or fewer. Of more they are the best, a tenth of the
+    places, since TPE takes the best tenth of what it is shown as good; and of the others, good or bad, a sample. As for
+    TPE the front is best, then the front of the others, and so on.
     """
     learnt = sorted((past for past in finished if _state(past) != TrialState.FAIL), key=attrgetter("number"))
     if len(learnt) <= most:
         return learnt
-    complete = [past for past in learnt if past.status == "complete"]
-    costs, scores = np.array([(past.cost, past.score) for past in complete]).T if complete else ([], [])
-    ranked = (
-        [complete[place] for place in front(costs, scores)],
-        [complete[place] for place in np.argsort(-np.asarray(scores), kind="stable")[: most // 4]],
-        learnt[-(most // 4) :],
-        random.Random(seed).sample(learnt, most),
-    )
-    chosen: dict[int, Past] = {}
-    for past in chain(*(some[: most // 4] for some in ranked[:3]), ranked[3]):
-        if len(chosen) < most:
-            chosen[past.number] = past
-    return [chosen[number] for number in sorted(chosen)]
+    draws = random.Random(seed)
+    best: set[int] = set()
+    others = [past for past in learnt if past.status == "complete" and not math.isnan(past.cost)]
+    while others and (places := math.ceil(most / 10) - len(best)):
+        costs, scores = np.array([(past.cost, past.score) for past in others]).T
+        on = [others[place].number for place in front(costs, scores)]
+        best.update(draws.sample(on, min(len(on), places)))
+        others = [past for past in others if past.number not in on]
+    rest = [past.number for past in learnt if past.number not in best]
+    shown = best.union(draws.sample(rest, most - len(best)))
+    return [past for past in learnt if past.number in shown]
 
 
 def as_trial(past: Past, spec: StudySpec) -> FrozenTrial:
