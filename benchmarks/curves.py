@@ -112,10 +112,11 @@ class Recording:
             SystemExit: the file has another setting.
         """
         self._problem, self._path = problem, _file(name)
+        (self._image_size,) = spec.search.image_size
         train, validation = len(problem.split.train), len(problem.split.validation)
         setting = {
             "dataset": name, "classes": problem.split.n_classes, "train": train, "validation": validation,
-            "image_size": spec.search.image_size[0], "epochs": spec.budget.epochs, "batch_size": spec.budget.batch_size,
+            "image_size": self._image_size, "epochs": spec.budget.epochs, "batch_size": spec.budget.batch_size,
             "precision": spec.budget.precision, "seed": spec.seed, "point": list(POINT),
         }  # fmt: skip
         if not self._path.exists():
@@ -130,7 +131,8 @@ class Recording:
     def record(self, number: int, strategy: Strategy) -> None:
         """Train configuration ``number`` and write its curve, unless it is recorded already."""
         if number + 1 < len(self._lines):
-            assert Recorded.of(json.loads(self._lines[number + 1])).strategy == strategy, "another space or Optuna"
+            recorded = Recorded.of(json.loads(self._lines[number + 1]), self._image_size)
+            assert recorded.strategy == strategy, "another space or Optuna"
             return
         begin = time.perf_counter()
         result = run_trial(strategy, self._problem, seed=number, on_checkpoint=lambda _: None)
