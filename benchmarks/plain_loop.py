@@ -26,8 +26,8 @@ from harness.core.backbone import BackboneSpec
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.data.dataset import load_split
-from harness.training.fit import WARM_UP_SHARE
 from harness.training.problem import Problem, set_precision
+from harness.training.schedule import WARM_UP_SHARE
 from harness.training.trial import run_trial
 
 VGG16 = BackboneSpec.load("vgg16")
