@@ -19,9 +19,10 @@ test test-large: export TF_NUM_INTRAOP_THREADS = 1
 test test-large: export TF_NUM_INTEROP_THREADS = 1
 test test-large: export OMP_NUM_THREADS = 1
 test test-large: export OPENBLAS_NUM_THREADS = 1
-# In memory pages of 2 MiB they take half as long on a virtual machine for which a fault in one of 4 KiB is expensive.
-test test-large: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
-test test-large: export PYTHONMALLOC = malloc
+# In memory pages of 2 MiB they take half as long on a virtual machine for which a fault in one of 4 KiB is expensive. The
+# large tests would keep too much: a process of them grew to 8 GB.
+test: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
+test: export PYTHONMALLOC = malloc
 # Dozens of processes import the same modules: what one has compiled serves the others, whatever the user's setting.
 test test-large: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev.stamp
