@@ -31,21 +31,22 @@ problem = Problem.on(tiny_backbone(), spec, load_split(dataset, spec), Path(sys.
 curves = []
 for strategy in [
     Strategy("feature_extraction", 13, "average", (16,), 0.0, "adam", 3e-3, image_size=32),
-    Strategy("freeze_first_k", 10, "max", (), 0.0, "sgd", 1e-3, image_size=32),
+    Strategy("freeze_first_k", 5, "max", (), 0.0, "sgd", 1e-3, image_size=32),
     Strategy("fine_tune_all", 0, "flatten", (), 0.0, "adam", 1e-3, image_size=32),
     Strategy("feature_extraction", 13, "average", (16,), 0.0, "adam", 3e-3, image_size=32),
-    Strategy("from_scratch", 0, "flatten", (), 0.0, "adam", 1e-3, image_size=32),
+    Strategy("from_scratch", 0, "average", (8,), 0.0, "adam", 1e-3, image_size=32),
     Strategy(
         "fine_tune_all", 0, "average", (), 0.0, "adam", 1e-3, image_size=32, planned_epochs=3,
         refinements=Refinements(0.1, 0.9, 0.01, 0.1, 1.0, 0.0, 0.2, 0.5),  # augmentation draws by the backend
     ),
     Strategy("two_phase", 10, "average", (), 0.0, "adam", 1e-3, 1, 0.1, image_size=32),
+    Strategy("feature_extraction", 13, "average", (), 0.0, "sgd", 1e-3, image_size=32),  # the first phase's head
 ]:
     result = run_trial(strategy, problem, seed=1, on_checkpoint=lambda curve: None)
     assert result.status == "complete", result
     curves.append([[point.train_loss, point.val_loss, point.val_accuracy] for point in result.curve])
-broken = Strategy("freeze_first_k", 10, "max", (), 0.0, "sgd", 1e30, image_size=32)
-sound = Strategy("freeze_first_k", 10, "max", (), 0.0, "sgd", 1e-3, image_size=32)
+broken = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e30, image_size=32)
+sound = Strategy("freeze_first_k", 10, "average", (), 0.0, "sgd", 1e-3, image_size=32)
 after = [run_trial(strategy, problem, seed=1, on_checkpoint=lambda curve: None) for strategy in (sound, broken, sound)]
 assert after[0].val_loss == after[2].val_loss is not None, "one trial poisons the next"
 print(json.dumps(curves))

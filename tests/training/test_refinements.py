@@ -10,7 +10,7 @@ import pytest
 from harness.backbones.devices import as_numpy
 from harness.core.clock import Clock
 from harness.core.refinements import PLAIN, Refinements
-from harness.core.strategy import OptimizerName, Strategy
+from harness.core.strategy import Strategy
 from harness.training.fit import EpochEnd, compile_step, fit
 from harness.training.mixing import Mixing, mixed, shares
 from harness.training.networks import Network
@@ -24,12 +24,12 @@ ONES = np.ones(32, np.float32)
 
 
 def stepped(
-    problem: Problem, refinements: Refinements, optimizer: OptimizerName = "sgd", steps: int = 1, rate: float = 1e-3
+    problem: Problem, refinements: Refinements, steps: int = 1, rate: float = 1e-3
 ) -> tuple[list[np.ndarray], list[np.ndarray], Network]:
     """The trainable variables before and after so many steps."""
     train, validation, _ = problem.parts(0, 32, Clock())
     network = problem.networks.for_strategy(WHOLE, 0)
-    schedule = Schedule(1, 32, optimizer, rate, refinements)
+    schedule = Schedule(1, 32, "sgd", rate, refinements)
     step = compile_step(problem.steps, network, train, validation, schedule, Clock())
     network.reset(seed=1, dropout=0.0)
     before = [as_numpy(variable) for variable in network.trainable_variables()]
