@@ -1,6 +1,7 @@
 """Replay searches on recorded learning curves whose sampler is shown fewer trials than there are.
 
     python -m benchmarks.shown [--history 96] [--copies 2] [--trials 2] [--seeds 200] [--most 50] [--data NAME]...
+        [--result shown]
 
 What `harness.strategy_search.sampler.choose` shows Optuna's sampler is a part of a long history. The recorded sets
 hold too few configurations for such a one: a history of --history random configurations is run with the harness's
@@ -10,7 +11,7 @@ random. `choose` decides as in a search.
 
 Regret and hypervolume are those of `benchmarks.replay`. Differences are paired by seed, which decides the history: a
 search that is shown a part minus that which is shown all. Intervals (95 %, Student's t) are over seeds on the same
-recorded curves. Writes the figures to benchmarks/results/shown.json after each set.
+recorded curves. Writes the figures to benchmarks/results/<--result>.json after each set.
 """
 
 import argparse
@@ -112,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=200, help="two at least")
     parser.add_argument("--most", type=int, nargs="+", default=[50], help="shown at most; 11 at least")
     parser.add_argument("--data", action="append", choices=recorded_sets(), help="default: all that are recorded")
+    parser.add_argument("--result", default="shown", help="name of the file of results (default: %(default)s)")
     asked = parser.parse_args(argv)
     sets = {}
     for name in asked.data or recorded_sets():
@@ -124,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     f"({minus['low']:+.4f} to {minus['high']:+.4f})",
                     flush=True,
                 )
-        write("shown", {"machine": machine(), **vars(asked), "sets": sets})
+        write(asked.result, {"machine": machine(), **vars(asked), "sets": sets})
 
 
 if __name__ == "__main__":
