@@ -46,7 +46,7 @@ docs: .venv/dev.stamp
 	@echo "the site is in build/site: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 bench: .venv/dev.stamp
-	@for name in $(filter-out apart record table curves hypervolume photos plain_model prediction formats,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) table; do \
+	@for name in $(filter-out apart record table curves hypervolume photos plain_model prediction formats spaces,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) table; do \
 		{ echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit; }; done
 
 # Update the locks to the newest releases that pyproject.toml allows.
