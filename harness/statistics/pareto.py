@@ -1,5 +1,7 @@
 """The Pareto front of accuracy and compute."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,11 +12,19 @@ def front(costs: ArrayLike, accuracies: ArrayLike) -> list[int]:
     A point is dominated by one that costs no more and is at least as accurate, and is better in one of the two. The
     first of equal points is kept. A point with a NaN is never on the front.
     """
+    return next(fronts(costs, accuracies), [])
+
+
+def fronts(costs: ArrayLike, accuracies: ArrayLike) -> Iterator[list[int]]:
+    """Yield the front, then the front of the points that are left, and so on; each in O(n) after sorting once."""
     cost, accuracy = _points(costs, accuracies)
     known = np.flatnonzero(~(np.isnan(cost) | np.isnan(accuracy)))
     order = known[np.lexsort((-accuracy[known], cost[known]))]
-    best_before = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order]]))[:-1]
-    return [int(index) for index in order[accuracy[order] > best_before]]
+    while len(order):
+        best_before = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order]]))[:-1]
+        on = accuracy[order] > best_before
+        yield order[on].tolist()
+        order = order[~on]
 
 
 def best_at(costs: ArrayLike, accuracies: ArrayLike, budget: float) -> float:

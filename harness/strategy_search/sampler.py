@@ -7,7 +7,7 @@ import hashlib
 import math
 import random
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness.core.results import Status
 from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
-from harness.statistics.pareto import front
+from harness.statistics.pareto import fronts
 from harness.strategy_search.history import History, Past
 from harness.strategy_search.space import as_params, distributions, refine, suggest, unsearched
 
@@ -76,24 +76,34 @@ class Sampler:
 def choose(finished: Iterable[Past], seed: int, most: int) -> list[Past]:
     """Return which of the ``finished`` trials the sampler is shown, by number; ``seed`` draws among them.
 
-    These are all that it learns from while they are ``most`` or fewer. Of more they are the best, a tenth of the
-    places, since TPE takes the best tenth of what it is shown as good; and of the others, good or bad, a sample. As for
-    TPE the front is best, then the front of the others, and so on.
+    These are all that it learns from while they are ``most`` or fewer. Of more they are a sample of the best tenth, for
+    a tenth of the places, and a sample of the others: TPE takes the best tenth of what it is shown as good and avoids
+    the others, so each trial counts as what it would be if all were shown. Best is the front, then the front of the
+    others, and so on, as for TPE.
     """
     learnt = sorted((past for past in finished if _state(past) != TrialState.FAIL), key=attrgetter("number"))
     if len(learnt) <= most:
         return learnt
     draws = random.Random(seed)
-    best: set[int] = set()
-    others = [past for past in learnt if past.status == "complete" and not math.isnan(past.cost)]
-    while others and (places := math.ceil(most / 10) - len(best)):
-        costs, scores = np.array([(past.cost, past.score) for past in others]).T
-        on = [others[place].number for place in front(costs, scores)]
-        best.update(draws.sample(on, min(len(on), places)))
-        others = [past for past in others if past.number not in on]
-    rest = [past.number for past in learnt if past.number not in best]
-    shown = best.union(draws.sample(rest, most - len(best)))
-    return [past for past in learnt if past.number in shown]
+    best = _best(learnt, math.ceil(len(learnt) / 10), draws)
+    shown = draws.sample(best, min(len(best), math.ceil(most / 10)))
+    others = sorted(set(range(len(learnt))).difference(best))
+    shown += draws.sample(others, most - len(shown))
+    return [learnt[place] for place in sorted(shown)]
+
+
+def _best(learnt: Sequence[Past], wanted: int, draws: random.Random) -> list[int]:
+    """Return the places of the best complete trials, ``wanted`` at most: a front after the other, of the last one that
+    is needed some."""
+    reached = [(past.cost, past.score) if past.status == "complete" else (math.nan, math.nan) for past in learnt]
+    costs, scores = np.array(reached, np.float64).T
+    best: list[int] = []
+    for on in fronts(costs, scores):
+        places = wanted - len(best)
+        if len(on) >= places:
+            return best + draws.sample(on, places)
+        best += on
+    return best
 
 
 def as_trial(past: Past, spec: StudySpec) -> FrozenTrial:

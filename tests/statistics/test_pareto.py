@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.statistics.pareto import best_at, front
+from harness.statistics.pareto import best_at, front, fronts
 
 # Few distinct values, so that ties are common.
 points = st.lists(
@@ -28,6 +28,15 @@ def beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 def test_front_equals_comparing_every_pair(rows: list[tuple[float, float]]) -> None:
     unbeaten = [i for i, row in enumerate(rows) if not any(beats(other, row) for other in rows) and row not in rows[:i]]
     assert front(*columns(rows)) == sorted(unbeaten, key=lambda i: rows[i])
+
+
+@given(st.one_of(points, spread))
+def test_each_front_is_that_of_the_points_that_are_left(rows: list[tuple[float, float]]) -> None:
+    left = list(range(len(rows)))
+    for on in fronts(*columns(rows)):
+        assert on == [left[i] for i in front(*columns([rows[i] for i in left]))]
+        left = [i for i in left if i not in on]
+    assert left == []
 
 
 @given(points)
