@@ -1,7 +1,6 @@
 """Replay searches on recorded learning curves whose sampler is shown fewer trials than there are.
 
-    python -m benchmarks.shown [--history 96] [--copies 2] [--trials 2] [--seeds 200] [--most 50] [--data NAME]...
-        [--result shown]
+    python -m benchmarks.shown [--history 96] [--copies 4] [--trials 2] [--seeds 200] [--most 100 200] [--data NAME]...
 
 What `harness.strategy_search.sampler.choose` shows Optuna's sampler is a part of a long history. The recorded sets
 hold too few configurations for such a one: a history of --history random configurations is run with the harness's
@@ -11,7 +10,7 @@ random. `choose` decides as in a search.
 
 Regret and hypervolume are those of `benchmarks.replay`. Differences are paired by seed, which decides the history: a
 search that is shown a part minus that which is shown all. Intervals (95 %, Student's t) are over seeds on the same
-recorded curves. Writes the figures to benchmarks/results/<--result>.json after each set.
+recorded curves. Writes the figures to benchmarks/results/shown.json after each set.
 """
 
 import argparse
@@ -108,12 +107,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Replay, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--history", type=int, default=96)
-    parser.add_argument("--copies", type=int, default=2)
+    parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=200, help="two at least")
-    parser.add_argument("--most", type=int, nargs="+", default=[50], help="shown at most; 11 at least")
+    parser.add_argument("--most", type=int, nargs="+", default=[100, 200], help="shown at most; 11 at least")
     parser.add_argument("--data", action="append", choices=recorded_sets(), help="default: all that are recorded")
-    parser.add_argument("--result", default="shown", help="name of the file of results (default: %(default)s)")
     asked = parser.parse_args(argv)
     sets = {}
     for name in asked.data or recorded_sets():
@@ -126,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     f"({minus['low']:+.4f} to {minus['high']:+.4f})",
                     flush=True,
                 )
-        write(asked.result, {"machine": machine(), **vars(asked), "sets": sets})
+        write("shown", {"machine": machine(), **vars(asked), "sets": sets})
 
 
 if __name__ == "__main__":
