@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,18 +30,26 @@ def copy_study(source: Store, target: Store, name: str, new_name: str | None = N
         there = target.studies.find(new_name) is not None or target.is_known_to_optuna(new_name)
     if there:
         raise StorageError(f"there is already a study {new_name!r} in the target: import it --as another name")
-    with source.engine.connect() as reading, target.engine.begin() as writing:
-        _copy_rows(reading, writing, name, new_name)
+    with source.engine.connect() as reading:
+        found = _rows(reading, name)
+    with target.engine.begin() as writing:  # the two may be one file, which cannot be read and written at once
+        _write(writing, found, new_name)
     mirror(target, new_name)
 
 
-def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_name: str) -> None:
+def _rows(reading: sa.Connection, name: str) -> dict[sa.Table, Sequence[sa.Row[Any]]]:
+    """Return the rows of a study, of each table; those that others refer to come first."""
+    return {
+        table: reading.execute(table.select().where(_owner(table) == name).order_by(*table.primary_key)).all()
+        for table in tables.metadata.sorted_tables
+    }
+
+
+def _write(writing: sa.Connection, rows: Mapping[sa.Table, Sequence[sa.Row[Any]]], new_name: str) -> None:
     sessions: dict[int, int] = {}
-    for table in tables.metadata.sorted_tables:  # those that others refer to come first
-        owner = table.c.get("study", table.c.get("name"))
-        assert owner is not None
-        for found in reading.execute(table.select().where(owner == name).order_by(*table.primary_key)):
-            row: dict[str, Any] = {**dict(zip(table.c.keys(), found, strict=True)), owner.key: new_name}
+    for table, of_table in rows.items():
+        for found in of_table:
+            row: dict[str, Any] = {**dict(zip(table.c.keys(), found, strict=True)), _owner(table).key: new_name}
             if table is tables.study:
                 row["spec"] = {**row["spec"], "name": new_name}
             if row.get("session") is not None:
@@ -51,6 +59,11 @@ def _copy_rows(reading: sa.Connection, writing: sa.Connection, name: str, new_na
                 sessions[old] = writing.execute(table.insert().values(row).returning(table.c.id)).scalar_one()
             else:
                 writing.execute(table.insert().values(row))
+
+
+def _owner(table: sa.Table) -> sa.Column[Any]:
+    """Return the column that names the study."""
+    return table.c["study" if "study" in table.c else "name"]
 
 
 def nobody_works_on(store: Store, name: str, *, before: float = math.inf) -> None:

@@ -115,6 +115,9 @@ def test_export_and_import_lose_nothing(store: Store, tmp_path: Path, capsys: py
     assert studies.main(["import", str(file), "--storage", store.url]) == 0
     assert everything(store, NAME) == before
     assert studies.main(["import", str(file), "--storage", store.url, "--as", "again"]) == 0
+    if store.url.startswith("sqlite"):
+        copying.copy_study(Store(store.url), store, NAME, "copy")
+        assert len(store.trials.frame("copy")) == len(store.trials.frame(NAME)), "from a file into the same file"
     again = store.studies.find("again")
     assert again is not None and again.spec["name"] == "again"
     session = store.sessions.begin(
