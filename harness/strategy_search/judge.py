@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.core.results import Checkpoint
+from harness.core.spec import StudySpec
 from harness.core.strategy import Strategy
 from harness.guidance.advice import advised
 from harness.strategy_search.history import History
 from harness.strategy_search.pruning import Rules, leads, should_stop
+from harness.strategy_search.space import as_planned
 from harness.training.problem import Problem
 
 
@@ -23,8 +25,7 @@ class Judge:
     def __init__(self, history: History, problem: Problem, strategy: Strategy) -> None:
         """``history`` is what the study's other trials have shown; ``strategy`` is that of the trial."""
         spec, cost = problem.spec, problem.spec.search.cost_measure
-        plain = replace(strategy, planned_epochs=0)
-        self._spared = not spec.pruning.enabled or plain in advised(spec.search, spec.search.advice_size).values()
+        self._spared = not spec.pruning.enabled or _is_advised(strategy, spec)
         self._head_epochs = strategy.head_epochs
         epochs = spec.budget.epochs_of(strategy)
         self._costs = [cost.of(problem.spent(strategy, epoch)) for epoch in range(1, epochs + 1)]
@@ -38,3 +39,12 @@ class Judge:
             return None
         last_phase = curve[self._head_epochs :]
         return should_stop(last_phase, self._costs[len(curve) :], self._front, self._ended, self._rules)
+
+
+def _is_advised(strategy: Strategy, spec: StudySpec) -> bool:
+    """Return whether a strategy is what the article advises for one of its scenarios, as it is planned: at the size of
+    the advice, or for the other scenarios at the smallest."""
+    space = spec.search
+    sizes = (space.advice_size, space.image_size[0])
+    planned = [as_planned(advice, spec) for size in sizes for advice in advised(space, size).values()]
+    return as_planned(replace(strategy, planned_epochs=0), spec) in planned

@@ -14,7 +14,7 @@ from harness.core.strategy import Kind, Strategy, depths
 from harness.guidance.advice import ADVISED, Advice, advised, recipe
 from harness.storage.store import Store
 from harness.storage.tickets import Planned
-from harness.strategy_search.space import as_params, depth_name, depth_range, outside, unsearched
+from harness.strategy_search.space import as_params, as_planned, depth_name, depth_range, outside
 from harness.training.flops import prefix_cost
 
 log = logging.getLogger(__name__)
@@ -96,12 +96,11 @@ def _missing(trials: Sequence[Planned], spec: StudySpec, fixed: Sequence[tuple[O
         planned[origin] -= 1
         if planned[origin] >= 0:
             continue
-        params = as_params(strategy, spec)
-        problems = outside(params, spec)
+        problems = outside(as_params(strategy, spec), spec)
         if problems:
             log.warning("%s is not tried: the study's search space leaves out %s", origin, "; ".join(problems))
         else:
-            wanted.append(Planned(origin, {**params, **unsearched(strategy, spec)}))
+            wanted.append(Planned(origin, as_planned(strategy, spec)))
     counted = Counter(trial.params.get("strategy") for trial in [*trials, *wanted[:missing]])
     quota = math.ceil(spec.search.minimum_share * spec.budget.trials - 1e-9)
     lacking: Counter[Kind] = Counter()
@@ -130,11 +129,11 @@ def _cheapest_first(lacking: Mapping[Kind, int], counted: Mapping[Any, int], spe
     trials: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
     for kind, count in lacking.items():
         first = advised(space, smallest).get(kind)
-        if first is not None and counted[kind] == count and not outside(params := as_params(first, spec), spec):
-            trials.append(((smallest, -first.frozen, 0), params))
+        if first is not None and counted[kind] == count and not outside(as_params(first, spec), spec):
+            trials.append(((smallest, -first.frozen, 0), as_planned(first, spec)))
             count -= 1
         for turn in range(count):
-            params = {"strategy": kind}
+            params: dict[str, Any] = {"strategy": kind}
             size, backbone = places[turn % len(places)]
             if len(space.backbones) > 1:
                 params["backbone"] = backbone

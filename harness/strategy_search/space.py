@@ -105,6 +105,11 @@ def unsearched(strategy: Strategy, spec: StudySpec) -> dict[str, float]:
     return {name: value for name, value in found.items() if value != getattr(space, name)[0]}
 
 
+def as_planned(strategy: Strategy, spec: StudySpec) -> dict[str, Any]:
+    """Return the parameters with which a study plans ``strategy``, and from which `from_params` makes it."""
+    return {**as_params(strategy, spec), **unsearched(strategy, spec)}
+
+
 def from_params(params: Mapping[str, Any], spec: StudySpec) -> Strategy:
     """Return the strategy that has all these parameters, those of `unsearched` too."""
     return refine(suggest(FixedTrial(dict(params)), spec), params, spec)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.spec import StudySpec
-from harness.core.strategy import Strategy
+from harness.core.strategy import ARTICLE_KINDS, Strategy
 from harness.guidance.advice import RECIPES, Advice, advised
 from harness.storage.store import Store
 from harness.strategy_search.history import History
@@ -71,14 +71,36 @@ def test_pooling_is_drawn_where_the_map_is_larger_than_a_point(spec: StudySpec, 
     assert (found.image_size, found.pooling) == (size, "average" if size == 32 else "max")
 
 
-def test_what_is_advised_is_spared_at_its_size_alone(tmp_path: Path, spec: StudySpec, tiny_problem: Problem) -> None:
+def test_what_is_advised_is_spared_at_the_sizes_at_which_it_is_planned(
+    tmp_path: Path, spec: StudySpec, tiny_problem: Problem
+) -> None:
     store = Store(f"sqlite:///{tmp_path}/study.db")
     store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
     problem = replace(tiny_problem, spec=spec)
     spared = [
         Judge(History(store, spec), problem, advised(spec.search, size)["from_scratch"])._spared for size in SIZES
     ]
-    assert spared == [False, False, True, False]
+    assert spared == [True, False, True, False]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01, [0.0, 0.05], [0.01, 0.05]])
+@pytest.mark.parametrize("sizes", [(32,), SIZES])
+def test_the_advice_for_each_scenario_is_planned_once_and_spared(
+    tmp_path: Path, study_file: Path, tiny_problem: Problem, decay: float | list[float], sizes: tuple[int, ...]
+) -> None:
+    overrides = {"search.image_size": sizes, "search.refinements": {"weight_decay": decay}, "budget.trials": 40}
+    spec, _ = StudySpec.load(str(study_file), {**overrides, "search.recipes": []})
+    found = planned(tmp_path, spec, Advice.of(1, "small and similar", spec.search))
+    whole = [from_params(params, spec) for params in found if f"learning_rate_{params.get('strategy')}" in params]
+    by_kind = {strategy.kind: strategy for strategy in reversed(whole)}
+    assert set(by_kind) == set(ARTICLE_KINDS)
+    history = History(Store(f"sqlite:///{tmp_path}/study.db"), spec)
+    problem = replace(tiny_problem, spec=spec)
+    assert all(Judge(history, problem, strategy)._spared for strategy in by_kind.values())
+    wanted = 0.01 if decay == [0.01, 0.05] else 0.0  # the advice has none, unless none is not among the values
+    assert {strategy.refinements.weight_decay for strategy in by_kind.values()} == {wanted}
+    other = replace(by_kind["from_scratch"], learning_rate=2e-3)
+    assert not Judge(history, problem, other)._spared
 
 
 @given(st.sampled_from(SIZES), st.sampled_from(SIZES))
