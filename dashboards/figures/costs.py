@@ -188,7 +188,8 @@ def cost_info(rows: Rows, unit: Unit = "TFLOP") -> CostInfo:
         predicted, actual = frame["planned_flops"] / 1e12, frame["train_flops"] / 1e12
     else:
         frame = frame[frame["predicted_seconds"].notna() & (frame["epochs"] > 0)]
-        predicted = frame["predicted_seconds"] * frame["epochs"] / rows.spec["budget"]["epochs"]
+        planned = frame["planned_epochs"].where(frame["planned_epochs"] > 0, rows.spec["budget"]["epochs"])
+        predicted = frame["predicted_seconds"] * frame["epochs"] / planned
         actual = frame["seconds_total"]
     of = trials(rows)
     known = [of[number] for number in frame["number"]]

@@ -82,14 +82,29 @@ class Point:
 
 def trials(rows: Rows) -> dict[int, Trial]:
     """Return the finished trials by number."""
-    n, epochs, backbones = int(rows.data["n_validation"]), int(rows.spec["budget"]["epochs"]), rows.backbones
-    columns = ["number", "strategy", "frozen", "label", "dropout", "status", "reason", "image_size", "backbone"]
+    n, backbones, of_budget = int(rows.data["n_validation"]), rows.backbones, int(rows.spec["budget"]["epochs"])
+    columns = [
+        "number", "strategy", "frozen", "label", "dropout", "status", "reason", "planned_epochs", "image_size",
+        "backbone",
+    ]  # fmt: skip
     values = zip(*(rows.trials[name].tolist() for name in columns), strict=True)
     return {
         number: Trial(
-            number, kind, k, label, dropout, status, reason, epochs, n, rows.score_name, size, backbone, backbones
+            number,
+            kind,
+            k,
+            label,
+            dropout,
+            status,
+            reason,
+            planned or of_budget,
+            n,
+            rows.score_name,
+            size,
+            backbone,
+            backbones,
         )
-        for number, kind, k, label, dropout, status, reason, size, backbone in values
+        for number, kind, k, label, dropout, status, reason, planned, size, backbone in values
     }
 
 

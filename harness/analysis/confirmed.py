@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import formatting
-from harness.analysis.rows import Rows
+from harness.analysis.rows import Rows, best_of
 from harness.core.results import Candidate
 from harness.statistics.comparison import Correct, Difference, Estimate, differences, estimate
 from harness.statistics.intervals import gap, wilson_interval
@@ -19,7 +19,8 @@ class Confirmed:
     """The results of a candidate: ``val_accuracy`` and ``search_cost`` are from the search, the rest from its seeds.
 
     ``test`` is None where a seed has no accuracy; ``trouble`` then says why. ``test_score``, in the study's metric,
-    ``cost``, in its measure, FLOPs and measured seconds of training are means over the seeds. The differences are those
+    ``cost``, in its measure, FLOPs and measured seconds of training are means over the seeds; ``epochs`` are those of a
+    whole training. The differences are those
     to the advice and to the best baseline, None where there is nothing to compare with.
     """
 
@@ -32,6 +33,7 @@ class Confirmed:
     cost: float
     train_flops: float
     seconds: float
+    epochs: int
     against_advice: Difference | None = None
     against_baseline: Difference | None = None
 
@@ -90,7 +92,9 @@ def confirmation(rows: Rows) -> Confirmation | None:
     n_test, seeds = int(opening["n_test"]), tuple(opening["seeds"])
     measured = {str(name): rows for name, rows in rows.confirmations.groupby("candidate")}
     correct = {name: hits for name in measured if (hits := _correct(measured[name], seeds, n_test)) is not None}
-    best = rows.best_baseline()
+    # Baselines that ran after the opening were not among its candidates.
+    fixed = rows.baselines[rows.baselines["name"].isin([candidate.name for candidate in rows.candidates])]
+    best = best_of(fixed, rows.score, rows.cost)
     baseline = best["name"] if best else ""
     advice = next((c.name for c in rows.candidates if "advice" in c.roles), "")
     pairs = [
@@ -162,6 +166,7 @@ def _confirmed(
         cost=float(measured[rows.cost.spent].mean()),
         train_flops=float(measured["train_flops"].mean()),
         seconds=float(measured[["seconds_features", "seconds_train"]].sum(axis=1).mean()),
+        epochs=(candidate.strategy.planned_epochs if candidate.strategy else 0) or rows.spec["budget"]["epochs"],
         against_advice=against_advice,
         against_baseline=against_baseline,
     )

@@ -36,7 +36,8 @@ class Budget:
 class Recommendation:
     """What to use, in ``sentences``, and what ``half`` and ``double`` the compute would give, None where unknown.
 
-    ``better_than_baseline``: the pick is significantly better than the best baseline.
+    ``better_than_baseline``: the pick is significantly more accurate than the best baseline, and ahead by the study's
+    metric too.
     """
 
     confirmed: Confirmation
@@ -51,8 +52,7 @@ def recommend(rows: Rows) -> Recommendation | None:
     found = confirmation(rows)
     if found is None:
         return None
-    against = found.pick.against_baseline
-    better = against is not None and against.significant and against.mean > 0
+    better = _better(rows, found)
     half, double = _half(rows, found.pick), _double(rows, found.pick)
     sentences = (
         _use(rows, found, better),
@@ -66,20 +66,31 @@ def recommend(rows: Rows) -> Recommendation | None:
     return Recommendation(found, better, half, double, sentences)
 
 
+def _better(rows: Rows, found: Confirmation) -> bool:
+    against = found.pick.against_baseline
+    more_accurate = against is not None and against.significant and against.mean > 0
+    return more_accurate and (rows.metric == "accuracy" or _ahead(found))
+
+
+def _ahead(found: Confirmation) -> bool:
+    """Return whether the pick's score is above that of the best baseline, if there are both."""
+    return found.baseline is not None and found.pick.test_score > found.baseline.test_score
+
+
 def _use(rows: Rows, found: Confirmation, better: bool) -> str:
     pick, baseline = found.pick, found.baseline
     name = f"{pick.label} ({pick.candidate.name})"
     if pick.test is None:
         return f"Not confirmed: {name}, the search's pick, {pick.trouble}."
     cost = f"{formatting.tflop(pick.train_flops)} and {formatting.seconds(pick.seconds)} of training"
-    epochs = formatting.count(rows.spec["budget"]["epochs"], "epoch")
+    epochs = formatting.count(pick.epochs, "epoch")
     measured = f"expect a test accuracy of {interval(pick)} for {cost} ({epochs} on {found.n_train:,} images)"
     if baseline is None or baseline.test is None or pick.against_baseline is None:
         return f"Use {name}: {measured}."
     known = BASELINE_WORDS.get(baseline.candidate.name, baseline.candidate.name)
     difference = versus(pick.against_baseline)
     its = f"{interval(baseline)}, {rows.cost.in_words(baseline.cost)}"
-    if better:
+    if better or (rows.metric != "accuracy" and _ahead(found)):
         return f"Use {name}: {measured}. Compared with the best baseline, {known} ({its}): {difference}."
     return f"Use {known} ({its}): the search's pick is no better. {name}: {measured}, {difference}."
 
@@ -100,6 +111,8 @@ def _against_advice(found: Confirmation) -> list[str]:
 
 
 def _cheaper(found: Confirmation) -> list[str]:
+    if found.pick.test is None:
+        return []
     cheaper = [c for c in found.finalists[1:] if c.test is not None]
     text = "; ".join(
         f"{c.label} ({c.candidate.name}) {interval(c)} for "
@@ -123,12 +136,15 @@ def _optimism(found: Confirmation) -> list[str]:
 
 
 def _by_metric(rows: Rows, found: Confirmation) -> list[str]:
-    name = METRIC_NAMES[rows.metric]
     if rows.metric == "accuracy" or math.isnan(found.pick.test_score):
         return []
+    reached = [f"the pick reached {formatting.accuracy(found.pick.test_score)}"]
+    for name, other in (("the best baseline", found.baseline), ("the advice", found.with_role("advice"))):
+        if other is not None and other is not found.pick and other.test is not None:
+            reached.append(f"{name} {formatting.accuracy(other.test_score)}")
     return [
-        f"The study is judged by {name}: on the held-out test set the pick reached "
-        f"{formatting.accuracy(found.pick.test_score)}."
+        f"The study is judged by {METRIC_NAMES[rows.metric]}: on the held-out test set {', '.join(reached)}. The "
+        "differences above, their intervals and p values are of accuracy."
     ]
 
 

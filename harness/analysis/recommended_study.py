@@ -19,7 +19,7 @@ def recommended_study(rows: Rows, advised: Recommendation) -> dict[str, Any]:
         "of_study": rows.name,
         "opening": advised.confirmed.number,
         "text": list(advised.sentences),
-        "epochs": rows.spec["budget"]["epochs"],
+        "epochs": pick.epochs,
         "train_images": advised.confirmed.n_train,
         "train_tflop": pick.train_flops / 1e12,
         "train_seconds": pick.seconds,

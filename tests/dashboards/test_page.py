@@ -42,6 +42,7 @@ from harness import dashboard
 from harness.analysis import formatting
 from harness.analysis.importance import CHANCE, importance_info
 from harness.analysis.recommendation import recommend
+from harness.analysis.recommended_study import recommended_study
 from harness.analysis.rows import Rows
 from harness.analysis.summary import summarise
 from harness.analysis.verdicts import Correlation, Found
@@ -773,3 +774,61 @@ def test_a_pick_that_is_no_better_than_a_baseline_is_said_to_be(confirmed: Rows)
     advised = recommend(replace(confirmed, confirmations=worse))
     assert advised is not None and not advised.better_than_baseline
     assert "the search's pick is no better" in advised.sentences[0] and "Use the CNN" in advised.sentences[0]
+
+
+def test_a_pick_that_could_not_be_trained_again_is_compared_with_nothing(confirmed: Rows) -> None:
+    pick, advice = confirmed.candidates[0], next(c for c in confirmed.candidates if "advice" in c.roles)
+    others = tuple(replace(c, roles=("finalist 2", *c.roles)) if c is advice else c for c in confirmed.candidates)
+    failed = confirmed.confirmations.copy()
+    of_pick = failed["candidate"] == pick.name
+    failed.loc[of_pick, ["status", "reason"]] = "out_of_memory", "no room"
+    failed.loc[of_pick, ["train_flops", "correct"]] = 0.0, None
+    advised = recommend(replace(confirmed, candidates=others, confirmations=failed))
+    assert advised is not None and advised.sentences[0].startswith("Not confirmed: ")
+    assert not any("Cheaper" in sentence for sentence in advised.sentences)
+
+
+@pytest.mark.parametrize(("pick", "cnn", "used"), [(0.95, 0.7, "Use feature"), (0.7, 0.95, "Use the CNN")])
+def test_by_another_metric_than_accuracy_its_scores_decide(confirmed: Rows, pick: float, cnn: float, used: str) -> None:
+    scored = confirmed.confirmations.assign(test_macro_f1=0.5)
+    scored.loc[scored["candidate"] == confirmed.candidates[0].name, "test_macro_f1"] = pick
+    scored.loc[scored["candidate"] == "cnn", "test_macro_f1"] = cnn
+    baselines = confirmed.baselines.assign(val_macro_f1=confirmed.baselines["val_accuracy"])
+    of_trials = confirmed.trials.assign(val_macro_f1=confirmed.trials["val_accuracy"])
+    checkpoints = confirmed.checkpoints.assign(val_macro_f1=confirmed.checkpoints["val_accuracy"])
+    advised = recommend(
+        replace(
+            confirmed, metric="macro_f1", confirmations=scored, baselines=baselines, trials=of_trials,
+            checkpoints=checkpoints,
+        )
+    )  # fmt: skip
+    assert advised is not None
+    assert advised.sentences[0].startswith(f"Use {advised.confirmed.pick.label if pick > cnn else 'the CNN'}")
+    text = " ".join(advised.sentences)
+    assert f"the pick reached {pick:.4f}, the best baseline {cnn:.4f}" in text and "p values are of accuracy" in text
+
+
+def test_a_baseline_that_ran_after_the_confirmation_does_not_change_it(confirmed: Rows) -> None:
+    later = confirmed.baselines["name"] == "linear_probe"
+    fixed = tuple(c for c in confirmed.candidates if c.name != "linear_probe")
+    with_it = replace(confirmed, candidates=fixed, baselines=confirmed.baselines.copy())
+    with_it.baselines.loc[later, "val_accuracy"] = 1.0
+    before, after = recommend(replace(with_it, baselines=with_it.baselines[~later])), recommend(with_it)
+    assert before is not None and after is not None and later.sum() == 1
+    assert before.sentences == after.sentences and before.sentences[0].startswith("Use the CNN")
+
+
+def test_a_pick_that_trains_for_fewer_epochs_is_said_to(confirmed: Rows) -> None:
+    pick = confirmed.candidates[0]
+    assert pick.strategy is not None
+    short = replace(pick, strategy=replace(pick.strategy, planned_epochs=4))
+    rows = replace(confirmed, candidates=(short, *confirmed.candidates[1:]))
+    advised = recommend(rows)
+    assert advised is not None and "(4 epochs on 3,000 images)" in advised.sentences[0]
+    assert recommended_study(rows, advised)["recommendation"]["figures"]["epochs"] == 4
+    number = pick.trial
+    shorter = confirmed.trials.assign(planned_epochs=0, predicted_seconds=10.0, seconds_total=10.0)
+    shorter.loc[shorter["number"] == number, ["planned_epochs", "epochs"]] = 4
+    info = cost_info(replace(confirmed, trials=shorter), "seconds")
+    assert next(s.predicted for s in info.spendings if s.trial.number == number) == 10.0
+    assert next(s.trial.epochs for s in info.spendings if s.trial.number == number) == 4
