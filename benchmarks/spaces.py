@@ -8,8 +8,8 @@ Each FOLDER is a data set as for `harness.run --data`. For each of them and each
 of this one without `two_phase`, and of this one as it is shipped. --searches chooses some. Each computes on one core:
 run the command twice, with the seeds in another order, to use two. Then the best trial by validation accuracy is
 trained again with three new seeds on the training and validation images and evaluated on the test images (`harness
-confirm --finalists 1 --seeds 3`). Of the baselines only the majority class is asked for, so that the time goes into the
-search.
+confirm --finalists 1 --seeds 3`, without the advice). Of the baselines only the majority class is asked for, so that
+the time goes into the search.
 
 Each search is a row of benchmarks/spaces.jsonl; what is there for the same time limit is not repeated.
 """
@@ -40,6 +40,11 @@ _ONE_CORE = {
     **dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1"),
     "OPENBLAS_NUM_THREADS": "1",
 }
+_CONFIRM = (
+    "from harness import confirm; from harness.confirmation import finalists; finalists.SPECIAL = (); "
+    "raise SystemExit(confirm.main())"
+)
+"""`harness confirm` of finalist and baselines alone: to train the advice may take longer than the whole search."""
 
 
 def study_text(checkout: Path, search: str) -> str:
@@ -67,19 +72,21 @@ def run(data: Path, search: str, seed: int, time_limit: str, checkout: Path) -> 
         where = ["--storage", f"sqlite:///{folder}/harness.db", "--out", str(folder / "page.html"), "--json"]
         environment = {**os.environ, **_ONE_CORE, "HARNESS_CACHE": str(folder / "cache"), "PYTHONPATH": str(checkout)}
 
-        def command(name: str, *options: str) -> Any:
+        def command(module: str, *options: str) -> Any:
             """Run a command of the checkout and return the JSON that it prints."""
-            call = [sys.executable, "-m", f"harness.{name}", *options, *where]
+            call = [sys.executable, *module.split(maxsplit=1), *options, *where]
             done = subprocess.run(call, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE)
             return json.loads(done.stdout)
 
         began = time.monotonic()
         found = command(
-            "run", "--study", str(study), "--data", str(data.resolve()), "--seed", str(seed),
+            "-m harness.run", "--study", str(study), "--data", str(data.resolve()), "--seed", str(seed),
             "--time-limit", time_limit, "--quiet",
         )  # fmt: skip
         seconds = time.monotonic() - began
-        confirmed = command("confirm", "--study", found["study"], "--finalists", "1", "--seeds", "3")["confirmed"]
+        confirmed = command(f"-c {_CONFIRM}", "--study", found["study"], "--finalists", "1", "--seeds", "3")[
+            "confirmed"
+        ]
     pick = confirmed["candidates"][0]
     return {
         "seconds": round(seconds, 1),
