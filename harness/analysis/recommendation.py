@@ -90,7 +90,7 @@ def _use(rows: Rows, found: Confirmation, better: bool) -> str:
     known = BASELINE_WORDS.get(baseline.candidate.name, baseline.candidate.name)
     difference = versus(pick.against_baseline)
     its = f"{interval(baseline)}, {rows.cost.in_words(baseline.cost)}"
-    if better or (rows.metric != "accuracy" and _ahead(found)):
+    if better if rows.metric == "accuracy" else _ahead(found):
         return f"Use {name}: {measured}. Compared with the best baseline, {known} ({its}): {difference}."
     return f"Use {known} ({its}): the search's pick is no better. {name}: {measured}, {difference}."
 
