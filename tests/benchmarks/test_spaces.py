@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks import spaces
+from benchmarks.record import rows_of
+from tests.conftest import ROOT
 
 
 def row(name: str, seed: int, search: str, test: float) -> dict[str, Any]:
@@ -44,3 +46,8 @@ def test_a_study_that_has_changed_is_not_searched(tmp_path: Path) -> None:
     (tmp_path / "studies" / "images.toml").write_text("[baselines]\n")
     with pytest.raises(ValueError, match="0 times in the study, not once"):
         spaces.study_text(tmp_path, "shipped")
+
+
+def test_the_document_holds_what_was_recorded() -> None:
+    text = (ROOT / "docs" / "notes" / "refinements.md").read_text(encoding="utf-8")
+    assert spaces.table(rows_of(spaces.ROWS)) in text
