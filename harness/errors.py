@@ -49,7 +49,7 @@ def _parser() -> Parser:
         type=Path,
         metavar="FILE",
         help="also list the label suspects there: edit its column decision (keep, drop or a class), then `harness run "
-        "--relabel FILE`",
+        "--data PATH --name NEW --relabel FILE`",
     )
     parser.add_argument(
         "--heat-maps",
@@ -112,7 +112,7 @@ def _write_csv(file: Path, suspects: Sequence["Suspect"]) -> None:
         raise StorageError(f"--csv {file} cannot be written ({error.strerror}): give another file") from None
     command.say(
         f"{len(suspects):,} label suspects are listed in {file}: change keep to drop or to the right class where it is "
-        f"wrong, then `harness run --relabel {file}`"
+        f"wrong, then `harness run --data PATH --name NEW --relabel {file}`"
     )
 
 

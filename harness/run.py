@@ -21,7 +21,11 @@ from harness.storage.queries import now
 from harness.workers.children import check_main_guard
 
 OVERRIDES: dict[str, dict[str, Any]] = {
-    "name": {"metavar": "NAME", "help": "name under which results are stored (default: the study's)"},
+    "name": {
+        "metavar": "NAME",
+        "help": "name under which results are stored (default: the study's or the --data folder's; of both, "
+        "<folder>_<study>)",
+    },
     "budget.trials": {"type": int, "metavar": "N", "help": "trials in total, those already done included"},
     "data.train_size": {"type": int, "metavar": "N", "help": "training images"},
     "data.validation_size": {"type": int, "metavar": "N", "help": "validation images"},
