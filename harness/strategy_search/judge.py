@@ -42,9 +42,6 @@ class Judge:
 
 
 def _is_advised(strategy: Strategy, spec: StudySpec) -> bool:
-    """Return whether a strategy is what the article advises for one of its scenarios, as it is planned: at the size of
-    the advice, or for the other scenarios at the smallest."""
-    space = spec.search
-    sizes = (space.advice_size, space.image_size[0])
-    planned = [as_planned(advice, spec) for size in sizes for advice in advised(space, size).values()]
-    return as_planned(replace(strategy, planned_epochs=0), spec) in planned
+    """Return whether a strategy is what the article advises for one of its scenarios, at whatever size it is tried."""
+    advice = advised(spec.search, strategy.image_size).get(strategy.kind)
+    return advice is not None and as_planned(advice, spec) == as_planned(replace(strategy, planned_epochs=0), spec)

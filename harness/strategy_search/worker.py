@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,7 @@ from harness.strategy_search.history import History
 from harness.strategy_search.judge import Judge
 from harness.strategy_search.runtime import RECENT, Forecast
 from harness.strategy_search.sampler import Sampler, trial_seed
-from harness.strategy_search.space import from_params
+from harness.strategy_search.space import as_planned, from_params
 from harness.training.problem import Problem
 from harness.training.trial import run_trial
 
@@ -160,29 +161,49 @@ class Worker:
         if ticket.begun:
             strategy = from_params(params, spec)
         else:
+            if ticket.planned.origin == "advice":
+                params = self._within_the_limit(params)
             strategy, params, notes = self._sampler.draw(number, params, self._history)
         planned = self._problems[strategy.backbone].spent(strategy, spec.budget.epochs_of(strategy))
-        predicted = self._predicted(strategy, planned.rated_seconds)
+        predicted = self._predicted(strategy)
         start = TrialStart(
             strategy, ticket.planned.origin, seed, planned.train_flops, predicted, planned.rated_seconds, params, notes
         )
         self._store.trials.begin(spec.name, number, start, session=self._session)
         return strategy, predicted
 
-    def _predicted(self, strategy: Strategy, rated: float) -> float | None:
+    def _within_the_limit(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the advice at the largest size, up to its own, at which it does not take too large a
+        share of the time limit: a search that does not try it has nothing to compare with. Where it takes too long at
+        every size they stay as they are."""
+        advice = from_params(params, self._spec)
+        for size in reversed(self._spec.search.image_size):
+            sized = replace(advice, image_size=size)
+            if size <= advice.image_size and (self._predicted(sized) or 0.0) <= LARGEST_SHARE * self._limit.seconds:
+                if size < advice.image_size:
+                    log.warning(
+                        "the advice is tried at %d px: at %d it takes more than a third of the time limit of %.0f s",
+                        size, advice.image_size, self._limit.seconds,
+                    )  # fmt: skip
+                return as_planned(sized, self._spec)
+        return params
+
+    def _predicted(self, strategy: Strategy) -> float | None:
         """Predict the seconds of a whole trial here, from what trials and baselines on such a device took; before there
-        are any, its ``rated`` seconds, or None where the study has no rates (NaN)."""
+        are any, by the study's rates, or None where it has none."""
         store, name, spec = self._store, self._spec.name, self._spec
+        problem, epochs = self._problems[strategy.backbone], spec.budget.epochs_of(strategy)
         trials = [
             row for row in store.trials.recent(name, self._device, RECENT) if row["backbone"] == strategy.backbone
         ]
         baselines = store.baselines.measured_on(name, self._device)
         if strategy.backbone != spec.search.backbones[0].name:
             baselines = [row for row in baselines if row["name"] != "linear_probe"]  # which is on the first backbone
-        forecast = Forecast.fit(self._problems[strategy.backbone].setting, trials, baselines)
-        if forecast is None:
-            return None if math.isnan(rated) else rated
-        return forecast.seconds(strategy, spec.budget.epochs_of(strategy))
+        forecast = Forecast.fit(problem.setting, trials, baselines)
+        if forecast is not None:
+            return forecast.seconds(strategy, epochs)
+        rated = problem.spent(strategy, epochs).rated_seconds
+        return None if math.isnan(rated) else rated
 
     def _too_large(self, strategy: Strategy) -> str:
         """Return a reason not to start, or "": a trial that needs no more memory ran out of it on such a device."""

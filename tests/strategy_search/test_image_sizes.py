@@ -71,16 +71,14 @@ def test_pooling_is_drawn_where_the_map_is_larger_than_a_point(spec: StudySpec, 
     assert (found.image_size, found.pooling) == (size, "average" if size == 32 else "max")
 
 
-def test_what_is_advised_is_spared_at_the_sizes_at_which_it_is_planned(
-    tmp_path: Path, spec: StudySpec, tiny_problem: Problem
-) -> None:
+def test_what_is_advised_is_spared_at_every_size(tmp_path: Path, spec: StudySpec, tiny_problem: Problem) -> None:
     store = Store(f"sqlite:///{tmp_path}/study.db")
     store.studies.create(spec.name, spec=spec.model_dump(mode="json"), data={}, advice={})
     problem = replace(tiny_problem, spec=spec)
     spared = [
         Judge(History(store, spec), problem, advised(spec.search, size)["from_scratch"])._spared for size in SIZES
     ]
-    assert spared == [True, False, True, False]
+    assert all(spared)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.01, [0.0, 0.05], [0.01, 0.05]])

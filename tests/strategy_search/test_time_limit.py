@@ -109,3 +109,22 @@ def test_the_first_trial_is_predicted_by_rates_where_the_study_has_them(
         (tmp_path / name).mkdir()
         found[name] = Search(problem, tmp_path / name).run(TimeLimit(900.0))
     assert found == {"unrated": {0: "complete"}, "slow": {0: "over_budget"}}, "no trial and no baseline has run yet"
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "status"), [(3000, 64, "complete"), (900, 48, "complete"), (90, 64, "over_budget")]
+)
+def test_the_advice_is_tried_at_a_size_that_fits(
+    tiny_problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, size: int, status: str
+) -> None:
+    budget = tiny_problem.spec.budget.model_copy(update={"trials": 1})
+    sizes = tiny_problem.spec.search.model_copy(update={"image_size": (32, 48, 64)})
+    problem = replace(tiny_problem, spec=tiny_problem.spec.model_copy(update={"budget": budget, "search": sizes}))
+    monkeypatch.setattr(search_worker, "run_trial", lambda *_, **__: TrialResult("complete", 1e6, 1e6, 0.5))
+    monkeypatch.setattr(
+        Worker, "_predicted", lambda self, strategy: {32: 100.0, 48: 250.0, 64: 800.0}[strategy.image_size]
+    )
+    search = Search(problem, tmp_path)
+    assert search.run(TimeLimit.start(limit)) == {0: status}
+    row = search.store.trials.frame("tiny").iloc[0]
+    assert (row["origin"], row["strategy"], row["image_size"]) == ("advice", "freeze_first_k", size)
