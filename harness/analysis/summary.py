@@ -122,7 +122,8 @@ def _cheaper(rows: Rows, best: dict[str, Any]) -> list[str]:
 
 def _against_advice(rows: Rows, best: dict[str, Any]) -> str:
     trial = rows.trial_of("advice")
-    advice = f"The advice (scenario {rows.advice['scenario']}: {rows.advice['strategy']})"
+    strategy = rows.advice["strategy"] if trial is None else trial["label"]  # a time limit may make its images smaller
+    advice = f"The advice (scenario {rows.advice['scenario']}: {strategy})"
     return f"{advice} has not been run yet." if trial is None else _against(rows, best, advice, trial)
 
 

@@ -763,6 +763,14 @@ def test_what_was_confirmed_is_told_with_intervals_and_drawn(confirmed: Rows, ro
     assert lowest == pytest.approx([c.test.low for c in strategies if c.test], abs=1e-5)
 
 
+def test_the_advice_is_told_as_it_was_tried(rows: Rows) -> None:
+    tried = rows.trials[rows.trials["origin"] == "advice"].index
+    trials = rows.trials.copy()
+    trials.loc[tried, "label"] = "freeze_first_k k=7 at 96 px"
+    text = " ".join(summarise(replace(rows, trials=trials)).sentences)
+    assert f"The advice (scenario {rows.advice['scenario']}: freeze_first_k k=7 at 96 px) " in text
+
+
 def test_a_pick_that_is_no_better_than_a_baseline_is_said_to_be(confirmed: Rows) -> None:
     worse = confirmed.confirmations.copy()
     best = confirmed.best_baseline()
